@@ -1,4 +1,4 @@
-//! The whole platform on this machine: started, watched over, stopped.
+//! The local platform: `haven up` starts it and restarts processes that die, `haven down` stops it.
 
 pub mod children;
 pub mod containers;

@@ -1,8 +1,8 @@
-//! Child processes: each in a process group of its own, watched, started again when it dies,
-//! stopped by SIGTERM.
+//! Child processes: each runs in its own process group, is restarted when it dies, and is stopped
+//! by SIGTERM.
 //!
-//! A role watches its standard input and leaves when it ends; programs that cannot do that are in
-//! `server`.
+//! A role watches its standard input and exits when that ends. The module `server` starts programs
+//! that cannot do that.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,26 +22,29 @@ use super::leftovers::Records;
 pub use super::process::pid;
 use super::state::State;
 
-/// Between two lives of a process that keeps dying: from the first to the last, doubling, as ECS
-/// would.
+/// The first and the longest pause before a process that keeps dying is restarted. The pause
+/// doubles each time, as ECS does.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-/// A process that lived so long had started well: its next death begins anew.
+/// A process that ran this long had started well. Its next restart begins with the first pause.
 const STEADY: Duration = Duration::from_secs(30);
 
-/// What to start.
+/// A program to start.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub name: String,
     pub path: PathBuf,
     pub arguments: Vec<String>,
-    /// The whole environment: nothing of ours leaks into it.
+    /// The whole environment of the child; variables of this process are not inherited.
     pub environment: BTreeMap<String, String>,
-    /// How long it may take to leave after SIGTERM before it is killed.
+    /// The time that the program may take to exit after SIGTERM before it is killed.
     pub stop_within: Duration,
 }
 
-/// Starts it once. Its standard input is a pipe of ours: when we die, it ends, and a role then
-/// leaves by itself.
+/// Starts a program once. Its standard input is a pipe that ends when this process dies; a role
+/// exits then.
+///
+/// # Errors
+/// When the program cannot be started.
 pub fn spawn(program: &Program, log: File) -> anyhow::Result<Child> {
     let errors = log.try_clone().context("use one log twice")?;
     Command::new(&program.path)
@@ -51,18 +54,19 @@ pub fn spawn(program: &Program, log: File) -> anyhow::Result<Child> {
         .stdin(Stdio::piped())
         .stdout(log)
         .stderr(errors)
-        // Ctrl-C in the terminal reaches us alone: we stop the others in order.
+        // Ctrl-C in the terminal then reaches this process only, which stops the children in order.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("start {}", program.name))
 }
 
-/// Asks it to leave, waits, and kills it when its time is over.
+/// Asks a child to exit, waits for `within`, and kills it if it still runs. Returns its status, or
+/// `None` if it was killed.
 pub async fn stop(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     if let Some(pid) = child.id() {
         signal(pid, Signal::TERM);
-        // One that was stopped (SIGSTOP) would sleep through it.
+        // A child that was suspended by SIGSTOP handles SIGTERM only after SIGCONT.
         signal(pid, Signal::CONT);
     }
     match tokio::time::timeout(within, child.wait()).await {
@@ -74,26 +78,27 @@ pub async fn stop(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     }
 }
 
+/// Sends a signal to a child of this process.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = self::pid(pid) {
-        // It may be gone already.
+        // The child may have exited already.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// A process that refuses its configuration, which no further start can change.
+/// A process that refused its configuration, so a restart cannot help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misconfigured {
     pub name: String,
-    /// What the process wrote.
+    /// The last output of the process.
     pub message: String,
 }
 
-/// Watches over processes until told to stop.
+/// Supervises processes until it is stopped.
 pub struct Keeper {
     shutdown: CancellationToken,
     tasks: Vec<tokio::task::JoinHandle<()>>,
-    /// By name; zero between two lives.
+    /// The pid of each process by name; 0 while it does not run.
     pids: Arc<Mutex<BTreeMap<String, u32>>>,
     changed: Arc<dyn Fn() + Send + Sync>,
     folder: PathBuf,
@@ -105,7 +110,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// `changed` is called whenever a process was started or has died.
+    /// Makes a supervisor without processes. `changed` is called whenever a process has started or
+    /// died.
     pub fn new(state: &State, changed: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             shutdown: CancellationToken::new(),
@@ -118,21 +124,23 @@ impl Keeper {
         }
     }
 
+    /// Returns the pid of each process by name, which is updated while the processes run. The pid
+    /// is 0 while a process does not run.
     pub fn pids(&self) -> Arc<Mutex<BTreeMap<String, u32>>> {
         self.pids.clone()
     }
 
-    /// Returns when a process has refused its configuration (exit code 64). It is not started
-    /// again.
+    /// Waits until a process has refused its configuration (exit code 64, `EX_USAGE`). That process
+    /// is not restarted.
     pub async fn misconfigured(&mut self) -> Misconfigured {
         match self.refusals.1.recv().await {
             Some(refusal) => refusal,
-            // The sender is kept beside it.
+            // `self` keeps a sender, so the channel does not close.
             None => std::future::pending().await,
         }
     }
 
-    /// Starts the process, and again whenever it dies.
+    /// Starts a process, and restarts it whenever it dies.
     pub fn keep(&mut self, program: Program) {
         let (shutdown, pids, changed) = (
             self.shutdown.clone(),
@@ -158,7 +166,7 @@ impl Keeper {
                 let output = Output::of(State::log_path(&folder, &program.name));
                 let died = match log.and_then(|log| spawn(&program, log)) {
                     Ok(mut child) => {
-                        // Waiting would close it, and the child take that for our end.
+                        // `child.wait()` would close the pipe, and the child would exit.
                         let _stdin = child.stdin.take();
                         let pid = child.id().unwrap_or_default();
                         records.started(&program.name, pid, &program.arguments.join(" "));
@@ -210,7 +218,7 @@ impl Keeper {
         }));
     }
 
-    /// Stops all of them at once and waits.
+    /// Stops all processes at the same time and waits until they have exited.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
         for task in std::mem::take(&mut self.tasks) {
@@ -220,13 +228,13 @@ impl Keeper {
 }
 
 impl Drop for Keeper {
-    /// A start that was broken off: nothing is started again, and everything is asked to stop.
+    /// Asks all processes to stop, and restarts none. This happens when a start is interrupted.
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
 }
 
-/// What a process adds to its log from now on.
+/// The output of a process from the current end of its log on.
 struct Output {
     path: PathBuf,
     from: u64,
@@ -240,7 +248,7 @@ impl Output {
         Output { path, from }
     }
 
-    /// Returns the last of it, at most 4 KiB.
+    /// Returns the end of the output, at most 4 KiB.
     fn read(self) -> String {
         const LONGEST: u64 = 4096;
         let mut text = Vec::new();

@@ -1,6 +1,6 @@
-//! Containers of `haven up`: from the images of `localstack/images`, published on loopback alone,
-//! what they keep kept below the state folder. One that a killed `haven up` left behind is found
-//! again by its label.
+//! Containers of `haven up`, from the images of `localstack/images`. They publish ports on loopback
+//! only, and keep their data below the state directory. A label finds the containers that a killed
+//! `haven up` left running.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,60 +16,63 @@ use super::guard;
 use super::server::{Server, Stopped};
 use super::state::State;
 
-/// An image of `localstack/images/build`, and the variable that names another one.
+/// An image of `localstack/images/build`, and the environment variable that replaces it.
 #[derive(Debug)]
 pub struct Image {
-    /// The container's own name begins with it, and its log is called so.
+    /// The beginning of the container's name, and the name of its log.
     name: &'static str,
     variable: &'static str,
     default: &'static str,
 }
 
+/// PostgreSQL.
 pub const POSTGRES: Image = Image {
     name: "postgres",
     variable: "HAVEN_IMAGE_POSTGRES",
     default: "brew-haven/postgres:local",
 };
+/// Redis.
 pub const REDIS: Image = Image {
     name: "redis",
     variable: "HAVEN_IMAGE_REDIS",
     default: "brew-haven/redis:local",
 };
+/// MiniStack.
 pub const AWS: Image = Image {
     name: "local-aws",
     variable: "HAVEN_IMAGE_AWS",
     default: "brew-haven/ministack:local",
 };
 
-/// Every container of ours carries it; its value is the state folder.
+/// The label of every container of haven. Its value is the path of the state directory.
 const LABEL: &str = "brew-haven.state";
-/// Where the images keep what is to be kept.
+/// The directory in which the images keep their data.
 const DATA: &str = "/data";
-/// Below the state folder: there as soon as it has ever had a container. Without it nobody is asked
-/// about leftovers, so that a shop without containers needs no Docker.
+/// The directory, below the state directory, that exists once a container was started. Without it
+/// `end_leftovers` does not call Docker, so that shops without containers do not need Docker.
 const FOLDER: &str = "containers";
-/// A leftover gets so long to write its state down.
+/// The time that a leftover container may take to write its state.
 const LEFTOVER_STOPS_WITHIN: Duration = Duration::from_secs(30);
 
-/// What to run, and how.
+/// The parameters of a container.
 #[derive(Debug)]
 pub struct Run<'a> {
     pub image: &'a Image,
-    /// The port on loopback, and the container's own. Without one the container has no network.
+    /// The port on loopback and the port of the container. With `None`, the container has no
+    /// network.
     pub publish: Option<(u16, u16)>,
     pub stop_within: Duration,
     pub environment: BTreeMap<String, String>,
-    /// The folder of this machine that it keeps its data in; without one it keeps nothing.
+    /// The directory of this machine for the container's data. With `None`, no data is kept.
     pub data: Option<PathBuf>,
-    /// More folders of this machine, and where the container has them.
+    /// More directories of this machine, each with its path in the container.
     pub mounts: Vec<(PathBuf, &'static str)>,
-    /// The command in place of the image's own; empty for the image's own.
+    /// The command that replaces the image's own. Empty for the image's own command.
     pub instead: Vec<String>,
     pub arguments: Vec<String>,
 }
 
-/// A running container. Docker's client stays with it: it writes the log, and ends when the
-/// container does.
+/// A running container. Docker's client runs as long as the container, and its output is the log.
 #[derive(Debug)]
 pub struct Container {
     name: String,
@@ -78,8 +81,10 @@ pub struct Container {
 }
 
 impl Container {
+    /// Starts a container. No image is fetched from a registry.
+    ///
     /// # Errors
-    /// No Docker, or no such image: nothing is ever fetched from a registry.
+    /// When Docker or the image is missing, or the container cannot be started.
     pub async fn start(run: Run<'_>, state: &State) -> anyhow::Result<Container> {
         let image = run.image.reference();
         run.image.must_exist(&image).await?;
@@ -102,7 +107,7 @@ impl Container {
         }
         let data = run.data.map(|folder| (folder, DATA));
         for (folder, target) in data.into_iter().chain(run.mounts) {
-            // Docker itself would make it as root.
+            // Docker would make a missing directory as root.
             guard::private_folder(&folder)?;
             option("--mount", mount(&folder, target));
         }
@@ -110,7 +115,8 @@ impl Container {
         if let Some(command) = instead.next() {
             option("--entrypoint", command);
         }
-        // By name alone: a value in the arguments could be read by every user of this machine.
+        // Only the names are arguments, because every account of this machine can read arguments.
+        // Docker takes the values from its environment.
         for key in run.environment.keys() {
             option("--env", key.clone());
         }
@@ -134,12 +140,12 @@ impl Container {
         })
     }
 
-    /// Returns when it has ended by itself.
+    /// Waits until the container has ended by itself. Returns how it ended.
     pub async fn ended(&mut self) -> String {
         self.client.ended().await
     }
 
-    /// Stops it and waits until it is gone.
+    /// Stops the container and waits until it has ended.
     pub async fn stop(self) -> Stopped {
         let _ = docker(&[
             "stop",
@@ -148,13 +154,13 @@ impl Container {
             &self.name,
         ])
         .await;
-        // Docker's client ends with its container, and as it did: 137 for one that was killed.
+        // Docker's client exits with the status of its container: 137 for one that was killed.
         self.client.stop().await
     }
 }
 
-/// Returns the option that mounts a folder. Docker reads it as a line of CSV: a comma or a quote
-/// stands in quotes.
+/// Returns the value of `--mount` for a directory. Docker parses it as a line of CSV, so the field
+/// is quoted and its quotes are doubled.
 fn mount(folder: &Path, target: &str) -> String {
     format!(
         "type=bind,\"source={}\",target={target}",
@@ -163,7 +169,7 @@ fn mount(folder: &Path, target: &str) -> String {
 }
 
 impl Image {
-    /// Returns the image that is used: the default, or the one that the variable names.
+    /// Returns the name of the image: the default, or the value of the environment variable.
     pub fn reference(&self) -> String {
         ProcessEnvironment
             .get(self.variable)
@@ -189,8 +195,8 @@ impl Image {
     }
 }
 
-/// Stops the containers that a killed or broken off `haven up` left on a state folder, and waits
-/// until they are gone.
+/// Stops the containers that an interrupted `haven up` left on a state directory, and waits until
+/// they are removed.
 pub async fn end_leftovers(folder: &Path) {
     let Ok(folder) = folder.canonicalize() else {
         return;
@@ -201,7 +207,7 @@ pub async fn end_leftovers(folder: &Path) {
     let label = format!("label={LABEL}={}", folder.display());
     let begun = Instant::now();
     loop {
-        // Those too that were made and never started.
+        // `--all` includes containers that were created and never started.
         let Ok(listed) = docker(&["ps", "--all", "--quiet", "--filter", &label]).await else {
             return;
         };
@@ -219,13 +225,13 @@ pub async fn end_leftovers(folder: &Path) {
         }
         let within = LEFTOVER_STOPS_WITHIN.as_secs().to_string();
         let _ = docker(&[&["stop", "--time", &within], left.as_slice()].concat()).await;
-        // Most have gone with the stop: refused is as good as removed.
+        // `--rm` has removed most containers with the stop, so an error is ignored.
         let _ = docker(&[&["rm", "--force"], left.as_slice()].concat()).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Kills containers by name. Nothing of theirs is saved.
+/// Kills containers by name. They cannot save anything.
 pub async fn kill(names: &[String]) {
     if !names.is_empty() {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -235,7 +241,7 @@ pub async fn kill(names: &[String]) {
 
 async fn docker(arguments: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new("docker");
-    // A Ctrl-C in the terminal is for us: it must not break off the stop that follows it.
+    // Ctrl-C in the terminal must not interrupt a `docker stop` that it has caused.
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -246,7 +252,7 @@ async fn docker(arguments: &[&str]) -> anyhow::Result<Output> {
         .context("Docker is needed, and was not found on the PATH")
 }
 
-/// Which Docker, and as whom.
+/// Returns the environment variables of Docker's client: which Docker, and whose configuration.
 fn for_docker() -> impl Iterator<Item = (String, String)> {
     let docker = ProcessEnvironment
         .names()

@@ -1,5 +1,7 @@
-//! The database and the cache of `haven up`: SQLite in the state directory; with `--postgres` and
-//! `--redis` servers at a URL, else from the machine's own binaries, else from container images.
+//! The database and the cart store of `haven up`. The database is SQLite in the state directory
+//! unless `--postgres` is given, and carts are in memory unless `--redis` is given. With these
+//! flags, the servers are at a URL, or start from the machine's own binaries, or from container
+//! images.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,34 +23,37 @@ use super::state::State;
 use super::{format, given, guard};
 use crate::cli::Up;
 
+/// The time in which a server must become ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// The time that a server may take to stop before it is killed.
 pub const STOP_WITHIN: Duration = Duration::from_secs(30);
 
-/// The servers that hold what the platform keeps, and how to stop those that are ours.
+/// The database and cart servers of the platform. Stops those that haven started.
 pub struct Servers {
-    /// With the login of the roles.
+    /// The database with the login of the roles.
     pub database_url: String,
-    /// The same database with every login.
+    /// The URLs of the same database with every login.
     pub logins: Logins,
     pub redis_url: Option<String>,
-    /// Whether haven made the database, so that it also copies it before a migration.
+    /// Whether haven made the database. Only then does it copy the database before a migration.
     owned: bool,
     ours: Vec<Server>,
     containers: Vec<Container>,
 }
 
-/// What was done to the schema.
+/// The result of a migration of the schema.
 #[derive(Debug)]
 pub struct Migrated {
-    /// Names of the migrations that were applied.
+    /// The names of the migrations that were applied.
     pub applied: Vec<String>,
-    /// The copy that was made before them.
+    /// The copy that was made before the migration: a file or a database.
     pub copy: Option<String>,
-    /// Whether data was changed and no copy was made.
+    /// Whether the migration changed data and no copy was made.
     pub uncopied: bool,
 }
 
 impl Migrated {
+    /// Returns a line for people.
     pub fn describe(&self) -> String {
         let count = match self.applied.len() {
             0 => return "schema up to date".to_owned(),
@@ -66,6 +71,11 @@ impl Migrated {
 }
 
 impl Servers {
+    /// Starts the servers that the options ask for. After a failure, those that were started are
+    /// stopped.
+    ///
+    /// # Errors
+    /// When a URL is not usable, a server cannot be started, or it is not ready in time.
     pub async fn start(options: &Up, state: &State) -> anyhow::Result<Servers> {
         let database_url = migrations::sqlite_url(&state.path("orders.db"));
         let mut servers = Servers {
@@ -116,7 +126,7 @@ impl Servers {
         Ok(())
     }
 
-    /// What runs, for people; no password in it.
+    /// Returns a description of the database and the cart store, without passwords.
     pub fn describe(&self) -> String {
         let database = match migrations::sqlite_path(&self.database_url) {
             Some(path) => format!("SQLite at {}", path.display()),
@@ -130,10 +140,11 @@ impl Servers {
         format!("{database}; carts in {carts}")
     }
 
-    /// Brings the schema up to date. A database of ours that holds data is copied first.
+    /// Applies missing migrations. If a migration changes data, haven first copies the database,
+    /// provided that haven made it.
     ///
     /// # Errors
-    /// When the copy or a migration fails: then the migration is not applied.
+    /// When the copy or a migration fails. If the copy fails, no migration is applied.
     pub async fn migrate(&self) -> anyhow::Result<Migrated> {
         let of_the_url = migrations::Login::default();
         let sqlite = migrations::sqlite_path(&self.database_url);
@@ -158,7 +169,7 @@ impl Servers {
             .await
             .context("bring the schema up to date")?;
         if !report.applied.is_empty() && self.owned && sqlite.is_none() {
-            // Rights on tables that were made just now.
+            // New tables need grants for the logins.
             let passwords = migrations::Passwords(Vec::new());
             let made = migrations::make_logins(
                 &self.logins.admin,
@@ -177,6 +188,7 @@ impl Servers {
         })
     }
 
+    /// Stops the servers that haven started.
     pub async fn stop(self) {
         for server in self.ours {
             server.stop().await;
@@ -218,7 +230,8 @@ impl Servers {
         if let (false, Some(binary)) = (containers, binary) {
             let folder = state.path("redis");
             guard::private_folder(&folder)?;
-            // The password is not an argument: every account of the machine can read those.
+            // The password is not an argument, because every account of the machine can read
+            // arguments.
             let file = folder.join("redis.conf");
             guard::write(&file, redis_settings(port, &folder, &password).as_bytes())?;
             self.ours.push(spawn(
@@ -256,11 +269,11 @@ impl Servers {
     }
 }
 
-/// Waits until Redis takes its password.
+/// Waits until Redis accepts its password.
 ///
 /// # Errors
-/// When it does not answer in time. At once when it asks for no password: an image that was made
-/// before `REDIS_PASSWORD`, or one of somebody else.
+/// When Redis does not answer in time. Without waiting when Redis requires no password: the image
+/// is older than `REDIS_PASSWORD`, or it is another image.
 async fn until_redis_answers(port: u16, password: &str) -> anyhow::Result<()> {
     let answered = until("Redis", || async {
         let answer = answer_to_password(port, password).await?;
@@ -280,8 +293,8 @@ async fn until_redis_answers(port: u16, password: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends a password and returns the line that Redis answers: the client's own error does not tell a
-/// wrong password from one that was not asked for.
+/// Sends a password and returns the line that Redis answers. The error of the Redis client does not
+/// distinguish a wrong password from one that Redis does not require.
 async fn answer_to_password(port: u16, password: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let command = format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len());
@@ -291,7 +304,8 @@ async fn answer_to_password(port: u16, password: &str) -> std::io::Result<String
     Ok(line.trim_end().to_owned())
 }
 
-/// Whether this is how Redis answers a password while it has none: since version 6, and before.
+/// Returns whether this is the answer of a Redis without a password, in the words of version 6 and
+/// later or of older versions.
 fn asks_for_no_password(error: &str) -> bool {
     const ANSWERS: [&str; 2] = ["without any password configured", "no password is set"];
     ANSWERS.iter().any(|answer| error.contains(answer))
@@ -315,8 +329,8 @@ fn spawn(
     Server::start_with(&program, signal, state)
 }
 
-/// Returns Redis's settings. In quotes, a backslash and a quote are escaped; no path contains a
-/// line break.
+/// Returns the configuration file of Redis. Backslashes and quotes in the path are escaped. `guard`
+/// refuses paths with line breaks.
 fn redis_settings(port: u16, folder: &Path, password: &str) -> String {
     let folder = folder
         .display()
@@ -326,10 +340,10 @@ fn redis_settings(port: u16, folder: &Path, password: &str) -> String {
     format!("bind 127.0.0.1\nport {port}\ndir \"{folder}\"\nrequirepass {password}\n")
 }
 
-/// Asks until there is an answer.
+/// Calls `ask` every 100 ms until it succeeds.
 ///
 /// # Errors
-/// When there is none in time.
+/// The last error of `ask`, when it has not succeeded within `READY_WITHIN`.
 pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(
     what: &str,
     ask: impl Fn() -> F,
@@ -349,6 +363,7 @@ pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(
     }
 }
 
+/// Returns the first file of this name on the `PATH`.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = ProcessEnvironment.get_os("PATH")?;
     std::env::split_paths(&path)

@@ -1,5 +1,5 @@
-//! `haven up --detach`: the same in the background. Returns when the shop is ready, or could not be
-//! started.
+//! `haven up --detach`: starts `haven up` in the background, and returns when the shop is ready or
+//! the start has failed.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,8 +15,14 @@ use super::up::{TOKEN_IN_FACTS, shown_token};
 use crate::cli::Up;
 use crate::target::BadUsage;
 
-/// Starts `haven up` again in the background. It inherits our lock on the state directory, so that
-/// at no moment another start could take it; it also ends what an earlier one has left.
+/// Starts `haven up` again in the background and waits until the shop is ready.
+///
+/// The child inherits our lock on the state directory, so no other start can take the lock in
+/// between. The child also ends processes that an earlier `haven up` left running.
+///
+/// # Errors
+/// When the state directory cannot be locked, the child cannot be started, or the child exits
+/// before the shop is ready. [`BadUsage`] when the child exits with `EX_USAGE` (64).
 pub async fn detach(options: &Up) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let state = State::open(&options.state)?;
@@ -69,7 +75,8 @@ pub async fn detach(options: &Up) -> anyhow::Result<()> {
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            // Ctrl-C reaches us alone; what was begun is not to go on behind the user's back.
+            // The child has its own process group, so Ctrl-C reaches this process only. Without
+            // this signal the start would continue in the background.
             () = stop.asked(), if !passed_on => {
                 passed_on = true;
                 pid.into_iter().for_each(|pid| children::signal(pid, Signal::TERM));

@@ -1,5 +1,5 @@
-//! `haven down`: stops whatever holds a state directory, and ends what a killed `haven up` left
-//! there.
+//! `haven down`: stops the process that holds a state directory, and ends processes that a killed
+//! `haven up` left running.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,21 +12,24 @@ use super::process::{Identity, started_at};
 use super::state::{Held, Holder, State};
 use super::{emulator_state, facts, leftovers};
 
-/// The longest drain, the local AWS's own stop, PostgreSQL's, and some air.
+/// The time to wait for a stop: the longest drain, the stop of the local AWS and of PostgreSQL, and
+/// a reserve.
 const STOPPED_WITHIN: Duration = Duration::from_secs(120);
-/// A process that has taken the lock writes its identity into it at once.
+/// The time to wait for the identity in the lock file, which a process writes as soon as it has
+/// taken the lock.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Stops the platform on a state directory, whatever it is doing, and waits until it has stopped.
+/// Stops the platform on a state directory, in whatever phase it is, and waits until it has
+/// stopped.
 ///
 /// # Errors
-/// When the directory belongs to another user, its process cannot be identified, or does not stop
-/// in time.
+/// When the directory belongs to another user, its process cannot be identified, or the process
+/// does not stop in time.
 pub async fn down(folder: &Path) -> anyhow::Result<()> {
     let stopped = stop_holder(folder).await?;
-    // Nobody holds it: what is left has no supervisor any more. A start that begins now ends it by
-    // itself.
+    // The directory has no supervisor any more, so the rest can be ended. If a new `haven up` takes
+    // the lock first, that one ends the rest.
     let left = match State::take(folder) {
         Some(state) => {
             let left = leftovers::end(&state).await;
@@ -55,7 +58,7 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the process that was stopped; `None` when the directory was free.
+/// Stops the process that holds the lock, and returns it. Returns `None` if the lock was free.
 async fn stop_holder(folder: &Path) -> anyhow::Result<Option<Identity>> {
     let begun = Instant::now();
     let mut asked: Option<Identity> = None;
@@ -66,8 +69,9 @@ async fn stop_holder(folder: &Path) -> anyhow::Result<Option<Identity>> {
             Held::By(holder) => holder.filter(|holder| holder.identity.is_running()),
         };
         match holder.or_else(|| of_an_older_haven(folder)) {
-            // A second signal would make it hurry. `haven up --detach` hands the lock to another
-            // process meanwhile.
+            // A second signal would make the process stop without saving, so each process gets one.
+            // The holder can change during the wait: `haven up --detach` hands the lock to another
+            // process.
             Some(holder) if asked.as_ref() != Some(&holder.identity) => {
                 if holder.stopping || holder.identity.signal(Signal::TERM) {
                     asked = Some(holder.identity);
@@ -99,7 +103,8 @@ async fn stop_holder(folder: &Path) -> anyhow::Result<Option<Identity>> {
     }
 }
 
-/// A haven that writes nothing into its lock is known by `haven.json`.
+/// Finds the process of an older haven, which wrote nothing into its lock file, through
+/// `haven.json`.
 fn of_an_older_haven(folder: &Path) -> Option<Holder> {
     let facts = Facts::read(folder).ok()?;
     let written = std::fs::metadata(folder.join(facts::FILE))

@@ -1,8 +1,8 @@
-//! The local AWS: MiniStack, as a process or in a container, its state kept in the state directory.
+//! The local AWS: MiniStack, as a process or in a container, with its state in the state directory.
 //!
 //! MiniStack accepts every caller, so it listens on a Unix socket that only its owner can reach.
-//! The signed front (crate `front`) listens on loopback before it and forwards the requests that
-//! are signed with this run's key pair.
+//! The signed front (crate `front`) listens on loopback and forwards requests that are signed with
+//! the key pair of this run.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -25,16 +25,18 @@ use super::socket::SocketDirectory;
 use super::state::State;
 use super::{guard, ports};
 
-/// The port that the front had last. It is kept, since queue URLs carry it.
+/// The file with the last port of the signed front. The port stays the same, because queue URLs
+/// contain it.
 const PORT_FILE: &str = "aws-port";
 const REGION: &str = "us-east-1";
-/// It starts in a fraction of a second; on a busy machine it may take longer.
+/// The time to become ready. MiniStack starts in less than a second, but takes longer on a busy
+/// machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// It writes its state when it is told to stop.
+/// The time to stop. MiniStack writes its state then.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
-/// Serves MiniStack on a Unix socket.
+/// A Python program that serves MiniStack on a Unix socket.
 const SERVE: &str = include_str!("../../../../localstack/serve.py");
-/// Where a container has the directory of its socket, and its Python.
+/// The paths of the socket directory and of Python inside the container.
 const SOCKET_IN_CONTAINER: &str = "/data/socket";
 const PYTHON_IN_CONTAINER: &str = "/opt/ministack/bin/python";
 
@@ -51,7 +53,7 @@ enum Body {
     Container(Container),
 }
 
-/// What it is started from.
+/// The installation that the local AWS is started from.
 #[derive(Debug)]
 pub enum Source {
     /// The interpreter of a Python environment.
@@ -60,13 +62,13 @@ pub enum Source {
     Image,
 }
 
-/// What tests change about a local AWS.
+/// Settings of a local AWS that tests change.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How far the clocks of its clients may be from ours.
+    /// The accepted difference between the clock of a client and ours.
     pub clock_skew: Duration,
-    /// Access key ids that are accepted beside this run's, with the same secret. MiniStack takes
-    /// twelve digits for an account.
+    /// Access key ids that are accepted beside the one of this run, with the same secret. MiniStack
+    /// interprets an id of twelve digits as an account id.
     pub accounts: Vec<String>,
 }
 
@@ -80,11 +82,11 @@ impl Default for Settings {
 }
 
 impl Emulator {
-    /// Starts it on the port it had before, or on a free one. Its state is the same whatever it is
-    /// started from.
+    /// Starts the local AWS on its previous port, or on a free one. Its state does not depend on
+    /// the source.
     ///
     /// # Errors
-    /// When a part of it cannot be started, or does not answer in time.
+    /// When a part cannot be started, or does not answer in time.
     pub async fn start(
         source: &Source,
         state: &State,
@@ -93,7 +95,7 @@ impl Emulator {
         Emulator::start_with(source, state, redis_url, Settings::default()).await
     }
 
-    /// Starts it as [`Emulator::start`] does, with settings of a test.
+    /// Starts the local AWS as [`Emulator::start`] does, with the given settings.
     ///
     /// # Errors
     /// As [`Emulator::start`].
@@ -123,12 +125,13 @@ impl Emulator {
         guard::private_folder(&folder)?;
         let mut environment = BTreeMap::new();
         let mut set = |key: &str, value: &str| environment.insert(key.to_owned(), value.to_owned());
-        // The front's address: these two are in the queue URLs that MiniStack returns.
+        // MiniStack writes these two values into queue URLs, so they must be the address of the
+        // front.
         set("GATEWAY_PORT", &port.to_string());
         set("MINISTACK_HOST", "127.0.0.1");
         set("PERSIST_STATE", "1");
         set("S3_PERSIST", "1");
-        // Two services with listeners of their own, on every interface and without a password.
+        // These two services would listen on all interfaces without a password.
         set("IOT_MTLS_ENABLED", "0");
         set("SFTP_ENABLED", "0");
         if let Some((host, port)) = redis_url.and_then(host_and_port) {
@@ -165,7 +168,7 @@ impl Emulator {
         Ok(emulator)
     }
 
-    /// None for a container, which is found by its label.
+    /// Returns the pid of the process, or `None` for a container, which is found by its label.
     pub fn pid(&self) -> Option<u32> {
         match &self.body {
             Body::Process(server) => server.id(),
@@ -173,7 +176,7 @@ impl Emulator {
         }
     }
 
-    /// Returns when it has died by itself.
+    /// Waits until the local AWS has ended by itself. Returns how it ended.
     pub async fn died(&mut self) -> String {
         match &mut self.body {
             Body::Process(server) => server.ended().await,
@@ -181,9 +184,9 @@ impl Emulator {
         }
     }
 
-    /// Stops it cleanly, which is when it writes its state.
+    /// Stops the local AWS, which then writes its state.
     pub async fn stop(self) -> Stopped {
-        // Connections that are still open would hold up the stop.
+        // Open connections would delay the stop.
         self.front.stop().await;
         let stopped = match self.body {
             Body::Process(server) => server.stop().await,
@@ -230,8 +233,8 @@ fn start_process(
     set("PATH", ProcessEnvironment.search_path());
     set("HOME", folder.display().to_string());
     set("TMPDIR", temporary.display().to_string());
-    // MiniStack removes containers with its label when it starts: those of another MiniStack of the
-    // user as well.
+    // MiniStack removes all containers with its label when it starts, even those of another
+    // MiniStack of the user. Without Docker it cannot.
     set(
         "DOCKER_HOST",
         format!("unix://{}", temporary.join("no-docker").display()),
@@ -246,7 +249,7 @@ fn start_process(
     Server::start(&program, state)
 }
 
-/// The container has no network: its socket is in a directory of ours.
+/// Starts the container, without a network: its socket is in a directory of this machine.
 async fn start_container(
     environment: BTreeMap<String, String>,
     folder: PathBuf,
@@ -269,13 +272,13 @@ async fn start_container(
     Container::start(run, state).await
 }
 
-/// Arguments of Python that serve MiniStack on a socket. Isolated (`-I`): nothing is imported from
-/// the current directory or from where the user's `PYTHON*` variables point.
+/// Returns the arguments with which Python serves MiniStack on a socket. In isolated mode (`-I`),
+/// Python imports nothing from the current directory or from the paths in `PYTHON*` variables.
 fn serve(socket: &str) -> Vec<String> {
     ["-I", "-u", "-c", SERVE, socket].map(str::to_owned).into()
 }
 
-/// What an SDK needs to talk to it: never the real AWS.
+/// Returns the variables that make an AWS SDK use the local AWS and never the real AWS.
 pub fn sdk_environment(access: &LocalAccess) -> BTreeMap<String, String> {
     access
         .variables()
@@ -283,7 +286,7 @@ pub fn sdk_environment(access: &LocalAccess) -> BTreeMap<String, String> {
         .into()
 }
 
-/// Keeps the port that the state directory's local AWS had before for the next one.
+/// Reserves the previous port of the local AWS, so that no other server of this process gets it.
 pub fn reserve_port(state: &State) {
     if let Some(port) = kept_port(state) {
         ports::give_aws(port);
@@ -298,10 +301,10 @@ fn kept_port(state: &State) -> Option<u16> {
         .ok()
 }
 
-/// Listens on the port that the state directory had before, or on a free one if somebody else has
-/// taken it.
+/// Listens on the previous port, or on a free one if the previous port is in use.
 async fn listen(state: &State) -> anyhow::Result<TcpListener> {
-    /// The front of a local AWS that has just died may need a moment to close its listener.
+    /// The attempts, 50 ms apart. The front of a local AWS that has just died may still be closing
+    /// its listener.
     const TRIES: usize = 20;
     if let Some(port) = kept_port(state).filter(|port| ports::give_aws(*port)) {
         for _ in 0..TRIES {

@@ -1,21 +1,23 @@
-//! The files in which the local AWS keeps its state (`STATE/aws/SERVICE.json`), and what to do when
-//! they are damaged.
+//! The files in which the local AWS keeps its state (`STATE/aws/SERVICE.json`), and the rebuild
+//! when one of them is damaged.
 //!
-//! MiniStack writes a file for each service when it stops, without a sync: a machine that loses
-//! power leaves empty or torn files. MiniStack logs one line for such a file and starts without
-//! that service's data, while CloudFormation's own file still lists the resources: a deployment
-//! finds nothing to change, and the shop runs on queues or tables that are gone.
+//! MiniStack writes one file per service when it stops, and does not sync it. A machine that loses
+//! power can leave empty or torn files. MiniStack logs one line for such a file and starts without
+//! the data of that service. CloudFormation's own file still lists the resources, so a deployment
+//! finds nothing to change. The shop would then run without its queues or tables.
 //!
-//! So every file is parsed before each start. When one is damaged, the whole directory is put
-//! aside, the stacks are deployed on an empty local AWS, and the intact files are carried over into
-//! it (`carry`): physical names depend on stack and logical id alone, so tables and queues have the
-//! names that they had. What the damaged file held is restored from the database at the same start,
-//! as after a kill (`repair`).
+//! Therefore every file is parsed before each start. When one is damaged:
 //!
-//! The rebuild is an act for the audit log, but the database is migrated and opened only after the
-//! local AWS runs. So the rebuild leaves a note in the state directory, and `record` turns the note
-//! into an audit row once the database is open. A start that fails in between leaves the note to
-//! the next start.
+//! - The whole directory is moved aside.
+//! - The stacks are deployed on an empty local AWS.
+//! - The data of intact files is carried over (`carry`). Physical names depend only on the stack
+//!   and the logical id, so tables and queues keep their names.
+//! - Stock holds and sales that a damaged file held are restored from the database, as after a kill
+//!   (`repair`).
+//!
+//! The audit log records each rebuild. The database is migrated and opened only after the local AWS
+//! runs, so the rebuild first leaves a note in the state directory. `record` turns the note into an
+//! audit row. If the start fails in between, the note stays for the next start.
 
 mod carry;
 
@@ -41,12 +43,12 @@ use crate::aws::Aws;
 use crate::operate::audit;
 use crate::provision;
 
-/// What follows when the local AWS was killed before it had written its files.
+/// The warning to print when the local AWS was killed before it had written its files.
 pub const KILLED: &str = "The local AWS did not stop in time and was killed, so it did not save its state. Messages, dead letters and \
      settings since its last clean stop are lost. The next `haven up` restores stock holds, sales and order views from the \
      database, and the sweeper asks again for every unfinished order.";
 
-/// Returns a sentence when the local AWS did not end as one that has saved its state.
+/// Returns a warning if the local AWS did not stop cleanly and may not have saved its state.
 pub fn unsaved(stopped: &Stopped) -> Option<String> {
     match stopped {
         Stopped::Cleanly => None,
@@ -59,12 +61,13 @@ pub fn unsaved(stopped: &Stopped) -> Option<String> {
     }
 }
 
-/// Below the state directory: a rebuild that has begun. The next start finishes it.
+/// The file, below the state directory, of a rebuild that has begun. The next start finishes it.
 const MARKER: &str = "aws-rebuild.json";
-/// Below the state directory: a rebuild that has ended and is not in the audit log yet.
+/// The file, below the state directory, of a rebuild that has ended and is not in the audit log
+/// yet.
 const NOTE: &str = "aws-rebuilt.json";
 const FOLDER: &str = "aws";
-/// Services without which no shop runs: where any file is, theirs are.
+/// The services that every shop uses. If the directory has any file, their files must exist too.
 const NEEDED: [&str; 7] = [
     "cloudformation",
     "dynamodb",
@@ -78,17 +81,17 @@ const NEEDED: [&str; 7] = [
 /// A rebuild of the local AWS's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Rebuild {
-    /// Where the old files are, below the state directory.
+    /// The directory with the old files, relative to the state directory.
     aside: String,
-    /// Damaged files by service, and what is the matter with each.
+    /// The problem of each damaged file, by service.
     damaged: BTreeMap<String, String>,
 }
 
-/// Looks at the files of the local AWS before it starts, and rebuilds them where one is damaged.
+/// Checks the files of the local AWS before it starts, and rebuilds its state if one is damaged.
 ///
 /// # Errors
-/// When a file cannot be read, or the local AWS cannot be started and deployed. Nothing is lost
-/// then, and the next start tries again.
+/// When a file cannot be read, or the local AWS cannot be started and deployed. The old files are
+/// kept then, and the next start tries again.
 pub async fn restore(
     phases: &Phases,
     source: &Source,
@@ -137,11 +140,11 @@ pub async fn restore(
     Ok(())
 }
 
-/// Records in the audit log the rebuild that [`restore`] has ended, if there was one.
+/// Records in the audit log the rebuild that [`restore`] has finished, if there is one.
 ///
 /// # Errors
-/// When the database does not take the audit row, or the note cannot be removed. The next start
-/// tries again, and the id of the act keeps a second row out.
+/// When the audit row cannot be written, or the note cannot be removed. The next start tries again.
+/// The id of the act prevents a second row.
 pub async fn record(state: &State, store: &Store) -> anyhow::Result<()> {
     let note = state.path(NOTE);
     let Some(Rebuild { aside, damaged }) = Rebuild::read(&note) else {
@@ -164,13 +167,13 @@ pub async fn record(state: &State, store: &Store) -> anyhow::Result<()> {
 }
 
 impl Rebuild {
-    /// Reads a marker or a note; `None` where there is none.
+    /// Reads a marker or a note. Returns `None` if the file is missing or cannot be parsed.
     fn read(path: &Path) -> Option<Rebuild> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    /// Returns the rebuild that is to be done now: one that was begun before, or one for damaged
-    /// files.
+    /// Returns the rebuild to do now: the unfinished one of an earlier start, or a new one if files
+    /// are damaged.
     fn find(state: &State) -> anyhow::Result<Option<Rebuild>> {
         let marker = state.path(MARKER);
         if let Some(begun) = Rebuild::read(&marker) {
@@ -191,8 +194,8 @@ impl Rebuild {
         Ok(Some(rebuild))
     }
 
-    /// Moves the old files away. Repeated after a kill, it removes what the broken off rebuild had
-    /// made instead.
+    /// Moves the old files aside. If an interrupted rebuild has moved them before, deletes its
+    /// half-built directory instead.
     fn set_aside(&self, state: &State) -> anyhow::Result<()> {
         let (folder, aside) = (state.path(FOLDER), state.path(&self.aside));
         if !aside.exists() {
@@ -207,7 +210,7 @@ impl Rebuild {
         }
     }
 
-    /// Ends the rebuild: the marker becomes the note for [`record`].
+    /// Ends the rebuild: renames the marker, which becomes the note for [`record`].
     fn finish(state: &State) -> anyhow::Result<()> {
         let (marker, note) = (state.path(MARKER), state.path(NOTE));
         fs::rename(&marker, &note)
@@ -215,7 +218,7 @@ impl Rebuild {
     }
 }
 
-/// Returns the services whose files MiniStack could not load, each with what is the matter.
+/// Returns the services whose files MiniStack could not load, each with the problem.
 fn damaged(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let mut damaged = BTreeMap::new();
     let mut whole = Vec::new();
@@ -240,7 +243,7 @@ fn damaged(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
         }
     }
     if whole.is_empty() && damaged.is_empty() {
-        // It has never stopped cleanly yet.
+        // No file at all: the local AWS has never stopped cleanly on this directory.
         return Ok(damaged);
     }
     for service in NEEDED {
@@ -251,7 +254,7 @@ fn damaged(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(damaged)
 }
 
-/// MiniStack's wrapper of what a service keeps.
+/// The JSON object in which MiniStack wraps the state of a service.
 #[derive(Deserialize)]
 struct Saved {
     #[serde(rename = "__ministack_format__")]
@@ -259,13 +262,14 @@ struct Saved {
     payload: BTreeMap<String, IgnoredAny>,
 }
 
+/// Returns the problem of a service's file, or `None` if MiniStack can load it.
 fn problem(service: &str, path: &Path) -> anyhow::Result<Option<String>> {
     let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     if bytes.is_empty() {
         return Ok(Some("is empty".to_owned()));
     }
-    // The parser skips texts without a look at their bytes. MiniStack decodes all of them first,
-    // and would end at its start.
+    // `serde_json` does not check the bytes of the strings that it ignores here. MiniStack decodes
+    // all of them and would exit at its start.
     if let Err(error) = std::str::from_utf8(&bytes) {
         return Ok(Some(format!(
             "is damaged (byte {} is not text)",
@@ -274,7 +278,7 @@ fn problem(service: &str, path: &Path) -> anyhow::Result<Option<String>> {
     }
     Ok(match serde_json::from_slice::<Saved>(&bytes) {
         Err(error) => Some(format!("is damaged (not what MiniStack writes: {error})")),
-        // MiniStack would start without the service's data.
+        // MiniStack would start without the data of this service.
         Ok(saved) if saved.payload.is_empty() && NEEDED.contains(&service) => {
             Some("is damaged (its payload is empty)".to_owned())
         }
@@ -282,7 +286,7 @@ fn problem(service: &str, path: &Path) -> anyhow::Result<Option<String>> {
     })
 }
 
-/// What no database knows, and a rebuild can therefore not bring back.
+/// Returns what a rebuild cannot restore without the file of a service.
 fn lost_with(service: &str) -> &'static str {
     match service {
         "dynamodb" => {
@@ -304,20 +308,21 @@ fn lost_with(service: &str) -> &'static str {
     }
 }
 
-/// The log of the local AWS, from a moment on.
+/// The log of the local AWS from a given position on.
 pub struct Log {
     path: PathBuf,
     from: u64,
 }
 
 impl Log {
+    /// Returns the log from its current end on.
     pub fn from_here(state: &State) -> Log {
         let path = State::log_path(state.folder(), "local-aws");
         let from = fs::metadata(&path).map(|log| log.len()).unwrap_or_default();
         Log { path, from }
     }
 
-    /// Returns a sentence when the local AWS logged since then that it could not save a file.
+    /// Returns a warning if the local AWS has logged since then that it could not save a file.
     pub fn not_saved(self) -> Option<String> {
         let mut text = Vec::new();
         let mut log = File::open(&self.path).ok()?;
@@ -335,8 +340,8 @@ impl Log {
     }
 }
 
-/// Returns the service and the reason from a line of MiniStack's `core/persistence.py` about a file
-/// that was not written.
+/// Returns the service and the reason if a log line of MiniStack (`core/persistence.py`) reports a
+/// file that was not written.
 fn not_saved(line: &str) -> Option<&str> {
     const LINES: [&str; 2] = [
         "Persistence: failed to save ",
@@ -365,7 +370,7 @@ mod tests {
         fs::write(folder.join("sqs.json.tmp"), "{").expect("written");
         assert_eq!(damaged(&folder).expect("readable"), BTreeMap::new());
 
-        // An old block inside a text, which MiniStack does not survive.
+        // An old disk block inside a JSON string; MiniStack exits when it loads such a file.
         let mut stale = whole.as_bytes().to_vec();
         stale[whole.find("queues").expect("it is there")] = 0xff;
         let torn: [(&str, &[u8]); 7] = [
@@ -373,7 +378,7 @@ mod tests {
             ("dynamodb", &whole.as_bytes()[..60]),
             ("iam", &stale),
             ("s3", &[0; 100]),
-            // MiniStack takes these for a service that has nothing.
+            // MiniStack loads these files as a service without data.
             ("sns", b"{}"),
             ("secretsmanager", br#"{"__ministack_format__": 2}"#),
             (

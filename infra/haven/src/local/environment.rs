@@ -1,5 +1,5 @@
-//! The environment of each process of a local platform: what a template writes into its task
-//! definition on AWS.
+//! The environment variables of each process of a local platform. On AWS, the templates write the
+//! same variables into the task definitions.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,21 +12,23 @@ use contract::role::{OUTBOX_RELAY, Role};
 use super::emulator::sdk_environment;
 use super::up::ENVIRONMENT;
 
-/// Where everything is, as a role is to see it. Not to be printed: secrets are in it.
+/// The addresses and secrets of the running platform. The type does not implement `Debug`, because
+/// it contains secrets.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// Where the storefront listens, and where customers find it.
+    /// The address on which the storefront listens.
     pub storefront: String,
+    /// The URL at which customers reach the storefront.
     pub public_url: String,
     pub aws: LocalAccess,
     pub database_url: String,
-    /// The database with the login of the outbox relay.
+    /// The URL of the database with the login of the outbox relay.
     pub outbox_database_url: String,
     pub redis_url: Option<String>,
     pub payment_url: String,
-    /// What the stacks put where, by variable.
+    /// The physical names of deployed resources, by environment variable.
     pub addresses: HashMap<String, String>,
-    /// By slug.
+    /// The values of the secrets, by slug.
     pub secrets: HashMap<&'static str, String>,
 }
 
@@ -38,7 +40,7 @@ impl Surroundings {
             .with_context(|| format!("the secret {slug} was not deployed"))
     }
 
-    /// What the staff's tokens are signed with.
+    /// Returns the key that signs staff tokens.
     ///
     /// # Errors
     /// When the secret was not deployed.
@@ -46,7 +48,7 @@ impl Surroundings {
         self.secret(SIGNING_KEY.slug)
     }
 
-    /// Returns what the payment gateway demands of its callers.
+    /// Returns the bearer token that the payment gateway demands from its callers.
     ///
     /// # Errors
     /// When the secret was not deployed.
@@ -54,7 +56,8 @@ impl Surroundings {
         self.secret(PAYMENT_API.slug)
     }
 
-    /// Of the simulated gateway, which keeps its books in a file.
+    /// Returns the environment of the simulated payment gateway, which keeps its ledger in the file
+    /// `ledger`.
     ///
     /// # Errors
     /// When one of its secrets was not deployed.
@@ -80,10 +83,10 @@ impl Surroundings {
         ))
     }
 
-    /// Of a role, whose health is served at `health_bind`.
+    /// Returns the environment of a role that serves its health endpoints at `health_bind`.
     ///
     /// # Errors
-    /// When something that it needs was not deployed.
+    /// When an address or a secret that the role needs was not deployed.
     pub fn of_role(
         &self,
         role: &Role,
@@ -127,7 +130,7 @@ impl Surroundings {
     }
 }
 
-/// What every process of ours may see of our own environment.
+/// Adds the variables that every process takes from the environment of this process.
 fn common(mut environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
     for key in [
         "HAVEN_LOG",
@@ -140,7 +143,7 @@ fn common(mut environment: BTreeMap<String, String>) -> BTreeMap<String, String>
         }
     }
     environment.insert("PATH".to_owned(), ProcessEnvironment.search_path());
-    // Its standard input ends with us, and then so does it.
+    // The process stops when its standard input ends, which happens when this process ends.
     environment.insert("HAVEN_STOP_ON_STDIN_END".to_owned(), "1".to_owned());
     environment
 }

@@ -1,5 +1,5 @@
-//! `haven.json`: what others may know of a running platform. Its fields are part of the public
-//! contract.
+//! `haven.json`: the addresses, keys and processes of a running platform, for other programs. The
+//! fields are part of the public contract.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +11,16 @@ use serde::{Deserialize, Serialize};
 use super::{format, guard};
 use crate::target::BadUsage;
 
+/// The name of the file in the state directory.
 pub const FILE: &str = "haven.json";
 
+/// The content of `haven.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     pub storefront: String,
     pub aws_endpoint: String,
     pub region: String,
-    /// This run's key pair for the local AWS; not in a file of an older version.
+    /// The key pair of this run for the local AWS. Absent in the file of an older haven.
     #[serde(default)]
     pub aws_access_key_id: String,
     #[serde(default)]
@@ -26,30 +28,31 @@ pub struct Facts {
     pub database_url: String,
     pub redis_url: Option<String>,
     pub payment_url: String,
-    /// The bearer token of every call to the payment gateway. Absent in the file of an older haven.
+    /// The bearer token for calls to the payment gateway. Absent in the file of an older haven.
     #[serde(default)]
     pub payment_api_key: String,
     pub staff_token: String,
     pub roles: Vec<RoleFacts>,
-    /// The process that watches over the others.
+    /// The pid of the supervisor.
     pub pid: u32,
-    /// The local AWS, when it is a process of ours.
+    /// The pid of the local AWS, if it is a process of this machine.
     pub aws_pid: Option<u32>,
-    /// Whether everything has been ready since the last start.
+    /// Whether all roles have become ready since the last start.
     pub ready: bool,
 }
 
+/// One role in `haven.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleFacts {
     pub name: String,
-    /// Zero while it is between two lives.
+    /// The pid; 0 while the role does not run.
     pub pid: u32,
-    /// Address of its health endpoints.
+    /// The base URL of the health endpoints.
     pub health: String,
 }
 
 impl Facts {
-    /// Returns how to call the local AWS.
+    /// Returns the endpoint, region and key pair of the local AWS.
     pub fn aws_access(&self) -> LocalAccess {
         LocalAccess {
             endpoint: self.aws_endpoint.clone(),
@@ -59,9 +62,12 @@ impl Facts {
         }
     }
 
+    /// Reads the file of a state directory.
+    ///
     /// # Errors
-    /// [`BadUsage`] when the file or its directory belongs to another user, or the file is a link
-    /// or not one of haven's. Another error when it is not there: nothing runs on the directory.
+    /// [`BadUsage`] when the file or its directory belongs to another user, or when the file is a
+    /// symbolic link or has another format. Another error when the file is missing, so nothing runs
+    /// on the directory.
     pub fn read(folder: &Path) -> anyhow::Result<Facts> {
         guard::check_owner(folder)?;
         let path = folder.join(FILE);
@@ -88,15 +94,19 @@ impl Facts {
         })
     }
 
-    /// Readers see the old file or the new one, never half of one. The staff token is in it: for
-    /// the owner's eyes.
+    /// Replaces the file in one step, so readers never see half of it. The file is readable only by
+    /// its owner, because it contains the staff token.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self).context("encode haven.json")?;
         guard::write(&folder.join(FILE), text.as_bytes())
     }
 
+    /// Removes the file, if it exists.
     pub fn remove(folder: &Path) {
-        // Gone already is as good.
+        // The file may be missing, and a failure has no consequence here.
         let _ = fs::remove_file(folder.join(FILE));
     }
 }

@@ -1,5 +1,5 @@
-//! The format of a state directory: `STATE/format` holds its number, `STATE/version` the version of
-//! haven that wrote it.
+//! The format version of a state directory. `STATE/format` contains its number, `STATE/version` the
+//! version of haven that wrote the directory last.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,20 +10,20 @@ use anyhow::Context as _;
 use super::guard;
 use crate::target::BadUsage;
 
-/// 1: every release before the file existed. 2: closed to other accounts; the servers ask for
-/// passwords.
+/// The current format. Format 1 belongs to all releases before this file existed. In format 2 the
+/// directory is closed to other accounts, and the servers require passwords.
 const FORMAT: u32 = 2;
 const FILE: &str = "format";
 const VERSION_FILE: &str = "version";
 /// The version of this haven.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Checks that this haven reads the format of a state directory. Returns its number, if it has one.
-/// Changes nothing.
+/// Checks that this haven can read the format of a state directory. Returns the number, if there is
+/// one. Changes nothing.
 ///
 /// # Errors
-/// [`BadUsage`] when a newer haven wrote it, which names the version to install, or when haven did
-/// not write it.
+/// [`BadUsage`] when a newer haven wrote the directory (the message names the version to install),
+/// or when the content is not a number.
 pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
     let path = folder.join(FILE);
     let bytes = match fs::read(&path) {
@@ -32,7 +32,7 @@ pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
     };
     let text = String::from_utf8_lossy(&bytes);
     let found = match text.trim() {
-        // Its writer was cut off before it had reached the disk.
+        // The writer was interrupted before the content reached the disk.
         "" => return Ok(None),
         number => number.parse::<u32>().ok(),
     };
@@ -47,7 +47,7 @@ pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
     if found > FORMAT {
         let install = match written_by(folder).filter(|writer| number(writer) > number(VERSION)) {
             Some(writer) => format!("haven {writer} or newer"),
-            // Two builds can carry one number. That of this build would be no help.
+            // Two builds can have the same version number, so this version would be useless advice.
             None => format!("a haven newer than {VERSION}, one that reads format {found}"),
         };
         let why = format!(
@@ -59,10 +59,11 @@ pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
     Ok(Some(found))
 }
 
-/// Accepts a state directory of this format or an older one, and marks it as written by this haven.
+/// Accepts a state directory of this format or of an older one, and writes the current format and
+/// version into it.
 ///
 /// # Errors
-/// As [`check`], or when the marks cannot be written.
+/// As [`check`], or when the files cannot be written.
 pub fn accept(folder: &Path) -> anyhow::Result<()> {
     if check(folder)? != Some(FORMAT) {
         guard::write(&folder.join(FILE), format!("{FORMAT}\n").as_bytes())?;
@@ -76,14 +77,15 @@ pub fn accept(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the version that wrote a state directory last.
+/// Returns the version of haven that wrote a state directory last.
 fn written_by(folder: &Path) -> Option<String> {
     fs::read_to_string(folder.join(VERSION_FILE))
         .ok()
         .map(|text| text.trim().to_owned())
 }
 
-/// Returns the three numbers of a version. `None`, for what is no version, is less than any.
+/// Parses a version of three numbers. Returns `None` for anything else, which is less than any
+/// version.
 fn number(version: &str) -> Option<[u64; 3]> {
     let mut parts = version.split('.').map(|part| part.parse().ok());
     let number = [parts.next()??, parts.next()??, parts.next()??];
@@ -113,7 +115,7 @@ mod tests {
             );
         }
         fs::write(folder.join(FILE), "7\n").expect("written");
-        // The last is what this build writes itself, and the two before name no release.
+        // The last version is the one of this build, and the two before are no versions.
         let newer = format!("a haven newer than {VERSION}, one that reads format 7");
         let rest = ["", "soon; rm -rf", VERSION].map(|version| (version, newer.as_str()));
         for (version, install) in [("3.1.4", "haven 3.1.4 or newer")].into_iter().chain(rest) {

@@ -1,6 +1,5 @@
-//! The URLs of servers that somebody else runs, for `--postgres` and `--redis`. A URL with a
-//! password comes from a variable or a file: every account of the machine can read the arguments of
-//! a program.
+//! The URLs of existing servers for `--postgres` and `--redis`. A URL with a password should come
+//! from an environment variable or a file, because every account of the machine can read arguments.
 
 use std::path::Path;
 
@@ -9,18 +8,20 @@ use chassis::config::{Environment as _, ProcessEnvironment};
 
 use crate::target::BadUsage;
 
-/// A server of the user's, by its flag and its variable.
+/// The flag, the environment variable and the URL schemes of one kind of server.
 pub struct Server {
     pub flag: &'static str,
     pub variable: &'static str,
     pub schemes: &'static [&'static str],
 }
 
+/// An existing PostgreSQL server.
 pub const POSTGRES: Server = Server {
     flag: "--postgres",
     variable: "HAVEN_POSTGRES_URL",
     schemes: &["postgres://", "postgresql://"],
 };
+/// An existing Redis server.
 pub const REDIS: Server = Server {
     flag: "--redis",
     variable: "HAVEN_REDIS_URL",
@@ -28,11 +29,12 @@ pub const REDIS: Server = Server {
 };
 
 impl Server {
-    /// Returns the URL of the flag, else of the variable; both may be `@FILE`. `Some("")` asks for
-    /// a server of our own, `None` for none.
+    /// Returns the URL from the flag, or from the environment variable if the flag has no value.
+    /// Both can be `@FILE`. Returns `Some("")` if haven must start a server, and `None` if the flag
+    /// and the variable are absent.
     ///
     /// # Errors
-    /// When the file cannot be read, or the URL is of another kind. The message does not repeat a
+    /// When the file cannot be read, or the URL has another scheme. The message does not contain a
     /// password.
     pub fn url(&self, flag: Option<&str>) -> anyhow::Result<Option<String>> {
         if ProcessEnvironment.is_not_text(self.variable) {

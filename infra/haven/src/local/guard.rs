@@ -1,6 +1,6 @@
-//! What a state directory must be before anything is written in it: a path that works everywhere, a
-//! directory of our own, closed to every other account, and without symbolic links where files are
-//! written.
+//! Checks of a state directory before anything is written to it. Its path must work in every part
+//! of the platform. The directory must belong to our user, be closed to other accounts, and contain
+//! no symbolic links where files are written.
 
 use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions, Permissions, ReadDir};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -18,8 +18,8 @@ use super::facts::Facts;
 use super::{format, python, state};
 use crate::target::BadUsage;
 
-/// Files that only haven writes, each with what tells a file of haven's from another one of the
-/// same name. One of them shows that haven made the directory its own.
+/// Files that show that haven made a directory, each with a test of its content. Other programs use
+/// some of these names too.
 const MARKS: [(&str, IsHavens); 5] = [
     (state::LOCK, |content| {
         state::parse_holder(content).is_some()
@@ -38,9 +38,9 @@ const MARKS: [(&str, IsHavens); 5] = [
     }),
 ];
 type IsHavens = fn(&[u8]) -> bool;
-/// More than any of them takes but the payment ledger, whose beginning is enough.
+/// The bytes of a file to test. Only the payment ledger can be larger, and its beginning is enough.
 const MARK_BYTES_MAX: u64 = 64 * 1024;
-/// Everything else of haven's, by name, and by the beginning and the end of a name.
+/// The other files of haven, by their name, its beginning or its end.
 const OURS: [&str; 9] = [
     "logs",
     "aws",
@@ -61,30 +61,37 @@ const OURS_BEGIN: [&str; 6] = [
     "aws.torn-",
 ];
 const OURS_END: [&str; 1] = [".pid"];
-/// Made by `haven deploy` as well, in a directory that no `haven up` has used yet.
+/// The directory that `haven deploy` also makes, before any `haven up` has used the state
+/// directory.
 const DEPLOYED: &str = "deployed";
-/// The Python environment; an older haven had a lock file beside it.
+/// The Python environment. An older haven had a lock file beside it.
 const PYTHON: &str = "python";
 const PYTHON_LOCK: &str = "python.lock";
-/// PostgreSQL cuts paths off at 1,024 bytes (`MAXPGPATH`), and its own files need some of them.
+/// The longest path of a state directory in bytes. PostgreSQL truncates paths at 1,024 bytes
+/// (`MAXPGPATH`), and its files in the directory need the rest.
 const PATH_BYTES_MAX: usize = 900;
 const OTHERS: u32 = 0o077;
-/// As /tmp has it: a directory for every account.
+/// The sticky bit, which directories for all accounts such as /tmp have.
 const STICKY: u32 = 0o1000;
 
-/// Closes every file that this process and its children make to other accounts.
+/// Sets the umask so that files of this process and its children are closed to other accounts.
 pub fn close_new_files() {
     rustix::process::umask(Mode::from_raw_mode(OTHERS));
 }
 
-/// Returns the state directory's real path. Makes the directory if it is not there (0700), and
-/// closes an open one, with everything of haven's in it, to other accounts.
+/// Returns the real path of the state directory. Makes the directory if it is missing (0700), and
+/// removes the permissions of other accounts from it and from everything of haven's in it.
 ///
 /// # Errors
-/// [`BadUsage`] for a path that some part of the platform cannot use, a directory of another user,
-/// one that haven did not make and must not take over, one of a newer format, or one with symbolic
-/// links where files are written. Nothing is changed then. Other errors are those of the system,
-/// such as a full disk.
+/// [`BadUsage`] for one of these, before anything is changed:
+///
+/// - a path that some part of the platform cannot use,
+/// - a directory of another user,
+/// - a directory that haven did not make and must not take over,
+/// - a newer format,
+/// - a symbolic link where files are written.
+///
+/// Other errors come from the system, such as a full disk.
 pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
     check_path(&std::path::absolute(folder).context("find the state directory")?)?;
     let made = match fs::metadata(folder) {
@@ -115,36 +122,36 @@ pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
     refuse_another_owner(&folder, &metadata)?;
     if !is_marked(&folder, &metadata)
         && let Err(refused) = refuse_what_is_not_ours(&folder, &metadata)
-        // Another start may have begun to write between the two looks.
+        // Another start can have written its files between the two checks.
         && !is_marked(&folder, &metadata)
     {
         return Err(refused);
     }
-    // Everything is looked at before anything is changed: what is refused stays as it is.
+    // Check everything before changing anything, so that a refused directory stays as it is.
     let mut open = inspect(&folder)?;
     format::check(&folder)?;
     if metadata.mode() & OTHERS != 0 {
         close(&folder, &metadata)?;
-        // Until now, others may have placed a link in it.
+        // Another account could have placed a symbolic link before the directory was closed.
         open = inspect(&folder)?;
     }
-    // From the inside out: a folder that is still open shows that something in it may be.
+    // Close the innermost files first: if this is interrupted, the directories above are still open
+    // and the next start repeats it.
     open.iter()
         .rev()
         .try_for_each(|(path, metadata)| close(path, metadata))?;
     Ok(folder)
 }
 
-/// Refuses a state directory of another user, for commands that read one: its files name the
-/// processes that are signaled and the servers that secrets are sent to. A directory that is not
-/// there passes.
+/// Refuses a state directory of another user. Its files name the processes that commands signal and
+/// the servers that they send secrets to. A missing directory is accepted.
 ///
 /// # Errors
-/// When the directory belongs to another user.
+/// [`BadUsage`] when the directory belongs to another user.
 pub fn check_owner(folder: &Path) -> Result<(), BadUsage> {
     match fs::metadata(folder) {
         Ok(metadata) => refuse_another_owner(folder, &metadata),
-        // Nothing can be read in it either.
+        // A directory that cannot be examined cannot be read either.
         Err(_) => Ok(()),
     }
 }
@@ -161,10 +168,9 @@ fn refuse_another_owner(folder: &Path, metadata: &Metadata) -> Result<(), BadUsa
     Ok(())
 }
 
-/// Makes the error of a state directory, or of a file in it, that the system does not let us use.
-/// [`BadUsage`] where another directory is the remedy: a path that leads nowhere, missing rights, a
-/// read-only file system. A full or broken disk is nothing that the user chose, and stays the
-/// system's error.
+/// Converts a system error about a state directory or a file in it. Returns [`BadUsage`] if another
+/// directory would help: the path leads nowhere, permissions are missing, or the file system is
+/// read-only. A full or broken disk stays an error of the system.
 pub fn unusable(error: io::Error, what: String) -> anyhow::Error {
     const OF_THE_PATH: [ErrorKind; 5] = [
         ErrorKind::NotFound,
@@ -183,17 +189,16 @@ pub fn unusable(error: io::Error, what: String) -> anyhow::Error {
     anyhow::Error::new(error).context(what)
 }
 
-/// Whether a file cannot be opened because of whose or what it is: another user's, a symbolic link,
-/// or a device.
+/// Returns whether a file cannot be opened because it belongs to another user, is a symbolic link,
+/// or is a device.
 pub fn is_refusal(error: &io::Error) -> bool {
-    // What `open` returns for a link that it does not follow. `ErrorKind` has no stable name for
-    // it.
+    // `open` fails with `ELOOP` for a symbolic link that it must not follow. `ErrorKind` has no
+    // stable variant for it.
     let is_link = Errno::from_io_error(error) == Some(Errno::LOOP);
     is_link || [ErrorKind::PermissionDenied, ErrorKind::InvalidInput].contains(&error.kind())
 }
 
-/// Refuses paths that could not be written down exactly: in `haven.json`, in a label of a
-/// container, in a URL.
+/// Refuses paths that cannot be written exactly in `haven.json`, in a container label or in a URL.
 fn check_path(path: &Path) -> Result<(), BadUsage> {
     let refused = |why: &str| {
         BadUsage::Said(format!(
@@ -218,11 +223,11 @@ fn check_path(path: &Path) -> Result<(), BadUsage> {
     }
 }
 
-/// Whether haven made the directory, by the content of its files: other programs have a `lock` or a
-/// `format` as well.
+/// Returns whether haven made the directory, by the content of its files. Other programs have files
+/// named `lock` or `format` too.
 fn is_marked(folder: &Path, metadata: &Metadata) -> bool {
-    // An empty lock file shows less than a holder's name. An older haven left it empty, beside its
-    // logs; a start that was killed leaves it empty in a closed directory.
+    // An empty lock file is weaker evidence than one with a holder. An older haven left it empty,
+    // beside its logs. A start that was killed leaves it empty in a closed directory.
     let may_be_empty = metadata.mode() & OTHERS == 0 || folder.join("logs").is_dir();
     MARKS.iter().any(|(name, is_havens)| {
         let begin = |file: File| {
@@ -242,8 +247,8 @@ fn text(content: &[u8]) -> Option<&str> {
     std::str::from_utf8(content).ok().map(str::trim)
 }
 
-/// A directory that haven did not make may become its state directory when it is empty, or when no
-/// other account uses it anyway and no files of haven's names are in it.
+/// Decides about a directory that haven did not make. An empty one is accepted. One with files is
+/// accepted if other accounts have no access and no file has a name of haven's.
 fn refuse_what_is_not_ours(folder: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     let shown = folder.display();
     let home = ProcessEnvironment
@@ -298,8 +303,8 @@ fn is_ours(name: &std::ffi::OsStr) -> bool {
         || OURS_END.iter().any(|end| name.ends_with(end))
 }
 
-/// Whether a command that does not lock the directory made this: `haven deploy`, or one that built
-/// a Python environment.
+/// Returns whether a file comes from a command that does not lock the directory: `haven deploy`, or
+/// a command that built a Python environment.
 fn is_of_another_command(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy().into_owned();
     let is_lock = name.starts_with(PYTHON) && name.ends_with(".lock");
@@ -309,11 +314,12 @@ fn is_of_another_command(entry: &DirEntry) -> bool {
         || (is_lock && entry.metadata().is_ok_and(|lock| lock.len() == 0))
 }
 
-/// Refuses symbolic links where haven writes: whoever placed one would choose the file that is
-/// overwritten. Returns what an older haven, or another umask, left open to other accounts.
+/// Refuses symbolic links where haven writes, because the creator of a link chooses the file that
+/// is overwritten. Returns the files that are open to other accounts, because an older haven or
+/// another umask left them so.
 ///
 /// # Errors
-/// The first such file by name, or one that belongs to another user.
+/// [`BadUsage`] for the first symbolic link, or for a file of another user.
 fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
     let mut inspection = Inspection {
         folder,
@@ -323,7 +329,7 @@ fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
     for entry in list(folder)? {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         let metadata = match entry.metadata() {
-            // A `haven up` that runs on the directory replaces files.
+            // A running `haven up` replaces files, so one can disappear here.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             metadata => metadata.with_context(|| format!("look at {}", entry.path().display()))?,
         };
@@ -332,8 +338,8 @@ fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
         }
         let name = entry.file_name();
         if is_ours(&name) || name == DEPLOYED || name == PYTHON_LOCK {
-            // What a container keeps may belong to an id of the container's: the local AWS's files
-            // too, where root runs it.
+            // Files of a container can belong to a user id of the container. This includes the
+            // files of the local AWS if root runs it.
             let of_container = name == "containers"
                 || (inspection.us == 0 && name.to_string_lossy().starts_with("aws"));
             let kind = if of_container {
@@ -346,7 +352,8 @@ fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
             && metadata.mode() & OTHERS != 0
             && python::is_havens(&entry.path())
         {
-            // Thousands of files: a closed one was closed whole.
+            // Thousands of files. If the directory itself is closed, nobody else could open its
+            // files.
             inspection.look(&entry.path(), &metadata, Kind::Python)?;
         }
     }
@@ -359,13 +366,14 @@ struct Inspection<'a> {
     open: Vec<(PathBuf, Metadata)>,
 }
 
-/// Whose files are looked at.
+/// The kind of a file, which decides about the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Ours,
-    /// They may belong to another id.
+    /// Files of a container, which can belong to another user id.
     OfContainer,
-    /// Python makes links, and haven writes nothing there after it has made it.
+    /// The Python environment, which contains symbolic links. Haven writes nothing there after the
+    /// build.
     Python,
 }
 
@@ -393,7 +401,7 @@ impl Inspection<'_> {
         }
         if file_type.is_dir() {
             let listed = match fs::read_dir(path) {
-                // Of a container's own id, or removed just now.
+                // The directory belongs to a container's user id, or was just removed.
                 Err(error)
                     if [ErrorKind::PermissionDenied, ErrorKind::NotFound]
                         .contains(&error.kind()) =>
@@ -406,7 +414,7 @@ impl Inspection<'_> {
                 let entry = entry.with_context(|| format!("list {}", path.display()))?;
                 match entry.metadata() {
                     Ok(metadata) => self.look(&entry.path(), &metadata, kind)?,
-                    // A server of the run before is still removing its files.
+                    // A server of the previous run is still removing its files.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
                         return Err(error)
@@ -430,42 +438,42 @@ fn refuse_link(folder: &Path, path: &Path) -> Result<(), BadUsage> {
 fn close(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     let mode = metadata.mode() & 0o7777 & !OTHERS;
     match fs::set_permissions(path, Permissions::from_mode(mode)) {
-        // A server removed it just now.
+        // A server has just removed the file.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         closed => closed.with_context(|| format!("close {} to other accounts", path.display())),
     }
 }
 
-/// Options that open files for their owner alone, and never through a symbolic link.
+/// Returns options that create files for their owner only and never follow a symbolic link.
 pub fn private() -> OpenOptions {
     opened(OFlags::NOFOLLOW)
 }
 
 fn opened(flags: OFlags) -> OpenOptions {
     let mut options = OpenOptions::new();
-    // The flags of `open` are a C int; these are small ones on every platform.
+    // `custom_flags` takes a C int; the flags fit on every platform.
     options
         .mode(0o600)
         .custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     options
 }
 
-/// Opens a file of a state directory to read it. In a directory that was open to others, one of
-/// them may have placed it.
+/// Opens a file of a state directory for reading. If the directory was open to other accounts, one
+/// of them could have placed the file.
 ///
 /// # Errors
-/// When it is not there, is a link or a device, or belongs to another user.
+/// When the file is missing, a symbolic link or a device, or belongs to another user.
 pub fn open_own(path: &Path) -> io::Result<File> {
-    // A pipe would wait for its other end.
+    // Without `O_NONBLOCK`, opening a named pipe would block until a writer opens it.
     own(opened(OFlags::NOFOLLOW | OFlags::NONBLOCK)
         .read(true)
         .open(path)?)
 }
 
-/// Passes a regular file of ours.
+/// Returns the file if it is a regular file of our user.
 ///
 /// # Errors
-/// When it is anything else.
+/// When it is anything else, or cannot be examined.
 pub fn own(file: File) -> io::Result<File> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
@@ -481,20 +489,20 @@ pub fn own(file: File) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a file of a state directory whole.
+/// Reads a whole file of a state directory.
 ///
 /// # Errors
-/// As [`open_own`].
+/// As [`open_own`], or when the read fails.
 pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open_own(path)?.read_to_end(&mut content)?;
     Ok(content)
 }
 
-/// Makes a directory for its owner alone, if it is not there.
+/// Makes a directory and its parents with mode 0700, if they are missing.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When the directory cannot be made.
 pub fn private_folder(path: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -503,10 +511,11 @@ pub fn private_folder(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("make {}", path.display()))
 }
 
-/// Writes a file for its owner alone. Readers see the old file or the new one, never half of one.
+/// Replaces a file, with mode 0600, in one step. Readers see the old content or the new one, never
+/// half of it.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When the file cannot be written.
 pub fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
@@ -519,7 +528,8 @@ pub fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         .and_then(|mut file: File| {
             file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(content)?;
-            // Before the new name: else a machine that stops leaves an empty file under it.
+            // Sync before the rename: otherwise a power failure can leave an empty file under the
+            // final name.
             file.sync_all()
         });
     written.with_context(|| format!("write {}", fresh.display()))?;
@@ -533,7 +543,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder of a test's own; gone with the value.
+    /// A folder for one test, deleted with the value.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -554,7 +564,7 @@ mod tests {
         fs::symlink_metadata(path).expect("metadata").mode() & 0o777
     }
 
-    /// Every path below, with itself, and its mode.
+    /// Returns every path below `path`, and `path` itself, with its mode.
     fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
         let metadata = fs::symlink_metadata(path).expect("metadata");
         let mut found = vec![(path.to_owned(), metadata.mode() & 0o7777)];
@@ -569,7 +579,7 @@ mod tests {
         found
     }
 
-    /// As under umask 000.
+    /// Sets the modes that files have under umask 000.
     fn open_to_all(path: &Path) {
         let metadata = fs::symlink_metadata(path).expect("metadata");
         if metadata.is_symlink() {
@@ -671,7 +681,7 @@ mod tests {
             fs::write(&victim, "the user's").expect("written");
             fs::create_dir_all(state.join(name).parent().expect("a parent")).expect("made");
             symlink(&victim, state.join(name)).expect("a link");
-            // What haven itself wrote once.
+            // The content that haven itself writes.
             let (mark, content) = if name == "format" {
                 ("aws-port", "4566")
             } else {
@@ -694,7 +704,7 @@ mod tests {
         }
     }
 
-    /// Makes a directory with these files; a name that ends with a slash is a folder.
+    /// Makes a directory with these files; a name that ends with a slash is a subdirectory.
     fn directory(folder: &Folder, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let path = folder.0.join(name);
         fs::create_dir(&path).expect("a folder");
@@ -723,7 +733,7 @@ mod tests {
                 ],
                 theirs,
             ),
-            // As in /var/lib/dpkg, which root has.
+            // The files of /var/lib/dpkg, which belongs to root.
             ("packages", &[("lock", ""), ("status", "")], theirs),
             ("formats", &[("format", "pdf"), ("version", "3")], theirs),
             ("port", &[("aws-port", "the third on the left")], theirs),
@@ -810,11 +820,12 @@ mod tests {
             assert_eq!(mode(&admitted.join(path)) & OTHERS, 0, "{path}");
         }
 
-        // One that only its owner uses may hold other things.
+        // A directory that only its owner can use may contain other files.
         let own = directory(&folder, "own", &[("notes.txt", "mine")]);
         fs::set_permissions(&own, Permissions::from_mode(0o700)).expect("changed");
         let own = admit(&own).expect("nobody else uses it");
-        // A start that is killed here is followed by another one.
+        // A start that was killed here leaves an empty lock file, and the next start must accept
+        // it.
         fs::write(own.join("lock"), "").expect("written");
         admit(&own).expect("haven began to make it");
     }

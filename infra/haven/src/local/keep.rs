@@ -1,17 +1,24 @@
-//! `haven keep`: runs a server program that cannot watch over its parent by itself, and ends it
-//! when the parent ends.
+//! `haven keep`: runs a server program that cannot detect the end of its parent, and stops the
+//! program when the parent ends.
 //!
-//! `haven up` starts the local AWS, PostgreSQL, Redis and Docker's client through it. Its standard
-//! input is a pipe whose other end only `haven up` has open: the kernel closes that end however
-//! `haven up` ends, `kill -9` included. Then, and on SIGTERM, SIGINT and SIGHUP, it asks the
-//! program to stop, waits, and kills it when its time is over. A SIGHUP that was ignored when it
-//! started (`nohup`) stays ignored, for it and for the program. Should this process itself be
-//! killed, Linux sends the program its stop signal (a parent-death signal follows the thread that
-//! started the program, here the main thread of a process that does nothing else).
+//! `haven up` starts the local AWS, PostgreSQL, Redis and Docker's client through `haven keep`. The
+//! program must end with `haven up`, however `haven up` ends. Three cases are covered:
 //!
-//! pip, initdb and the like run programs of their own, which such a signal does not reach: with
-//! `--group` the whole process group is asked to stop, and is killed as soon as the program itself
-//! has ended.
+//! - `haven up` ends, even by `kill -9`. Standard input of `haven keep` is a pipe whose other end
+//!   only `haven up` has open. The kernel closes that end, and the read of standard input returns.
+//! - `haven keep` receives SIGTERM, SIGINT or SIGHUP. A SIGHUP that was ignored at the start
+//!   (`nohup`) stays ignored, by `haven keep` and by the program.
+//! - `haven keep` itself is killed. Linux then sends the program its stop signal, the parent-death
+//!   signal (prctl(2), `PR_SET_PDEATHSIG`). That signal is bound to the thread that started the
+//!   program. The single-threaded runtime starts it on the main thread, which lives as long as the
+//!   process.
+//!
+//! In the first two cases `haven keep` sends the stop signal, waits `--within` seconds, and then
+//! kills the program.
+//!
+//! pip, initdb and similar programs start children, which a signal to the program does not reach.
+//! With `--group` the whole process group receives the stop signal. The group is killed as soon as
+//! the program itself has ended, or when the time is over.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -30,9 +37,9 @@ use super::guard;
 use super::leftovers;
 use super::process::{self, Identity};
 
-/// As shells report it: a program that could not be started.
+/// The exit code of shells for a program that could not be started.
 const NOT_STARTED: u8 = 127;
-/// As shells report it: the program ended by SIGKILL.
+/// The exit code of shells for a program that SIGKILL ended.
 pub const KILLED: u8 = 128 + 9;
 
 #[derive(Debug, Clone, Args)]
@@ -69,6 +76,7 @@ pub enum StopSignal {
 }
 
 impl StopSignal {
+    /// Returns the value of `--signal`.
     pub fn name(self) -> &'static str {
         match self {
             StopSignal::Term => "term",
@@ -84,7 +92,7 @@ impl StopSignal {
     }
 }
 
-/// Runs the program to its end. Returns its exit code, or 128 and the number of the signal that
+/// Runs the program until it ends. Returns its exit code, or 128 plus the number of the signal that
 /// ended it.
 pub fn run(keep: &Keep) -> ExitCode {
     if let Some(parent) = keep.exec_for {
@@ -97,15 +105,17 @@ pub fn run(keep: &Keep) -> ExitCode {
     match runtime.and_then(|runtime| runtime.block_on(watch(keep))) {
         Ok(status) => ExitCode::from(code(status)),
         Err(error) => {
-            // Into the program's log.
+            // Standard error is the program's log.
             eprintln!("haven: {error:#}");
             ExitCode::from(NOT_STARTED)
         }
     }
 }
 
+/// Starts the program, and stops it when the parent ends or a signal arrives.
 async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
-    // Before the program starts: none of these may end us and leave it behind.
+    // Install the handlers before the program starts: one of these signals could otherwise end this
+    // process and leave the program running.
     let hangup = (!chassis::run::ignores_hangup()).then(SignalKind::hangup);
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt()]
         .into_iter()
@@ -115,7 +125,7 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
         .context("listen for signals")?;
     let (ended, parent_ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        // Nothing is ever sent: this returns at the end.
+        // The parent never writes to this pipe, so the read returns only when the parent has ended.
         let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
         let _ = ended.send(());
     });
@@ -143,15 +153,16 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
         () = asked => {}
     }
     if keep.group {
-        // Us as well: the handlers above are still there.
+        // This process is in the group too, but its handlers catch the signal.
         let _ = rustix::process::kill_current_process_group(keep.signal.signal());
     } else if let Some(pid) = child.id().and_then(process::pid) {
-        // Not waited for yet: the pid is still its own.
+        // The child was not reaped yet, so no other process can have its pid.
         let _ = rustix::process::kill_process(pid, keep.signal.signal());
     }
     let waited = tokio::time::timeout(Duration::from_secs(keep.within), child.wait()).await;
     if keep.group {
-        // Whatever is left, and us: nobody is there any more to see how we end.
+        // This kills the rest of the group and this process. The parent has ended, so the exit code
+        // does not matter.
         let _ = rustix::process::kill_current_process_group(Signal::KILL);
     }
     match waited {
@@ -163,7 +174,8 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
                 keep.within
             );
             if let Some(path) = &keep.record {
-                // For the next start, should nobody be there to see our exit code.
+                // If the parent has ended and cannot see the exit code, this file tells the next
+                // start that the program was killed.
                 let _ = guard::write(&leftovers::killed(path), b"");
             }
             child.start_kill().context("kill the program")?;
@@ -191,19 +203,20 @@ fn start(keep: &Keep) -> anyhow::Result<Child> {
         command.args(&keep.program[1..]);
         command
     };
-    // Standard input is ours to watch.
+    // This process reads standard input to detect the end of its parent.
     command
         .stdin(Stdio::null())
         .spawn()
         .with_context(|| format!("start {}", name(keep)))
 }
 
-/// Asks the kernel for a signal at our parent's end and becomes the program, with the same pid.
+/// Registers for a signal at the parent's end and replaces this process by the program (exec),
+/// which keeps the pid.
 fn become_program(keep: &Keep, parent: u32) -> ExitCode {
     #[cfg(target_os = "linux")]
     {
         let _ = rustix::process::set_parent_process_death_signal(Some(keep.signal.signal()));
-        // It may have ended before the kernel was asked.
+        // If the parent ended before the registration, the kernel sends no signal.
         if rustix::process::getppid() != process::pid(parent) {
             return ExitCode::from(NOT_STARTED);
         }

@@ -1,6 +1,6 @@
-//! The processes that run on a state directory: written down while they run, so that the next
-//! start, or `haven down`, can end what a killed `haven up` left behind before anything writes to
-//! the directory again.
+//! Records of the processes that run on a state directory. The next `haven up` or `haven down` uses
+//! them to end what a killed `haven up` left running, before anything writes to the directory
+//! again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,26 +17,27 @@ use super::guard;
 use super::process::{self, Identity, started_at};
 use super::state::State;
 
-/// Below the state directory: a file for each process.
+/// The directory of the records, below the state directory, with a file per process.
 const FOLDER: &str = "run";
-/// What others read from and write to; ended after those.
+/// The processes that others depend on. They are ended after the others.
 const SERVERS: [&str; 3] = ["local-aws", "postgres", "redis"];
-/// A leftover may take so long to end by itself: the longest stop of a server.
+/// The time that a leftover process may take to exit: the longest stop time of a server.
 const ENDED_WITHIN: Duration = Duration::from_secs(30);
-/// Between two looks at a process that ends.
+/// The pause between two checks of a process that is exiting.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What runs on one state directory.
+/// The processes and containers that run on one state directory.
 #[derive(Debug, Clone)]
 pub struct Records {
     folder: PathBuf,
-    /// Process groups of our own children that have not been waited for yet. Their numbers cannot
-    /// mean anything else.
+    /// The process groups of children that were not reaped yet. The kernel cannot reuse their
+    /// numbers.
     groups: Arc<Mutex<BTreeSet<u32>>>,
     containers: Arc<Mutex<Vec<String>>>,
 }
 
 impl Records {
+    /// Returns the records of a state directory. Reads nothing.
     pub fn in_state(folder: &Path) -> Records {
         Records {
             folder: folder.join(FOLDER),
@@ -45,21 +46,22 @@ impl Records {
         }
     }
 
-    /// The file of one process.
+    /// Returns the path of the record of a process.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.json"))
     }
 
-    /// Writes down a child that was just started, the leader of a process group.
+    /// Records a child that has just started and leads its own process group.
     pub fn started(&self, name: &str, pid: u32, mark: &str) {
         self.add_group(pid);
         if let Some(identity) = Identity::of(pid, mark) {
-            // Without a record the process still ends with us; only a process that hangs would be
-            // missed.
+            // Without a record the process still ends with its parent; only a process that hangs
+            // would be missed.
             let _ = write(&self.path(name), &[identity]);
         }
     }
 
+    /// Adds the process group of a child that was not reaped yet.
     pub fn add_group(&self, pid: u32) {
         self.groups
             .lock()
@@ -67,6 +69,7 @@ impl Records {
             .insert(pid);
     }
 
+    /// Adds a container that this process has started.
     pub fn add_container(&self, name: &str) {
         self.containers
             .lock()
@@ -74,7 +77,7 @@ impl Records {
             .push(name.to_owned());
     }
 
-    /// Every container that this process has started, whether it still runs or not.
+    /// Returns every container that this process has started, whether it still runs or not.
     pub fn containers(&self) -> Vec<String> {
         self.containers
             .lock()
@@ -82,7 +85,7 @@ impl Records {
             .clone()
     }
 
-    /// Forgets a child that has been waited for.
+    /// Removes the process group of a child that was reaped.
     pub fn ended(&self, pid: u32) {
         self.groups
             .lock()
@@ -90,9 +93,9 @@ impl Records {
             .remove(&pid);
     }
 
-    /// Waits until every child that was not waited for is gone, with its own children, or
-    /// [`ENDED_WITHIN`] is over. A child whose value was dropped ends by itself; until it has
-    /// written its record, nothing else knows of it.
+    /// Waits until all children that were not reaped have ended, with their own children, but at
+    /// most [`ENDED_WITHIN`]. A child whose value was dropped ends by itself. Until that child has
+    /// written its record, only its process group is known.
     pub async fn until_gone(&self) {
         let groups = self
             .groups
@@ -107,8 +110,7 @@ impl Records {
         }
     }
 
-    /// Kills every child that was not waited for, with its own children. Nothing of theirs is
-    /// saved.
+    /// Kills every child that was not reaped, with its own children. They cannot save anything.
     pub fn kill_all(&self) {
         let groups =
             std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner));
@@ -132,7 +134,7 @@ impl Records {
     }
 }
 
-/// Writes a record; `haven keep` does, too.
+/// Writes a record. `haven keep` writes records too.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -148,7 +150,7 @@ pub fn write(path: &Path, processes: &[Identity]) -> anyhow::Result<()> {
     )
 }
 
-/// Reads a record: no process where it is not there, not whole, or not ours.
+/// Reads a record. Returns no process if the file is missing, damaged, or belongs to another user.
 pub fn read(path: &Path) -> Vec<Identity> {
     guard::read_own(path)
         .ok()
@@ -156,32 +158,33 @@ pub fn read(path: &Path) -> Vec<Identity> {
         .unwrap_or_default()
 }
 
-/// The file that says that a server had to be killed, beside its record.
+/// Returns the path of the file, beside its record, which reports that `haven keep` had to kill a
+/// server.
 pub fn killed(record: &Path) -> PathBuf {
     record.with_extension("killed")
 }
 
-/// What was ended.
+/// The processes that were ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// Everything that ran, by name.
+    /// The names of all processes that ran.
     pub names: Vec<String>,
-    /// What did not end by itself in time.
+    /// The names of those that had to be killed.
     pub killed: Vec<String>,
 }
 
 impl Ended {
-    /// Whether the local AWS was killed before it had saved its state.
+    /// Returns whether the local AWS was killed before it had saved its state.
     pub fn lost_aws_state(&self) -> bool {
         self.killed.iter().any(|name| name == SERVERS[0])
     }
 }
 
-/// Ends what an earlier `haven up` left on a directory that is ours: consumers first, then what
-/// they consume from.
+/// Ends what an earlier `haven up` left running on a state directory: consumers first, then the
+/// servers that they use.
 pub async fn end(state: &State) -> Ended {
     let mut found = state.records().read_all();
-    // Where there are records, haven.json names the same processes.
+    // If a process has a record, `haven.json` names the same process.
     let known: BTreeSet<String> = found.iter().map(|(name, _)| name.clone()).collect();
     let older = of_an_older_haven(state.folder()).into_iter();
     found.extend(older.filter(|(name, _)| !known.contains(name)));
@@ -192,7 +195,7 @@ pub async fn end(state: &State) -> Ended {
     end_wave(others, &mut ended).await;
     end_wave(servers, &mut ended).await;
     for name in SERVERS {
-        // `haven keep` had killed it, perhaps long before we looked.
+        // `haven keep` killed this server, perhaps long ago.
         if fs::remove_file(killed(&state.records().path(name))).is_ok()
             && !ended.killed.iter().any(|done| done == name)
         {
@@ -203,6 +206,8 @@ pub async fn end(state: &State) -> Ended {
     ended
 }
 
+/// Asks all processes of a wave to stop, waits until they have ended, and kills those that take too
+/// long.
 async fn end_wave(wave: Vec<(String, Vec<Identity>)>, ended: &mut Ended) {
     let running =
         |(_, processes): &(String, Vec<Identity>)| processes.iter().any(Identity::is_running);
@@ -211,11 +216,12 @@ async fn end_wave(wave: Vec<(String, Vec<Identity>)>, ended: &mut Ended) {
         .names
         .extend(wave.iter().map(|(name, _)| name.clone()));
     for (_, processes) in &wave {
-        // The first of a record watches over the others, and passes the signal on as they take it.
+        // The first process of a record supervises the others. It passes the signal on in the form
+        // that they need.
         if let Some(first) = processes.iter().find(|process| process.is_running()) {
             first.signal(Signal::TERM);
         }
-        // One that was stopped (SIGSTOP) would sleep through it.
+        // A process that was suspended by SIGSTOP handles signals only after SIGCONT.
         for process in processes {
             process.signal(Signal::CONT);
         }
@@ -237,10 +243,10 @@ async fn end_wave(wave: Vec<(String, Vec<Identity>)>, ended: &mut Ended) {
     }
 }
 
-/// Processes that a haven without records wrote down by pid: those that have the owner and the
-/// command line that they must have, and had started before their pid was written.
+/// Returns the processes that a haven without records recorded by pid. Each must have the expected
+/// owner and command line, and must have started before its pid was written.
 fn of_an_older_haven(folder: &Path) -> Vec<(String, Vec<Identity>)> {
-    /// The kernel states when it started in whole seconds, and works that out anew each time.
+    /// The kernel reports its boot time in whole seconds and computes it again for each read.
     const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
     let mut found = Vec::new();
     let mut add = |name: &str, pid: u32, mark: &str, file: &Path| {
@@ -333,7 +339,7 @@ mod tests {
     async fn what_an_older_haven_wrote_down_by_pid_is_ended_if_it_is_what_it_must_be() {
         let folder = folder();
         let state = State::open(&folder).expect("a state directory");
-        // A link gives it the name in its command line.
+        // The link's name appears in the command line.
         let link = folder.join("redis-server");
         std::os::unix::fs::symlink("/bin/cat", &link).expect("linked");
         let (mut redis, mut stranger) =

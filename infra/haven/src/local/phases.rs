@@ -1,17 +1,18 @@
-//! What a long start is doing now, and how long each part took.
+//! Progress of a long start: the current phase, and the duration of each finished one.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// One line a phase: a spinner on a terminal, plain lines elsewhere.
+/// Prints one line per finished phase. On a terminal, a spinner shows the current phase.
 pub struct Phases {
     started: Instant,
     terminal: bool,
 }
 
 impl Phases {
+    /// Starts the clock of the whole start.
     pub fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -19,8 +20,11 @@ impl Phases {
         }
     }
 
-    /// Runs one phase and says how long it took. `doing` is what is shown meanwhile; the phase
-    /// gives its own result line.
+    /// Runs one phase, and prints its result line with its duration. The spinner shows `doing`
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// The error of the phase.
     pub async fn run<T>(
         &self,
         doing: &str,
@@ -45,6 +49,7 @@ impl Phases {
         Ok(value)
     }
 
+    /// Returns the time since the start.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }

@@ -1,5 +1,5 @@
-//! TCP ports on loopback: which are free, which this process has given away, and why one cannot be
-//! used.
+//! TCP ports on loopback: finds free ones, reserves them inside this process, and explains why a
+//! port cannot be used.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,20 +12,21 @@ use chassis::chance;
 
 use crate::target::BadUsage;
 
-/// Ports below are the system's own (Linux's `ip_unprivileged_port_start`, unless somebody has
-/// changed it).
+/// The first port that needs no privileges: the default of Linux's `ip_unprivileged_port_start`.
 const UNPRIVILEGED_FROM: u16 = 1024;
 
-/// What this process has given to a server of its own, which may not have bound it yet.
+/// Ports that this process has reserved for its servers. A server may not have bound its port yet.
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-/// Those of them that the local AWS has: it listens on one again after it was started anew.
+/// The reserved ports of the local AWS, which binds its port again after a restart.
 static OF_AWS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// Returns a port that is free at this moment and that no other call has returned: of several
-/// servers that are started together no two get the same one, nor that of [`claim`].
+/// Returns a port that is free now and that this process has not reserved before, and reserves it.
 ///
-/// Outgoing connections are given ports from 32,768 on (Linux's `ip_local_port_range`): one of
-/// those could be taken before the server for which it is meant has started.
+/// The port is below 32,768, where Linux's `ip_local_port_range` for outgoing connections begins.
+/// An outgoing connection could otherwise take the port before the server binds it.
+///
+/// # Errors
+/// When 100 random ports are all in use or reserved.
 pub fn free_port() -> anyhow::Result<u16> {
     const FIRST: u64 = 15_000;
     const END: u64 = 32_000;
@@ -36,14 +37,15 @@ pub fn free_port() -> anyhow::Result<u16> {
         .context("find a free port on loopback")
 }
 
+/// Returns whether a port can be bound on loopback now.
 pub fn is_free(port: u16) -> bool {
     listen(port).is_ok()
 }
 
-/// Claims the port that the user chose; no later [`free_port`] returns it.
+/// Reserves the port that the user chose; no later [`free_port`] returns it.
 ///
 /// # Errors
-/// When it is in use, reserved, or unusable: each says what to do.
+/// When the port is in use, privileged or cannot be bound. The message says what to do.
 pub fn claim(port: u16) -> Result<(), BadUsage> {
     match listen(port) {
         Ok(_) => {
@@ -58,14 +60,17 @@ pub fn claim(port: u16) -> Result<(), BadUsage> {
     }
 }
 
-/// Gives a port to the local AWS, which had it before. Returns whether it may listen there: not
-/// where somebody else, such as the user for the shop, was given the port first.
+/// Reserves a port that the local AWS had before. Returns `false` if the port is reserved for
+/// another server, for example because the user chose it for the shop.
 pub fn give_aws(port: u16) -> bool {
     let mut of_aws = OF_AWS.lock().unwrap_or_else(PoisonError::into_inner);
     of_aws.contains(&port) || give(port) && of_aws.insert(port)
 }
 
 /// Returns a [`free_port`] for the local AWS.
+///
+/// # Errors
+/// As [`free_port`].
 pub fn free_port_of_aws() -> anyhow::Result<u16> {
     let port = free_port()?;
     OF_AWS
@@ -75,7 +80,7 @@ pub fn free_port_of_aws() -> anyhow::Result<u16> {
     Ok(port)
 }
 
-/// Whether nobody had it yet.
+/// Reserves a port. Returns whether it was not reserved before.
 fn give(port: u16) -> bool {
     GIVEN
         .lock()
@@ -87,6 +92,7 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", port))
 }
 
+/// Returns the message for a port that cannot be bound.
 fn refusal(port: u16, error: &io::Error, user: Option<&str>) -> String {
     match error.kind() {
         ErrorKind::AddrInUse => {
@@ -105,8 +111,9 @@ fn refusal(port: u16, error: &io::Error, user: Option<&str>) -> String {
     }
 }
 
-/// The process that listens on a port of loopback or of every address, such as `pid 4711 (nginx)`.
-/// `None` where `/proc` does not tell: on other systems, and of other users' processes.
+/// Returns the process that listens on a port of loopback or of all addresses, such as `pid 4711
+/// (nginx)`. Returns `None` where `/proc` has no answer: on other systems, and for processes of
+/// other users.
 fn user_of(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -144,8 +151,8 @@ fn user_of(port: u16) -> Option<String> {
     Some(format!("pid {pid}{}", name.unwrap_or_default()))
 }
 
-/// The inode of a line of `/proc/net/tcp`, if it is a socket that listens on the port (proc(5);
-/// state 0A is LISTEN).
+/// Returns the inode of a line of `/proc/net/tcp` if its socket listens on the port. The fields are
+/// those of proc(5); state 0A is LISTEN.
 fn listening(line: &str, port: u16) -> Option<String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (_, of) = fields.get(1)?.rsplit_once(':')?;

@@ -1,11 +1,11 @@
-//! PostgreSQL of `haven up --postgres`: a cluster of the state directory, from the machine's own
-//! binaries or a container. It listens on loopback and lets nobody in without a password
-//! (SCRAM-SHA-256).
+//! PostgreSQL of `haven up --postgres`: a cluster in the state directory, which runs from the
+//! machine's own binaries or in a container. The server listens on loopback and requires a password
+//! (SCRAM-SHA-256) from everybody.
 //!
 //! The superuser `haven` and the logins of `migrations/sql/postgres-logins.sql` have random
-//! passwords in a file of the state directory. A cluster of an older haven, which trusted every
-//! local account, is turned to passwords before it listens, and keeps its data: the superuser's
-//! password is set in PostgreSQL's single-user mode, which opens no port.
+//! passwords in a file of the state directory. A cluster of an older haven trusted every local
+//! account. Such a cluster keeps its data and gets passwords before it listens: PostgreSQL's
+//! single-user mode, which opens no port, sets the password of the superuser.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ use super::state::State;
 use super::{database, guard, tool};
 
 const SUPERUSER: &str = "haven";
-/// Every login that has a password.
+/// All logins with a password.
 const LOGINS: [&str; 5] = [
     SUPERUSER,
     migrations::MIGRATE,
@@ -33,16 +33,16 @@ const LOGINS: [&str; 5] = [
     migrations::OUTBOX,
     migrations::READ,
 ];
-/// The password of the superuser in containers of an older haven.
+/// The superuser's password in the containers of an older haven.
 const OLD_CONTAINER_PASSWORD: &str = "haven";
-/// Who may come in, and how. A Unix socket is not opened.
+/// The rules of `pg_hba.conf`. No Unix socket is opened, so the file has no rule for one.
 const HBA: &str = "# Written by haven up: passwords alone, on loopback alone.
 host all all 127.0.0.1/32 scram-sha-256
 host all all ::1/128 scram-sha-256
 host replication haven 127.0.0.1/32 scram-sha-256
 ";
 
-/// A cluster that is about to be started.
+/// A cluster that is ready to be started.
 pub struct Cluster {
     pub path: PathBuf,
     pub arguments: Vec<String>,
@@ -50,21 +50,22 @@ pub struct Cluster {
     access: Access,
 }
 
-/// The passwords of a cluster, and whether the server has them already.
+/// The passwords of a cluster.
 struct Access {
     database: &'static str,
     file: PathBuf,
     passwords: Passwords,
-    /// The superuser's password now, when all are to be set anew; `None` when the server has them.
+    /// The superuser's current password if all passwords must be set again, or `None` if the server
+    /// has them already.
     to_set: Option<String>,
 }
 
 impl Cluster {
-    /// Prepares the cluster of the state directory: makes it, or closes one that trusts local
-    /// accounts.
+    /// Prepares the cluster of the state directory: makes it, or sets passwords in one that trusts
+    /// local accounts.
     ///
     /// # Errors
-    /// When PostgreSQL's programs fail.
+    /// When PostgreSQL's programs fail, or a file cannot be read or written.
     pub async fn prepare(binaries: &Path, state: &State) -> anyhow::Result<Cluster> {
         let folder = state.path("postgres");
         let file = state.path("postgres-passwords.json");
@@ -108,16 +109,16 @@ impl Cluster {
         })
     }
 
-    /// Waits until the server answers and gives every login its rights.
+    /// Waits until the server answers, and makes the missing logins with their grants.
     ///
     /// # Errors
-    /// When it does not answer in time, or refuses the superuser.
+    /// When the server does not answer in time, or refuses the superuser's password.
     pub async fn open(self) -> anyhow::Result<Logins> {
         self.access.open(self.port).await
     }
 }
 
-/// A container that is about to be started.
+/// A container that is ready to be started.
 pub struct ContainerCluster {
     port: u16,
     access: Access,
@@ -125,8 +126,10 @@ pub struct ContainerCluster {
 }
 
 impl ContainerCluster {
+    /// Chooses the port and the passwords of the container.
+    ///
     /// # Errors
-    /// When the passwords cannot be read.
+    /// When the password file cannot be read or written, or no port is free.
     pub fn prepare(state: &State) -> anyhow::Result<ContainerCluster> {
         let data = state.path("containers/postgres");
         let file = state.path("postgres-container-passwords.json");
@@ -142,7 +145,7 @@ impl ContainerCluster {
                 Passwords::new(&LOGINS)?,
                 Some(OLD_CONTAINER_PASSWORD.to_owned()),
             ),
-            // The image gives a new cluster the superuser's password that it is started with.
+            // The image creates a new cluster with the superuser's password from its environment.
             None => {
                 let passwords = Passwords::new(&LOGINS)?;
                 passwords.write(&file)?;
@@ -156,6 +159,7 @@ impl ContainerCluster {
         })
     }
 
+    /// Returns the container's parameters.
     pub fn run(&self) -> Run<'static> {
         let password = self.access.passwords.of(SUPERUSER).to_owned();
         Run {
@@ -170,7 +174,7 @@ impl ContainerCluster {
         }
     }
 
-    /// As [`Cluster::open`].
+    /// Waits until the server answers, and makes the missing logins with their grants.
     ///
     /// # Errors
     /// As [`Cluster::open`].
@@ -206,7 +210,8 @@ impl Access {
         let made =
             migrations::make_logins(&admin, &migrations::Login::default(), &passwords, set).await;
         made.context("make the logins of the database")?;
-        // Written last: a start that is broken off before this sets new passwords again.
+        // Write the file last: if the start is interrupted before, the next start sets new
+        // passwords.
         if set == migrations::Set::All {
             self.passwords.write(&self.file)?;
         }
@@ -225,7 +230,7 @@ async fn wait_until_it_answers(url: &str) -> anyhow::Result<()> {
     let refused = database::until("PostgreSQL", || async {
         match PostgresStore::connect(url, 1).await {
             Ok(_) => Ok(None),
-            // Waiting does not help.
+            // A refused login cannot succeed later, so do not retry.
             Err(refused @ ConnectError::LoginRefused { .. }) => Ok(Some(refused)),
             Err(error) => Err(error.into()),
         }
@@ -238,8 +243,8 @@ async fn wait_until_it_answers(url: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Makes a cluster beside its place and renames it: what a broken start leaves is never taken for a
-/// cluster.
+/// Makes a cluster in a temporary directory and renames it, so that an interrupted start leaves
+/// nothing that looks like a cluster.
 async fn make(
     binaries: &Path,
     state: &State,
@@ -255,7 +260,7 @@ async fn make(
     let mut initdb = tool::command(path);
     initdb.args(arguments);
     without_settings(&mut initdb);
-    // `reject` until the password is set; then the file is replaced.
+    // The rules reject every connection until `write_hba` replaces them.
     initdb
         .args([
             "--username",
@@ -293,6 +298,7 @@ fn write_hba(folder: &Path) -> anyhow::Result<()> {
     guard::write(&hba(folder), HBA.as_bytes())
 }
 
+/// Returns whether a rule of the cluster accepts connections without a password.
 fn trusts_somebody(folder: &Path) -> anyhow::Result<bool> {
     let path = hba(folder);
     let rules = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -304,8 +310,9 @@ fn trusts_somebody(folder: &Path) -> anyhow::Result<bool> {
         .any(|word| word == "trust"))
 }
 
-/// Sets the password while no server runs: PostgreSQL's single-user mode reads statements from its
-/// standard input, and leaves when that ends, which it does when this process ends.
+/// Sets the superuser's password while no server runs. PostgreSQL's single-user mode executes
+/// statements from its standard input. It exits at the end of the input, also when this process
+/// ends.
 async fn set_superuser_password(
     binaries: &Path,
     state: &State,
@@ -331,7 +338,7 @@ async fn set_superuser_password(
     state.records().started(NAME, pid, "--single");
     let statement = migrations::set_password(SUPERUSER, passwords.of(SUPERUSER))? + "\n";
     let mut input = single.stdin.take().context("its standard input")?;
-    // When it has ended already, its output says why.
+    // If the process has exited already, its output contains the reason.
     let _ = input.write_all(statement.as_bytes()).await;
     drop(input);
     let output = single
@@ -352,8 +359,9 @@ async fn set_superuser_password(
     }
 }
 
-/// PostgreSQL refuses to run as root. A user namespace gives it another user without giving the
-/// files away.
+/// Returns the program and the arguments that run a PostgreSQL program. PostgreSQL refuses to run
+/// as root, so for root the program runs in a user namespace as another user. The owner of the
+/// files stays the same.
 fn user_prefix(program: &Path) -> (PathBuf, Vec<String>) {
     if !rustix::process::geteuid().is_root() {
         return (program.to_owned(), Vec::new());
@@ -370,14 +378,14 @@ fn user_prefix(program: &Path) -> (PathBuf, Vec<String>) {
     )
 }
 
-/// `PGDATA`, `PGOPTIONS` and the like are the user's, and for other servers.
+/// Removes `PGDATA`, `PGOPTIONS` and similar variables, which the user has set for other servers.
 fn without_settings(command: &mut Command) {
     for name in ProcessEnvironment.names_with_prefix("PG") {
         command.env_remove(name);
     }
 }
 
-/// Returns the folder of the newest PostgreSQL's own binaries.
+/// Returns the directory with the programs of the newest installed PostgreSQL.
 pub fn binaries() -> Option<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -1,34 +1,34 @@
-//! Processes by identity. A pid is given to another process soon after its own has ended, so
-//! nothing here signals a pid that was written down earlier without comparing owner, start time and
-//! command line first.
+//! Identities of processes. The kernel gives a pid to another process soon after its process has
+//! ended. Before a recorded pid is signaled, its owner, start time and command line are therefore
+//! compared.
 
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde::{Deserialize, Serialize};
 
-/// One process of this machine, for as long as it lives and never after.
+/// One process of this machine. Another process that gets the same pid later has another identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub pid: u32,
-    /// When it started, as the system states it: only ever compared.
+    /// The start time in a format of the system's, only for comparison.
     pub started: String,
-    /// Stands in its command line. An empty one, which stands in every command line, means no
-    /// process.
+    /// A part of the command line of the process. With an empty mark, which every command line
+    /// contains, no process matches.
     pub mark: String,
 }
 
-/// What the system states about a process.
+/// What the system reports about a process.
 struct Seen {
     uid: u32,
     started: String,
-    /// Arguments, with a space between two.
+    /// The arguments, separated by spaces.
     command: String,
 }
 
 impl Identity {
-    /// Returns the identity of a process that runs now, whatever its command line is at this
-    /// moment.
+    /// Returns the identity of a process that runs now. Its command line is not checked, because a
+    /// new child may still show that of its parent. Returns `None` if no process has the pid.
     pub fn of(pid: u32, mark: &str) -> Option<Identity> {
         let seen = look(pid)?;
         Some(Identity {
@@ -40,7 +40,8 @@ impl Identity {
 
     /// Returns the identity of this process.
     pub fn own() -> Option<Identity> {
-        // The name it was called by: that of a link, perhaps, and the executable has another one.
+        // Prefer the name that this process was started by: with a symbolic link, the command line
+        // has the name of the link, not of the executable.
         let called = std::env::args_os()
             .next()
             .filter(|called| Path::new(called).file_name().is_some());
@@ -50,7 +51,7 @@ impl Identity {
         Identity::of(std::process::id(), &program.file_name()?.to_string_lossy())
     }
 
-    /// Whether this very process runs, as the user that we are. A zombie does not.
+    /// Returns whether this process runs as our effective user. A zombie does not run.
     pub fn is_running(&self) -> bool {
         !self.mark.is_empty()
             && look(self.pid).is_some_and(|seen| {
@@ -60,7 +61,7 @@ impl Identity {
             })
     }
 
-    /// Sends a signal to this very process. Returns whether it ran.
+    /// Sends a signal to this process. Returns whether the process ran and the signal was sent.
     pub fn signal(&self, signal: Signal) -> bool {
         let Some(pid) = pid(self.pid) else {
             return false;
@@ -69,20 +70,21 @@ impl Identity {
     }
 }
 
-/// A pid as the system's calls take it.
+/// Converts a pid to the type that system calls take. Returns `None` for 0 and for numbers that are
+/// out of range.
 pub fn pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-/// A pidfd means one process for ever: opened before the check, it cannot come to mean another one
-/// after it.
+/// Sends a signal if `is_meant` confirms the process. A pidfd refers to one process only, so a
+/// process that gets the pid after the check cannot receive the signal.
 #[cfg(target_os = "linux")]
 fn signal_checked(pid: Pid, signal: Signal, is_meant: impl Fn() -> bool) -> bool {
     use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(process) => is_meant() && pidfd_send_signal(process, signal).is_ok(),
         Err(rustix::io::Errno::SRCH) => false,
-        // A kernel before 5.3, or a sandbox that does not know the call.
+        // Linux before 5.3 has no pidfd, and a sandbox can forbid the call.
         Err(_) => is_meant() && kill_process(pid, signal).is_ok(),
     }
 }
@@ -96,8 +98,8 @@ fn signal_checked(pid: Pid, signal: Signal, is_meant: impl Fn() -> bool) -> bool
 fn look(pid: u32) -> Option<Seen> {
     let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).ok();
     let stat = String::from_utf8_lossy(&read("stat")?).into_owned();
-    // proc(5): the second field is a name in brackets that may hold anything. Field 3 is the state,
-    // field 22 the start in clock ticks since the machine started.
+    // proc(5): the second field is a name in parentheses and can contain any character. Field 3 is
+    // the state, field 22 the start time in clock ticks since boot.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X") {
@@ -106,7 +108,7 @@ fn look(pid: u32) -> Option<Seen> {
     let ticks = fields.nth(18)?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let status = String::from_utf8_lossy(&read("status")?).into_owned();
-    // Real, effective, saved, file system.
+    // The line contains the real, effective, saved and file system user id.
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     let uid = uids.split_whitespace().nth(1)?.parse().ok()?;
     let command = String::from_utf8_lossy(&read("cmdline")?)
@@ -134,7 +136,7 @@ fn look(pid: u32) -> Option<Seen> {
         .ok()?;
     let line = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
     let words: Vec<&str> = line.split_whitespace().collect();
-    // State, uid, then the start as in `Sun Nov 29 10:00:00 2026`, then the command.
+    // The fields are state, uid, start time (`Sun Nov 29 10:00:00 2026`) and command.
     let (state, uid, started, command) = (
         words.first()?,
         words.get(1)?,
@@ -149,8 +151,8 @@ fn look(pid: u32) -> Option<Seen> {
     })
 }
 
-/// When a process started, in wall-clock time; for those that an older haven wrote down by pid
-/// alone.
+/// Returns the start time of a process in wall-clock time, for processes that an older haven
+/// recorded by pid alone. Returns `None` if it cannot be determined.
 #[cfg(target_os = "linux")]
 pub fn started_at(pid: u32) -> Option<std::time::SystemTime> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -174,12 +176,13 @@ pub fn started_at(pid: u32) -> Option<std::time::SystemTime> {
 }
 
 #[cfg(not(target_os = "linux"))]
+/// Returns `None`: this system has no `/proc`.
 pub fn started_at(_pid: u32) -> Option<std::time::SystemTime> {
     None
 }
 
-/// Waits until a child has become its program: until then its command line is that of its parent,
-/// or empty.
+/// Waits until a child has executed its program. Until then its command line is empty or that of
+/// its parent.
 #[cfg(test)]
 pub fn wait_until_it_is(pid: u32, mark: &str) {
     while !look(pid).is_some_and(|seen| seen.command.contains(mark)) {
@@ -193,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    /// A process that ends with its standard input.
+    /// A process that exits at the end of its standard input.
     fn sleeper() -> std::process::Child {
         let child = Command::new("cat")
             .stdin(Stdio::piped())

@@ -1,10 +1,11 @@
-//! The private Python environment that the local AWS runs in: found or made, from pinned versions
+//! The private Python environment of the local AWS: finds it or builds it, from pinned versions
 //! with hashes.
 //!
-//! An environment is built in a folder of its own beside its place and renamed when it is finished,
-//! so no process ever sees half of one and no lock is needed: of two that build at once, the first
-//! to rename wins and the other uses its result. A finished environment carries a marker file. A
-//! folder without the marker belongs to the user and is refused.
+//! An environment is built in a separate folder beside its final place, and renamed when it is
+//! finished. Therefore no process sees an unfinished environment, and no lock between processes is
+//! needed. If two processes build at the same time, the first rename wins and the other process
+//! uses its result. A finished environment has a marker file. A folder that haven did not make
+//! belongs to the user and is refused.
 
 mod install;
 mod trust;
@@ -25,7 +26,7 @@ pub use install::is_unfinished;
 
 use super::tool;
 
-/// What is installed: exact versions and the hashes of their files.
+/// The requirements: exact versions, and the hashes of their files.
 const REQUIREMENTS: &str = include_str!("../../../../localstack/requirements.txt");
 /// The first line of `REQUIREMENTS` begins with this in every release.
 const REQUIREMENTS_TITLE: &str = "# The local AWS, pinned by version and by hash.";
@@ -33,7 +34,7 @@ const REQUIREMENTS_TITLE: &str = "# The local AWS, pinned by version and by hash
 const MARKER: &str = "requirements.installed";
 /// The copy of the requirements that `pip` reads.
 const REQUIREMENTS_FILE: &str = "requirements.txt";
-/// The oldest Python that the local AWS runs on.
+/// The oldest Python version that the local AWS supports.
 const OLDEST: (u32, u32) = (3, 10);
 const CANDIDATES: [&str; 6] = [
     "python3",
@@ -44,13 +45,13 @@ const CANDIDATES: [&str; 6] = [
     "python",
 ];
 
-/// Where the environment is kept.
+/// The location of the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// In the state directory: private to its owner (0700), built under the lock of the state
     /// directory.
     InState(PathBuf),
-    /// A folder that several state directories share. It holds no secret and is built 0755.
+    /// A folder that several state directories share. It contains no secrets and has mode 0755.
     Shared(PathBuf),
 }
 
@@ -70,20 +71,20 @@ pub fn place(state: &Path) -> Place {
     }
 }
 
-/// Returns a variable of our own environment.
+/// Returns a variable of the environment of this process.
 fn named(variable: &str) -> Option<std::ffi::OsString> {
     ProcessEnvironment.get_os(variable)
 }
 
 /// Returns the Python interpreter of a working environment, and whether the environment had to be
-/// made. Start programs as `INTERPRETER -I -m MODULE`: the scripts in `bin` name the folder where
-/// they were installed, which may have moved.
+/// built. Start programs as `INTERPRETER -I -m MODULE`: the scripts in `bin` contain the path of
+/// the folder where they were installed, and the folder was renamed since.
 ///
 /// # Errors
-/// When the folder exists and haven did not make it, when another user may write to it, when Python
-/// is missing, or when the package index cannot be reached.
+/// When the folder exists and haven did not make it, another user may write to it, Python is
+/// missing, or the package index cannot be reached.
 pub async fn ensure(place: &Place) -> anyhow::Result<(PathBuf, bool)> {
-    /// Only for this process: its threads should not build the same environment several times.
+    /// One build at a time inside this process.
     static TURN: Mutex<()> = Mutex::const_new(());
     let _turn = TURN.lock().await;
     let place = usable(place)?;
@@ -95,7 +96,7 @@ pub async fn ensure(place: &Place) -> anyhow::Result<(PathBuf, bool)> {
     };
     install::remove_abandoned(&place);
     let fresh = install::build(&place).await?;
-    // Another process may have finished the same environment in the meantime.
+    // Another process can have finished the same environment in the meantime.
     if outdated && !matches!(look(&place).await?, Found::Finished) {
         fresh.replace(folder)?;
     } else if let Err(error) = fresh.move_to(folder) {
@@ -108,7 +109,7 @@ pub async fn ensure(place: &Place) -> anyhow::Result<(PathBuf, bool)> {
     Ok((interpreter(folder), true))
 }
 
-/// Returns the interpreter of an environment that is finished, and builds none.
+/// Returns the interpreter of a finished environment. Builds none.
 pub async fn finished(place: &Place) -> Option<PathBuf> {
     let place = usable(place).ok()?;
     matches!(look(&place).await, Ok(Found::Finished)).then(|| interpreter(place.folder()))
@@ -118,8 +119,8 @@ fn interpreter(folder: &Path) -> PathBuf {
     folder.join("bin").join("python")
 }
 
-/// What is at the place of the environment. Everything else is an error that names the path and the
-/// reason.
+/// What exists at the place of the environment. Anything else is an error that names the path and
+/// the reason.
 enum Found {
     /// No folder, or an empty one.
     Nothing,
@@ -130,6 +131,10 @@ enum Found {
     Outdated,
 }
 
+/// Examines the place of the environment without changing it.
+///
+/// # Errors
+/// When haven did not make what is there, or another user may write to it.
 async fn look(place: &Place) -> anyhow::Result<Found> {
     let folder = place.folder();
     let refused = |why: &str| {
@@ -149,13 +154,14 @@ async fn look(place: &Place) -> anyhow::Result<Found> {
     if entries.next().is_none() && metadata.uid() == rustix::process::geteuid().as_raw() {
         return Ok(Found::Nothing);
     }
-    // Before anything is changed: what is not haven's stays as it is, its modes included.
+    // Check this before anything is changed: folders of the user keep their content and their
+    // modes.
     let marker = read_text(&folder.join(MARKER));
     let ours = match place {
         Place::Shared(_) => marker.is_some() && is_havens(folder),
-        // Releases before the marker came last left one without it when they were killed while
-        // installing. Elsewhere, that may be an environment of the user's with our requirements
-        // installed in it.
+        // Old releases wrote the marker first and left an environment without it when they were
+        // killed during the installation. In a shared folder, an environment without a marker can
+        // be the user's own, with these requirements installed in it.
         Place::InState(_) => is_havens(folder),
     };
     if !ours {
@@ -179,7 +185,7 @@ async fn look(place: &Place) -> anyhow::Result<Found> {
     }
 }
 
-/// Whether haven made the environment in a folder, finished or not.
+/// Returns whether haven made the environment in a folder, finished or not.
 pub fn is_havens(folder: &Path) -> bool {
     let is_titled = |text: String| text.starts_with(REQUIREMENTS_TITLE);
     let written =
@@ -187,15 +193,16 @@ pub fn is_havens(folder: &Path) -> bool {
     folder.join("pyvenv.cfg").is_file() && written.is_some_and(is_titled)
 }
 
-/// Returns the text of a regular file, if it is one.
+/// Returns the text of a regular file, or `None` for anything else.
 fn read_text(path: &Path) -> Option<String> {
     fs::symlink_metadata(path)
         .is_ok_and(|metadata| metadata.is_file())
         .then(|| fs::read_to_string(path).ok())?
 }
 
-/// Checks that the environment's interpreter runs and finds what the local AWS needs, with the
-/// `installed` versions (`NAME==VERSION`). A second call on a warm machine takes about 50 ms.
+/// Checks that the interpreter of the environment runs and finds the modules that the local AWS
+/// needs, and the versions in `installed` (`NAME==VERSION`). With a warm file cache this takes
+/// about 50 ms.
 async fn examine(folder: &Path, installed: &[&str]) -> Result<(), String> {
     const LOOK: &str = r#"
 import importlib.metadata, importlib.util, sys
@@ -222,8 +229,9 @@ print("well")
     }
 }
 
-/// Clears a command's environment of the user's Python and pip settings: with `PYTHONHOME` no
-/// interpreter starts, and with `PIP_TARGET` or a pip.conf packages go elsewhere.
+/// Clears the environment of a command, so that the user's Python and pip settings have no effect.
+/// With `PYTHONHOME` the interpreter would not start, and with `PIP_TARGET` or a pip.conf packages
+/// would be installed elsewhere.
 fn clean(command: &mut Command) -> &mut Command {
     command.env_clear();
     for variable in ["PATH", "TMPDIR", "LANG", "LC_ALL"] {
@@ -234,13 +242,13 @@ fn clean(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Returns the place with an absolute path. Where no environment works, it is kept in the user's
-/// cache folder: on a file system that is mounted `noexec`, since compiled modules cannot be
-/// loaded, and below a path with a colon, since `venv` refuses it.
+/// Returns the place with an absolute path, or the user's cache folder if no environment works at
+/// that path. Compiled modules cannot be loaded from a file system that is mounted `noexec`, and
+/// `venv` refuses a path with a colon.
 fn usable(place: &Place) -> anyhow::Result<Place> {
     let folder =
         std::path::absolute(place.folder()).context("find the Python environment's folder")?;
-    // A link to an environment stands for the environment. A link to nothing is refused as "not a
+    // A symbolic link to an environment is resolved. `look` refuses a dangling link as "not a
     // folder".
     let folder = fs::canonicalize(&folder).unwrap_or(folder);
     let Some(why) = problem(&folder)? else {
@@ -262,7 +270,7 @@ fn usable(place: &Place) -> anyhow::Result<Place> {
     Ok(cache)
 }
 
-/// Returns why no environment works in a folder, if so.
+/// Returns the reason if no Python environment works in a folder.
 fn problem(folder: &Path) -> anyhow::Result<Option<&'static str>> {
     if folder.as_os_str().as_encoded_bytes().contains(&b':') {
         return Ok(Some("contains ':'"));
@@ -279,7 +287,7 @@ fn problem(folder: &Path) -> anyhow::Result<Option<&'static str>> {
         .then_some("is mounted noexec"))
 }
 
-/// Returns the place in the user's cache folder; `None` for a user without a home.
+/// Returns the place in the user's cache folder, or `None` without `HOME` and `XDG_CACHE_HOME`.
 pub fn in_cache() -> Option<Place> {
     let home = named("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let cache = named("XDG_CACHE_HOME")
@@ -289,8 +297,8 @@ pub fn in_cache() -> Option<Place> {
     cache.map(|cache| Place::Shared(cache.join("brew-haven").join("python")))
 }
 
-/// Returns the first Python that is new enough, as an absolute path; `HAVEN_PYTHON` names one to
-/// use.
+/// Returns the first Python that is new enough, as an absolute path if possible. `HAVEN_PYTHON`
+/// replaces the candidates.
 async fn find() -> anyhow::Result<PathBuf> {
     let candidates: Vec<_> = match named("HAVEN_PYTHON") {
         Some(named) => vec![named],
@@ -304,7 +312,7 @@ async fn find() -> anyhow::Result<PathBuf> {
             "-c",
             "import sys; print(*sys.version_info[:2]); print(sys.executable)",
         ]);
-        // A version manager's shim needs its own settings, but Python must not see the user's.
+        // A version manager's shim needs its own variables, but Python must not see the user's.
         for name in ProcessEnvironment.names_with_prefix("PYTHON") {
             command.env_remove(name);
         }
@@ -337,7 +345,7 @@ async fn find() -> anyhow::Result<PathBuf> {
     )
 }
 
-/// Reads the version and the path that the interpreter printed.
+/// Parses the version and the path that the interpreter printed.
 fn version(answer: &str) -> Option<((u32, u32), &str)> {
     let (numbers, path) = answer.split_once('\n')?;
     let mut numbers = numbers.split_whitespace().map(str::parse);
@@ -347,7 +355,8 @@ fn version(answer: &str) -> Option<((u32, u32), &str)> {
     ))
 }
 
-/// Returns the pinned packages that are installed on every supported Python, as `NAME==VERSION`.
+/// Returns the pinned packages without an environment marker, which every supported Python
+/// installs, as `NAME==VERSION`.
 fn pinned() -> impl Iterator<Item = &'static str> {
     REQUIREMENTS.lines().filter_map(|line| {
         let requirement = line.trim_end_matches('\\').trim();
@@ -358,7 +367,7 @@ fn pinned() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// Returns the name of a folder beside `folder`, hidden, and told apart by `purpose`.
+/// Returns the path of a hidden folder beside `folder`, whose name ends with `purpose`.
 fn beside(folder: &Path, purpose: &str) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(folder.file_name().unwrap_or(OsStr::new("python")));

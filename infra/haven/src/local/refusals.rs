@@ -1,9 +1,8 @@
-//! The log of requests that the front of the local AWS has refused:
-//! `STATE/logs/local-aws-front.log`.
+//! The log of requests that the signed front refused: `STATE/logs/local-aws-front.log`.
 //!
-//! Another account that guesses keys would otherwise leave no trace. It must not fill the disk
-//! either, so there is at most one line a second. It is about the first refusal since the line
-//! before, and counts those that were left out.
+//! The log shows when another account guesses keys. Such an account must not fill the disk, so
+//! there is at most one line per second. A line describes one refusal and counts the refusals since
+//! the line before.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,14 +18,14 @@ use super::state::State;
 
 const NAME: &str = "local-aws-front";
 const BETWEEN_LINES: Duration = Duration::from_secs(1);
-/// Characters of a path: a client chooses its length.
+/// The longest path and method in the log, in characters, because a client chooses their length.
 const PATH_MAX: usize = 200;
 
-/// Returns a hook that writes the log. What was counted and not written yet is written when the
-/// hook is dropped.
+/// Returns a hook that writes the log. Refusals that are counted but not written yet are written
+/// when the hook is dropped.
 ///
 /// # Errors
-/// When the log cannot be written.
+/// When the log cannot be opened.
 pub fn log(state: &State) -> anyhow::Result<OnRefusal> {
     let log = Mutex::new(Log {
         file: state.log(NAME)?,
@@ -42,9 +41,9 @@ pub fn log(state: &State) -> anyhow::Result<OnRefusal> {
 
 struct Log {
     file: File,
-    /// When the last line was written.
+    /// The time of the last line.
     written: Option<Instant>,
-    /// Refusals since then.
+    /// The number of refusals since the last line.
     left_out: u64,
 }
 
@@ -75,7 +74,7 @@ impl Log {
             line["left_out_before"] = self.left_out.into();
             self.left_out = 0;
         }
-        // The refusal itself does not depend on its log.
+        // A refusal does not depend on its log, so a failed write is ignored.
         let _ = writeln!(self.file, "{line}");
     }
 }

@@ -1,5 +1,7 @@
-//! What the local AWS forgot when it was killed: it writes its state on a clean stop only. The
-//! database did not forget.
+//! Restores stock holds and sales that the local AWS lost when it was killed.
+//!
+//! The local AWS writes its state only when it stops cleanly. The database has every order, so the
+//! stock counters and the stock holds can be restored from the orders.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +21,19 @@ use worker::stores::{Store, SystemSource};
 
 use crate::operate::audit;
 
-/// What was found missing, and put back.
+/// The result of a repair: how many orders were read and what was restored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
+    /// Orders that were read.
     pub orders_seen: usize,
-    /// Orders whose hold or sale of stock the local AWS had forgotten.
+    /// Orders whose stock hold or sale the local AWS had lost.
     pub orders: usize,
-    /// Units that had to be received again, because a delivery was forgotten too.
+    /// Units that were received again, because the local AWS had lost a delivery too.
     pub units: u32,
 }
 
 impl Repaired {
+    /// Returns a line for people: `menu`, and what was restored if anything was.
     pub fn describe(&self, menu: String) -> String {
         if self.is_nothing() {
             return menu;
@@ -67,11 +71,11 @@ impl Repaired {
     }
 }
 
-/// Makes missing holds and sales of stock again, and records in the audit log what changed.
+/// Restores missing stock holds and sales, and records in the audit log what changed.
 ///
 /// # Errors
-/// When an order cannot be read or repaired, or the database does not take the audit row. The
-/// repairs that were made before the failure are recorded.
+/// When an order cannot be read or repaired, or the audit row cannot be written. Repairs that were
+/// made before the failure are recorded.
 pub async fn repair_and_record(
     store: &Store,
     stock: &(impl Stock + Reservations),
@@ -83,13 +87,20 @@ pub async fn repair_and_record(
     Ok(repaired)
 }
 
-/// Goes through all orders and makes their holds and sales of stock again where they are missing.
-/// Messages that were forgotten need nothing here: the sweeper asks again. `repaired` counts along,
-/// so that it holds after a failure too.
+/// Reads all orders and restores their stock holds and sales where these are missing.
 ///
-/// A sale's hold is deleted [`HOLDS_KEPT`](app::ports::ledger::HOLDS_KEPT) after it settled.
-/// Without a hold, an old sale is therefore made again only if its products have sold fewer units
-/// than their orders say.
+/// Lost messages need no repair here: the sweeper asks again for overdue answers. `repaired` is
+/// updated after each order, so its counts are correct after a failure too.
+///
+/// The stock hold of a sale is deleted [`HOLDS_KEPT`](app::ports::ledger::HOLDS_KEPT) after it
+/// settled. A missing hold therefore does not prove that an old sale is missing. The function works
+/// in two passes:
+///
+/// - The first pass repairs every order that is younger than `HOLDS_SURELY_KEPT`, and adds up the
+///   units of all sold orders per product. The difference to the `sold` counter of a product is the
+///   number of its missing units.
+/// - The second pass repairs an old sale only if all its products have at least that many missing
+///   units. Each repaired sale reduces the missing units.
 ///
 /// # Errors
 /// When the orders cannot be read, or the stock cannot be read or changed.
@@ -154,7 +165,7 @@ async fn repair(
     Ok(())
 }
 
-/// Reads all orders, newest first, a page at a time.
+/// Reads all orders, newest first, one page at a time.
 struct Pages<'a, O> {
     orders: &'a O,
     filter: OrderFilter,
@@ -190,6 +201,11 @@ impl<O: OrderStore> Pages<'_, O> {
     }
 }
 
+/// Restores the stock hold or the sale of one order, if its state needs one and it is missing.
+///
+/// If too few units are available, a delivery was lost as well. The function then receives the
+/// missing units first. The movement id contains the order and the product, so a second run does
+/// not receive the units again.
 async fn repair_one(
     order: &Order,
     stock: &(impl Stock + Reservations),
@@ -212,8 +228,7 @@ async fn repair_one(
     };
     let lines = lines_of(order).context("read an order's items")?;
     let (order_id, now) = (order.order_id, source.now());
-    // `reserve` returns `Held` for an existing hold too, so only this look tells whether the hold
-    // was missing.
+    // `reserve` returns `Held` for an existing hold too, so the hold must be read before.
     let was_held = !sold && stock.reservation(order_id).await?.is_some();
     let mut reserved = stock.reserve(order_id, &lines, now, now + HOLD).await?;
     if let Reserved::TooFew(_) = reserved {
@@ -274,7 +289,7 @@ mod tests {
         }
     }
 
-    /// Fifty of each product that `new_order` asks for.
+    /// Stocks fifty units of each product that `new_order` orders.
     async fn stock(now: Timestamp) -> MemoryStock {
         let stock = MemoryStock::default();
         for id in ["flat-white", "apple-cake"] {

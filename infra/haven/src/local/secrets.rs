@@ -1,6 +1,6 @@
-//! Random passwords of the servers of a state directory. They are kept in files for their owner
-//! alone and reach a program through its environment or a file, never through its arguments, which
-//! every account of the machine can read.
+//! Random passwords for the servers of a state directory. They are kept in files that only their
+//! owner can read. Programs receive them in the environment or in a file, because every account of
+//! the machine can read arguments.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -10,10 +10,10 @@ use anyhow::Context as _;
 
 use super::guard;
 
-/// Returns a new password: 192 random bits as hexadecimal digits, which need no quotes anywhere.
+/// Returns a new password: 192 random bits as hexadecimal digits, which never need quotes.
 ///
 /// # Errors
-/// When the system has no random bytes.
+/// When the system returns no random bytes.
 pub fn new_password() -> anyhow::Result<String> {
     let mut bytes = [0; 24];
     aws_lc_rs::rand::fill(&mut bytes)
@@ -26,6 +26,8 @@ pub fn new_password() -> anyhow::Result<String> {
 pub struct Passwords(BTreeMap<String, String>);
 
 impl Passwords {
+    /// Makes a new password for each login.
+    ///
     /// # Errors
     /// As [`new_password`].
     pub fn new(logins: &[&str]) -> anyhow::Result<Passwords> {
@@ -35,8 +37,8 @@ impl Passwords {
         Ok(Passwords(passwords.collect::<anyhow::Result<_>>()?))
     }
 
-    /// Returns the passwords of a file that has one for each login; `None` when there is no such
-    /// file.
+    /// Reads the passwords in a file. Returns `None` if the file is missing, is damaged, or lacks
+    /// one of the logins.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -45,13 +47,15 @@ impl Passwords {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("read {}", path.display()))?,
         };
-        // What was damaged is replaced by new passwords.
+        // A damaged file counts as missing, so new passwords replace it.
         let passwords: Option<BTreeMap<String, String>> = serde_json::from_str(&text).ok();
         Ok(passwords
             .filter(|passwords| logins.iter().all(|login| passwords.contains_key(*login)))
             .map(Passwords))
     }
 
+    /// Writes the passwords to a file that only its owner can read.
+    ///
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
@@ -63,30 +67,29 @@ impl Passwords {
         )
     }
 
-    /// Returns the password of a login; an empty one for a login that has none.
+    /// Returns the password of a login, or an empty string if the login has none.
     pub fn of(&self, login: &str) -> &str {
         self.0.get(login).map_or("", String::as_str)
     }
 }
 
-/// The URLs of one database, each with the login that its users need.
+/// The URLs of one database, each with the login for one purpose.
 #[derive(Clone)]
 pub struct Logins {
-    /// The roles, and the commands of `haven`.
+    /// For the roles and the commands of `haven`.
     pub write: String,
-    /// The outbox relay.
+    /// For the outbox relay.
     pub outbox: String,
-    /// The migrations.
+    /// For the migrations.
     pub migrate: String,
-    /// Outsiders: the views of the schema `contract`.
+    /// For other programs: only the views of the schema `contract`.
     pub read: String,
-    /// The superuser, who makes the logins and the copies.
+    /// The superuser, which makes the logins and the copies.
     pub admin: String,
 }
 
 impl Logins {
-    /// Returns one URL for every use: that of a file, or one that the user gave with a login of
-    /// their own.
+    /// Returns the same URL for every purpose: SQLite, or a server at a URL that the user gave.
     pub fn same(url: &str) -> Logins {
         let url = || url.to_owned();
         Logins {

@@ -1,4 +1,4 @@
-//! The menu that a new shop starts with.
+//! Adds the menu of a new shop, with its first stock, to the products table.
 
 use anyhow::Context as _;
 use app::ports::Source;
@@ -29,7 +29,7 @@ struct Entry {
     low_stock_threshold: i64,
 }
 
-/// The outcome of seeding.
+/// The result of seeding.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seeded {
     /// Products that were missing and were added with their first stock.
@@ -41,8 +41,8 @@ pub struct Seeded {
 /// Adds the missing products of the menu with their first stock, and records them in the audit log.
 ///
 /// # Errors
-/// When a product cannot be added, or the database does not take the audit row. The products that
-/// were added before the failure are recorded.
+/// When a product cannot be added, or the audit row cannot be written. Products that were added
+/// before the failure are recorded.
 pub async fn seed_and_record(stock: &impl Stock, store: &Store) -> anyhow::Result<Seeded> {
     let mut seeded = Seeded::default();
     let outcome = seed(stock, &SystemSource, &mut seeded).await;
@@ -51,8 +51,8 @@ pub async fn seed_and_record(stock: &impl Stock, store: &Store) -> anyhow::Resul
     Ok(seeded)
 }
 
-/// Adds the missing products of the menu with their first stock, and leaves the others alone.
-/// `seeded` counts along, so that it holds after a failure too.
+/// Adds the missing products of the menu with their first stock, and does not change existing ones.
+/// `seeded` is updated after each product, so it is correct after a failure too.
 ///
 /// # Errors
 /// When a product cannot be added.

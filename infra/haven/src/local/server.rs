@@ -1,5 +1,5 @@
-//! Server programs of a local platform (the local AWS, PostgreSQL, Redis, Docker's client): each
-//! ends with this process.
+//! Server programs of a local platform: the local AWS, PostgreSQL, Redis and Docker's client. Each
+//! ends when this process ends.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,29 +17,29 @@ use super::leftovers::{self, Records};
 use super::process;
 use super::state::State;
 
-/// The executable that has `haven keep`.
+/// The executable that provides `haven keep`.
 static HAVEN: OnceLock<PathBuf> = OnceLock::new();
-/// `haven keep` kills a program that does not stop in time, and then ends itself.
+/// The time that `haven keep` may take to exit after it has killed its program.
 const KEEPER_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes servers run under `haven keep` of this executable. Without it, as in tests that use this
-/// crate as a library, they are children of this process directly, and are killed when their value
-/// is dropped.
+/// Makes servers run under `haven keep` of this executable. Without this call, as in tests that use
+/// this crate as a library, servers are direct children of this process and are killed when their
+/// value is dropped.
 pub fn keep_with(haven: PathBuf) {
     let _ = HAVEN.set(haven);
 }
 
-/// Returns the executable that has `haven keep`, if programs run under it.
+/// Returns the executable that provides `haven keep`, if programs run under it.
 pub fn keeper() -> Option<&'static Path> {
     HAVEN.get().map(PathBuf::as_path)
 }
 
-/// A running server. When the value is dropped, or this process ends, the server is asked to stop
-/// and killed when its time is over.
+/// A running server. When the value is dropped or this process ends, the server is asked to stop,
+/// and killed if it takes too long.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// Closed when we end: that is what `haven keep` watches.
+    /// The pipe that `haven keep` reads; it closes when this process ends.
     _input: Option<ChildStdin>,
     name: String,
     records: Records,
@@ -48,7 +48,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server that is asked to stop by SIGTERM.
+    /// Starts a server that stops on SIGTERM.
     ///
     /// # Errors
     /// When the program cannot be started, or its log cannot be written.
@@ -56,7 +56,7 @@ impl Server {
         Server::start_with(program, StopSignal::Term, state)
     }
 
-    /// Starts a server that is asked to stop by another signal.
+    /// Starts a server that stops on the given signal.
     ///
     /// # Errors
     /// When the program cannot be started, or its log cannot be written.
@@ -70,7 +70,7 @@ impl Server {
             None => (children::spawn(program, log)?, false),
             Some(haven) => {
                 let record = records.path(&program.name);
-                // The record of an earlier life must not be taken for this one's.
+                // The record of an earlier process must not be mistaken for the new one.
                 let _ = std::fs::remove_file(&record);
                 let errors = log.try_clone().context("use one log twice")?;
                 let mut command = Command::new(haven);
@@ -93,7 +93,8 @@ impl Server {
                     .args(&program.arguments)
                     .env_clear()
                     .envs(&program.environment);
-                // A group of its own, so that Ctrl-C reaches us alone, and we can reach all of it.
+                // With its own process group, Ctrl-C does not reach the server, and a signal can
+                // reach the whole group.
                 command
                     .stdin(Stdio::piped())
                     .stdout(log)
@@ -110,7 +111,7 @@ impl Server {
         if let (true, Some(pid)) = (kept, child.id()) {
             records.add_group(pid);
         }
-        // Waiting for the child would close it.
+        // `child.wait()` would close the pipe.
         let input = child.stdin.take();
         let (name, stop_within) = (program.name.clone(), program.stop_within);
         Ok(Server {
@@ -123,32 +124,32 @@ impl Server {
         })
     }
 
-    /// The pid of the program itself; `None` before it has started.
+    /// Returns the pid of the program itself, or `None` before it has started.
     pub fn id(&self) -> Option<u32> {
         if !self.kept {
             return self.child.id();
         }
-        // Of `haven keep` and of the program.
+        // The record contains `haven keep` and the program.
         match leftovers::read(&self.records.path(&self.name)).as_slice() {
             [_, program] => Some(program.pid),
             _ => None,
         }
     }
 
-    /// Waits until the server has ended by itself, with everything that it had started. Returns how
-    /// it ended.
+    /// Waits until the server and everything that it started have ended by themselves. Returns a
+    /// description of how the server ended.
     pub async fn ended(&mut self) -> String {
         let group = self.child.id();
         let status = self.child.wait().await;
         if let (true, Some(group)) = (self.kept, group) {
-            // `haven keep` itself may have been killed, and the program not have ended yet.
+            // If `haven keep` was killed, the program can still run.
             end_group(group, self.stop_within).await;
             self.records.ended(group);
         }
         how_it_ended(status)
     }
 
-    /// Asks the server to stop and waits until it has.
+    /// Asks the server to stop and waits until it has ended.
     pub async fn stop(mut self) -> Stopped {
         if !self.kept {
             return match children::stop(&mut self.child, self.stop_within).await {
@@ -156,7 +157,7 @@ impl Server {
                 None => Stopped::Killed,
             };
         }
-        // One that had ended by itself: `ended` has said how.
+        // The server has ended by itself, and `ended` has returned how.
         let Some(keeper) = self.child.id() else {
             return Stopped::Cleanly;
         };
@@ -165,25 +166,24 @@ impl Server {
             tokio::time::timeout(self.stop_within + KEEPER_ENDS_WITHIN, self.child.wait()).await;
         end_group(keeper, Duration::ZERO).await;
         self.records.ended(keeper);
-        // Reported by our caller, and not once more at the next start.
+        // The caller reports the kill, so the next start must not report it again.
         let _ = std::fs::remove_file(leftovers::killed(&self.records.path(&self.name)));
         waited.map_or(Stopped::Killed, Stopped::of)
     }
 }
 
-/// How a server ended that was asked to stop.
+/// The result of a stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stopped {
     Cleanly,
-    /// It took too long.
+    /// The server took too long and was killed.
     Killed,
-    /// It ended by itself and not as it should: with an error's exit code, or by a signal that was
-    /// not ours.
+    /// The server ended with an error's exit code, or by a signal that was not SIGKILL.
     Failed(String),
 }
 
 impl Stopped {
-    /// Reads the status of a server, or that of `haven keep`, which passes it on.
+    /// Interprets the exit status of a server, or of `haven keep`, which passes the status on.
     fn of(status: io::Result<ExitStatus>) -> Stopped {
         match status {
             Ok(status) if status.success() => Stopped::Cleanly,
@@ -203,8 +203,8 @@ fn how_it_ended(status: io::Result<ExitStatus>) -> String {
     }
 }
 
-/// What stands in the command line of a server for as long as it runs, whatever started it or it
-/// makes of its title.
+/// Returns a text that the command line of a server contains for as long as it runs, even if the
+/// server is started by another program or changes its title.
 fn mark(program: &Program) -> String {
     let file = program
         .path
@@ -213,25 +213,24 @@ fn mark(program: &Program) -> String {
         .to_string_lossy()
         .into_owned();
     match (file.as_str(), program.name.as_str()) {
-        // Python with `localstack/serve.py` as an argument: that imports it.
+        // Python runs `localstack/serve.py`, whose text is an argument and imports `ministack`.
         (file, "local-aws") if file != "docker" => "ministack".to_owned(),
-        // It becomes the program that it is given.
+        // `unshare` replaces itself by the given program.
         ("unshare", name) => name.to_owned(),
         _ => file,
     }
 }
 
-/// Ends whatever is left of a process group whose leader was waited for: asks, and kills after
-/// `within`.
+/// Ends the rest of a process group whose leader was reaped: asks first, and kills after `within`.
 async fn end_group(group: u32, within: Duration) {
-    /// A process that was killed is gone as soon as the kernel has taken it down.
+    /// The time that the kernel may take to remove a killed process.
     const GONE_WITHIN: Duration = Duration::from_secs(5);
     let Some(group) = process::pid(group) else {
         return;
     };
     let begun = Instant::now();
     let mut asked = false;
-    // Nothing else can have the number while the group has a member.
+    // The kernel does not reuse the number while the group has a member.
     while test_kill_process_group(group).is_ok() && begun.elapsed() < within + GONE_WITHIN {
         if begun.elapsed() >= within {
             let _ = kill_process_group(group, Signal::KILL);

@@ -1,4 +1,4 @@
-//! The directory of a Unix socket that only its owner can enter.
+//! A directory, which only its owner can enter, for the Unix socket of the local AWS.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -12,19 +12,19 @@ use super::guard;
 use super::state::State;
 use crate::target::BadUsage;
 
-/// Linux keeps at most 108 bytes of a socket's path, a zero at the end included (unix(7)).
+/// The longest path of a socket in bytes. Linux allows 108 with the final zero byte (unix(7)).
 const PATH_MAX: usize = 107;
 const NAME: &str = "aws-socket";
-/// Names the directory that stands in for one whose path would be too long, so that the next start
-/// can remove it.
+/// The file that contains the path of a directory elsewhere, so that the next start can remove that
+/// directory.
 const ELSEWHERE: &str = "aws-socket-elsewhere";
 const PREFIX: &str = "haven-";
 
-/// A directory of mode 0700, made anew for each start.
+/// A directory of mode 0700 that is made again at each start.
 #[derive(Debug)]
 pub struct SocketDirectory {
     directory: PathBuf,
-    /// Where `directory` is written down, if it is not below the state directory.
+    /// The file that contains the path of `directory`, if it is not below the state directory.
     note: Option<PathBuf>,
 }
 
@@ -32,11 +32,11 @@ impl SocketDirectory {
     /// The name of the socket in the directory.
     pub const FILE: &'static str = "aws.sock";
 
-    /// Makes the directory below the state directory, or below the user's runtime directory or that
-    /// of temporary files where the path of the state directory is too long or is not text.
+    /// Makes the directory below the state directory. If that path is too long or not UTF-8, makes
+    /// the directory below the user's runtime directory or below the directory for temporary files.
     ///
     /// # Errors
-    /// When none can be made.
+    /// When the directory cannot be made at any of these places.
     pub fn make(state: &State) -> anyhow::Result<SocketDirectory> {
         let note = state.path(ELSEWHERE);
         if let Ok(left) = fs::read_to_string(&note) {
@@ -61,7 +61,7 @@ impl SocketDirectory {
         for parent in candidates.filter(|parent| parent.is_absolute() && is_ours_or_sticky(parent))
         {
             let directory = parent.join(format!("{PREFIX}{:016x}", chance::bits()));
-            // A directory that is there already is somebody else's: making it again is an error.
+            // An existing directory belongs to somebody else, and making it again fails.
             if fits(&directory) && make(&directory).is_ok() {
                 let text = directory.to_str().context("a path that is text")?;
                 guard::write(&note, text.as_bytes())?;
@@ -79,6 +79,7 @@ impl SocketDirectory {
         .into())
     }
 
+    /// Returns the path of the directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -88,7 +89,7 @@ impl SocketDirectory {
         self.directory.join(SocketDirectory::FILE)
     }
 
-    /// Removes the socket and its directory.
+    /// Removes the socket, its directory and the note about it.
     pub fn remove(self) {
         remove(&self.directory);
         if let Some(note) = &self.note {
@@ -97,8 +98,9 @@ impl SocketDirectory {
     }
 }
 
-/// The note of a directory elsewhere goes with the state directory, when that is deleted while the
-/// platform runs. Nothing is touched below a state directory here: it may be another one by now.
+/// A directory elsewhere would be lost when the state directory, and with it the note, is deleted
+/// while the platform runs. A directory below the state directory stays: the path can belong to
+/// another platform by now.
 impl Drop for SocketDirectory {
     fn drop(&mut self) {
         if self.note.is_some() {
@@ -107,8 +109,8 @@ impl Drop for SocketDirectory {
     }
 }
 
-/// Whether nobody else can remove or rename what we make in a directory. With `sudo -E`
-/// `XDG_RUNTIME_DIR` is that of another user, who can.
+/// Returns whether no other user can remove or rename files that we make in a directory. With `sudo
+/// -E`, for example, `XDG_RUNTIME_DIR` belongs to another user, who can.
 fn is_ours_or_sticky(parent: &Path) -> bool {
     const STICKY: u32 = 0o1000;
     const OTHERS_WRITE: u32 = 0o022;
@@ -129,8 +131,8 @@ fn make(directory: &Path) -> std::io::Result<()> {
     DirBuilder::new().mode(0o700).create(directory)
 }
 
-/// Removes what [`SocketDirectory::make`] made and nothing else: a directory with more than the
-/// socket in it stays.
+/// Removes what [`SocketDirectory::make`] made. A directory with anything but the socket in it
+/// stays.
 fn remove(directory: &Path) {
     let name = directory
         .file_name()
@@ -163,7 +165,7 @@ mod tests {
             let left = SocketDirectory::make(&state).expect("made");
             fs::write(left.path(), "").expect("a file in its place");
             let left = left.directory().to_owned();
-            // As after a kill: nothing was removed.
+            // As after a kill, nothing was removed.
             let made = SocketDirectory::make(&state).expect("made again");
             assert_eq!(left != made.directory(), is_elsewhere);
             assert!(
@@ -191,7 +193,7 @@ mod tests {
         let made = SocketDirectory::make(&state).expect("made");
         fs::write(made.path(), "").expect("a file in its place");
         let directory = made.directory().to_owned();
-        // With the note of where it is.
+        // The note about the directory is deleted too.
         fs::remove_dir_all(&root).expect("removed");
         drop(made);
         assert!(!directory.exists());

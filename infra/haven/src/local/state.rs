@@ -1,4 +1,5 @@
-//! The state directory (`.haven/`): where everything local is kept, and which process holds it.
+//! The state directory (`.haven/`), which holds all local data, and the lock that gives it to one
+//! process.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -15,47 +16,50 @@ use super::process::Identity;
 use super::{format, guard};
 use crate::target::BadUsage;
 
+/// The name of the lock file.
 pub const LOCK: &str = "lock";
 
-/// A state directory that belongs to this process until it is dropped.
+/// A state directory whose lock this process holds until the value is dropped.
 #[derive(Debug)]
 pub struct State {
     folder: PathBuf,
-    /// The system releases the lock when the last process that has the file open ends, however it
-    /// ends. No child inherits it but the one that `haven up --detach` hands it to.
+    /// The kernel releases the lock when the last process that has the file open ends, however it
+    /// ends. Children do not inherit the file, except the one that `haven up --detach` starts.
     lock: File,
     records: Records,
 }
 
-/// What the lock file says of the process that holds it, or held it last.
+/// The content of the lock file: the process that holds the lock, or the last one that held it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     #[serde(flatten)]
     pub identity: Identity,
-    /// Set as soon as it has been asked to stop: whoever asks again would hurry it.
+    /// Whether the process was asked to stop. A second signal would make it stop without saving.
     pub stopping: bool,
-    /// What could not be saved when it stopped, a sentence each.
+    /// What could not be saved during the stop, one sentence each.
     pub unsaved: Vec<String>,
 }
 
-/// Whether a state directory is held.
+/// Whether a process holds the lock of a state directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Held {
     No,
-    /// The holder is unknown where an older haven holds it, or one that has only just taken it.
+    /// Some process. `None` if an older haven holds the lock, or a process that has not written its
+    /// identity yet.
     By(Option<Holder>),
 }
 
 impl State {
-    /// Opens the directory and takes its lock, making it if it is not there, and closes it to other
-    /// accounts.
+    /// Opens the directory and takes its lock. Makes the directory if it is missing, and removes
+    /// the access rights of other accounts.
     ///
     /// # Errors
-    /// [`BadUsage`] when it cannot be written, belongs to another user, contains links where files
-    /// are written, was written by a newer haven, or another `haven up` uses it; each says what to
-    /// do. Other errors are those of the system.
+    /// [`BadUsage`] when the directory cannot be written, belongs to another user, contains
+    /// symbolic links where files are written, was written by a newer haven, or is in use by
+    /// another `haven up`. Each message says what to do. Other errors come from the system.
     pub fn open(folder: &Path) -> anyhow::Result<State> {
-        /// A lock whose last holder is gone is held by somebody who only looks whether it is held.
+        /// A command that only tests the lock holds it for a moment. If the last holder no longer
+        /// runs, retry for this time.
         const LOOKED_AT: Duration = Duration::from_secs(1);
         let folder = guard::admit(folder)?;
         let path = folder.join(LOCK);
@@ -100,11 +104,12 @@ impl State {
         State::held(folder, lock)
     }
 
-    /// Takes over the lock that `haven up --detach` holds and passes on as our standard input: one
-    /// lock, held by two processes and then by us, so that no other start comes between.
+    /// Takes over the lock that `haven up --detach` holds and passes on as standard input. Both
+    /// processes share one open file, so the lock is never free in between.
     ///
     /// # Errors
-    /// When standard input is anything else.
+    /// [`BadUsage`] when standard input is not the locked file. Other errors when the directory
+    /// belongs to another user or cannot be found.
     pub fn handed_over(folder: &Path) -> anyhow::Result<State> {
         let lock = File::from(
             std::io::stdin()
@@ -123,8 +128,7 @@ impl State {
             );
             return Err(BadUsage::Said(why).into());
         }
-        // Our children inherit standard input where nothing else is said, and with it they would
-        // hold the lock.
+        // Children inherit standard input by default, and would then hold the lock too.
         let nothing = File::open("/dev/null").context("open /dev/null")?;
         rustix::stdio::dup2_stdin(nothing).context("close standard input")?;
         State::held(folder, lock)
@@ -141,7 +145,8 @@ impl State {
         Ok(state)
     }
 
-    /// Takes the lock of a directory of ours that is there, if nobody holds it.
+    /// Takes the lock of an existing directory that belongs to this user. Returns `None` if another
+    /// process holds the lock.
     pub fn take(folder: &Path) -> Option<State> {
         guard::check_owner(folder).ok()?;
         let folder = folder.canonicalize().ok()?;
@@ -159,10 +164,10 @@ impl State {
         })
     }
 
-    /// Returns which process holds the directory now.
+    /// Returns which process holds the lock of the directory now.
     ///
     /// # Errors
-    /// When the directory or its lock file belongs to another user.
+    /// [`BadUsage`] when the directory or its lock file belongs to another user.
     pub fn holder(folder: &Path) -> anyhow::Result<Held> {
         guard::check_owner(folder)?;
         let path = folder.join(LOCK);
@@ -183,7 +188,7 @@ impl State {
         })
     }
 
-    /// Whether a `haven up` holds the directory now.
+    /// Returns whether a `haven up` holds the directory now.
     ///
     /// # Errors
     /// As [`State::holder`].
@@ -191,15 +196,15 @@ impl State {
         Ok(State::holder(folder)? != Held::No)
     }
 
-    /// Returns what the last holder left in the lock file.
+    /// Returns the content of the lock file: the process that holds the lock or held it last.
     pub fn last_holder(folder: &Path) -> Option<Holder> {
         guard::check_owner(folder).ok()?;
         read_holder(&guard::open_own(&folder.join(LOCK)).ok()?)
     }
 
-    /// Says in the lock file that this process is stopping, and what it could not save.
+    /// Writes into the lock file that this process is stopping, and what it could not save.
     pub fn write_stopping(&self, unsaved: &[String]) {
-        // The lock holds without it; `haven down` then only knows less.
+        // The lock does not depend on its content; without it `haven down` only reports less.
         let _ = self.write_holder(true, unsaved);
     }
 
@@ -211,8 +216,8 @@ impl State {
             unsaved: unsaved.to_vec(),
         })
         .context("encode")?;
-        // In this order a reader finds the old text or the new one at the front, and perhaps a rest
-        // behind it.
+        // Write first and cut off afterwards: a reader then finds one complete document at the
+        // front, perhaps with the rest of an older one behind it.
         let written = self
             .lock
             .write_all_at(text.as_bytes(), 0)
@@ -220,15 +225,18 @@ impl State {
         written.with_context(|| format!("write {}", self.path(LOCK).display()))
     }
 
-    /// The lock, for the process that takes it over.
+    /// Returns another handle of the lock file, for the process that takes the lock over.
+    ///
+    /// # Errors
+    /// When the system cannot duplicate the file descriptor.
     pub fn lock_for_child(&self) -> anyhow::Result<File> {
         self.lock.try_clone().context("use the lock twice")
     }
 
-    /// Returns the directory as it is now, to notice later when it is no longer the same.
+    /// Returns the identity of the directory, to detect later that it was deleted or replaced.
     ///
     /// # Errors
-    /// When the lock file cannot be looked at.
+    /// When the metadata of the lock file cannot be read.
     pub fn ground(&self) -> anyhow::Result<Ground> {
         let lock = self.lock.metadata().context("look at the lock file")?;
         Ok(Ground {
@@ -237,31 +245,41 @@ impl State {
         })
     }
 
+    /// Returns the path of a file in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
+    /// Returns the real path of the directory.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The processes that run on this directory.
+    /// Returns the records of the processes that run on this directory.
     pub fn records(&self) -> &Records {
         &self.records
     }
 
-    /// Where a process's output goes.
+    /// Opens the log of a process for appending.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or set aside.
     pub fn log(&self, process: &str) -> anyhow::Result<File> {
         State::log_in(&self.folder, process)
     }
 
+    /// Returns the path of the log of a process.
     pub fn log_path(folder: &Path, process: &str) -> PathBuf {
         folder.join("logs").join(format!("{process}.log"))
     }
 
-    /// Kept to one old and one new file of bounded size.
+    /// Opens the log of a process for appending. A log of more than 50 MiB is first renamed to
+    /// `.log.old`, which replaces the older one.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or renamed.
     pub fn log_in(folder: &Path, process: &str) -> anyhow::Result<File> {
-        /// When a log has grown past this, it is set aside at the next start.
+        /// The size in bytes above which a log is set aside at the next start.
         const LOG_MAX: u64 = 50 * 1024 * 1024;
         let path = State::log_path(folder, process);
         if fs::metadata(&path).is_ok_and(|log| log.len() > LOG_MAX) {
@@ -276,7 +294,7 @@ impl State {
     }
 }
 
-/// The state directory that the lock was taken in.
+/// The identity of a state directory: its path, and the file whose lock was taken.
 #[derive(Debug, Clone)]
 pub struct Ground {
     folder: PathBuf,
@@ -285,14 +303,15 @@ pub struct Ground {
 }
 
 impl Ground {
+    /// Returns the path of the directory.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Checks that the path still leads to the directory whose lock is held.
+    /// Checks that the path still leads to the directory whose lock this process holds.
     ///
     /// # Errors
-    /// When it was deleted, or another directory is in its place.
+    /// When the directory was deleted or replaced, or cannot be read.
     pub fn check(&self) -> anyhow::Result<()> {
         let folder = self.folder.display();
         match fs::metadata(self.folder.join(LOCK)) {
@@ -318,16 +337,16 @@ fn is_same(file: &File, path: &Path) -> std::io::Result<bool> {
 }
 
 fn read_holder(lock: &File) -> Option<Holder> {
-    /// Far more than a holder takes.
+    /// The bytes of the file that are read at most, far more than a holder needs.
     const LONGEST: usize = 64 * 1024;
     let mut text = vec![0; LONGEST];
     let read = lock.read_at(&mut text, 0).ok()?;
     parse_holder(&text[..read])
 }
 
-/// Reads the content of a lock file.
+/// Parses the content of a lock file. Returns `None` if it names no holder.
 pub fn parse_holder(content: &[u8]) -> Option<Holder> {
-    // What may follow the first document is the rest of an older and longer one.
+    // The rest of an older and longer document may follow the first one.
     serde_json::Deserializer::from_slice(content)
         .into_iter()
         .next()?
@@ -339,7 +358,7 @@ mod tests {
     use super::*;
     use crate::local::facts::{self, Facts};
 
-    /// A directory of a test's own; gone with the value.
+    /// A directory for one test, deleted with the value.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -442,8 +461,8 @@ mod tests {
         fs::remove_file(&file.0).expect("removed");
     }
 
-    /// Whoever places a state directory where somebody works would choose which processes that
-    /// user's `haven down` ends, and where the commands send what is secret.
+    /// A directory of another user decides which processes `haven down` ends and where the commands
+    /// send secrets. Therefore it must be refused.
     #[test]
     fn nothing_of_a_directory_of_another_user_is_used() {
         let folder = Folder::new();
@@ -476,7 +495,7 @@ mod tests {
         drop(state);
         assert!(State::take(&folder.0).is_none());
 
-        // A directory of ours that others could write to.
+        // A directory of this user that others can write to.
         given(&folder.0, rustix::process::geteuid().as_raw()).expect("root");
         for file in [LOCK, facts::FILE] {
             given(&folder.0.join(file), 65534).expect("root");

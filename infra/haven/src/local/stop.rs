@@ -1,4 +1,5 @@
-//! What ends a `haven up`: a signal, a second one, or the loss of its state directory.
+//! The reasons for which `haven up` ends: a signal, a second signal, or the loss of its state
+//! directory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::Ground;
 
-/// `haven up` was told to end at once, and did: nothing was saved.
+/// The error of a `haven up` that a second signal ended without saving anything.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "stopped at once, by a second signal: the local AWS did not save its state; the next `haven up` restores what the database knows"
 )]
 pub struct Interrupted;
 
-/// The ways in which a running platform is told to end.
+/// Receives the requests to stop, and notifies the tasks that wait for one.
 #[derive(Debug, Clone)]
 pub struct Stop {
     asked: CancellationToken,
@@ -26,11 +27,11 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens for SIGINT, SIGTERM and, unless it was ignored when we were started (`nohup`),
-    /// SIGHUP.
+    /// Listens for SIGINT, SIGTERM and SIGHUP. SIGHUP stays ignored if it was ignored at the start
+    /// (`nohup`).
     ///
     /// # Errors
-    /// When the system refuses a handler.
+    /// When a signal handler cannot be installed.
     pub fn listen() -> anyhow::Result<Stop> {
         let listen = |kind| signal(kind).context("listen for signals");
         let (mut interrupt, mut terminate) = (
@@ -54,8 +55,8 @@ impl Stop {
                 let (name, again) = tokio::select! {
                     _ = interrupt.recv() => ("SIGINT", true),
                     _ = terminate.recv() => ("SIGTERM", true),
-                    // A closed terminal sends several: the kernel's and the shell's. They are no
-                    // impatience.
+                    // A closed terminal sends SIGHUP several times, from the kernel and from the
+                    // shell. A repeated SIGHUP is therefore not a second request.
                     () = received(&mut hangup) => ("SIGHUP", false),
                 };
                 match first {
@@ -66,8 +67,8 @@ impl Stop {
                         first = Some(Instant::now());
                         heard.asked.cancel();
                     }
-                    // One key press can arrive twice: from the terminal, and from a program that
-                    // passes it on.
+                    // One key press can arrive twice: from the terminal, and from a parent process
+                    // that forwards it.
                     Some(first) if again && first.elapsed() > Duration::from_millis(500) => {
                         heard.at_once.cancel()
                     }
@@ -78,9 +79,9 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Looks from now on whether the state directory is still the one whose lock is held.
+    /// Starts to check every second that the state directory is still the one whose lock is held.
     pub fn watch(&self, ground: Ground) {
-        /// Half of the two seconds within which it is to be noticed.
+        /// Half of the two seconds within which the loss must be detected.
         const LOOK: Duration = Duration::from_secs(1);
         let stop = self.clone();
         tokio::spawn(async move {
@@ -96,17 +97,18 @@ impl Stop {
         });
     }
 
-    /// Resolves when a stop was asked for.
+    /// Waits until a stop was requested.
     pub async fn asked(&self) {
         self.asked.cancelled().await;
     }
 
+    /// Returns whether a stop was requested.
     pub fn is_asked(&self) -> bool {
         self.asked.is_cancelled()
     }
 
-    /// Resolves with the reason when nothing may be saved any more: a second signal, or a lost
-    /// state directory.
+    /// Waits until the process must end without saving, and returns the reason: a second signal, or
+    /// the loss of the state directory.
     pub async fn at_once(&self) -> anyhow::Error {
         tokio::select! {
             () = self.at_once.cancelled() => Interrupted.into(),
@@ -117,7 +119,7 @@ impl Stop {
         }
     }
 
-    /// Whether the state directory is not ours any more.
+    /// Returns whether the state directory was deleted or replaced.
     pub fn is_lost(&self) -> bool {
         self.lost.is_cancelled()
     }

@@ -1,10 +1,10 @@
-//! Programs that are run to their end while a platform starts (pip, initdb and the like): they end
-//! with this process, and the next start waits for what is left of them.
+//! Programs that run to completion while a platform starts, such as pip and initdb. They end with
+//! this process, and the next start waits for those that remain.
 //!
-//! A `haven up` that is killed leaves no time to stop anything. So each runs under `haven keep`, as
-//! servers do, with a pipe as its standard input that only this process holds open. It is written
-//! down in the state directory while it runs: otherwise a next start could remove the folder that
-//! it is still writing to.
+//! A killed `haven up` has no time to stop anything. Therefore each program runs under `haven
+//! keep`, as servers do, with a pipe as its standard input that only this process holds open. While
+//! a program runs, the state directory has a record of it. Without the record, the next start could
+//! remove the directory that the program still writes to.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,21 +18,21 @@ use super::leftovers::{self, Records};
 use super::process::Identity;
 use super::server;
 
-/// Seconds from SIGTERM to SIGKILL. None of these programs has anything to save.
+/// The seconds between SIGTERM and SIGKILL. None of these programs has anything to save.
 const STOP_WITHIN: &str = "5";
-/// In the command line of `haven keep`.
+/// A part of the command line of `haven keep`.
 const MARK: &str = " keep --within ";
 
-/// Where a program is written down while it runs.
+/// The records of the running programs.
 static RECORDS: OnceLock<Records> = OnceLock::new();
 
-/// Makes programs be written down in the state directory that this process holds.
+/// Makes programs be recorded in the state directory that this process holds.
 pub fn record_in(records: &Records) {
     let _ = RECORDS.set(records.clone());
 }
 
-/// Returns the command of a program for [`output`]. Arguments and environment are added to it as to
-/// any other command.
+/// Returns the command of a program for [`output`]. Arguments and environment can be added as
+/// usual.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     match server::keeper() {
         Some(haven) => {
@@ -46,21 +46,21 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     }
 }
 
-/// Runs a program to its end and returns what it printed. It reads nothing. When the returned
+/// Runs a program to completion and returns its output. The program has no input. When the returned
 /// future is dropped, the program is asked to stop.
 ///
 /// # Errors
-/// When it cannot be started.
+/// When the program cannot be started.
 pub async fn output(mut command: Command, name: &str) -> io::Result<Output> {
     let kept = server::keeper().is_some();
     command
         .stdin(if kept { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // Killing `haven keep` would leave behind what the program has started.
+    // If `haven keep` were killed, the children of the program would remain.
     command.kill_on_drop(!kept).process_group(0);
     let mut child = command.spawn()?;
-    // `wait_with_output` would close it, which tells `haven keep` that we have ended.
+    // `wait_with_output` would close the pipe, and `haven keep` would stop the program.
     let _input = child.stdin.take();
     let record = RECORDS
         .get()
@@ -69,7 +69,7 @@ pub async fn output(mut command: Command, name: &str) -> io::Result<Output> {
     if let (Some(record), Some(keeper)) =
         (&record, child.id().and_then(|pid| Identity::of(pid, MARK)))
     {
-        // Without a record it still ends with us.
+        // Without a record the program still ends with this process.
         let _ = leftovers::write(record, &[keeper]);
     }
     let output = child.wait_with_output().await;

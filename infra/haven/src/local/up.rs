@@ -1,5 +1,5 @@
-//! `haven up`: everything, from nothing to a shop that takes orders, and watched over until it is
-//! told to stop.
+//! `haven up`: starts the whole platform, from an empty directory to a shop that takes orders, and
+//! supervises it until it is asked to stop.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal as _;
@@ -33,18 +33,18 @@ use crate::operate::staff;
 use crate::provision;
 use crate::target::BadUsage;
 
-/// The environment's name, in the stacks and in every role.
+/// The name of the local environment, in the stacks and in the roles.
 pub const ENVIRONMENT: &str = "local";
-/// The simulated gateway is a process like a role, and not part of the contract: in AWS there is a
-/// real one.
+/// The process name of the simulated payment gateway. It runs like a role, but the contract does
+/// not list it, because on AWS the payment gateway is a real one.
 pub const GATEWAY: &str = "payment-gateway";
-/// How long the gateway may take to stop before it is killed.
+/// The time that the payment gateway may take to stop before it is killed.
 pub const GATEWAY_STOPS_WITHIN: Duration = Duration::from_secs(10);
-/// What the log of a shop in the background has instead of the staff token.
+/// The text that logs of a shop in the background contain instead of the staff token.
 pub const TOKEN_IN_FACTS: &str = "(staff_token in haven.json)";
 
-/// Returns the staff token where standard output is a terminal. Anywhere else it is a log, and no
-/// log holds a token.
+/// Returns the staff token if standard output is a terminal. Otherwise the output is a log, and
+/// logs must not contain tokens.
 pub fn shown_token(token: &str) -> &str {
     if std::io::stdout().is_terminal() {
         token
@@ -52,10 +52,16 @@ pub fn shown_token(token: &str) -> &str {
         TOKEN_IN_FACTS
     }
 }
-/// All processes together get so long to become ready.
+/// The time in which all processes together must become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Runs until stopped. A local AWS that dies is started again, with everything that stands on it.
+/// Runs the platform until it is asked to stop. If the local AWS dies, restarts it and everything
+/// that depends on it.
+///
+/// # Errors
+/// When the state directory cannot be locked or is lost, or something cannot be started.
+/// [`BadUsage`] when a role refuses its configuration. [`Interrupted`](super::Interrupted) after a
+/// second signal.
 pub async fn up(mut options: Up) -> anyhow::Result<()> {
     if options.detach {
         return detach::detach(&options).await;
@@ -70,7 +76,8 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
     tool::record_in(state.records());
     let outcome = tokio::select! {
         outcome = until_stopped(&mut options, &state, &stop) => outcome,
-        // Killed before the other future is dropped: that asks what runs to stop, and to save.
+        // `kill_all` runs before the other future is dropped, because dropping it asks the
+        // processes to stop and to save their state.
         why = async {
             let why = stop.at_once().await;
             state.records().kill_all();
@@ -80,9 +87,10 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
             Err(why)
         }
     };
-    // Another directory may be in its place, with another shop.
+    // If the directory was lost, another platform may use the path by now.
     if !stop.is_lost() {
-        // What a start had begun when it was broken off.
+        // An interrupted start can have started processes whose values were dropped with the
+        // future.
         state.records().until_gone().await;
         leftovers::end(&state).await;
         Facts::remove(state.folder());
@@ -95,8 +103,8 @@ pub async fn up(mut options: Up) -> anyhow::Result<()> {
 async fn until_stopped(options: &mut Up, state: &State, stop: &Stop) -> anyhow::Result<()> {
     report_leftovers(&leftovers::end(state).await);
     Facts::remove(state.folder());
-    // What the user chose comes first, and what the local AWS had before second: nobody else is
-    // given either.
+    // Reserve the user's port first and the last port of the local AWS second, before any other
+    // server can draw one of them.
     if options.port != 0 {
         ports::claim(options.port)?;
     }
@@ -111,14 +119,15 @@ async fn until_stopped(options: &mut Up, state: &State, stop: &Stop) -> anyhow::
                 eprintln!(
                     "  The local AWS ended ({how}). Starting it again and restoring its state."
                 );
-                // What was killed may have been Docker's client, and the container live on with the
-                // state directory.
+                // If Docker's client was killed, its container can still run and use the state
+                // directory.
                 containers::end_leftovers(state.folder()).await;
             }
         }
     }
 }
 
+/// Prints which processes of an earlier `haven up` were ended.
 fn report_leftovers(left: &LeftoversEnded) {
     if !left.names.is_empty() {
         eprintln!(
@@ -131,12 +140,14 @@ fn report_leftovers(left: &LeftoversEnded) {
     }
 }
 
+/// Why a session has ended.
 enum Ended {
     Stopped,
     AwsDied(String),
 }
 
-/// One life of the local AWS and of everything that stands on it.
+/// Runs the local AWS and everything that depends on it, once, until it dies or a stop is asked
+/// for.
 async fn session(options: &Up, state: &State, stop: &Stop) -> anyhow::Result<Ended> {
     eprintln!(
         "Brew Haven is starting (state in {})",
@@ -158,7 +169,7 @@ async fn session(options: &Up, state: &State, stop: &Stop) -> anyhow::Result<End
     ended
 }
 
-/// What runs so far. A start that is broken off leaves in it what has to be stopped.
+/// The processes that run so far. After an interrupted start, they are the ones to stop.
 #[derive(Default)]
 struct Shop {
     servers: Option<Servers>,
@@ -202,8 +213,8 @@ impl Shop {
         }
     }
 
-    /// Stops what runs: consumers first, then what they consume from. Returns what could not be
-    /// saved.
+    /// Stops what runs: consumers first, then the services that they consume from. Returns a
+    /// sentence for everything that could not be saved.
     async fn stop(&mut self, state: &State) -> Vec<String> {
         let mut unsaved = Vec::new();
         if let Some(keeper) = self.keeper.take() {
@@ -240,7 +251,7 @@ async fn source(phases: &Phases, options: &Up, state: &State) -> anyhow::Result<
         .await
 }
 
-/// What a role wrote when it refused its configuration: to be shown, and not to be tried again.
+/// Makes the error for a role that refused its configuration, with the message that the role wrote.
 fn misconfigured(refused: &Misconfigured) -> anyhow::Error {
     let Misconfigured { name, message } = refused;
     BadUsage::Said(format!(
@@ -249,6 +260,8 @@ fn misconfigured(refused: &Misconfigured) -> anyhow::Error {
     .into()
 }
 
+/// Deploys the stacks, migrates the database, seeds and repairs the stock, and starts the roles.
+/// Returns when all of them are ready.
 async fn start_roles<'a>(
     phases: &Phases,
     options: &Up,
@@ -333,9 +346,10 @@ async fn start_roles<'a>(
     Ok(keeper)
 }
 
-/// The facts are written again whenever a process starts or dies.
+/// The content of `haven.json`, which is written again whenever a process starts or dies.
 type Shared = Arc<Mutex<Facts>>;
 
+/// Starts the payment gateway and all roles, and returns at once.
 fn start_processes(
     options: &Up,
     state: &State,
@@ -421,7 +435,8 @@ fn start_processes(
     Ok((keeper, facts))
 }
 
-/// Keeps a good staff token in `haven.json` while the shop runs.
+/// Renews the staff token in `haven.json` before it expires, until another start replaces the file
+/// or a stop removes it.
 async fn renew_staff_token(
     facts: Shared,
     store: Store,
@@ -435,7 +450,7 @@ async fn renew_staff_token(
     };
     let is_revoked = |id| {
         let store = store.clone();
-        // A database that does not answer revokes nothing.
+        // If the database does not answer, treat the token as valid.
         async move {
             store
                 .revoked_tokens(SystemSource.now())
@@ -445,7 +460,8 @@ async fn renew_staff_token(
     };
     let publish = |token: String| {
         let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another start writes another token; a stop removes the file.
+        // Another start writes its own token into the file, and a stop removes the file. Both end
+        // the renewal.
         if Facts::read(&folder)
             .ok()
             .is_none_or(|written| written.staff_token != facts.staff_token)
@@ -461,6 +477,7 @@ async fn renew_staff_token(
     staff::keep_fresh(SystemSource, token, is_revoked, issue, publish).await;
 }
 
+/// Writes `haven.json` again with the current process ids after each notification on `changed`.
 fn keep_facts_current(
     facts: Shared,
     pids: Arc<Mutex<BTreeMap<String, u32>>>,
@@ -475,7 +492,8 @@ fn keep_facts_current(
             for role in &mut facts.roles {
                 role.pid = pids.get(&role.name).copied().unwrap_or_default();
             }
-            // Another shop's file may be there by now.
+            // The state directory can have been replaced; do not overwrite the file of another
+            // platform.
             if let Err(error) = ground.check().and_then(|()| facts.write(ground.folder())) {
                 eprintln!("  {error:#}");
             }
@@ -483,6 +501,10 @@ fn keep_facts_current(
     });
 }
 
+/// Waits until every role is ready and the storefront accepts connections.
+///
+/// # Errors
+/// When they are not ready after [`READY_WITHIN`]. The message names the roles that are not.
 async fn wait_until_ready(facts: &Shared, state: &State) -> anyhow::Result<()> {
     let (roles, storefront) = {
         let facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -508,7 +530,7 @@ async fn wait_until_ready(facts: &Shared, state: &State) -> anyhow::Result<()> {
                 still.push(role);
             }
         }
-        // The storefront reports what it depends on, and begins to listen a moment later.
+        // The storefront's readiness covers its dependencies; it begins to listen a moment later.
         if still.is_empty() && listens(&storefront).await {
             return Ok(());
         }
@@ -561,7 +583,8 @@ fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Resu
     Ok(())
 }
 
-/// Whether a role of this name exists, for a clear error before anything is configured.
+/// Returns whether a role of this name exists, so that a wrong name fails before any configuration
+/// is read.
 pub fn known_role(name: &str) -> bool {
     name == GATEWAY || Role::by_slug(name).is_some()
 }

@@ -1,6 +1,6 @@
 //! Carries the data of intact files over into files that a deployment has just made: items,
-//! messages, secrets, settings. Ids, addresses and stacks are those of the new files, so that every
-//! file fits the others.
+//! messages, secrets, settings. Ids, addresses and stacks come from the new files, so that all
+//! files are consistent with each other.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::local::guard;
 
-/// Carries over what is intact. Returns what was carried, for people.
+/// Carries over the data of the files that are not in `damaged`. Returns a description for people.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -32,7 +32,7 @@ pub fn over(old: &Path, new: &Path, damaged: &BTreeMap<String, String>) -> anyho
         };
         let target = new.join(format!("{service}.json"));
         match (service, target.exists()) {
-            // No stack of ours has anything there.
+            // No stack has resources in this service, so the old file can replace the new one.
             (_, false) | ("s3", true) => {
                 fs::copy(&path, &target).with_context(|| format!("write {}", target.display()))?;
             }
@@ -58,8 +58,8 @@ pub fn over(old: &Path, new: &Path, damaged: &BTreeMap<String, String>) -> anyho
     })
 }
 
-/// Merges the data of a service, and returns what it was; `None` for services that are as they were
-/// deployed.
+/// Merges the data of a service into its new file, and returns a description. Returns `None` for
+/// services whose new file stays as deployed.
 fn merge(service: &str, before: &Value, after: &mut Value) -> Option<String> {
     match service {
         "dynamodb" => {
@@ -100,13 +100,13 @@ fn merge(service: &str, before: &Value, after: &mut Value) -> Option<String> {
     }
 }
 
-/// The entries of one of a service's stores, by account, region and name.
+/// Returns the entries of one store of a service. Their keys contain account, region and name.
 fn entries<'a>(payload: &'a Value, store: &str) -> Option<&'a Map<String, Value>> {
     payload.get(store)?.get("data")?.as_object()
 }
 
-/// Takes these fields of each entry that both have, and whole entries that only the old store has:
-/// they are the user's own. Returns how many entries of the new store were filled.
+/// Copies the given fields of each entry that both stores have, and whole entries that only the old
+/// store has: the user made those. Returns how many entries both stores have.
 fn fields(before: &Value, after: &mut Value, store: &str, fields: &[&str]) -> usize {
     let Some(old) = entries(before, store) else {
         return 0;
@@ -135,7 +135,8 @@ fn fields(before: &Value, after: &mut Value, store: &str, fields: &[&str]) -> us
     filled
 }
 
-/// Takes the values of settings, and not of addresses: those are of the new resources.
+/// Copies the values of settings and the parameters that only the old file has. Parameters with
+/// addresses keep the values of the new resources. Returns the number of copied parameters.
 fn settings(before: &Value, after: &mut Value) -> usize {
     let is_setting = |key: &str| {
         PARAMETERS

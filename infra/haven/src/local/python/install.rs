@@ -1,4 +1,4 @@
-//! Builds a Python environment beside its place and renames it when it is finished.
+//! Builds a Python environment beside its final place, to be renamed when it is finished.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -17,17 +17,17 @@ use super::{
 };
 use crate::local::tool;
 
-/// In the name of a folder that is being built.
+/// Part of the name of a folder that is being built.
 const UNFINISHED: &str = ".haven-unfinished-";
-/// In the name of an environment that was replaced and is being removed.
+/// Part of the name of a replaced environment that is being removed.
 const REPLACED: &str = ".haven-replaced-";
-/// What both have.
+/// The common part of both names.
 const OF_HAVEN: &str = ".haven-";
-/// A build takes about 20 s; an unfinished folder of this age was abandoned.
+/// The age at which an unfinished folder counts as abandoned. A build takes about 20 s.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
-/// Settings of pip that say how to reach the package index. All others have no influence: several
-/// of them change where packages are installed. These cannot change what is installed, since every
-/// file is checked against its hash.
+/// The pip settings about the connection to the package index, which are passed on. All other
+/// settings are dropped, because several of them change where packages are installed. These
+/// settings cannot change what is installed, because every file is checked against its hash.
 const INDEX_SETTINGS: [&str; 11] = [
     "index-url",
     "extra-index-url",
@@ -41,7 +41,7 @@ const INDEX_SETTINGS: [&str; 11] = [
     "default-timeout",
     "retries",
 ];
-/// Variables that say how to reach any server.
+/// The environment variables about network connections, which are passed on.
 const NETWORK_VARIABLES: [&str; 11] = [
     "HTTP_PROXY",
     "http_proxy",
@@ -56,8 +56,8 @@ const NETWORK_VARIABLES: [&str; 11] = [
     "REQUESTS_CA_BUNDLE",
 ];
 
-/// A finished environment that is not in its place yet. Its folder is removed when the value is
-/// dropped.
+/// A finished environment that is not at its final place yet. The folder is removed when the value
+/// is dropped.
 pub struct Fresh(PathBuf);
 
 impl Drop for Fresh {
@@ -70,29 +70,33 @@ impl Fresh {
     /// Renames the environment to its place.
     ///
     /// # Errors
-    /// When there is something other than an empty folder.
+    /// When the place contains something other than an empty folder.
     pub fn move_to(&self, folder: &Path) -> anyhow::Result<()> {
         fs::rename(&self.0, folder)
             .with_context(|| format!("put the Python environment in {}", folder.display()))
     }
 
-    /// Renames the environment to the place of an older one that haven made, and removes that.
+    /// Replaces an older environment that haven made, and removes it.
+    ///
+    /// # Errors
+    /// When the old environment cannot be renamed, or the new one cannot be moved to its place.
     pub fn replace(&self, folder: &Path) -> anyhow::Result<()> {
         let replaced = beside(folder, &format!("{REPLACED}{}", Uuid::now_v7().simple()));
         fs::rename(folder, &replaced).with_context(|| format!("set {} aside", folder.display()))?;
         self.move_to(folder)?;
-        // What cannot be removed now is removed by the next build.
+        // The next build removes what cannot be removed now.
         let _ = fs::remove_dir_all(replaced);
         Ok(())
     }
 }
 
-/// Whether a name is one of those that a build gives to folders beside the place.
+/// Returns whether a build gives names like this one to the folders beside the place.
 pub fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.contains(OF_HAVEN)
 }
 
-/// Removes what killed builds left beside the place: only folders with our name that belong to us.
+/// Removes what interrupted builds left beside the place: folders with the names of a build that
+/// belong to our user.
 pub fn remove_abandoned(place: &Place) {
     let folder = place.folder();
     let names = [UNFINISHED, REPLACED].map(|purpose| beside(folder, purpose));
@@ -126,7 +130,8 @@ pub fn remove_abandoned(place: &Place) {
 /// Builds an environment beside its place.
 ///
 /// # Errors
-/// No Python, no venv module, or a package index that cannot be reached: each says what to do.
+/// When Python or its venv module is missing, or the package index cannot be reached. Each message
+/// says what to do.
 pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     let python = find().await?;
     let folder = place.folder();
@@ -170,7 +175,7 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     let marker = fresh.0.join(MARKER);
     fs::write(&marker, REQUIREMENTS).with_context(|| format!("write {}", marker.display()))?;
     if let Place::Shared(_) = place {
-        // The folder's own mode, and the two files that were written with the umask of `haven`.
+        // The folder was made with mode 0700, and these two files with the umask of `haven`.
         for (path, mode) in [(&fresh.0, 0o755), (&requirements, 0o644), (&marker, 0o644)] {
             let opened = fs::set_permissions(path, Permissions::from_mode(mode));
             opened.with_context(|| format!("open {} to others", path.display()))?;
@@ -179,7 +184,7 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     Ok(fresh)
 }
 
-/// Makes the folders above a shared environment readable for everybody, whatever the umask is.
+/// Makes the parent folders of a shared environment, with mode 0755 whatever the umask is.
 fn make_parents(above: &Path) -> anyhow::Result<()> {
     let missing: Vec<&Path> = above
         .ancestors()
@@ -193,8 +198,8 @@ fn make_parents(above: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs with the user's way to the package index, and without it when that fails: a mirror that
-/// is gone must not stop a machine that reaches the public index.
+/// Installs the requirements with the user's index settings, and without them if that fails: a
+/// mirror that is gone must not stop a machine that reaches the public index.
 async fn install(place: &Place, fresh: &Path, requirements: &Path) -> anyhow::Result<()> {
     let settings = index_settings(fresh).await;
     let arguments = [
@@ -228,8 +233,7 @@ async fn install(place: &Place, fresh: &Path, requirements: &Path) -> anyhow::Re
     Ok(())
 }
 
-/// Returns the user's way to the package index, from pip.conf and `PIP_*` variables, as variables
-/// for pip.
+/// Returns the user's index settings, from pip.conf and `PIP_*` variables, as variables for pip.
 async fn index_settings(fresh: &Path) -> Vec<(String, String)> {
     let mut command = tool::command(interpreter(fresh));
     command.args(["-I", "-m", "pip", "config", "list"]);
@@ -242,8 +246,8 @@ async fn index_settings(fresh: &Path) -> Vec<(String, String)> {
         .unwrap_or_default()
 }
 
-/// Reads lines such as `global.index-url='https://mirror'`. pip lists a variable of the environment
-/// under `:env:`; it goes before `install.`, which goes before `global.`.
+/// Parses lines such as `global.index-url='https://mirror'`. pip lists environment variables under
+/// `:env:`. They take precedence over `install.`, and `install.` over `global.`.
 pub fn read_settings(listed: &str) -> Vec<(String, String)> {
     let mut settings = Vec::new();
     for section in ["global", "install", ":env:"] {
@@ -268,7 +272,7 @@ pub fn read_settings(listed: &str) -> Vec<(String, String)> {
     settings
 }
 
-/// Runs a program with the umask of the place and a clean environment.
+/// Runs a program with the umask that the place needs and with a clean environment.
 async fn run(
     place: &Place,
     name: &str,
@@ -277,7 +281,8 @@ async fn run(
 ) -> anyhow::Result<Output> {
     let command = command.as_std();
     let shown = command.get_program().display().to_string();
-    // A shell sets the umask, since this process has another one for all its threads.
+    // The umask of this process applies to all its threads, so a shell sets it for the program
+    // alone.
     let umask = match place {
         Place::InState(_) => "umask 077; exec \"$@\"",
         Place::Shared(_) => "umask 022; exec \"$@\"",
@@ -299,7 +304,7 @@ async fn run(
         .with_context(|| format!("start {shown}"))
 }
 
-/// Returns the last line of what a program printed to standard error.
+/// Returns the last line that a program printed to standard error, or its status if there is none.
 pub fn last_line(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let line = text.lines().rev().find(|line| !line.trim().is_empty());

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
-/// A folder of a test's own; gone with the value.
+/// A folder for one test, deleted with the value.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -75,7 +75,7 @@ async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
     let dangling = folder.0.join("dangling");
     std::os::unix::fs::symlink(folder.0.join("nothing"), &dangling).expect("a link");
 
-    // An environment of the user's, with our requirements installed in it by hand.
+    // A virtual environment of the user's, with our requirements installed by hand.
     let lab = folder.0.join("lab");
     fs::create_dir(&lab).expect("a folder");
     fs::write(lab.join("pyvenv.cfg"), "home = /usr/bin\n").expect("written");
@@ -122,7 +122,7 @@ async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
     );
 }
 
-/// Every path below and its mode.
+/// Returns every path below `path` with its mode.
 fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
     let mut below: Vec<_> = fs::read_dir(path)
         .expect("a list")
@@ -140,7 +140,7 @@ fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
     found
 }
 
-/// As in a folder of a team's, under umask 002.
+/// Sets the modes that a team's folder has under umask 002.
 fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o2777)).expect("changed");
     for (path, _) in modes(path) {
@@ -159,7 +159,7 @@ fn an_environment_below_a_path_with_a_colon_is_kept_in_the_cache_folder() {
     ] {
         match (usable(&place), in_cache()) {
             (Ok(found), Some(cache)) => assert_eq!(found, cache),
-            // An account without a home.
+            // An account without a home directory.
             (refused, _) => assert!(
                 refused
                     .expect_err("nowhere else")
@@ -179,7 +179,7 @@ async fn an_own_environment_that_others_may_write_to_is_closed() {
     fs::create_dir(&made).expect("a folder");
     fs::write(made.join("file"), "").expect("written");
     let place = Place::Shared(made.clone());
-    // The folder itself says nothing about what is in it.
+    // The mode of the top folder must not decide about the files in it.
     for top in [0o777, 0o755] {
         fs::set_permissions(&made, fs::Permissions::from_mode(top)).expect("changed");
         fs::set_permissions(made.join("file"), fs::Permissions::from_mode(0o777)).expect("changed");

@@ -1,4 +1,5 @@
-//! Whose Python environment it is, and who else may write to it: `haven` runs what is in there.
+//! Checks who owns a Python environment and who else may write to it, because `haven` runs the code
+//! in it.
 
 use std::fs::{self, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -8,27 +9,29 @@ use anyhow::{Context as _, bail};
 
 use super::Place;
 
+/// The owner of a Python environment that may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Us,
-    /// Root, or the owner of the folder above: used as it is, and never changed.
+    /// Root, or the owner of the parent folder. The environment is used as it is and never changed.
     Another,
 }
 
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
-/// Returns the owner of an existing environment of haven's. Our own is closed to other writers.
+/// Returns the owner of an existing environment that haven made. If it is our own, removes the
+/// write permission of group and others.
 ///
 /// # Errors
-/// When somebody else may write to the environment of another user, when that user is neither root
-/// nor the owner of the folder above, or when somebody else has written to our own.
+/// When others may write to the environment of another user, when that user is neither root nor the
+/// owner of the parent folder, or when our own environment contains files of another user.
 pub fn examine(place: &Place, metadata: &Metadata) -> anyhow::Result<Owner> {
     let folder = place.folder();
     let us = rustix::process::geteuid().as_raw();
     if metadata.uid() == us {
         match place {
-            // Nobody else reaches it.
+            // The state directory has mode 0700, so no other user reaches it.
             Place::InState(_) => {}
             Place::Shared(_) => close(folder, us)?,
         }
@@ -55,6 +58,7 @@ pub fn examine(place: &Place, metadata: &Metadata) -> anyhow::Result<Owner> {
     Ok(Owner::Another)
 }
 
+/// Checks that only the owner and root may write to the environment.
 fn refuse_other_writers(folder: &Path, owner: u32) -> anyhow::Result<()> {
     walk(folder, &mut |path, metadata| {
         let known = [owner, 0].contains(&metadata.uid());
@@ -69,7 +73,7 @@ fn refuse_other_writers(folder: &Path, owner: u32) -> anyhow::Result<()> {
     })
 }
 
-/// Takes the right to write from group and others, wherever they have it.
+/// Removes the write permission of group and others from all files of our own environment.
 fn close(folder: &Path, us: u32) -> anyhow::Result<()> {
     let mut open = Vec::new();
     walk(folder, &mut |path, metadata| {
@@ -92,8 +96,8 @@ fn close(folder: &Path, us: u32) -> anyhow::Result<()> {
     })
 }
 
-/// Calls `visit` for the folder and everything in it but symbolic links, which have no mode of
-/// their own.
+/// Calls `visit` for the folder and everything in it. Symbolic links are skipped, because they have
+/// no mode of their own.
 fn walk(
     path: &Path,
     visit: &mut impl FnMut(&Path, &Metadata) -> anyhow::Result<()>,
