@@ -1,4 +1,4 @@
-//! AWS as `haven` sees it: the local one, or whatever the environment names.
+//! The AWS clients of `haven`: for the local AWS, or for the account of an environment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use worker::grants::Grants;
 use crate::failed::failed;
 use crate::provision::{Target, parameters_of};
 
+/// Clients for one AWS: the local AWS or an account in one region.
 pub struct Aws {
     clients: Clients,
     adapters: worker::aws::Aws,
 }
 
 impl Aws {
-    /// Connects to a local AWS, whatever this process's environment says.
+    /// Makes clients for a local AWS. The environment of this process has no influence.
     pub fn local(access: &LocalAccess) -> Aws {
         let clients = Clients::local(access, Arc::new(|_| {}));
         Aws {
@@ -31,10 +32,10 @@ impl Aws {
         }
     }
 
-    /// An account, with the credentials of whoever runs this; at another endpoint when one is
-    /// given.
+    /// Makes clients for an account, with the credentials of the user who runs the command. If
+    /// `endpoint` is given, calls go there.
     pub async fn in_account(endpoint: Option<&str>, region: &str) -> Aws {
-        // The SDK takes an empty name for the name of a profile.
+        // The SDK would use an empty `AWS_PROFILE` as the name of a profile.
         let profile = ProcessEnvironment
             .get("AWS_PROFILE")
             .is_none()
@@ -46,19 +47,25 @@ impl Aws {
         }
     }
 
+    /// Returns the target for deployments of `environment`.
     pub fn target(&self, environment: blueprint::Environment) -> Target {
         Target::new(environment, self.clients.config())
     }
 
+    /// Returns the CloudWatch client.
     pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
         self.clients.cloudwatch()
     }
 
+    /// Returns the SQS client.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         self.clients.sqs()
     }
 
-    /// Where the stacks have put everything, by the roles' variables.
+    /// Returns the addresses of the deployed resources, by the roles' environment variables.
+    ///
+    /// # Errors
+    /// When Parameter Store cannot be read, or an address is missing.
     pub async fn addresses(&self, environment: &str) -> anyhow::Result<HashMap<String, String>> {
         let parameters = parameters_of(self.clients.config(), environment).await?;
         let root = parameter_root(environment);
@@ -72,7 +79,10 @@ impl Aws {
         found.context("read where the stacks put everything")
     }
 
-    /// By the secret's slug.
+    /// Returns the values of the secrets, by slug.
+    ///
+    /// # Errors
+    /// When a secret cannot be read, or contains no text.
     pub async fn secrets(
         &self,
         environment: &str,
@@ -96,7 +106,10 @@ impl Aws {
         Ok(secrets)
     }
 
-    /// `actor` stands in the ledger beside what is moved.
+    /// Returns the stock tables. `actor` is recorded in the ledger entries of changes.
+    ///
+    /// # Errors
+    /// When an address is missing.
     pub fn stock(
         &self,
         addresses: &HashMap<String, String>,
@@ -106,7 +119,10 @@ impl Aws {
             .stock(&Grants::of_operator(addresses.clone()), actor)
     }
 
-    /// A queue and its parking queue, as an operator handles them.
+    /// Returns a queue and its dead-letter queue, with the permissions of an operator.
+    ///
+    /// # Errors
+    /// When an address is missing.
     pub fn parking(
         &self,
         queue: &'static Queue,
@@ -127,12 +143,16 @@ impl Aws {
         })
     }
 
+    /// Returns the order view.
+    ///
+    /// # Errors
+    /// When an address is missing.
     pub fn views(&self, addresses: &HashMap<String, String>) -> anyhow::Result<DynamoViews> {
         self.adapters.views(&Grants::of_operator(addresses.clone()))
     }
 
-    /// The local AWS ignores time to live in a template; nothing relies on it, so a refusal is no
-    /// failure.
+    /// Sets the time to live of every table that has one. The local AWS ignores this setting in
+    /// templates. Nothing depends on the deletion of old items, so a failure is ignored.
     pub async fn set_time_to_live(&self, addresses: &HashMap<String, String>) {
         use aws_sdk_dynamodb::types::TimeToLiveSpecification;
         for table in TABLES {
@@ -155,8 +175,12 @@ impl Aws {
         }
     }
 
-    /// The local AWS forgets stream records when it stops, so its readers must not go on where they
-    /// were: without a lease they read the whole table first.
+    /// Deletes the leases of all stream readers. The local AWS loses its stream records when it
+    /// stops, so readers must not continue at their checkpoints. A reader without a lease first
+    /// reads the whole table.
+    ///
+    /// # Errors
+    /// When the leases cannot be read or deleted.
     pub async fn forget_leases(&self, addresses: &HashMap<String, String>) -> anyhow::Result<()> {
         let name = addresses
             .get(&Address::Table(&LEASES).variable())
@@ -180,7 +204,10 @@ impl Aws {
         Ok(())
     }
 
-    /// Messages waiting, in hand and parked, by queue.
+    /// Returns the approximate numbers of waiting, in-flight and dead messages of every queue.
+    ///
+    /// # Errors
+    /// When a queue was not deployed or cannot be read.
     pub async fn queues(
         &self,
         addresses: &HashMap<String, String>,
@@ -222,6 +249,7 @@ impl Aws {
     }
 }
 
+/// The approximate numbers of messages of a queue and its dead-letter queue.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct QueueStatus {
     pub queue: &'static str,

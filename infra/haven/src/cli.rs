@@ -1,4 +1,4 @@
-//! The command line: what there is, what it is for, an example each.
+//! The command line: the commands, their options and their help texts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use domain::access::StaffRole;
 use domain::ids::{OrderId, OrderNumber};
 use uuid::Uuid;
 
-/// Where everything local is kept unless told otherwise.
+/// The default state directory.
 pub const STATE: &str = ".haven";
 
 /// Brew Haven: a coffee shop's order platform, run whole on a laptop or deployed to AWS.
@@ -25,8 +25,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Reads the command line. An environment variable that is empty stands for no flag: a shell has no
-/// other way to take one back for one command.
+/// Parses the command line. An empty environment variable counts as unset, because `NAME= haven` is
+/// the only shell syntax that removes a variable for one command.
 ///
 /// # Errors
 /// When the command line is wrong, or asks for help or the version.
@@ -304,7 +304,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The environment of this name with these settings.
+    /// Returns the environment of this name with these settings.
     pub fn of(&self, environment: &str, json: bool) -> Which {
         Which {
             environment: environment.to_owned(),
@@ -371,6 +371,10 @@ pub struct Guard {
     pub no_drift: bool,
 }
 
+/// Checks the name of a resource, such as `data/Database`. For clap.
+///
+/// # Errors
+/// When the text is not one stack and one resource with a slash between them.
 pub fn stack_and_resource(text: &str) -> Result<String, String> {
     let plain = |part: &str| {
         !part.is_empty()
@@ -490,8 +494,11 @@ pub struct Reconcile {
     pub state: PathBuf,
 }
 
-/// Only what an HTTP client takes: without a scheme, `localhost:4566` would be a path or a scheme
-/// of its own.
+/// Checks a URL and removes trailing slashes. For clap. Without a scheme, `localhost:4566` would
+/// parse as a URL with the scheme `localhost`.
+///
+/// # Errors
+/// When the text is not an HTTP or HTTPS URL with a host.
 pub fn http_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).ok();
     match url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
@@ -502,7 +509,8 @@ pub fn http_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// Above this one process is no longer a fair crowd.
+/// The highest rate in orders per second. One process cannot simulate more customers at their due
+/// times.
 const RATE_MAX: f64 = 1_000.0;
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -524,6 +532,10 @@ fn rate(text: &str) -> Result<f64, String> {
     })
 }
 
+/// Parses an order id. For clap.
+///
+/// # Errors
+/// When the text is not a UUID.
 pub fn order_id(text: &str) -> Result<OrderId, String> {
     text.parse().map_err(|_| {
         "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned()
@@ -583,7 +595,7 @@ pub struct Show {
     pub json: bool,
 }
 
-/// How people name an order.
+/// The id or the number of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderName {
     Id(OrderId),

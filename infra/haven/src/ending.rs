@@ -1,5 +1,5 @@
-//! How a command ends: the exit codes of `docs/interfaces.md`, section "Programs". A script can
-//! tell by the code what to do next; 64, 69 and 77 are those of BSD's `sysexits.h`.
+//! The exit codes of commands (`docs/interfaces.md`, section "Programs"), from which a script can
+//! decide what to do next. 64, 69 and 77 are those of BSD's `sysexits.h`.
 
 use adapter_postgres::ConnectError;
 use migrations::{FailureKind, MigrateError};
@@ -8,14 +8,14 @@ use crate::cli::Command;
 use crate::failed::{AwsFailure, Cause, Several};
 use crate::target::BadUsage;
 
-/// The network: a server could not be reached.
+/// A server could not be reached.
 const EX_UNAVAILABLE: u8 = 69;
-/// Credentials: there are none, they have expired, or they are refused.
+/// The credentials are missing, expired or refused.
 const EX_NOPERM: u8 = 77;
-/// What a shell reports of a program that SIGINT stopped.
+/// The exit code that shells report for a program that SIGINT ended.
 const EX_INTERRUPTED: u8 = 130;
 
-/// A command that hands back what it has in hand when it is interrupted, and has done so.
+/// The error of an interrupted command that has returned its messages to the queues first.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
@@ -66,9 +66,9 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Ends the program with 130 at Ctrl-C, unless the command puts itself down cleanly. By itself
-/// SIGINT would end it too, but without a word, and a program that waits for it would see no exit
-/// code at all.
+/// Ends the program with 130 on Ctrl-C, unless the command stops itself. Without this handler,
+/// SIGINT would end the program without a message, and the parent would see a signal instead of an
+/// exit code.
 pub fn watch_for_interrupt(command: &Command) -> impl Future<Output = ()> + use<> {
     let on_interrupt = on_interrupt(command);
     async move { end_at_interrupt(on_interrupt).await }
@@ -83,7 +83,7 @@ async fn end_at_interrupt(on_interrupt: OnInterrupt) {
              again goes on from there"
         }
     };
-    // Where no signal can be listened for, the signal ends the program as it always does.
+    // If the signal cannot be handled, it ends the program as usual.
     if tokio::signal::ctrl_c().await.is_ok() {
         eprintln!("haven: {word}");
         std::process::exit(EX_INTERRUPTED.into());
@@ -93,7 +93,7 @@ async fn end_at_interrupt(on_interrupt: OnInterrupt) {
 enum OnInterrupt {
     StopsItself,
     Ends,
-    /// Stacks may be under way.
+    /// CloudFormation may be changing stacks, which continues without haven.
     LeavesStacks,
 }
 
@@ -160,7 +160,7 @@ mod tests {
                     .expect("refused"),
             )
         };
-        // Nothing listens there.
+        // Nothing listens on this port.
         for (url, code) in [("mysql://h/d", 64), ("postgres://127.0.0.1:1/x", 69)] {
             assert_eq!(
                 (migrating(url).await, connecting(url).await),

@@ -1,4 +1,4 @@
-//! A call of AWS that failed, in one line: the cause, and what to do next.
+//! Failures of AWS calls, each as one line with the cause and the next step.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,31 +9,31 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-/// What is to be done about a failed call.
+/// The cause of a failed call, which decides the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// There are no credentials, they have expired, or AWS does not know them.
+    /// The credentials are missing or expired, or AWS does not accept them.
     Credentials,
-    /// No answer came.
+    /// No response arrived.
     Network,
-    /// Something answered that is not AWS: a proxy's page, a captive portal, another program on the
-    /// port.
+    /// The response is not from AWS: a page of a proxy or a captive portal, or another program that
+    /// listens on the port.
     NotAws,
-    /// The endpoint is no URL.
+    /// The endpoint is not a valid URL.
     Endpoint,
-    /// AWS refused every attempt of some minutes because there were too many calls.
+    /// AWS throttled every attempt for several minutes.
     Throttled,
-    /// Somebody else is changing the same stack.
+    /// Another deployment is changing the same stack.
     Busy,
-    /// The service's own words say it.
+    /// Another refusal, which the service's message explains.
     Refused,
 }
 
-/// Displays as the cause and what to do next, without the SDK's tree of types.
+/// A failed call. `Display` shows the cause and the next step, without the SDK's nested types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsFailure {
     pub cause: Cause,
-    /// The service's message, or how the call itself failed.
+    /// The service's message, or the reason why no service answered.
     pub said: String,
 }
 
@@ -50,6 +50,7 @@ impl fmt::Display for AwsFailure {
 }
 
 impl Cause {
+    /// Returns a description of the cause.
     pub fn meaning(self) -> &'static str {
         match self {
             Cause::Credentials => "the AWS credentials are missing, expired or refused",
@@ -62,7 +63,7 @@ impl Cause {
         }
     }
 
-    /// Whether every call fails by it, and not this one alone.
+    /// Returns whether all calls of this caller fail for this cause, not only this one.
     pub fn is_of_the_caller(self) -> bool {
         match self {
             Cause::Credentials
@@ -74,7 +75,7 @@ impl Cause {
         }
     }
 
-    /// The next command, or what to check.
+    /// Returns the next step: a command, or what to check.
     pub fn next(self) -> &'static str {
         match self {
             Cause::Credentials => {
@@ -100,6 +101,7 @@ impl Cause {
 }
 
 impl AwsFailure {
+    /// Determines the cause and the message of a failed call.
     pub fn of<E>(error: &SdkError<E, HttpResponse>) -> AwsFailure
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -115,7 +117,7 @@ impl AwsFailure {
                 let (code, message) = (service.code(), service.message());
                 let cause = cause_of(code.unwrap_or_default(), message.unwrap_or_default());
                 let said = match (cause, code, message) {
-                    // The words of CloudFormation alone: the code of nearly all of them is
+                    // Show the message alone: nearly all errors of CloudFormation have the code
                     // "ValidationError".
                     (Cause::Refused | Cause::Busy, _, Some(message)) => message.to_owned(),
                     (_, Some(code), Some(message)) => format!("{code}: {message}"),
@@ -129,7 +131,7 @@ impl AwsFailure {
                 };
                 AwsFailure { cause, said }
             }
-            // What it is made of, down to "connection refused", without the types.
+            // Join the chain of sources, down to "connection refused", without the types.
             None => {
                 let mut parts: Vec<String> = Vec::new();
                 for part in std::iter::successors(Some(error as &dyn std::error::Error), |error| {
@@ -140,7 +142,7 @@ impl AwsFailure {
                         parts.push(part);
                     }
                 }
-                // Without credentials the SDK lists everything that it has tried, a line each.
+                // Without credentials, the SDK appends a line for each provider that it has tried.
                 let said = parts
                     .join(": ")
                     .lines()
@@ -157,7 +159,7 @@ impl AwsFailure {
     }
 }
 
-/// Makes the error of a failed call: what was attempted, then the cause and what to do.
+/// Makes the error of a failed call: what was attempted, the cause and the next step.
 pub fn failed<E>(
     attempt: impl fmt::Display + Send + Sync + 'static,
     error: &SdkError<E, HttpResponse>,
@@ -168,8 +170,8 @@ where
     anyhow::Error::new(AwsFailure::of(error)).context(attempt.to_string())
 }
 
-/// Codes as the services write them; one cause has several names (IAM User Guide and each API's
-/// "Common Errors").
+/// Returns the cause for an error code. Services use several codes for one cause (IAM User Guide,
+/// and "Common Errors" in each API reference).
 fn cause_of(code: &str, message: &str) -> Cause {
     const CREDENTIALS: [&str; 14] = [
         "ExpiredToken",
@@ -182,7 +184,7 @@ fn cause_of(code: &str, message: &str) -> Cause {
         "SignatureDoesNotMatch",
         "IncompleteSignature",
         "MissingAuthenticationToken",
-        // As the services that speak JSON write them.
+        // The names that services with JSON protocols use.
         "InvalidSignatureException",
         "IncompleteSignatureException",
         "MissingAuthenticationTokenException",
@@ -197,8 +199,8 @@ fn cause_of(code: &str, message: &str) -> Cause {
         "RequestThrottled",
         "SlowDown",
     ];
-    // Another deployment has carried out its own change set, which deletes the others or makes them
-    // obsolete, or it has made the stack just now.
+    // Another deployment has executed its own change set, which deletes the others or makes them
+    // obsolete, or has just created the stack.
     const BUSY: [&str; 5] = [
         "OperationInProgressException",
         "OperationInProgress",
@@ -217,15 +219,15 @@ fn cause_of(code: &str, message: &str) -> Cause {
     }
 }
 
-/// As CloudFormation says it: "Stack:arn:... is in UPDATE_IN_PROGRESS state and can not be
+/// Recognizes CloudFormation's message "Stack:arn:... is in UPDATE_IN_PROGRESS state and can not be
 /// updated."
 fn is_under_way(message: &str) -> bool {
     let mut words = message.split(|letter: char| !(letter.is_ascii_uppercase() || letter == '_'));
     message.contains(" is in ") && words.any(|word| word.ends_with("_IN_PROGRESS"))
 }
 
-/// Of a call to which no service answered. The SDK has no types for these that leave its crates:
-/// its words must do.
+/// Returns the cause of a call that no service answered. The SDK does not export its types for
+/// these failures, so the text decides.
 fn cause_of_call(said: &str) -> Cause {
     let said = said.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
@@ -245,8 +247,8 @@ fn cause_of_call(said: &str) -> Cause {
     }
 }
 
-/// The status and the beginning of a web page, if the answer is one. Every service of AWS answers
-/// in XML or JSON.
+/// Returns the status and the beginning of a web page, if the response is one. All AWS services
+/// answer in XML or JSON.
 fn web_page(response: &HttpResponse) -> Option<String> {
     const SHOWN: usize = 60;
     let kind = response
@@ -273,18 +275,18 @@ fn web_page(response: &HttpResponse) -> Option<String> {
     })
 }
 
-/// Failures of things that were done side by side.
+/// The failures of calls that ran concurrently.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Several {
     text: String,
-    /// That of the first call which failed, if any did.
+    /// The cause of the first failure that has one.
     pub cause: Option<Cause>,
 }
 
 impl Several {
-    /// A line for each, then `and_then`. What they all have in common, such as expired credentials,
-    /// is told once.
+    /// Joins the failures, one per line, and appends `and_then`. A cause that all calls share, such
+    /// as expired credentials, is shown once.
     pub fn of(failures: &[anyhow::Error], and_then: &str) -> Several {
         let cause = failures
             .iter()
@@ -304,8 +306,8 @@ impl Several {
     }
 }
 
-/// Returns a client configuration that gives up after a few seconds: for the first call of a
-/// command, so that a network that is down is told at once, and not after minutes of retries.
+/// Returns a client configuration that gives up after 20 seconds. The first call of a command uses
+/// it, so that a network failure is reported at once instead of after minutes of retries.
 pub fn quick(config: &SdkConfig) -> SdkConfig {
     const GIVES_UP_AFTER: Duration = Duration::from_secs(20);
     let retries = RetryConfig::standard().with_max_attempts(3);
@@ -424,7 +426,7 @@ mod tests {
         )
     }
 
-    /// As an administrator's client, with pauses that a test can wait for.
+    /// Returns a target with the retries of an administrator's client and pauses that fit a test.
     fn patient(config: &SdkConfig) -> Target {
         let retries = RetryConfig::standard()
             .with_max_attempts(24)
@@ -445,7 +447,7 @@ mod tests {
         })
         .await;
         let target = patient(&aws.config);
-        // More retries than the SDK's own budget for all calls together.
+        // These need more retries than the SDK's retry budget for all calls together.
         let found = join_all((0..16).map(|_| find(&target.cloudformation, STACK))).await;
         for found in found {
             assert!(found.expect("it was answered in the end").is_some());

@@ -1,8 +1,8 @@
-//! For people who learn, and for people who are woken at night: the same texts.
+//! `haven runbook`: lists and prints the runbooks.
 
 use anyhow::bail;
 
-/// Every runbook, by its name. A test in `tests/tidy` keeps the list whole.
+/// Every runbook by name. A test in `tests/tidy` checks that the list is complete.
 const RUNBOOKS: &[(&str, &str)] = &[
     ("cache", include_str!("../../../runbooks/cache.md")),
     ("database", include_str!("../../../runbooks/database.md")),
@@ -41,6 +41,7 @@ const RUNBOOKS: &[(&str, &str)] = &[
     ("topics", include_str!("../../../runbooks/topics.md")),
 ];
 
+/// Prints the name of every runbook and the first line of its meaning.
 pub fn list() {
     for (id, text) in RUNBOOKS {
         let meaning = text
@@ -52,8 +53,10 @@ pub fn list() {
     }
 }
 
+/// Prints a runbook.
+///
 /// # Errors
-/// When there is no such runbook; the ones there are are named.
+/// When no runbook has this name. The message lists the existing names.
 pub fn show(id: &str) -> anyhow::Result<()> {
     let Some((_, text)) = RUNBOOKS.iter().find(|(name, _)| *name == id) else {
         let names: Vec<_> = RUNBOOKS.iter().map(|(name, _)| *name).collect();

@@ -1,6 +1,8 @@
-//! `haven`: what people do with the platform, a folder for each kind of act.
+//! The `haven` command: everything that people do with the platform. Each kind of act has its own
+//! module: `local` runs the platform on this machine, `provision` deploys it to AWS, `operate`
+//! works on a running one, and `learn` shows the runbooks.
 
-// First: its macros take the place of the standard library's in every module below.
+// This module is first, because its macros replace those of the standard library in all later ones.
 #[macro_use]
 pub mod output;
 
@@ -25,15 +27,16 @@ use operate::notify::Notify;
 use provision::config::Config;
 
 const EX_FAILED: u8 = 1;
-/// "There are changes", "it is not well": a reading command's answer that a script can tell from
-/// failure.
+/// The exit code of a command that found changes or differences, so that a script can distinguish
+/// this result from a failure.
 const EX_NOT_WELL: u8 = 2;
 
-/// Runs the command line. The exit codes are those of [`ending`], and of `docs/interfaces.md`.
+/// Runs the command line. `ending` and `docs/interfaces.md` describe the exit codes.
 pub fn main() -> ExitCode {
     let cli = match cli::parse() {
         Ok(cli) => cli,
-        // Help and version are not errors, and go to standard output.
+        // clap returns help and version as errors. They are printed to standard output, and
+        // succeed.
         Err(error) => {
             let printed = error.print();
             if error.use_stderr() {
@@ -43,7 +46,7 @@ pub fn main() -> ExitCode {
             return output::ending("haven", 0);
         }
     };
-    // Many commands write secrets, names of accounts or customers' data.
+    // Many commands write secrets, account ids or customers' data.
     local::guard::close_new_files();
     match &cli.command {
         Command::Role { name } => return role::run(name),
@@ -60,8 +63,8 @@ pub fn main() -> ExitCode {
         .build()
         .context("start a runtime")
         .and_then(|runtime| {
-            // A task of its own: a command that waits for an answer of its user blocks the thread
-            // that it runs on.
+            // The watch needs its own task: a command that waits for the user's answer blocks its
+            // thread.
             runtime.spawn(ending::watch_for_interrupt(&cli.command));
             runtime.block_on(run(cli.command))
         });
@@ -76,7 +79,8 @@ pub fn main() -> ExitCode {
     output::ending("haven", code)
 }
 
-/// As the roles get theirs. No argument carries a password: everybody on a machine can read those.
+/// Returns the login for migrations from `PGUSER`, `PGPASSWORD` and `PGSSLROOTCERT`. No argument
+/// has a password, because every account of the machine can read arguments.
 fn migration_login() -> migrations::Login {
     let reader = Reader::new(&ProcessEnvironment);
     migrations::Login {

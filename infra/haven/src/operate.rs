@@ -1,4 +1,4 @@
-//! What operators do.
+//! Commands for a running platform.
 
 pub mod audit;
 pub mod dlq;

@@ -1,57 +1,64 @@
-//! Everything that the command prints. Within this crate `println!`, `print!`, `eprintln!` and
-//! `eprint!` are the macros of this module, under the names of the standard library's: those panic
-//! where standard output or standard error is a closed pipe or a full disk, and a panic would stop
-//! a deployment half way. `prove` prints by `haven::println!` and the others: it runs code of this
-//! crate, and both must remember the same failure.
+//! Everything that the command prints.
 //!
-//! Here a write that fails is remembered, later ones to the same stream are dropped, and the
-//! command goes on to its end. [`ending`] then turns the failure into the exit code.
+//! In this crate, `println!`, `print!`, `eprintln!` and `eprint!` are the macros of this module.
+//! Those of the standard library panic if standard output or standard error is a closed pipe or on
+//! a full disk, and a panic would stop a deployment in the middle.
+//!
+//! The macros of this module remember the first failed write to standard output, drop later output,
+//! and let the command continue. [`ending`] then converts the failure into an exit code. `prove`
+//! prints through `haven::println!` and the others too, because it runs code of this crate and both
+//! must share the remembered failure.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-/// What a shell reports of a program that SIGPIPE stopped: 128 and the signal's number. Rust starts
-/// every program with SIGPIPE ignored, so the code is ours to give.
+/// The exit code that shells report for a program that SIGPIPE ended: 128 plus the signal number.
+/// Rust programs ignore SIGPIPE, so `haven` returns the code itself.
 pub const EX_CLOSED_PIPE: u8 = 141;
 
+/// Prints to standard output, as the standard macro does, but never panics.
 #[macro_export]
 macro_rules! print {
     ($($argument:tt)*) => { $crate::output::to_stdout(format_args!($($argument)*)) };
 }
 
+/// Prints a line to standard output, as the standard macro does, but never panics.
 #[macro_export]
 macro_rules! println {
     () => { $crate::output::to_stdout(format_args!("\n")) };
     ($($argument:tt)*) => { $crate::output::to_stdout(format_args!("{}\n", format_args!($($argument)*))) };
 }
 
+/// Prints to standard error, as the standard macro does, but never panics.
 #[macro_export]
 macro_rules! eprint {
     ($($argument:tt)*) => { $crate::output::to_stderr(format_args!($($argument)*)) };
 }
 
+/// Prints a line to standard error, as the standard macro does, but never panics.
 #[macro_export]
 macro_rules! eprintln {
     () => { $crate::output::to_stderr(format_args!("\n")) };
     ($($argument:tt)*) => { $crate::output::to_stderr(format_args!("{}\n", format_args!($($argument)*))) };
 }
 
-/// Why the first write to standard output that failed did so.
+/// The error of the first failed write to standard output.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
+/// Writes to standard output and flushes. Remembers the first failure, and does nothing after it.
 pub fn to_stdout(text: fmt::Arguments<'_>) {
     let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
     if failed.is_none() {
-        // Flushed at once: a progress line without an end is for now, and what cannot be written
-        // must show here.
+        // Flush at once: progress output without a line end must appear now, and a failure must be
+        // noticed here.
         let mut stdout = io::stdout().lock();
         *failed = stdout.write_fmt(text).and_then(|()| stdout.flush()).err();
     }
 }
 
-/// For what others print to standard output by themselves.
+/// Remembers the failure of a write to standard output that another library made.
 pub fn note(written: io::Result<()>) {
     if let Err(error) = written {
         FAILED
@@ -61,13 +68,15 @@ pub fn note(written: io::Result<()>) {
     }
 }
 
-/// Nobody can be told that standard error fails, and what it carries is no result.
+/// Writes to standard error. A failure is ignored: there is no other place to report it, and
+/// standard error carries no results.
 pub fn to_stderr(text: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(text);
 }
 
-/// Returns the exit code of a command of `program` that ended with `code`: what it was asked for
-/// may have been done and yet not have been told. A failure of the command itself stays what it is.
+/// Returns the exit code of a command of `program` that ended with `code`. A success whose output
+/// could not be written becomes a failure, because the result was not delivered. The code of a
+/// failed command stays the same.
 pub fn ending(program: &str, code: u8) -> ExitCode {
     let failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take();
     ExitCode::from(ending_with(program, code, failed))
@@ -75,9 +84,9 @@ pub fn ending(program: &str, code: u8) -> ExitCode {
 
 fn ending_with(program: &str, code: u8, failed: Option<io::Error>) -> u8 {
     let Some(error) = failed else { return code };
-    // 2 is an answer like 0: "there are changes" or "it does not hold" was not told to its end.
+    // Code 2 is a result like 0: it reports changes or differences.
     let was_answer = matches!(code, 0 | crate::EX_NOT_WELL);
-    // A reader that has what it wanted, as `head` does, is no fault worth a word.
+    // A reader that has enough, such as `head`, closes the pipe. This is no error to report.
     if error.kind() == ErrorKind::BrokenPipe {
         return if was_answer { EX_CLOSED_PIPE } else { code };
     }

@@ -1,4 +1,5 @@
-//! Stacks, deployed by change sets, watched, and taken away.
+//! Deploys the stacks through change sets, watches them, compares them with their templates, and
+//! deletes them. Commands that only read templates are here too.
 
 mod advice;
 mod apply;
@@ -54,7 +55,7 @@ use aws_sdk_cloudformation::types::Tag;
 
 use crate::failed::{AwsFailure, failed};
 
-/// Where stacks go.
+/// The environment to deploy, and the AWS clients for it.
 #[derive(Clone)]
 pub struct Target {
     pub environment: blueprint::Environment,
@@ -63,9 +64,10 @@ pub struct Target {
 }
 
 impl Target {
+    /// Makes a target for an environment with the clients of an account.
     pub fn new(environment: blueprint::Environment, config: &aws_config::SdkConfig) -> Target {
-        // The SDK counts retries over all calls and gives up when there were some hundred: of
-        // several stacks that are throttled side by side the last would fail.
+        // The SDK limits retries with one budget for all calls of a client. With several stacks
+        // that are throttled at the same time, the last would fail.
         let retries = RetryPartition::custom("haven")
             .token_bucket(TokenBucket::unlimited())
             .build();
@@ -80,7 +82,7 @@ impl Target {
         }
     }
 
-    /// On the stack, from which CloudFormation hands them to nearly every resource.
+    /// Returns the tags of a stack, which CloudFormation passes on to nearly every resource.
     fn tags(&self) -> Vec<Tag> {
         let tags = self.environment.tags();
         let tags = tags.as_array().into_iter().flatten();
@@ -95,7 +97,7 @@ impl Target {
     }
 }
 
-/// A call's failure as its own words, not the SDK's tree of types.
+/// Returns the message of a failed call, without the SDK's nested types.
 pub(crate) fn why<E>(error: &aws_sdk_cloudformation::error::SdkError<E>) -> String
 where
     E: std::error::Error + aws_sdk_cloudformation::error::ProvideErrorMetadata + 'static,

@@ -1,4 +1,4 @@
-//! `haven role`: one role in the foreground, as its container runs it.
+//! `haven role`: runs one role in the foreground, as its container does.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::local::up::{GATEWAY, GATEWAY_STOPS_WITHIN};
 
+/// Runs a role, or the simulated payment gateway, until it is asked to stop. Returns its exit code.
 pub fn run(name: &str) -> ExitCode {
     if ProcessEnvironment.get("HAVEN_STOP_ON_STDIN_END").is_some() {
         stop_when_parent_ends(Role::by_slug(name).map_or(GATEWAY_STOPS_WITHIN, Role::stop_timeout));
@@ -31,8 +32,9 @@ pub fn run(name: &str) -> ExitCode {
     }
 }
 
-/// `haven up` holds the other end of our standard input: when it dies, however it dies, we leave
-/// too, at the latest when the time is over after which it would have killed us.
+/// Stops this process when the parent ends. `haven up` holds the other end of standard input, which
+/// closes however `haven up` ends. This process then receives SIGTERM, and SIGKILL after `within`,
+/// the time that `haven up` would have waited.
 fn stop_when_parent_ends(within: Duration) {
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
@@ -42,6 +44,7 @@ fn stop_when_parent_ends(within: Duration) {
     });
 }
 
+/// Runs the simulated payment gateway, configured by its environment.
 fn gateway() -> ExitCode {
     let reader = Reader::new(&ProcessEnvironment);
     let bind: Option<SocketAddr> =

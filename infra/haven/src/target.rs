@@ -1,4 +1,4 @@
-//! From the command line to an environment, and to the account that it stands in.
+//! Resolves the environment and the AWS account that the command line names.
 
 use std::path::Path;
 
@@ -13,13 +13,13 @@ use crate::cli;
 use crate::local::facts::Facts;
 use crate::provision::live;
 
-/// The environments that haven was built with.
+/// The names of the embedded environments.
 pub const OURS: [&str; 4] = ["local", "dev", "staging", "prod"];
 
-/// What the caller can put right: the command ends with 64 and not with 1.
+/// An error that the caller can correct. The command exits with 64 instead of 1.
 #[derive(Debug, thiserror::Error)]
 pub enum BadUsage {
-    /// A sentence that names what was given, and what would be right.
+    /// A message that names the wrong value and the accepted ones.
     #[error("{0}")]
     Said(String),
     #[error("the settings of {environment} are wrong:\n{problems}")]
@@ -29,10 +29,10 @@ pub enum BadUsage {
     },
 }
 
-/// The settings of an environment, with where each is from.
+/// Returns the settings of an environment, each with its source.
 ///
 /// # Errors
-/// When there is no such environment, or its settings are wrong: everything that is, at once.
+/// When the environment does not exist, or its settings are wrong. The error lists all problems.
 pub fn configuration(which: &cli::Which) -> anyhow::Result<Configuration> {
     let overrides = overrides(&which.settings.set)?;
     match &which.settings.environments {
@@ -47,15 +47,19 @@ pub fn configuration(which: &cli::Which) -> anyhow::Result<Configuration> {
     }
 }
 
+/// Returns the environment that the command line names.
+///
+/// # Errors
+/// As [`configuration`].
 pub fn environment(which: &cli::Which) -> anyhow::Result<Environment> {
     Ok(Environment::configured(&configuration(which)?))
 }
 
-/// An environment, and AWS as it stands there: reachable, and with credentials that it knows.
+/// Returns the environment and its AWS clients, after a check that AWS accepts the credentials.
 ///
 /// # Errors
-/// When the settings are wrong, `local` is meant and no local AWS runs, or AWS does not answer who
-/// we are.
+/// When the settings are wrong, no local AWS runs for `local`, or AWS does not answer
+/// `GetCallerIdentity`.
 pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
     let (aws, environment) = locate(target).await?;
     if !environment.local {
@@ -64,10 +68,10 @@ pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)>
     Ok((aws, environment))
 }
 
-/// The same, with nothing asked of AWS yet.
+/// Returns the environment and its AWS clients without a call to AWS.
 ///
 /// # Errors
-/// When the settings are wrong, or `local` is meant and no local AWS runs.
+/// When the settings are wrong, or no local AWS runs for `local`.
 pub async fn locate(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
     let environment = environment(&target.which)?;
     let region = &environment.settings.account.region;
@@ -85,9 +89,9 @@ pub async fn locate(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> 
     Ok((aws, environment))
 }
 
-/// Returns how to call a local AWS whose endpoint was given: with the key pair of the platform that
-/// runs there, or that of the environment, as `haven env` exports it. One that verifies no
-/// signature takes any pair.
+/// Returns the access to a local AWS whose endpoint was given. The key pair is that of the platform
+/// at this endpoint, or the one in the environment variables that `haven env` exports. A local AWS
+/// that verifies no signatures accepts any key pair.
 fn access(endpoint: &str, region: &str, facts: Option<&Facts>) -> LocalAccess {
     let access = LocalAccess::unverified(endpoint, region);
     let is_there =
@@ -109,11 +113,11 @@ fn access(endpoint: &str, region: &str, facts: Option<&Facts>) -> LocalAccess {
     }
 }
 
-/// From `--set` and from variables such as `HAVEN_SET_network__zones`; the command line is the
-/// stronger.
+/// Returns the settings from variables such as `HAVEN_SET_network__zones`, followed by those from
+/// `--set`, which take precedence.
 fn overrides(set: &[String]) -> anyhow::Result<Vec<Override>> {
     let variables = ProcessEnvironment.names().into_iter().filter_map(|name| {
-        // Only the name decides whether the variable is one of ours.
+        // The name alone decides whether the variable is a setting.
         Override::from_variable(&name, "")?;
         let not_text = || {
             BadUsage::Said(format!(
@@ -148,7 +152,7 @@ fn configuration_in(
         Ok((path.display().to_string(), text))
     };
     let mut texts = vec![read("base.toml".to_owned())?];
-    // Base as it stands is the local one.
+    // `base.toml` alone is the local environment.
     if name != "local" {
         texts.push(read(format!("{name}.toml"))?);
     }

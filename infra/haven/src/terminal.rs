@@ -1,8 +1,6 @@
-//! Words of customers and staff on a terminal: nothing in them moves the cursor, changes colors or
-//! reorders a line.
-//!
-//! Everything that a person typed passes one of these functions before it is printed, stored text
-//! from before texts were normalized included.
+//! Makes text of customers and staff safe for a terminal: it cannot move the cursor, change colors
+//! or reorder a line. Everything that a person has typed must pass one of these functions before it
+//! is printed. Old rows can contain text from before texts were normalized.
 
 use domain::text::{is_printable, printable};
 use serde_json::Value;
@@ -12,12 +10,12 @@ pub fn text(text: &str) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the document as indented JSON in which characters that a terminal would obey are
-/// escaped: the same document for a program, and harmless on a screen.
+/// Returns the document as indented JSON, in which characters that a terminal would interpret are
+/// escaped. Programs parse the same document.
 pub fn json(document: &Value) -> String {
     let mut escaped = String::new();
     for letter in format!("{document:#}").chars() {
-        // Line feeds are the indentation: in a string they are escaped already.
+        // These line feeds are the indentation; line feeds inside strings are escaped already.
         if letter == '\n' || is_printable(letter) {
             escaped.push(letter);
         } else {

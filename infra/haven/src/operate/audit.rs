@@ -1,4 +1,4 @@
-//! What operators did, written into the audit log of the shop.
+//! Writes the acts of operators into the audit log.
 
 use anyhow::Context as _;
 use app::ports::Source as _;
@@ -8,7 +8,7 @@ use chassis::config::{Environment as _, ProcessEnvironment};
 use serde_json::Value;
 use worker::stores::{Store, SystemSource};
 
-/// The account that runs the command, as `USER` names it; `operator` where that is no person's
+/// Returns the account that runs the command, from `USER`, or `operator` if `USER` is not a valid
 /// name.
 pub fn operator() -> String {
     let user = ProcessEnvironment.get("USER");
@@ -16,15 +16,18 @@ pub fn operator() -> String {
         .unwrap_or_else(|| "operator".to_owned())
 }
 
-/// For clap: the name under which an act is recorded.
+/// Checks the name of a person for the audit log. For clap.
+///
+/// # Errors
+/// When the name is not valid.
 pub fn person(text: &str) -> Result<String, String> {
     actor_name("name", text).map_err(|error| error.message)
 }
 
-/// Appends an entry.
+/// Appends an entry to the audit log.
 ///
 /// # Errors
-/// When the database does not take it.
+/// When the database refuses the row.
 pub async fn append(
     store: &Store,
     actor: &str,
@@ -36,10 +39,10 @@ pub async fn append(
     write(store, &entry(actor, action, subject, before, after)).await
 }
 
-/// Appends an entry for an act that has an id. A repeat with the same `act_id` adds none.
+/// Appends an entry for an act with an id. A repetition with the same `act_id` adds no row.
 ///
 /// # Errors
-/// When the database does not take it.
+/// When the database refuses the row.
 pub async fn append_once(
     store: &Store,
     act_id: String,

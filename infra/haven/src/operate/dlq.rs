@@ -1,9 +1,8 @@
-//! `haven dlq`: the dead-letter workbench. What is parked, why, what a good message looks like, and
-//! back to work with it.
+//! `haven dlq`: lists dead letters by cause, shows one beside a valid message, and redrives them.
 //!
-//! - [`cause`]: messages that are parked for the same reason.
-//! - [`compare`]: a bad message beside a good one.
-//! - [`redrive`]: one first, then the rest.
+//! - [`cause`] groups dead letters with the same reason.
+//! - [`compare`] compares a dead letter with a valid message.
+//! - [`redrive`] sends one dead letter first, and then the others.
 
 mod cause;
 mod compare;
@@ -79,7 +78,10 @@ pub struct Show {
     pub common: Common,
 }
 
-/// Runs a command. Gives whether all is as it should be.
+/// Runs a command. Returns whether the result is good.
+///
+/// # Errors
+/// [`Interrupted`] after a signal. Other errors when the platform does not run or cannot be read.
 pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
     let ended = match command {
@@ -87,7 +89,7 @@ pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
         Dlq::Show(options) => show(options, &stop).await,
         Dlq::Redrive(options) => redrive::redrive(options, &stop).await,
     }?;
-    // What was in hand has been handed back by now, and what was said is not the whole.
+    // All messages have been returned to their queues by now, but the printed result is incomplete.
     if stop.is_cancelled() {
         Err(Interrupted.into())
     } else {
@@ -95,10 +97,10 @@ pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
     }
 }
 
-/// Most messages that are read of a queue: enough to see every cause.
+/// The number of messages that are read from a queue at most, enough to find every cause.
 const READ_MAX: usize = 10_000;
 
-/// What the commands work on.
+/// The stores and queues that the commands use.
 pub struct Desk {
     pub store: Store,
     pub stock: DynamoStock,
@@ -106,7 +108,7 @@ pub struct Desk {
     queues: Vec<SqsParking>,
 }
 
-/// A parked message and the queue that it belongs to.
+/// A dead letter and the work queue that it belongs to.
 #[derive(Debug, Clone)]
 pub struct Letter {
     pub queue: &'static Queue,
@@ -114,7 +116,10 @@ pub struct Letter {
 }
 
 impl Desk {
-    /// Of the platform that `haven up` runs.
+    /// Connects to the platform that `haven up` runs.
+    ///
+    /// # Errors
+    /// When no platform runs on the state directory, or a store cannot be opened.
     pub async fn open(state: &Path) -> anyhow::Result<Desk> {
         let facts = Facts::read(state)?;
         let aws = Aws::local(&facts.aws_access());
@@ -131,7 +136,10 @@ impl Desk {
         })
     }
 
-    /// Everything that is parked; it lies where it was when this returns.
+    /// Reads all dead letters, and makes them visible again before it returns.
+    ///
+    /// # Errors
+    /// When a queue cannot be read.
     pub async fn read(&self, stop: &CancellationToken) -> anyhow::Result<Vec<Letter>> {
         let read = self.queues.iter().map(|parking| async move {
             let parked = parking.read(READ_MAX, stop).await;
@@ -150,6 +158,10 @@ impl Desk {
         Ok(try_join_all(read).await?.into_iter().flatten().collect())
     }
 
+    /// Returns a work queue and its dead-letter queue.
+    ///
+    /// # Errors
+    /// When the queue is not in the contract.
     pub fn parking(&self, queue: &Queue) -> anyhow::Result<&SqsParking> {
         self.queues
             .iter()
@@ -157,6 +169,7 @@ impl Desk {
             .context("a queue of the contract")
     }
 
+    /// Runs today's handler for a dead letter without writing anything.
     pub async fn rehearse(&self, letter: &Letter) -> Foreseen {
         let world = World {
             orders: &self.store,
@@ -166,7 +179,11 @@ impl Desk {
         rehearse(world, &SystemSource, letter.queue, &letter.parked.body).await
     }
 
-    /// Whether the effect of a message is there, by whatever its consumer leaves.
+    /// Returns whether the effect of a message exists: a row in the inbox, a notification or an
+    /// order view, depending on its consumer.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
     pub async fn is_applied(&self, letter: &Letter) -> anyhow::Result<bool> {
         let Some(event_id) = letter.event_id() else {
             return Ok(false);
@@ -181,8 +198,8 @@ impl Desk {
                 let notices = self.store.notices_of(event_id).await?;
                 Ok(!notices.is_empty() && notices.iter().all(|notice| notice.state != "pending"))
             }
-            // The view has no inbox: it shows the order by its version, whichever message asked for
-            // it.
+            // The order view has no inbox. A shown version that is not older than the order's
+            // proves that some message has updated the view.
             QueueId::Projections => {
                 let Some(order_id) = letter.order_id() else {
                     return Ok(false);
@@ -198,15 +215,17 @@ impl Desk {
 }
 
 impl Letter {
-    /// The body, if it is JSON at all.
+    /// Returns the body, if it is JSON.
     pub fn json(&self) -> Option<Value> {
         serde_json::from_str(&self.parked.body).ok()
     }
 
+    /// Returns the order id in the body.
     pub fn order_id(&self) -> Option<OrderId> {
         self.json()?["order_id"].as_str()?.parse().ok()
     }
 
+    /// Returns the event id in the body.
     pub fn event_id(&self) -> Option<EventId> {
         self.json()?["event_id"].as_str()?.parse().ok()
     }
@@ -264,6 +283,8 @@ async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<bool> 
     Ok(true)
 }
 
+/// Returns everything about one dead letter: a valid message of its kind, the differences, the
+/// result of a rehearsal, and its order.
 async fn examine(desk: &Desk, cause: &Cause<'_>, letter: &Letter) -> anyhow::Result<Value> {
     let parked = &letter.parked;
     let (kind, bad) = (kind_of(letter), letter.json());
@@ -308,7 +329,8 @@ fn foreseen_json(foreseen: &Foreseen) -> Value {
     }
 }
 
-/// The kind that it says it is; else the one of its queue that it resembles most.
+/// Returns the kind that the message names, or else the kind on its queue whose sample has the most
+/// fields in common.
 fn kind_of(letter: &Letter) -> EventKind {
     let body = letter.json().unwrap_or_default();
     if let Some(kind) = body["type"].as_str().and_then(EventKind::from_name) {

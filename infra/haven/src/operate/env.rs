@@ -1,5 +1,5 @@
-//! `haven env`: the variables that make the aws command and any SDK use the local AWS of a running
-//! shop.
+//! `haven env`: prints the environment variables that make the aws command and any SDK use the
+//! local AWS of a running shop.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -59,11 +59,11 @@ pub fn print(options: &Env) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Programs read one or the other.
+/// The two spellings, because programs read one or the other.
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// What to exempt from the proxies that are set, so that calls of the local AWS stay on this
-/// machine. `None` without a proxy.
+/// Returns the value of `NO_PROXY` that keeps calls to the local AWS on this machine, or `None` if
+/// no proxy is set.
 fn without_proxy(environment: &impl Environment) -> Option<String> {
     const PROXIES: [&str; 6] = [
         "HTTP_PROXY",
@@ -82,8 +82,8 @@ fn without_proxy(environment: &impl Environment) -> Option<String> {
     ))
 }
 
-/// Lines that take away what would lead to another AWS than the local one, or sign for another: an
-/// endpoint of one service wins over that of all.
+/// Returns lines that unset variables which select another AWS or other credentials. The endpoint
+/// of a single service, for example, takes precedence over `AWS_ENDPOINT_URL`.
 fn unsets(set: impl IntoIterator<Item = String>) -> String {
     const OTHERS: [&str; 4] = [
         "AWS_SESSION_TOKEN",
@@ -95,7 +95,7 @@ fn unsets(set: impl IntoIterator<Item = String>) -> String {
         .into_iter()
         .filter(|name| OTHERS.contains(&name.as_str()) || name.starts_with("AWS_ENDPOINT_URL_"))
         .collect();
-    // A shell would take anything else for more than a name.
+    // A shell could execute any other characters in a name.
     leads_away.retain(|name| {
         name.bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -107,7 +107,7 @@ fn unsets(set: impl IntoIterator<Item = String>) -> String {
         .collect()
 }
 
-/// Lines that any POSIX shell evaluates to exactly these values.
+/// Returns lines that set exactly these values in any POSIX shell.
 fn exports<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     variables
         .into_iter()

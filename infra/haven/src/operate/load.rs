@@ -1,8 +1,9 @@
-//! `haven load`: customers at a steady rate, how long each had to wait, and what it cost.
+//! `haven load`: simulates customers at a steady rate, and reports their latency and the cost per
+//! order.
 //!
-//! Open loop: an order is due at its own time, whether or not the one before it has been answered,
-//! and what it waits is counted from then. A shop that stalls is not spared the customers who would
-//! have come meanwhile.
+//! The load is open loop. Each order has its own due time, whether or not earlier orders have been
+//! answered, and its latency is measured from that time. A shop that stalls therefore still gets
+//! the customers of that period, and their waiting time counts.
 
 mod counters;
 mod mix;
@@ -31,18 +32,18 @@ use mix::{Customer, Mix};
 use poison::Poison;
 use report::{Aws, Notices, Percentiles, Report};
 
-/// An order that is not confirmed or ended so long after the last was sent is counted as without an
-/// end.
+/// The time after the last order in which all orders must be confirmed or ended. Later ones count
+/// as unsettled.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// What customers may have to wait for a notice.
+/// The time in which a notification must be sent.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
-/// Units of each ordered product that are put on the shelf beyond what the orders need.
+/// Units of each product in stock beyond those that the orders need.
 const SPARE_UNITS: u64 = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// An order that was sent.
 struct Sent {
-    /// On the wall clock, which the order's history is written by.
+    /// The due time in wall-clock time, which the order's history uses too.
     due: OffsetDateTime,
     pays: bool,
     cancels: bool,
@@ -50,7 +51,11 @@ struct Sent {
     waited: Duration,
 }
 
-/// Runs the load and prints the report. Gives whether it held.
+/// Runs the load and prints the report. Returns whether all expectations hold.
+///
+/// # Errors
+/// When the options give no order, no platform runs on the state directory, or the shop cannot be
+/// asked.
 pub async fn load(options: &Load) -> anyhow::Result<bool> {
     let count = (options.rate * options.duration.as_secs_f64()).round() as usize;
     if count == 0 {
@@ -89,7 +94,7 @@ pub async fn load(options: &Load) -> anyhow::Result<bool> {
     };
     let sent = send(&shop, options.rate, &products, &mix.order_of(count), poison).await?;
     let lasted = begun.elapsed();
-    // Before anybody looks at the orders, which costs the shop something too.
+    // Wait before the orders are read, because reading them costs the shop time too.
     let settled_by = Instant::now() + SETTLED_WITHIN;
     while shop.pending().await? > 0 && Instant::now() < settled_by {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -116,7 +121,7 @@ pub async fn load(options: &Load) -> anyhow::Result<bool> {
     Ok(report.holds())
 }
 
-/// What is ordered: the menu in turn, or one product.
+/// Returns the products to order: the whole menu in turn, or one product.
 async fn products(shop: &Shop, options: &Load, mix: &Mix) -> anyhow::Result<Vec<String>> {
     let menu = shop.menu().await?;
     let products = match options.hot_product.as_deref() {
@@ -134,6 +139,7 @@ async fn products(shop: &Shop, options: &Load, mix: &Mix) -> anyhow::Result<Vec<
     Ok(products)
 }
 
+/// Sends the orders at their due times, and waits for all answers.
 async fn send(
     shop: &Arc<Shop>,
     rate: f64,
@@ -177,7 +183,7 @@ async fn send(
     Ok(sent)
 }
 
-/// One customer's order, due then.
+/// Sends one customer's order, which is due at `due`, and cancels it if the customer wants that.
 async fn one(shop: Arc<Shop>, customer: Customer, wanted: Vec<String>, due: Instant) -> Sent {
     let due_at = OffsetDateTime::now_utc() - due.elapsed();
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
@@ -189,7 +195,7 @@ async fn one(shop: Arc<Shop>, customer: Customer, wanted: Vec<String>, due: Inst
     if let (true, Ok((StatusCode::ACCEPTED, receipt))) = (customer.cancels, &answer)
         && let Ok(receipt) = Receipt::of(receipt)
     {
-        // Too late, and it is an order like any other.
+        // After a refused cancellation, the order counts like any other.
         cancels = shop.cancel(&receipt).await == Ok(StatusCode::ACCEPTED);
     }
     Sent {
@@ -201,7 +207,7 @@ async fn one(shop: Arc<Shop>, customer: Customer, wanted: Vec<String>, due: Inst
     }
 }
 
-/// How each order ended.
+/// Waits for the end of each order and counts the results.
 async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Result<Report> {
     let mut report = Report {
         sent: sent.len(),
@@ -238,7 +244,7 @@ async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Resul
         })?;
         let (end, as_it_should) = match status {
             Status::Failed => (&mut report.failed, !order.pays),
-            // The money or the stock of a cancelled order may still be on its way back.
+            // A refund or the release of stock may still be running.
             Status::Cancelled => (&mut report.cancelled, order.cancels),
             Status::Pending
             | Status::Confirmed
@@ -260,7 +266,8 @@ async fn tally(shop: &Shop, sent: &[Sent], settled_by: Instant) -> anyhow::Resul
     Ok(report)
 }
 
-/// What was told, once as many notices as there must be were sent, or their time is over.
+/// Waits until at least `at_least` notifications were sent, or until the time is over, and counts
+/// them.
 async fn notices(
     shop: &Shop,
     facts: &Facts,
@@ -282,8 +289,8 @@ async fn notices(
     }
 }
 
-/// Where the books differ: what `haven reconcile` tells more of. Nothing that was sold twice,
-/// charged twice or left behind escapes it.
+/// Returns the differences that `haven reconcile` finds. They reveal double sales, double charges
+/// and stock holds that were left behind.
 async fn differences(facts: &Facts) -> anyhow::Result<Vec<String>> {
     let differences = books(facts).await?.differences;
     Ok(differences
@@ -296,16 +303,17 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// The processor time that the roles and `haven up`, with the front of the local AWS, have taken
-/// since each began. `None` off Linux, and when one has just died.
+/// Returns the CPU time that the roles and the process of `haven up`, which includes the signed
+/// front, have used since their start. Returns `None` if the system has no `/proc`, or a role has
+/// just died.
 fn cpu_time(facts: &Facts) -> Option<Duration> {
-    // Fields 14 and 15 of proc_pid_stat(5), in ticks; Linux shows them at 100 a second on all its
+    // Fields 14 and 15 of proc_pid_stat(5), in ticks. Linux reports 100 ticks per second on all
     // platforms.
     const TICK: Duration = Duration::from_millis(10);
     let mut ticks = 0u32;
     for pid in facts.roles.iter().map(|role| role.pid).chain([facts.pid]) {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name, in parentheses, and may have spaces.
+        // The second field is the program's name in parentheses, which can contain spaces.
         let (_, fields) = stat.rsplit_once(") ")?;
         let mut times = fields.split(' ').skip(11).take(2);
         ticks += times.next()?.parse::<u32>().ok()? + times.next()?.parse::<u32>().ok()?;

@@ -1,4 +1,4 @@
-//! The roles' log lines about one order, from the files that `haven up` keeps.
+//! Finds the roles' log lines about one order in the log files of `haven up`.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,12 +12,15 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Lines kept of one file: one order has a few, and one that is retried for days must not flood the
-/// terminal.
+/// The lines of one file that are kept at most. One order has a few, but one that is retried for
+/// days could fill the terminal.
 const LINES_MAX: usize = 200;
 
-/// Lines that name the order or one of its traces, in the order of the files; none where there are
-/// no logs.
+/// Returns the lines that contain the order id or one of its trace ids, file by file. Without a log
+/// directory, returns none.
+///
+/// # Errors
+/// When a log file cannot be opened.
 pub fn about(
     state: &Path,
     order_id: OrderId,
@@ -39,7 +42,7 @@ pub fn about(
             continue;
         }
         let file = File::open(&path).with_context(|| format!("read {}", path.display()))?;
-        // A program that was killed may have left half a line, in any bytes.
+        // A program that was killed can have left half a line with invalid UTF-8.
         let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
         let lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
         let ours = lines.filter(|line| wanted.iter().any(|part| line.contains(part)));
@@ -49,9 +52,9 @@ pub fn about(
     Ok(moments)
 }
 
-/// What a line says; `None` for one that is not of ours.
+/// Parses a log line. Returns `None` for a line in another format.
 fn moment(role: &str, line: &str) -> Option<Moment> {
-    /// What says where the line is from, and not what happened.
+    /// The fields that describe the origin of a line, not its event.
     const SURROUNDINGS: [&str; 7] = [
         "timestamp",
         "level",

@@ -1,4 +1,4 @@
-//! `haven notify`: what people are told.
+//! `haven notify`: shows notifications, from templates or as they were sent.
 
 pub mod list;
 pub mod preview;

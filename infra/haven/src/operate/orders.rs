@@ -1,5 +1,5 @@
-//! `haven orders show`: the order time machine, with what only this machine knows: parked messages
-//! and log lines.
+//! `haven orders show`: prints the order timeline, together with the dead letters and log lines of
+//! this machine.
 
 use anyhow::Context as _;
 use app::ports::orders::OrderStore as _;
@@ -14,7 +14,11 @@ use crate::cli::{OrderName, Show};
 use crate::ending::Interrupted;
 use crate::terminal;
 
-/// Gives whether there was something to show.
+/// Prints the order timeline. Returns whether the order exists.
+///
+/// # Errors
+/// When no platform runs on the state directory, a store cannot be read, or a signal interrupts the
+/// command.
 pub async fn show(options: &Show) -> anyhow::Result<bool> {
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
     let desk = Desk::open(&options.state).await?;
@@ -58,6 +62,7 @@ pub async fn show(options: &Show) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Returns the timeline entry of a dead letter, if it belongs to the order.
 fn parked(letter: &Letter, order_id: OrderId) -> Option<Moment> {
     if letter.order_id() != Some(order_id) {
         return None;

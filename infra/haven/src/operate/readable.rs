@@ -1,8 +1,8 @@
-//! Whether every role may read what the contract gives it, by IAM's own simulation of the roles
-//! that are deployed: what was changed by hand, a boundary and the organization's policies count as
-//! they do at work.
+//! Checks that every role can read the parameters and secrets that the contract grants it. IAM
+//! simulates the deployed roles, so changes by hand, permissions boundaries and the organization's
+//! policies count.
 //!
-//! IAM does not ask a key's own policy here. Ours leaves the decision to IAM.
+//! The simulation does not evaluate key policies. Our key policy delegates the decision to IAM.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,24 +19,24 @@ use contract::role::{ROLES, Role};
 use crate::failed::failed;
 use crate::provision::{Target, exports, resources};
 
-/// One thing that somebody must be able to read.
+/// One read permission that a principal must have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Reading {
-    /// ARN of the IAM role.
+    /// The ARN of the IAM role.
     principal: String,
     action: &'static str,
-    /// ARN.
+    /// The ARN of the resource.
     resource: String,
-    /// As people know it.
+    /// The name of the resource in messages.
     what: String,
-    /// The service by way of which a key is used.
+    /// The service through which a key is used (`kms:ViaService`).
     via: Option<String>,
 }
 
-/// Simulates each reading. Gives how many there are.
+/// Simulates each read permission. Returns a summary with their number.
 ///
 /// # Errors
-/// When one is denied; each that is, by role and by what it may not read.
+/// When a permission is denied. The message lists each one with its roles.
 pub async fn readable(target: &Target) -> anyhow::Result<String> {
     let environment = &target.environment;
     let compute = environment.stack_name("compute");
@@ -56,7 +56,8 @@ pub async fn readable(target: &Target) -> anyhow::Result<String> {
     let readings = readings(environment, &exports(target).await?, starter)?;
     let count = readings.len();
     simulate(&target.config, &readings).await?;
-    // Its simulation knows no condition either, under which alone a key may be used.
+    // The simulation of the local AWS ignores conditions, and the key policy grants use only under
+    // one.
     let but = match environment.local {
         true => {
             "; not asked: keys, since the local AWS encrypts nothing, and the cache's token, of which it tells no ARN"
@@ -68,7 +69,7 @@ pub async fn readable(target: &Target) -> anyhow::Result<String> {
     ))
 }
 
-/// The logical id of the IAM role that starts each role's container, as ECS is told.
+/// Returns the logical id of the execution role that starts each role's container, by role.
 fn starters(stacks: &[Stack], compute: &str) -> BTreeMap<String, String> {
     let compute = stacks.iter().find(|stack| stack.name == compute);
     let resources = compute
@@ -89,8 +90,9 @@ fn starters(stacks: &[Stack], compute: &str) -> BTreeMap<String, String> {
     of.collect()
 }
 
-/// All of them, from the contract and not from the policies that are to be proven. What several
-/// roles read through one starter is asked once.
+/// Returns all required read permissions with the roles that need them. They come from the
+/// contract, not from the policies under test. A permission that several roles need through one
+/// execution role appears once.
 fn readings(
     environment: &Environment,
     exports: &BTreeMap<String, String>,
@@ -152,12 +154,12 @@ fn readings(
             let exported = exports
                 .get(&export)
                 .with_context(|| format!("no stack exports {export}"))?;
-            // The local AWS tells a secret's name, in outputs and so in policies.
+            // The local AWS exports the name of a secret instead of its ARN.
             let is_named = role.secrets.iter().any(|secret| secret.slug == what);
             let arn = match (exported.starts_with("arn:"), is_named) {
                 (true, _) => exported.clone(),
-                // The policy has its ARN all the same, but for six characters that nobody knows
-                // before.
+                // The policy contains the ARN except for its last six random characters, so any six
+                // match.
                 (false, true) => format!(
                     "arn:{partition}:secretsmanager:{region}:{account}:secret:{exported}-000000"
                 ),
@@ -183,7 +185,8 @@ fn readings(
     Ok(readings)
 }
 
-/// What a role is given before it starts: what it is called, and the export that has its ARN.
+/// Returns the secrets that a role receives at its start: the name in messages, and the export with
+/// the ARN.
 fn secrets(environment: &Environment, role: &Role) -> Vec<(String, String)> {
     let own = role.secrets.iter().map(|secret| {
         (
@@ -203,7 +206,7 @@ fn secrets(environment: &Environment, role: &Role) -> Vec<(String, String)> {
     .collect()
 }
 
-/// Where an ARN is.
+/// The partition and the account in an ARN.
 struct Place<'a> {
     partition: &'a str,
     account: &'a str,
@@ -219,7 +222,8 @@ impl Place<'_> {
     }
 }
 
-/// A call each: of several resources at once the local AWS answers for the first alone.
+/// Makes one call per permission, because the local AWS evaluates only the first of several
+/// resources.
 async fn simulate(
     config: &SdkConfig,
     readings: &BTreeMap<Reading, BTreeSet<&'static str>>,
@@ -274,7 +278,7 @@ async fn simulate(
     }
 }
 
-/// Who stands in the way, as far as IAM says.
+/// Returns which policy denies the permission, as far as IAM reports it.
 fn refusal(result: &EvaluationResult) -> &'static str {
     let boundary = result.permissions_boundary_decision_detail();
     let organization = result.organizations_decision_detail();

@@ -5,7 +5,7 @@ use crate::aws::Aws;
 use crate::operate::stub::{Stub, stub};
 use crate::provision::{Reporter, deploy};
 
-/// Every export that anybody may ask for.
+/// Returns every export that a reading can refer to.
 fn exported(environment: &Environment) -> BTreeMap<String, String> {
     let stacks = blueprint::stacks(environment);
     let names = stacks.iter().flat_map(Stack::exports);
@@ -61,7 +61,7 @@ fn every_parameter_and_secret_of_the_contract_is_asked_for_by_its_role() {
     );
 }
 
-/// IAM's answer to one simulation.
+/// Returns IAM's response to one simulation.
 fn decision(decision: &str, more: &str) -> String {
     format!(
         "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult><EvaluationResults><member>\

@@ -1,4 +1,5 @@
-//! `haven reconcile`: whether the books agree, and the repair of what is safe to repair.
+//! `haven reconcile`: compares orders, payments, stock holds, stock and the payment gateway's
+//! ledger, and repairs what is safe to repair.
 
 use adapter_aws::DynamoStock;
 use adapter_gateway::HttpGateway;
@@ -17,10 +18,10 @@ use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
 use crate::{cli, terminal};
 
-/// Differences shown in text; all of them are in the JSON.
+/// The differences that the text output shows at most. The JSON output has all of them.
 const SHOWN_MAX: usize = 50;
 
-/// A difference, and what became of its repair if one was asked for.
+/// A difference and the result of its repair, if one was requested.
 struct Found {
     difference: Difference,
     repaired: Option<Repaired>,
@@ -28,9 +29,9 @@ struct Found {
 
 enum Repaired {
     Done,
-    /// A person has to decide.
+    /// The repair needs a decision by a person.
     NotSafe,
-    /// The order moved by itself, or the books were changed meanwhile.
+    /// The order or its data has changed since the comparison.
     NoLongerFits,
     Failed(String),
 }
@@ -46,7 +47,7 @@ impl Repaired {
     }
 }
 
-/// All that tells of orders, money and stock.
+/// The three data sources of the comparison.
 struct Books {
     store: Store,
     stock: DynamoStock,
@@ -76,12 +77,18 @@ impl Books {
     }
 }
 
-/// What the books say, and where they differ.
+/// Compares everything, and returns the differences.
+///
+/// # Errors
+/// When no platform runs, or a source cannot be read.
 pub async fn books(facts: &Facts) -> anyhow::Result<Report> {
     Books::open(facts).await?.compare().await
 }
 
-/// Prints what differs. Gives whether nothing does, or no more.
+/// Prints the differences, and repairs them with `--fix`. Returns whether none are left.
+///
+/// # Errors
+/// When a source cannot be read, or an audit row cannot be written.
 pub async fn command(options: &cli::Reconcile) -> anyhow::Result<bool> {
     let books = Books::open(&Facts::read(&options.state)?).await?;
     let report = books.compare().await?;

@@ -1,4 +1,4 @@
-//! `haven orders`: what operators do about orders as a whole.
+//! `haven orders reproject`: rebuilds the order view.
 
 use adapter_postgres::Login;
 use anyhow::Context as _;
@@ -12,8 +12,11 @@ use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
 use crate::target::{self, BadUsage};
 
-/// Makes the order view again from the orders. It may be run at any time and any number of times:
-/// what is newer stays.
+/// Rebuilds the order view from the orders. The command can run at any time and any number of
+/// times, because newer entries stay.
+///
+/// # Errors
+/// When the database URL is missing, or the orders or the view cannot be reached.
 pub async fn reproject(options: &Reproject, login: migrations::Login) -> anyhow::Result<()> {
     let name = &options.target.which.environment;
     let (database_url, login) = match &options.database_url {

@@ -1,4 +1,4 @@
-//! `haven seed`: the missing products of the menu, for a platform that runs.
+//! `haven seed`: adds the missing products of the menu to a running platform.
 
 use std::path::Path;
 
@@ -11,13 +11,14 @@ use crate::local::facts::Facts;
 use crate::local::seed::{Seeded, seed_and_record};
 use crate::local::up::ENVIRONMENT;
 
-/// Adds the missing products and prints how many there were.
+/// Adds the missing products and prints their number.
 ///
 /// # Errors
-/// When no platform runs on the state directory, or its database or its products cannot be reached.
+/// When no platform runs on the state directory, or its database or products table cannot be
+/// reached.
 pub async fn command(state: &Path) -> anyhow::Result<()> {
     let facts = Facts::read(state)?;
-    // Before anything is added: the audit log must take the row.
+    // Connect before anything is added, because the audit log must record the additions.
     let store = Store::connect(&facts.database_url, &Login::default())
         .await
         .context("open the shop's database")?;

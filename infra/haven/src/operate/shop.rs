@@ -1,4 +1,4 @@
-//! The shop as a customer's program sees it.
+//! A client of the shop's HTTP API, as a customer's program uses it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,16 +13,20 @@ use uuid::Uuid;
 
 use crate::local::facts::Facts;
 
+/// A client of one storefront.
 pub struct Shop {
     pub client: reqwest::Client,
     pub url: String,
     pub staff: String,
-    /// Stands on the orders, so that everybody sees whose they are.
+    /// The customer's name on its orders, so that people see where these come from.
     pub name: &'static str,
 }
 
 impl Shop {
-    /// The one that `haven up` runs.
+    /// Makes a client for the platform that `haven up` runs.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be made.
     pub fn of(facts: &Facts, name: &'static str) -> anyhow::Result<Shop> {
         Ok(Shop {
             client: client()?,
@@ -32,6 +36,10 @@ impl Shop {
         })
     }
 
+    /// Returns the product ids on the menu.
+    ///
+    /// # Errors
+    /// When the storefront does not answer with a menu.
     pub async fn menu(&self) -> anyhow::Result<Vec<String>> {
         let menu: Value = self
             .client
@@ -49,6 +57,10 @@ impl Shop {
             .collect())
     }
 
+    /// Restocks the products until each has `units` available.
+    ///
+    /// # Errors
+    /// When a product does not exist, or the storefront refuses.
     pub async fn fill_shelves(&self, products: &[String], units: u64) -> anyhow::Result<()> {
         let answer = self
             .client
@@ -88,12 +100,18 @@ impl Shop {
         Ok(())
     }
 
-    /// One of the product, paid with a good card.
+    /// Orders one unit of a product, paid with a valid test card.
+    ///
+    /// # Errors
+    /// As [`Shop::order_of`].
     pub async fn order(&self, product: &str) -> Result<(StatusCode, Value), String> {
         self.order_of(&[product], 1, "tok_ok").await
     }
 
-    /// So much of each product. The error says how the shop could not be asked.
+    /// Orders `quantity` units of each product. Returns the status and the body of the response.
+    ///
+    /// # Errors
+    /// A description of the failure when no valid response arrives.
     pub async fn order_of(
         &self,
         products: &[&str],
@@ -101,7 +119,7 @@ impl Shop {
         payment_token: &str,
     ) -> Result<(StatusCode, Value), String> {
         let item = |product: &&str| json!({ "product_id": product, "quantity": quantity });
-        // A recipient gets 40 messages a day: each order has one of its own.
+        // A recipient gets at most 40 messages a day, so each order has its own address.
         let key = Uuid::now_v7();
         let body = json!({
             "customer": { "name": self.name, "phone": "+1 555 010 0199", "email": format!("load-{key}@example.com") },
@@ -117,14 +135,18 @@ impl Shop {
         Ok((status, answer.json().await.map_err(without_address)?))
     }
 
-    /// Calls an order off; whether it is too late for that is the shop's to say.
+    /// Asks the shop to cancel an order. Returns the status of the response; the shop decides
+    /// whether it is too late.
+    ///
+    /// # Errors
+    /// A description of the failure when no response arrives.
     pub async fn cancel(&self, receipt: &Receipt) -> Result<StatusCode, String> {
         let answer = self.request(receipt, Method::POST, "/cancel").send().await;
         Ok(answer.map_err(without_address)?.status())
     }
 
-    /// A request about the customer's own order. The tracking token goes in a header: addresses are
-    /// logged.
+    /// Builds a request about one order of the customer. The tracking token goes in a header,
+    /// because URLs are logged.
     fn request(&self, receipt: &Receipt, method: Method, below: &str) -> RequestBuilder {
         let url = format!("{}/api/v1/orders/{}{below}", self.url, receipt.order_id);
         self.client
@@ -132,7 +154,10 @@ impl Shop {
             .header("Tracking-Token", &receipt.tracking_token)
     }
 
-    /// How many orders are accepted and neither confirmed nor ended; at most 200 are counted.
+    /// Returns the number of orders that are neither confirmed nor ended, up to 200.
+    ///
+    /// # Errors
+    /// When the storefront does not answer with orders.
     pub async fn pending(&self) -> anyhow::Result<usize> {
         let url = format!("{}/api/v1/admin/orders?status=pending&limit=200", self.url);
         let answer = self
@@ -149,8 +174,11 @@ impl Shop {
             .len())
     }
 
-    /// How the order stands by its own history, which tells when: looking late does not make it
-    /// slow. Waits for it to be confirmed or ended until then.
+    /// Waits until an order is confirmed or ended, or until `settled_by`, and returns its state.
+    /// The time of confirmation comes from the order's history, so a late look does not distort it.
+    ///
+    /// # Errors
+    /// When the storefront does not answer, or a time in the history is not valid.
     pub async fn standing(
         &self,
         receipt: &Receipt,
@@ -190,14 +218,17 @@ impl Shop {
     }
 }
 
-/// What a customer needs to ask about an order.
+/// The id and the tracking token with which a customer asks about an order.
 pub struct Receipt {
     pub order_id: String,
     tracking_token: String,
 }
 
 impl Receipt {
-    /// Reads the answer to an order that was accepted.
+    /// Reads the response to an accepted order.
+    ///
+    /// # Errors
+    /// When a field is missing.
     pub fn of(answer: &Value) -> anyhow::Result<Receipt> {
         let text = |field: &str| {
             let text = answer[field].as_str().map(str::to_owned);
@@ -210,27 +241,31 @@ impl Receipt {
     }
 }
 
-/// How an order stands.
+/// The state of an order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
     pub status: String,
-    /// Also when it was called off afterwards.
+    /// The time of confirmation, also of an order that was cancelled afterwards.
     pub confirmed_at: Option<OffsetDateTime>,
 }
 
 impl Standing {
-    /// Whether it was confirmed, or ended otherwise.
+    /// Returns whether the order was confirmed, has failed or was cancelled.
     pub fn settled(&self) -> bool {
         self.confirmed_at.is_some() || matches!(self.status.as_str(), "failed" | "cancelled")
     }
 }
 
-/// Why a call failed. An address may carry somebody's token.
+/// Returns the reason of a failed call without the URL, which can contain a token.
 fn without_address(error: reqwest::Error) -> String {
     let error = anyhow::Error::new(error.without_url());
     format!("{error:#}")
 }
 
+/// Makes an HTTP client without a proxy, with a timeout of 30 s per request.
+///
+/// # Errors
+/// When the client cannot be made.
 pub fn client() -> anyhow::Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()

@@ -1,4 +1,4 @@
-//! `haven smoke`: whether what was deployed works, asked as its users would.
+//! `haven smoke`: checks that a deployed platform works, from the outside.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,20 +22,22 @@ use crate::failed::failed;
 use crate::local::facts::Facts;
 use crate::provision;
 
-/// An order without a fault in its way is confirmed well within a second.
+/// The time in which the order must be confirmed. Normally this takes less than a second.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 
-/// One check, and what it found.
+/// One check and its result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
     pub name: &'static str,
     pub ok: bool,
-    /// Whether it could be asked here at all; if not, `found` says why, and it proves nothing.
+    /// Whether the check was possible in this environment. If not, `found` has the reason, and the
+    /// check proves nothing.
     pub asked: bool,
     pub found: String,
 }
 
 impl Check {
+    /// Makes the result of a check.
     pub fn of(name: &'static str, found: anyhow::Result<String>) -> Check {
         match found {
             Ok(found) => Check {
@@ -63,7 +65,10 @@ impl Check {
     }
 }
 
-/// Prints each check. Gives whether all hold.
+/// Prints all checks. Returns whether all of them hold.
+///
+/// # Errors
+/// When the environment cannot be resolved, or AWS does not answer.
 pub async fn smoke(options: &cli::Smoke) -> anyhow::Result<bool> {
     let target = &options.target;
     let (aws, environment) = crate::target::resolve(target).await?;
@@ -99,6 +104,7 @@ pub async fn smoke(options: &cli::Smoke) -> anyhow::Result<bool> {
     Ok(well)
 }
 
+/// Prints one check.
 pub fn print(check: &Check) {
     let verdict = match (check.ok, check.asked) {
         (true, true) => "ok",
@@ -108,7 +114,7 @@ pub fn print(check: &Check) {
     println!("{verdict:5}  {:48} {}", check.name, check.found);
 }
 
-/// What can be asked of AWS alone.
+/// Runs the checks that need only AWS.
 pub async fn of_the_platform(aws: &Aws, environment: &Environment) -> Vec<Check> {
     vec![
         Check::of(
@@ -169,7 +175,7 @@ async fn readable(aws: &Aws, environment: &Environment) -> Check {
     let name = "every role may read what is its own";
     let target = aws.target(environment.clone());
     match provision::find(&target.cloudformation, &environment.stack_name("roles")).await {
-        // `haven up` deploys what its processes need, and those have no roles of IAM.
+        // `haven up` deploys only what its processes need, and these have no IAM roles.
         Ok(None) if environment.local => {
             Check::not_asked(name, "`haven deploy local` makes the roles")
         }
@@ -250,7 +256,8 @@ async fn answers(url: &str) -> anyhow::Result<String> {
     }
 }
 
-/// The whole chain: storefront, outbox, queues, stock, payment.
+/// Places an order, which passes storefront, outbox, queues, stock and payment, and waits for its
+/// confirmation.
 async fn order(shop: &Shop) -> anyhow::Result<String> {
     let product = shop
         .menu()

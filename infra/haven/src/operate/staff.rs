@@ -1,4 +1,4 @@
-//! `haven staff`: tokens for members of staff, which are recorded, listed and revoked.
+//! `haven staff`: issues, lists and revokes staff tokens. Every issued token is recorded.
 
 use std::path::Path;
 use std::time::Duration as Wait;
@@ -25,19 +25,18 @@ use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
 use crate::target::BadUsage;
 
-/// The actor of tokens that `haven up` issues.
+/// The actor in the audit log for tokens that `haven up` issues.
 const UP: &str = "haven up";
-/// The token in `haven.json` is renewed so long before it ends.
+/// The time before its expiry at which the token in `haven.json` is renewed.
 const RENEW_BEFORE: Duration = Duration::hours(1);
-/// Between two looks at the clock and at what was revoked. The clock of the wall counts: a laptop
-/// that slept wakes up with an old token.
+/// The time between two checks of the wall clock and of the revocations. After a laptop has slept,
+/// the wall clock shows that the token has expired.
 const LOOK_EVERY: Wait = Wait::from_secs(2);
 
-/// Makes a token, records it and returns its text.
+/// Makes and records a staff token. Returns its text and the record.
 ///
 /// # Errors
-/// When the name is not a person's, or the database does not take the record. No token is handed
-/// out then.
+/// When the name is not valid, or the database refuses the record. No token is returned then.
 pub async fn issue(
     store: &Store,
     signing_key: &str,
@@ -63,7 +62,7 @@ pub async fn issue(
     Ok((storefront::staff::issue(signing_key, &token), token))
 }
 
-/// The token in `haven.json`.
+/// Issues the token for `haven.json`.
 ///
 /// # Errors
 /// As [`issue`].
@@ -81,9 +80,11 @@ fn subject(id: Uuid) -> String {
     format!("staff-token/{id}")
 }
 
-/// Issues a new token an hour before the last one ends, and as soon as that was revoked: whoever
-/// signs out with the token of `haven.json` revokes it, and programs still need one. It ends when
-/// `publish` takes no more. A token that cannot be issued now is tried again at the next look.
+/// Issues a new token an hour before the current one expires, or as soon as the current one is
+/// revoked. Signing out with the token of `haven.json` revokes it, but programs still need a token.
+///
+/// The function returns when `publish` returns `false`. If a token cannot be issued, the next check
+/// tries again.
 pub async fn keep_fresh<I, R>(
     clock: impl Source,
     mut token: StaffToken,
@@ -102,14 +103,18 @@ pub async fn keep_fresh<I, R>(
         }
         match issue().await {
             Ok((text, next)) if publish(text.clone()) => token = next,
-            // The shop that the token was for has ended.
+            // `publish` refused the token: its platform has ended.
             Ok(_) => return,
             Err(error) => eprintln!("  cannot renew the staff token: {error:#}"),
         }
     }
 }
 
-/// With the key in `HAVEN_SIGNING_KEY`, else with that of the platform that `haven up` runs.
+/// Prints a new staff token, signed with `HAVEN_SIGNING_KEY` or with the key of the platform that
+/// `haven up` runs.
+///
+/// # Errors
+/// When there is no key, the name is not valid, or the database cannot be reached.
 pub async fn print_token(options: &Options, login: Login) -> anyhow::Result<()> {
     let key = match ProcessEnvironment.get(SIGNING_KEY.variable) {
         Some(key) => key,
@@ -155,7 +160,10 @@ fn local_database(state: &Path) -> anyhow::Result<String> {
     Ok(facts.database_url)
 }
 
-/// Prints every recorded token, newest first.
+/// Prints all recorded tokens, newest first.
+///
+/// # Errors
+/// When the database cannot be reached.
 pub async fn print_tokens(
     database: &StaffDatabase,
     json: bool,
@@ -208,7 +216,10 @@ fn state_of(token: &StaffToken, now: Timestamp) -> &'static str {
     }
 }
 
-/// Revokes a token. Gives whether there is one of this id.
+/// Revokes a token. Returns whether the token exists.
+///
+/// # Errors
+/// When the database cannot be reached.
 pub async fn revoke(database: &StaffDatabase, id: Uuid, login: Login) -> anyhow::Result<bool> {
     let store = open(database, login).await?;
     let Some(before) = store
@@ -245,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    /// Goes with tokio's clock.
+    /// A clock that follows tokio's paused clock.
     #[derive(Clone, Copy)]
     struct Clock(tokio::time::Instant);
 

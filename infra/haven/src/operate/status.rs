@@ -1,4 +1,4 @@
-//! `haven status`: stacks, roles, queues.
+//! `haven status`: shows the stacks, the roles and the queues.
 
 use std::time::Duration;
 
@@ -10,7 +10,11 @@ use crate::cli::Target;
 use crate::local::facts::Facts;
 use crate::provision;
 
-/// Prints how things stand. Gives whether everything is as it should be.
+/// Prints the state of the platform. Returns whether all stacks are deployed, all roles are ready
+/// and no dead letters exist.
+///
+/// # Errors
+/// When the environment cannot be resolved, or AWS does not answer.
 pub async fn status(options: &Target) -> anyhow::Result<bool> {
     let facts = Facts::read(&options.place.state);
     let (aws, environment) = crate::target::resolve(options).await?;
@@ -78,7 +82,7 @@ pub async fn status(options: &Target) -> anyhow::Result<bool> {
     Ok(well)
 }
 
-/// Name, process, and whether it is ready.
+/// Returns name, pid and readiness of each role.
 async fn roles(facts: &Facts) -> anyhow::Result<Vec<(String, u32, bool)>> {
     let client = reqwest::Client::builder()
         .no_proxy()

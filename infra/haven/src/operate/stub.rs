@@ -1,4 +1,4 @@
-//! For tests: services of AWS on loopback that answer as they are told to.
+//! AWS services on loopback for tests, with responses from the test.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::aws::Aws;
 
-/// The fields of a request, the operation under `Action`: of a form, or those of a JSON document
-/// that are text.
+/// The text fields of a request, from its form or its JSON document. The operation is under
+/// `Action`.
 pub type Form = HashMap<String, String>;
 
-/// What a service says: XML or JSON, as its API has it.
+/// The response of a service, in XML or JSON as its API requires.
 pub enum Answer {
     Done(String),
     Refused {
@@ -27,6 +27,7 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Makes an error response.
     pub fn refused(code: &'static str, message: &'static str) -> Answer {
         Answer::Refused { code, message }
     }
@@ -38,7 +39,7 @@ impl From<String> for Answer {
     }
 }
 
-/// It answers as long as its value is there.
+/// A running stub, which stops when the value is dropped.
 pub struct Stub {
     pub endpoint: String,
     pub config: SdkConfig,
@@ -51,7 +52,7 @@ impl Drop for Stub {
     }
 }
 
-/// Starts them: one endpoint for all, as the local AWS is.
+/// Starts a stub with one endpoint for all services, as the local AWS has.
 pub async fn stub<A: Into<Answer>>(answer: impl Fn(&Form) -> A + Send + Sync + 'static) -> Stub {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let answer = Arc::new(answer);

@@ -1,4 +1,4 @@
-//! Whether the load balancer itself holds what stands behind it for healthy.
+//! Checks that the load balancer considers its targets healthy.
 
 use anyhow::{Context as _, bail};
 use aws_config::SdkConfig;
@@ -10,11 +10,11 @@ use aws_sdk_elasticloadbalancingv2::types::{
 use crate::failed::failed;
 use crate::provision::{Target, resources};
 
-/// Of the target groups of the stack edge.
+/// Checks the target groups of the stack `edge`. Returns the number of healthy targets.
 ///
 /// # Errors
-/// When a target is not healthy, or none is there; each that is not is named with what the balancer
-/// says of it.
+/// When a target is not healthy, or no target is registered. The message names each unhealthy
+/// target with the load balancer's reason.
 pub async fn targets(target: &Target) -> anyhow::Result<String> {
     let stack = target.environment.stack_name("edge");
     let groups: Vec<Group> = resources(&target.cloudformation, &stack)
@@ -37,7 +37,7 @@ pub async fn targets(target: &Target) -> anyhow::Result<String> {
 }
 
 struct Group {
-    /// Its logical id.
+    /// The logical id.
     name: String,
     arn: String,
 }
@@ -60,7 +60,7 @@ async fn health(config: &SdkConfig, groups: &[Group]) -> anyhow::Result<String> 
                 .context("a target without a state")?;
             match state {
                 State::Healthy => healthy += 1,
-                // It gets no new requests: a deployment takes it away.
+                // A deployment is removing this target, which gets no new requests.
                 State::Draining => {}
                 _ => sick.push(told_of(name, target, state)),
             }
@@ -69,7 +69,7 @@ async fn health(config: &SdkConfig, groups: &[Group]) -> anyhow::Result<String> 
     if !sick.is_empty() {
         bail!("{}", sick.join("; "));
     }
-    // Of the two groups of a blue/green deployment one is empty between deployments.
+    // One of the two groups of a blue/green deployment is empty between deployments.
     match healthy {
         0 => bail!("no target is registered in {}", names(groups)),
         count => Ok(format!("{count} targets in {}", names(groups))),
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::operate::stub::{Stub, stub};
 
-    /// What the balancer says of one target in the XML of its API.
+    /// Returns the API's XML for one target.
     fn member(id: &str, state: &str, reason: &str) -> String {
         format!(
             "<member><Target><Id>{id}</Id></Target><TargetHealth><State>{state}</State>{reason}</TargetHealth></member>"

@@ -1,28 +1,31 @@
-//! What each state of a stack means, and the one next command.
+//! The meaning of each stack status, and the next command for it.
 
 use serde::Serialize;
 
 use super::NOT_DEPLOYED;
 
-/// How something stands.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Ok,
-    /// Nothing is broken; somebody should know.
+    /// Nothing is broken, but somebody should know it.
     Look,
     Wrong,
 }
 
+/// The meaning of a stack status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advice {
     pub verdict: Verdict,
     pub why: &'static str,
-    /// With `{env}` and `{stack}` for the names; empty where nothing is to be done.
+    /// The next command, with `{env}` and `{stack}` as placeholders. Empty if nothing needs to be
+    /// done.
     next: &'static str,
 }
 
 impl Advice {
+    /// Returns the next command for a stack, or `None` if nothing needs to be done.
     pub fn next(&self, environment: &str, stack: &str) -> Option<String> {
         let next = self
             .next
@@ -36,7 +39,8 @@ const DEPLOY: &str = "haven deploy {env}";
 const AGAIN: &str = "haven doctor {env}";
 const EVENTS: &str = "aws cloudformation describe-stack-events --stack-name {stack}";
 
-/// By the status as CloudFormation writes it.
+/// Returns the advice for a status of CloudFormation. A status that this haven does not know gets
+/// general advice.
 pub fn advice(status: &str) -> Advice {
     use Verdict::{Look, Ok, Wrong};
     let (verdict, why, next) = match status {

@@ -1,5 +1,5 @@
-//! Does what a plan says, and nothing else: whatever moved since it was made stops it before
-//! anything is done.
+//! Applies a plan exactly. If anything has changed since the plan was made, the plan is refused
+//! before anything is done.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -17,9 +17,11 @@ use super::report::Line;
 use super::standing::Standing;
 use super::{Reporter, Target, live};
 
+/// Applies a plan, with stacks that do not depend on each other at the same time.
+///
 /// # Errors
-/// Everything that moved since the plan was made, at once, before anything is done; else the cause
-/// of the first failure.
+/// A list of everything that has changed since the plan was made, before anything is done. Later,
+/// the cause of the first failures.
 pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow::Result<Deployed> {
     plan.check()?;
     let stacks = blueprint::stacks(&target.environment);
@@ -48,7 +50,7 @@ pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow:
     })
 }
 
-/// What is not as it was when the plan was made, a line each.
+/// Returns a line for everything that differs from the time when the plan was made.
 async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result<Vec<String>> {
     let mut moved = Vec::new();
     let now = OffsetDateTime::now_utc();
@@ -99,7 +101,7 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
                 planned.name
             ));
         }
-        // By the drift that it was planned with: what moved there is told below.
+        // Compare with the drift of the plan; new drift is reported below.
         if standing.fingerprint(&planned.drift) != planned.live {
             moved.push(format!(
                 "{}: somebody else has deployed it since",
@@ -115,7 +117,8 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
     Ok(moved)
 }
 
-/// What was changed by hand since, of the stacks that could be looked at when the plan was made.
+/// Returns a line for each stack that was changed by hand since the plan was made. Stacks whose
+/// drift was unknown then are skipped.
 async fn moved_by_hand(
     target: &Target,
     plan: &Plan,
@@ -162,6 +165,7 @@ async fn moved_by_hand(
     moved
 }
 
+/// Returns a line for each parameter whose version differs from the plan.
 fn moved_parameters(plan: &Plan, now: &std::collections::BTreeMap<String, i64>) -> Vec<String> {
     let names = plan.parameters.keys().chain(
         now.keys()
@@ -213,7 +217,7 @@ async fn change(
 ) -> anyhow::Result<Changed> {
     let change_set = match &planned.change_set {
         Some(arn) => Some(read(target, stack, arn, planned.live.is_empty()).await?),
-        // What it waited for is there now.
+        // The plan has no change set, because the stack depended on others that now exist.
         None => {
             let standing = Standing::of(&target.cloudformation, &stack.name).await?;
             prepare(target, stack, &standing, line).await?
@@ -234,7 +238,7 @@ async fn change(
     execute(target, stack, &change_set, &plan.named(), line).await
 }
 
-/// The first change that was not planned, or is worse than it was planned.
+/// Returns the first change that was not planned or that is worse than planned.
 fn surprise<'a>(planned: &[Change], change_set: &'a ChangeSet) -> Option<&'a Change> {
     change_set.changes.iter().find(|change| {
         let expected = planned
@@ -246,6 +250,7 @@ fn surprise<'a>(planned: &[Change], change_set: &'a ChangeSet) -> Option<&'a Cha
     })
 }
 
+/// Returns a time in RFC 3339 format.
 pub fn text_of(time: OffsetDateTime) -> String {
     time.format(&time::format_description::well_known::Rfc3339)
         .unwrap_or_else(|_| time.to_string())

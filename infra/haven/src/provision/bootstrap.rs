@@ -1,4 +1,4 @@
-//! `haven bootstrap`: what an account needs before its first deployment, made once.
+//! `haven bootstrap`: prepares an account once for deployments.
 
 use anyhow::Context as _;
 use blueprint::{BOOTSTRAP, Stack};
@@ -15,7 +15,7 @@ pub struct Bootstrap {
     pub target: cli::Target,
 }
 
-/// What is there now.
+/// The result, for the JSON output.
 #[derive(Debug, Serialize)]
 struct Bootstrapped {
     environment: String,
@@ -35,10 +35,10 @@ struct Resource {
     name: String,
 }
 
-/// Makes it, or brings it up to date.
+/// Creates or updates the bootstrap stack, and prints the result.
 ///
 /// # Errors
-/// When this is another account than the settings say, or the stack fails.
+/// When the account differs from the settings, or the stack fails.
 pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
     let which = &options.target.which;
     let (aws, environment) = target::resolve(&options.target).await?;
@@ -96,11 +96,14 @@ async fn made_of(target: &Target, stack: &str) -> anyhow::Result<Vec<Resource>> 
     Ok(of.collect())
 }
 
-/// The role that CloudFormation is to deploy a stack with; `None` for its own rights to be those of
-/// whoever asks.
+/// Returns the role with which CloudFormation deploys a stack. With `None`, CloudFormation uses the
+/// permissions of the caller.
+///
+/// # Errors
+/// When the bootstrap stack cannot be read.
 pub async fn role_for(target: &Target, stack: &Stack) -> anyhow::Result<Option<String>> {
     match stack.slug {
-        // A role makes neither itself nor its fences.
+        // The execution role must not change itself or its permissions boundaries.
         BOOTSTRAP | "security" => Ok(None),
         _ => role(target).await,
     }

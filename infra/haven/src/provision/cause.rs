@@ -1,5 +1,4 @@
-//! Why a stack failed, in one block: the cause first, then what stands behind it, then what became
-//! of the stack.
+//! Explains why a stack failed: the cause first, then the evidence, then the status of the stack.
 
 use std::collections::HashSet;
 
@@ -9,10 +8,12 @@ use aws_sdk_cloudformation::types::EventFilter;
 use super::events::{Seen, explain, first_cause, root_cause};
 use super::{Target, denied, failed, why};
 
-/// Stacks within stacks; ours have none, somebody else's may.
+/// The depth of nested stacks that is searched. Our stacks are not nested, but other people's can
+/// be.
 const NESTED_MAX: usize = 8;
 
-/// `evidence` is what was gathered while it was still there.
+/// Returns the explanation for a failed stack. `evidence` was collected while the failed resource
+/// still existed.
 pub async fn told(
     target: &Target,
     name: &str,
@@ -35,7 +36,7 @@ pub async fn told(
 
 async fn find(target: &Target, name: &str, seen: &[Seen]) -> Option<Seen> {
     let client = &target.cloudformation;
-    // By id: a stack that was rolled back and deleted is not found by its name.
+    // Use the id, because the name does not find a stack that was rolled back and deleted.
     let id = seen
         .iter()
         .map(|event| event.stack.as_str())
@@ -58,14 +59,14 @@ async fn find(target: &Target, name: &str, seen: &[Seen]) -> Option<Seen> {
     Some(cause)
 }
 
-/// What CloudFormation has against a change set, beside the reason that it gives itself: a failed
-/// validation, a hook.
+/// Returns the cause of a failed change set if CloudFormation reports more than the status reason:
+/// a failed validation or hook.
 pub async fn of_change_set(client: &Client, arn: &str) -> Option<String> {
     first_cause(&failures(client, None, Some(arn), &[]).await).map(explain)
 }
 
-/// The failures that CloudFormation itself picks out, oldest first, since the first that was seen.
-/// Empty where the endpoint does not know how: then the stack's own events must do.
+/// Returns the failures that CloudFormation reports since the first event in `seen`, oldest first.
+/// Returns none if the endpoint has no `DescribeEvents`; the stack events are used then.
 async fn failures(
     client: &Client,
     stack: Option<&str>,
@@ -91,7 +92,11 @@ async fn failures(
     failures
 }
 
-/// All events of a stack, by name or id, oldest first.
+/// Returns all events of a stack, by name or id, oldest first. A stack that does not exist has
+/// none.
+///
+/// # Errors
+/// When the events cannot be read.
 pub async fn events(client: &Client, stack: &str) -> anyhow::Result<Vec<Seen>> {
     let mut seen = Vec::new();
     let mut pages = client

@@ -1,4 +1,4 @@
-//! One stack by one change set: made, read, executed, watched to its end.
+//! Change sets of one stack: creates, reads and executes one, and watches the stack until the end.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,15 +23,16 @@ use super::standing::Standing;
 use super::stopped::last_words;
 use super::{Target, failed, why};
 
-/// Between two looks at something that is under way.
+/// The first and the longest pause between two reads of something that is in progress.
 pub const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// A change set is computed within seconds; CloudFormation itself gives up after an hour.
+/// The time in which CloudFormation must compute a change set. Normally this takes seconds;
+/// CloudFormation's own limit is an hour.
 const COMPUTED_WITHIN: Duration = Duration::from_secs(600);
 
-/// Of the names of our change sets.
+/// The prefix of the names of our change sets.
 pub const CHANGE_SET_PREFIX: &str = "haven-";
 
-/// What a change set did.
+/// The effect of a change set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
     Created,
@@ -39,17 +40,20 @@ pub enum Changed {
     Nothing,
 }
 
-/// A change set that waits to be executed.
+/// A change set that was not executed yet.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
     pub arn: String,
-    /// Whether it makes the stack.
+    /// Whether the change set creates the stack.
     pub creates: bool,
-    /// What it would do, worst first.
+    /// The changes, worst first.
     pub changes: Vec<Change>,
 }
 
-/// The stack as CloudFormation has it; `None` when it has none of this name, or none any more.
+/// Returns a stack, or `None` if it does not exist or was deleted.
+///
+/// # Errors
+/// When CloudFormation does not answer.
 pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> {
     match client.describe_stacks().stack_name(name).send().await {
         Ok(found) => Ok(found
@@ -67,6 +71,7 @@ pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> 
     }
 }
 
+/// Returns the status of a stack, or `UNKNOWN`.
 pub fn status_of(stack: &Stack) -> &str {
     stack
         .stack_status()
@@ -74,13 +79,19 @@ pub fn status_of(stack: &Stack) -> &str {
         .unwrap_or("UNKNOWN")
 }
 
-/// The template that a stack was last brought to; null for a stack that is not there or was not
-/// made by us.
+/// Returns the template of the last deployment, or null if the stack does not exist or haven did
+/// not deploy it.
+///
+/// # Errors
+/// When the stack cannot be read.
 pub async fn deployed_template(client: &Client, name: &str) -> anyhow::Result<Value> {
     Ok(Standing::of(client, name).await?.template)
 }
 
-/// What is in a stack.
+/// Returns all resources of a stack.
+///
+/// # Errors
+/// When they cannot be listed.
 pub async fn resources(client: &Client, stack: &str) -> anyhow::Result<Vec<StackResourceSummary>> {
     let mut resources = Vec::new();
     let mut pages = client
@@ -96,7 +107,11 @@ pub async fn resources(client: &Client, stack: &str) -> anyhow::Result<Vec<Stack
     Ok(resources)
 }
 
-/// Brings the stack to its template, unless that takes what holds data and was not named.
+/// Updates a stack to its template, unless a change would remove or replace a stateful resource
+/// that `named` does not contain.
+///
+/// # Errors
+/// As [`prepare`] and [`execute`].
 pub async fn apply(
     target: &Target,
     stack: &blueprint::Stack,
@@ -110,8 +125,11 @@ pub async fn apply(
     execute(target, stack, &change_set, named, line).await
 }
 
-/// Makes the change set of a stack that stands like this, and reads it. `None` when there is
-/// nothing to change.
+/// Creates the change set of a stack and waits until it is computed. Returns `None` if nothing
+/// would change. Deletes the rest of a failed first attempt before.
+///
+/// # Errors
+/// When CloudFormation refuses the change set, or does not compute it in time.
 pub async fn prepare(
     target: &Target,
     stack: &blueprint::Stack,
@@ -121,8 +139,12 @@ pub async fn prepare(
     prepare_as(target, stack, standing, None, line).await
 }
 
-/// The same, by what is there and not by what the last template said: it undoes what was changed by
-/// hand. `None` where the endpoint does not know such change sets: they come back empty.
+/// Creates a drift-aware change set, which compares the template with the actual resources and so
+/// undoes changes by hand. Returns `None` if it is empty, which it always is at an endpoint that
+/// does not support this mode.
+///
+/// # Errors
+/// As [`prepare`].
 pub async fn prepare_revert(
     target: &Target,
     stack: &blueprint::Stack,
@@ -148,7 +170,8 @@ async fn prepare_as(
 ) -> anyhow::Result<Option<ChangeSet>> {
     let client = &target.cloudformation;
     let mut found = standing.stack.as_ref();
-    // A stack that never came to be cannot be changed, only made again.
+    // CloudFormation cannot update a stack whose creation failed. It must be deleted and created
+    // again.
     if let Some(corpse) = found.filter(|stack| is_corpse(status_of(stack))) {
         line.doing(&format!(
             "deleting what is left of a failed attempt ({})",
@@ -188,10 +211,10 @@ async fn prepare_as(
     }
 }
 
-/// Reads a change set that was made earlier.
+/// Reads a change set that was created earlier.
 ///
 /// # Errors
-/// When it is gone, or cannot be executed any more.
+/// When the change set is gone, or can no longer be executed.
 pub async fn read(
     target: &Target,
     stack: &blueprint::Stack,
@@ -219,11 +242,11 @@ pub async fn read(
     })
 }
 
-/// Executes a change set and follows it to its end.
+/// Executes a change set and watches the stack until the end.
 ///
 /// # Errors
-/// Before anything is done, when it takes what holds data and was not named; else the cause of the
-/// failure.
+/// Before anything is done, when a change needs `--allow` and does not have it. Afterwards, the
+/// cause of the failure.
 pub async fn execute(
     target: &Target,
     stack: &blueprint::Stack,
@@ -262,7 +285,8 @@ pub async fn execute(
             &error,
         )),
     };
-    // Whatever became of it; a stack that was rolled back and deleted has nothing to protect.
+    // Restore the protection after a failure too. A stack that was rolled back and deleted needs
+    // none.
     let protected = protection.restore().await;
     ended?;
     protected?;
@@ -273,7 +297,7 @@ pub async fn execute(
     })
 }
 
-/// Forgets a change set, and the empty stack that a first one is kept in.
+/// Deletes a change set, and the empty stack if the change set would have created one.
 pub async fn discard(client: &Client, stack: &str, arn: &str) {
     let _ = client
         .delete_change_set()
@@ -312,7 +336,7 @@ async fn create(
         .set_deployment_mode(mode)
         .set_role_arn(role_for(target, stack).await?);
     if creates {
-        // So that a failed first attempt leaves no corpse.
+        // A failed creation then leaves no stack that must be deleted first.
         call = call.on_stack_failure(OnStackFailure::Delete);
     }
     match call.send().await {
@@ -326,8 +350,8 @@ async fn create(
     }
 }
 
-/// What a change set would do, once CloudFormation has worked it out; `None` when that is nothing,
-/// which CloudFormation reports as a failure with a reason.
+/// Waits until CloudFormation has computed a change set, and returns its changes. Returns `None` if
+/// there are none, which CloudFormation reports as a failure with a reason.
 async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Option<Vec<Said>>> {
     let begun = std::time::Instant::now();
     let mut pause = LOOK.0;
@@ -413,7 +437,8 @@ fn says_no_change(reason: &str) -> bool {
         || reason.contains("no changes")
 }
 
-/// Follows the events until the stack rests. `id` finds what happened after the stack is gone, too.
+/// Watches the events until the stack is no longer in progress. `id` finds the events of a stack
+/// that was deleted too.
 async fn watch(
     target: &Target,
     name: &str,
@@ -432,7 +457,8 @@ async fn watch(
             .into_iter()
             .filter(|event| !before.contains(&event.id))
             .collect();
-        // At once: a rollback takes the service away, and with it the way to its tasks.
+        // Collect the evidence now: a rollback deletes the service, and its tasks cannot be found
+        // then.
         let service = seen
             .iter()
             .find(|event| event.is_failure() && event.kind == "AWS::ECS::Service");
@@ -441,7 +467,7 @@ async fn watch(
         }
         let evidence = evidence.as_deref().unwrap_or_default();
         let Some(stack) = stack else {
-            // A first attempt that failed was taken away again.
+            // A first attempt that failed was deleted.
             bail!(
                 "{}",
                 told(target, name, "was rolled back and deleted", &seen, evidence).await
@@ -466,6 +492,10 @@ async fn watch(
     }
 }
 
+/// Waits until a stack is deleted.
+///
+/// # Errors
+/// The cause, when the deletion fails.
 pub async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Result<()> {
     let client = &target.cloudformation;
     let mut pause = LOOK.0;
@@ -483,6 +513,7 @@ pub async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Result<()> 
     }
 }
 
+/// Returns whether a stack with this status cannot be updated, only deleted.
 fn is_corpse(status: &str) -> bool {
     matches!(
         status,

@@ -1,4 +1,4 @@
-//! `haven check`: what is wrong with the templates, before anybody deploys them. Needs no account.
+//! `haven check`: checks the templates before a deployment. Needs no account.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,15 +28,15 @@ pub struct Check {
     pub json: bool,
 }
 
-/// How bad it is, worst first.
+/// The severity of a finding, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// CloudFormation would refuse the template, or fail on it.
+    /// CloudFormation would refuse the template or fail to deploy it.
     Refused,
-    /// It would be deployed, and be less safe or less reliable than it must be.
+    /// The deployment would succeed, but be less secure or less reliable than required.
     Weak,
-    /// A waiver that is wrong or that nothing needs.
+    /// A waiver that is not valid or not needed.
     Untidy,
 }
 
@@ -49,10 +49,10 @@ impl Severity {
         }
     }
 
-    /// Of a rule of our policy.
+    /// Returns the severity of a rule of our policy.
     fn of(rule: &str) -> Severity {
         match rule.split('-').next() {
-            // An import that nobody exports.
+            // An import without an export.
             Some("IMPORT") => Severity::Refused,
             Some("WAIVE") => Severity::Untidy,
             _ => Severity::Weak,
@@ -60,20 +60,20 @@ impl Severity {
     }
 }
 
-/// Something that is not as it should be.
+/// A violation of a rule, a schema or a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub severity: Severity,
-    /// Of our policy, such as `SQS-2`; else `SCHEMA` or `LIMIT`.
+    /// The rule of our policy, such as `SQS-2`, or `SCHEMA` or `LIMIT`.
     pub rule: String,
     pub stack: String,
-    /// The logical id; empty where it is about the stack as a whole.
+    /// The logical id. Empty for a finding about the whole stack.
     pub resource: String,
     /// A JSON pointer into the template.
     pub path: String,
-    /// What is wrong, and what would be right.
+    /// The problem, and the accepted values.
     pub message: String,
-    /// Why it is allowed here.
+    /// The reason of the waiver, if there is one.
     pub waived: Option<String>,
 }
 
@@ -99,22 +99,22 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What was found in the templates of one environment, or of one folder.
+/// The result for the templates of one environment or directory.
 #[derive(Debug, Serialize)]
 struct Checked {
     name: String,
     stacks: usize,
     resources: usize,
-    /// Whether our policy was asked too, and not the schemas and limits alone.
+    /// Whether our policy was checked too, beside the schemas and limits.
     policy: bool,
     findings: Vec<Finding>,
     waived: Vec<Finding>,
 }
 
-/// Prints it. Gives whether there is no finding.
+/// Prints the findings. Returns whether there are none.
 ///
 /// # Errors
-/// When an environment is not known or its settings are wrong, or a template cannot be read.
+/// When an environment does not exist or its settings are wrong, or a template cannot be read.
 pub fn print(options: &Check) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let checked = match &options.templates {
@@ -143,7 +143,7 @@ fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
     } else {
         &options.names
     };
-    // Wrong settings of any are told before time is spent on the others.
+    // Read all settings first, so that errors in them are reported before a long check.
     let environments = names
         .iter()
         .map(|name| target::environment(&options.settings.of(name, options.json)));
@@ -156,8 +156,8 @@ fn check_environment(environment: &blueprint::Environment) -> Checked {
     let refused =
         |stack: &Stack| refused(&stack.name, &stack.template, &limits::text(&stack.template));
     let mut findings: Vec<Finding> = stacks.iter().flat_map(refused).collect();
-    // What the local AWS cannot hold is left out of its templates, encryption and network rules
-    // included: our policy is for what faces the world.
+    // The templates for the local AWS lack what it does not support, such as encryption and network
+    // rules. Our policy applies only to deployments that others can reach.
     if !environment.local {
         findings.extend(
             policy::check_all(environment, &stacks)
@@ -216,8 +216,8 @@ fn check_folder(folder: &Path) -> anyhow::Result<Checked> {
     ))
 }
 
-/// What CloudFormation would refuse of one template and the text that it is sent as, as far as its
-/// schemas and limits tell.
+/// Returns the violations of CloudFormation's schemas and limits in one template. `text` is the
+/// form in which the template is sent, whose size counts.
 pub fn refused(stack: &str, template: &Value, text: &str) -> Vec<Finding> {
     let of = |rule: &'static str| {
         move |wrong: schema::Violation| Finding {
@@ -236,7 +236,7 @@ pub fn refused(stack: &str, template: &Value, text: &str) -> Vec<Finding> {
         .collect()
 }
 
-/// `Properties.Tags[0].Key` of a resource as a JSON pointer.
+/// Converts a path such as `Properties.Tags[0].Key` of a resource into a JSON pointer.
 fn pointer(wrong: &schema::Violation) -> String {
     let path = wrong.path.replace(['.', '['], "/").replace(']', "");
     let parts = match wrong.resource.as_str() {
@@ -284,7 +284,7 @@ fn checked<'a>(
     let (waived, mut findings): (Vec<_>, Vec<_>) = findings
         .into_iter()
         .partition(|finding| finding.waived.is_some());
-    // Stacks stay in the order in which they are deployed.
+    // The sort is stable, so stacks stay in deployment order.
     findings.sort_by_key(|finding| finding.severity);
     Checked {
         name,

@@ -1,4 +1,4 @@
-//! `haven plan`, `apply`, `deploy`, `diff` and `destroy`: from the command line to the acts.
+//! The commands `haven plan`, `apply`, `deploy`, `diff` and `destroy`.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -15,10 +15,13 @@ use super::plan::{Options, Plan, forget, plan, worst_first};
 use super::{Named, Reporter, Target, present, print_left_out};
 use crate::{cli, target};
 
-/// How long a plan is good that is applied at once.
+/// The validity of a plan that `haven deploy` applies at once.
 const AT_ONCE: Duration = Duration::from_secs(3600);
 
-/// Gives whether the plan may be applied as it is.
+/// Makes a plan, shows it, and writes it to a file with `--out`. Returns whether it may be applied.
+///
+/// # Errors
+/// When the environment cannot be resolved, or the plan cannot be made or written.
 pub async fn plan_and_show(options: &cli::PlanOf) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
@@ -60,6 +63,10 @@ impl Options {
     }
 }
 
+/// Applies the plan in a file.
+///
+/// # Errors
+/// When the plan cannot be read or no longer fits, or a stack fails.
 pub async fn apply_command(options: &cli::Apply) -> anyhow::Result<bool> {
     let plan = Plan::read(&options.plan)?;
     let settings = cli::Settings {
@@ -75,7 +82,10 @@ pub async fn apply_command(options: &cli::Apply) -> anyhow::Result<bool> {
     apply_and_tell(&aws.target(environment), &plan, &target).await
 }
 
-/// Plan, question, apply.
+/// Makes a plan, asks for confirmation, and applies it.
+///
+/// # Errors
+/// When the plan is refused, cannot be confirmed, or a stack fails.
 pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
     let which = &options.target.which;
     let (aws, environment) = target::resolve(&options.target).await?;
@@ -98,14 +108,16 @@ pub async fn deploy_command(options: &cli::Deploy) -> anyhow::Result<bool> {
         Err(error) => Err(error),
     };
     if done.is_err() {
-        // No file names them, so nobody could execute what is left.
+        // No file names these change sets, so nobody could execute them later.
         forget(&target, &made.stacks).await;
     }
     done
 }
 
+/// Checks the plan, and asks the user unless `yes` is set. `local` needs no confirmation.
+///
 /// # Errors
-/// When the plan is refused, or nobody can be asked.
+/// When the plan is refused, or standard input is not a terminal.
 fn is_to_be_done(target: &Target, plan: &Plan, yes: bool) -> anyhow::Result<bool> {
     plan.check()?;
     if target.environment.local {
@@ -121,7 +133,7 @@ async fn apply_and_tell(
     options: &cli::Target,
 ) -> anyhow::Result<bool> {
     let history = History::of(&options.place.state, &target.environment.name);
-    // Before the deployment: exit code 64 means that nothing was done.
+    // Check before the deployment, because exit code 64 means that nothing was done.
     history.check()?;
     let deployed = super::apply(target, plan, &Reporter::new(options.which.json)).await?;
     history.remember(&blueprint::stacks(&target.environment), &deployed.stacks)?;
@@ -149,6 +161,10 @@ fn show(plan: &Plan, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks the user to type the name of the environment. Returns whether they did.
+///
+/// # Errors
+/// When standard input is not a terminal.
 pub fn is_agreed(environment: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("this changes {environment}: say --yes, or use haven plan and haven apply");
@@ -167,7 +183,10 @@ struct StackDiff {
     changes: Vec<Change>,
 }
 
-/// Gives whether nothing differs.
+/// Compares the templates with those of the last deployment. Returns whether they are equal.
+///
+/// # Errors
+/// When the settings are wrong, or a template cannot be read.
 pub fn diff_command(options: &cli::Diff) -> anyhow::Result<bool> {
     let environment = target::environment(&options.which)?;
     let history = History::of(&options.state, &environment.name);
@@ -203,6 +222,10 @@ pub fn diff_command(options: &cli::Diff) -> anyhow::Result<bool> {
     Ok(diffs.is_empty())
 }
 
+/// Deletes the stacks of an environment after a confirmation.
+///
+/// # Errors
+/// When a resource with data would be lost without `--allow`, or a stack cannot be deleted.
 pub async fn destroy_command(
     options: &cli::Target,
     allow: &[String],

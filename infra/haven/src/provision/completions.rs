@@ -1,5 +1,5 @@
-//! `haven completions`: what a shell offers when Tab is pressed, from the command line's own
-//! description.
+//! `haven completions`: prints a completion script, generated from the definition of the command
+//! line.
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
@@ -16,6 +16,10 @@ pub struct Completions {
     pub json: bool,
 }
 
+/// Prints the completion script of a shell.
+///
+/// # Errors
+/// When the script is not UTF-8.
 pub fn print(options: &Completions) -> anyhow::Result<bool> {
     let script = script(options.shell)?;
     match options.json {

@@ -1,4 +1,4 @@
-//! `haven config explain`: every setting of an environment, and where its value is from.
+//! `haven config explain`: shows every setting of an environment and the source of its value.
 
 use anyhow::Context as _;
 use blueprint::{Configuration, Explanation, nearest_key};
@@ -25,10 +25,10 @@ pub struct Explain {
     pub key: Option<String>,
 }
 
-/// Prints it. Gives whether the key is one.
+/// Prints the settings. Returns whether any matches the key.
 ///
 /// # Errors
-/// When there is no such environment, or its settings are wrong.
+/// When the environment does not exist, or its settings are wrong.
 pub fn explain(options: &Explain) -> anyhow::Result<bool> {
     let environment = &options.which.environment;
     let configuration = match target::configuration(&options.which) {
@@ -61,7 +61,7 @@ pub fn explain(options: &Explain) -> anyhow::Result<bool> {
     Ok(!keys.is_empty())
 }
 
-/// One key, those of a group, or all.
+/// Returns one setting, the settings of a group, or all.
 fn asked(configuration: &Configuration, key: Option<&str>) -> Vec<Explanation> {
     let mut keys = configuration.explain();
     if let Some(asked) = key {

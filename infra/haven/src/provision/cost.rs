@@ -1,4 +1,4 @@
-//! `haven cost`: what a month costs, before anything is made. Needs no account.
+//! `haven cost`: estimates the monthly cost of an environment from its templates. Needs no account.
 
 use std::collections::BTreeMap;
 
@@ -29,9 +29,13 @@ pub struct Cost {
     pub settings: Settings,
 }
 
-/// What `usage.orders_per_month` takes at most.
+/// The limit of `--orders-a-day`. A month of it is less than `usage.orders_per_month` may be.
 const ORDERS_A_DAY_MAX: u64 = 30_000_000;
 
+/// Parses a budget in USD per month. For clap.
+///
+/// # Errors
+/// When the text is not a finite number above 0.
 pub fn budget(text: &str) -> Result<f64, String> {
     let budget: Option<f64> = text
         .parse()
@@ -40,10 +44,10 @@ pub fn budget(text: &str) -> Result<f64, String> {
     budget.ok_or_else(|| "must be an amount in USD above 0".to_owned())
 }
 
-/// Prints it. Gives whether every environment keeps to the budget.
+/// Prints the estimates. Returns whether every environment is within the budget.
 ///
 /// # Errors
-/// When an environment is not known or wrong, or no prices are known for its region.
+/// When an environment does not exist or its settings are wrong, or its region has no prices.
 pub fn print(options: &Cost) -> anyhow::Result<bool> {
     let estimates = options
         .names
@@ -86,7 +90,8 @@ fn estimate(name: &str, options: &Cost) -> anyhow::Result<Estimate> {
     )?)
 }
 
-/// Why an estimate does not keep to a budget. What has no price may cost anything.
+/// Returns why an estimate exceeds a budget, if it does. A resource without a price counts as too
+/// expensive, because its cost is unknown.
 fn over_budget(estimate: &Estimate, usd: f64) -> Option<String> {
     let Estimate {
         environment,
@@ -154,7 +159,7 @@ fn text(estimates: &[Estimate]) -> String {
     parts.join("\n")
 }
 
-/// Resources of one stack and one price are one row.
+/// One row of the table: the lines of one stack with the same price.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     stack: String,
@@ -190,7 +195,7 @@ fn right(text: impl std::fmt::Display) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-/// One environment, dearest first.
+/// Returns the table for one environment, most expensive rows first.
 fn alone(estimate: &Estimate) -> String {
     let mut rows: BTreeMap<Row, (f64, &Line, MicroUsd)> = BTreeMap::new();
     for line in &estimate.lines {
@@ -226,7 +231,7 @@ fn alone(estimate: &Estimate) -> String {
     table.to_string()
 }
 
-/// Several environments, a column each.
+/// Returns the table for several environments, with a column for each.
 fn beside(estimates: &[Estimate]) -> String {
     let mut rows: BTreeMap<Row, Vec<MicroUsd>> = BTreeMap::new();
     for (column, estimate) in estimates.iter().enumerate() {
@@ -261,7 +266,7 @@ fn beside(estimates: &[Estimate]) -> String {
     table.to_string()
 }
 
-/// A quantity as people write it.
+/// Formats a quantity.
 fn amount(quantity: f64) -> String {
     match quantity {
         whole if whole.fract() == 0.0 => format!("{whole:.0}"),

@@ -1,5 +1,5 @@
-//! What AWS refused, in words: some services say it encoded, so that only who may read rights reads
-//! them.
+//! Decodes the authorization failure messages of AWS. Some services encode the details, so that
+//! only callers with the right to `sts:DecodeAuthorizationMessage` can read them.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{Target, why};
 
 const MARK: &str = "Encoded authorization failure message:";
 
-/// The reason with its encoded part decoded, where these credentials may.
+/// Returns the reason with its encoded part decoded, if these credentials allow that.
 pub async fn decoded(target: &Target, reason: &str) -> String {
     let Some(encoded) = encoded(reason) else {
         return reason.to_owned();
@@ -41,7 +41,7 @@ fn encoded(reason: &str) -> Option<&str> {
     reason.split_once(MARK)?.1.split_whitespace().next()
 }
 
-/// Who may not do what, to what.
+/// Describes a decoded message: who may not do what, on which resource.
 fn in_words(decoded: &str) -> Option<String> {
     let decoded: Value = serde_json::from_str(decoded).ok()?;
     let context = &decoded["context"];

@@ -1,4 +1,5 @@
-//! All stacks of an environment, in order of need, side by side where they do not need each other.
+//! Deploys all stacks of an environment in the order of their dependencies. Stacks that do not
+//! depend on each other are deployed at the same time.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,15 @@ use super::report::Line;
 use super::{Reporter, Target};
 use crate::failed::Several;
 
+/// The result of a deployment.
 #[derive(Debug, Clone, Serialize)]
 pub struct Deployed {
     pub stacks: Vec<StackOutcome>,
-    /// What the stacks do without: on the local AWS only.
+    /// The features that the stacks lack, on a local AWS only.
     pub left_out: Vec<LeftOut>,
 }
 
+/// The result of one stack.
 #[derive(Debug, Clone, Serialize)]
 pub struct StackOutcome {
     pub name: String,
@@ -30,6 +33,7 @@ pub struct StackOutcome {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+/// The effect of a deployment on one stack.
 pub enum Outcome {
     Created,
     Updated,
@@ -37,7 +41,7 @@ pub enum Outcome {
 }
 
 impl Deployed {
-    /// Of a plan that has nothing to do.
+    /// Returns the result of a plan without changes.
     pub fn unchanged(plan: &Plan, environment: &Environment) -> Deployed {
         let of = |stack: &StackPlan| StackOutcome {
             name: stack.name.clone(),
@@ -50,6 +54,7 @@ impl Deployed {
         }
     }
 
+    /// Returns a line for people.
     pub fn summary(&self) -> String {
         let count = |outcome| {
             self.stacks
@@ -68,8 +73,10 @@ impl Deployed {
     }
 }
 
-/// Deploys what has changed. The first failure stops whatever has not begun, and is told cause
-/// first.
+/// Deploys all stacks that have changed. After a failure, no further stack is started.
+///
+/// # Errors
+/// As [`in_waves`].
 pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Deployed> {
     let stacks = deploy_stacks(
         target,
@@ -84,7 +91,11 @@ pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Depl
     })
 }
 
-/// Brings these stacks to their templates; what holds data goes only when it was named.
+/// Updates stacks to their templates. A stateful resource is removed or replaced only if `named`
+/// contains it.
+///
+/// # Errors
+/// As [`in_waves`].
 pub async fn deploy_stacks(
     target: &Target,
     stacks: Vec<Stack>,
@@ -100,10 +111,10 @@ pub async fn deploy_stacks(
     .await
 }
 
-/// Does something to every stack, side by side where they do not need each other.
+/// Calls `act` for every stack, at the same time for stacks that do not depend on each other.
 ///
 /// # Errors
-/// Every failure of a wave, with what had been done by then. What comes after has not begun.
+/// All failures of a wave, with the stacks that were changed before. Later waves are not started.
 pub async fn in_waves(
     stacks: Vec<Stack>,
     act: impl AsyncFn(&Stack) -> anyhow::Result<StackOutcome>,
@@ -135,7 +146,10 @@ pub async fn in_waves(
 }
 
 impl StackOutcome {
-    /// Ends the stack's line with what came of it.
+    /// Makes the result of one stack, and finishes its progress line.
+    ///
+    /// # Errors
+    /// The error in `changed`.
     pub fn of(
         name: &str,
         changed: anyhow::Result<Changed>,
@@ -159,7 +173,7 @@ impl StackOutcome {
     }
 }
 
-/// Stacks that can be deployed side by side, wave after wave.
+/// Groups stacks into waves. The stacks of a wave depend only on earlier waves.
 fn waves(mut stacks: Vec<Stack>) -> anyhow::Result<Vec<Vec<Stack>>> {
     let mut waves: Vec<Vec<Stack>> = Vec::new();
     while !stacks.is_empty() {

@@ -1,4 +1,4 @@
-//! Taking stacks away, in reverse order of need.
+//! Deletes stacks in reverse order of their dependencies.
 
 use blueprint::Stack;
 use blueprint::consequence::{self, Change};
@@ -10,26 +10,30 @@ use super::guard::Named;
 use super::protection::Protection;
 use super::{Reporter, Target, failed};
 
+/// The result of a deletion.
 #[derive(Debug, Clone, Serialize)]
 pub struct Destroyed {
     pub removed: Vec<String>,
-    /// Resources that hold data: they stay, and cost what they cost.
+    /// Resources with data, which stay and still cost money.
     pub retained: Vec<String>,
 }
 
-/// A stack that is there, and what its deletion does.
+/// An existing stack, and the effect of its deletion.
 pub struct Doomed {
     stack: Stack,
     template: Value,
     pub changes: Vec<Change>,
 }
 
-/// What a destruction would take, in the order in which it would.
+/// Returns the existing stacks in the order of their deletion.
+///
+/// # Errors
+/// When a stack cannot be read.
 pub async fn doomed(target: &Target) -> anyhow::Result<Vec<Doomed>> {
     let mut doomed = Vec::new();
     for stack in blueprint::stacks(&target.environment).into_iter().rev() {
         if find(&target.cloudformation, &stack.name).await?.is_some() {
-            // By what is deployed: the policy there counts, not the one that we would write now.
+            // Use the deployed template, because its deletion policies apply.
             let template = deployed_template(&target.cloudformation, &stack.name).await?;
             let changes = consequence::diff(&template, &json!({ "Resources": {} }));
             doomed.push(Doomed {
@@ -42,9 +46,12 @@ pub async fn doomed(target: &Target) -> anyhow::Result<Vec<Doomed>> {
     Ok(doomed)
 }
 
+/// Checks that no data is lost without the user's consent. On a local AWS everything may be
+/// deleted.
+///
 /// # Errors
-/// When something would lose its data and was not named: all of it. What the deletion leaves where
-/// it is loses nothing. A laptop's shop is one folder, and its owner has agreed.
+/// When deletions would lose data and `named` does not contain the resources. The message lists all
+/// of them. Resources with a deletion policy that keeps them lose nothing.
 pub fn check(target: &Target, doomed: &[Doomed], named: &Named) -> anyhow::Result<()> {
     if target.environment.local {
         return Ok(());
@@ -68,7 +75,10 @@ pub fn check(target: &Target, doomed: &[Doomed], named: &Named) -> anyhow::Resul
     }
 }
 
-/// Deletes what is doomed.
+/// Deletes the stacks.
+///
+/// # Errors
+/// When a stack cannot be deleted.
 pub async fn destroy(
     target: &Target,
     doomed: Vec<Doomed>,
@@ -102,7 +112,7 @@ pub async fn destroy(
     Ok(destroyed)
 }
 
-/// The physical names of what a deletion leaves behind.
+/// Returns the physical names of the resources that the deletion of a stack leaves.
 async fn kept(target: &Target, stack: &str, template: &Value) -> anyhow::Result<Vec<String>> {
     let mut kept = Vec::new();
     for resource in resources(&target.cloudformation, stack).await? {

@@ -1,4 +1,4 @@
-//! `haven doctor`: what is the matter, and the one next command for each thing that is.
+//! `haven doctor`: checks the account and the stacks, and names the next command for each problem.
 
 use anyhow::Context as _;
 use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetSummary, ExecutionStatus};
@@ -23,27 +23,30 @@ pub struct Doctor {
     pub fix: bool,
 }
 
-/// How one stack stands.
+/// The state of one stack.
 struct Patient {
     name: String,
     status: String,
-    /// A stack of ours that no code makes any more.
+    /// Whether the stack is ours and the current code does not make it.
     is_forgotten: bool,
-    /// Made by haven and never executed.
+    /// Change sets that haven made and nobody executed.
     ours: Vec<String>,
-    /// Somebody else's that wait too.
+    /// The number of change sets that other tools made and nobody executed.
     others: usize,
 }
 
 #[derive(Debug, Serialize)]
 struct Diagnosis {
     environment: String,
-    /// What `--fix` did.
+    /// What `--fix` did, a line each.
     fixed: Vec<String>,
     checks: Vec<Check>,
 }
 
-/// Gives whether nothing is wrong.
+/// Prints all checks. Returns whether nothing is wrong.
+///
+/// # Errors
+/// When the settings are wrong, or a fix fails.
 pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
     let which = &options.target.which;
     let (aws, environment) = target::locate(&options.target).await?;
@@ -52,8 +55,7 @@ pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
     let is_known = identity.is_known;
     let mut checks = vec![identity.check];
     let mut fixed = Vec::new();
-    // Without an account there is nothing to examine, and every other call would fail in the same
-    // way.
+    // Without an account, all other calls would fail for the same reason.
     if is_known {
         checks.extend(preflight::checks(&target).await);
         match patients(&target).await {
@@ -100,7 +102,7 @@ pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
         .all(|check| check.verdict != Verdict::Wrong))
 }
 
-/// What to do about a failed call.
+/// Returns the next step for a failed call.
 fn next_of(error: &anyhow::Error) -> Option<&'static str> {
     error
         .downcast_ref::<AwsFailure>()
@@ -132,7 +134,7 @@ async fn patients(target: &Target) -> anyhow::Result<Vec<Patient>> {
     for (name, is_forgotten) in ours.chain([(bootstrap.clone(), false)]).chain(forgotten) {
         let found = find(&target.cloudformation, &name).await?;
         let status = found.as_ref().map_or(NOT_DEPLOYED, status_of).to_owned();
-        // Whether it should be there, its own check tells.
+        // A separate check reports whether the bootstrap stack should exist.
         if name == bootstrap && found.is_none() {
             continue;
         }
@@ -155,7 +157,7 @@ async fn patients(target: &Target) -> anyhow::Result<Vec<Patient>> {
     Ok(patients)
 }
 
-/// The names of a stack's change sets that nobody executed.
+/// Returns the names of a stack's change sets that nobody executed.
 async fn waiting(target: &Target, stack: &str) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut pages = target
@@ -176,8 +178,8 @@ async fn waiting(target: &Target, stack: &str) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Not one that is being computed or executed, which somebody is working with, nor one that was
-/// executed.
+/// Returns whether a change set is complete and was not executed. A change set that is being
+/// computed or executed is still in use.
 fn is_waiting(summary: &ChangeSetSummary) -> bool {
     use ExecutionStatus::{Available, Obsolete, Unavailable};
     matches!(
@@ -233,7 +235,7 @@ fn diagnosis(environment: &str, patient: &Patient) -> Vec<Check> {
     checks
 }
 
-/// Does what takes nothing from anybody. Gives what was done.
+/// Deletes haven's change sets that nobody executed, and empty stacks. Returns a line for each.
 async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String>> {
     let client = &target.cloudformation;
     let mut fixed = Vec::new();
@@ -262,7 +264,7 @@ async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String
                 "{name}: deleted the change set {change_set}, which nobody executed"
             ));
         }
-        // Somebody else's change set would go with its shell.
+        // The deletion of the stack would delete other tools' change sets too.
         if status == "REVIEW_IN_PROGRESS" && *others == 0 {
             let deleted = client.delete_stack().stack_name(name).send().await;
             deleted.map_err(|error| failed(format!("delete the empty stack {name}"), &error))?;

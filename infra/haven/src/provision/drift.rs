@@ -1,4 +1,4 @@
-//! `haven drift`: what was changed by hand since the last deployment, and the way back.
+//! `haven drift`: finds changes that were made by hand since the last deployment, and reverts them.
 
 use anyhow::{Context as _, bail};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
@@ -34,7 +34,7 @@ pub struct Drift {
     pub allow: Vec<String>,
 }
 
-/// A resource that is not as its template says.
+/// A resource that differs from its template.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Drifted {
     /// The logical id.
@@ -48,51 +48,55 @@ pub struct Drifted {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+/// The kind of a drift.
 pub enum How {
     Modified,
     Deleted,
-    /// CloudFormation could not read it, and says why.
+    /// CloudFormation could not read the resource, for this reason.
     Unknown(String),
 }
 
-/// Who compared.
+/// The source of a comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     #[default]
     CloudFormation,
-    /// Haven, with what the service itself says: where CloudFormation does not compare.
+    /// Haven compared with the service's own answer, because CloudFormation does not compare this
+    /// resource.
     Reading,
 }
 
+/// A property that differs from the template.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Difference {
-    /// From the resource's properties, such as `/RedrivePolicy/maxReceiveCount`.
+    /// The path inside the resource's properties, such as `/RedrivePolicy/maxReceiveCount`.
     pub path: String,
-    /// What the template says; `None` where it has no such value.
+    /// The value in the template; `None` if the template has none.
     pub expected: Option<String>,
-    /// What is there; `None` where it was taken away.
+    /// The actual value; `None` if it was removed.
     pub actual: Option<String>,
 }
 
-/// What was found of one stack.
+/// The drift of one stack.
 #[derive(Debug, Clone, Serialize)]
 pub struct StackDrift {
     pub slug: &'static str,
     pub name: String,
     pub drift: Vec<Drifted>,
-    /// Why it could not be looked for.
+    /// The reason if the drift could not be detected.
     pub unknown: Option<String>,
 }
 
-/// CloudFormation asks every resource in turn; a stack of hundreds takes minutes.
+/// The time for a drift detection. CloudFormation reads every resource in turn, so a stack with
+/// hundreds takes minutes.
 const DETECTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1800);
 
-/// What differs between a stack's resources and the template that it was last brought to. Nothing,
-/// for a stack that is not there.
+/// Returns the differences between a stack's resources and its last deployed template. Returns none
+/// for a stack that does not exist.
 ///
 /// # Errors
-/// When it cannot be looked for: the stack is in no state for it, or these credentials may not.
+/// When the detection is not possible: the stack's status or the credentials do not allow it.
 async fn detect(target: &Target, stack: &str, standing: &Standing) -> anyhow::Result<Vec<Drifted>> {
     let client = &target.cloudformation;
     if standing.there().is_none() {
@@ -100,7 +104,7 @@ async fn detect(target: &Target, stack: &str, standing: &Standing) -> anyhow::Re
     }
     let begun = client.detect_stack_drift().stack_name(stack).send().await;
     let begun = match begun {
-        // What a server says of an operation that it does not have.
+        // The error codes of servers without this operation.
         Err(error)
             if matches!(
                 error.code(),
@@ -138,7 +142,8 @@ async fn detect(target: &Target, stack: &str, standing: &Standing) -> anyhow::Re
             break;
         }
     }
-    // It fails as a whole when one resource could not be read; that one is in the list then.
+    // The detection fails as a whole if one resource cannot be read. That resource is in the list
+    // then.
     match why_not {
         Some(reason) if drift.is_empty() => bail!("look for drift of {stack}: {reason}"),
         _ => {}
@@ -148,7 +153,7 @@ async fn detect(target: &Target, stack: &str, standing: &Standing) -> anyhow::Re
     Ok(drift)
 }
 
-/// Waits for the end of a look. Gives why it failed, if it did.
+/// Waits until a drift detection ends. Returns the reason if it failed.
 async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Option<String>> {
     let begun = std::time::Instant::now();
     let mut pause = LOOK.0;
@@ -216,7 +221,7 @@ fn drifted(said: &StackResourceDrift) -> Option<Drifted> {
     })
 }
 
-/// Looks at stacks side by side.
+/// Detects the drift of all stacks at the same time.
 pub async fn look(
     target: &Target,
     stacks: &[(&Stack, &Standing)],
@@ -243,7 +248,7 @@ pub async fn look(
     .await
 }
 
-/// A resource and its differences, a line each, without the stack.
+/// Returns a line for a resource and one for each difference.
 pub fn lines(slug: &str, drifted: &Drifted) -> Vec<String> {
     let what = match &drifted.how {
         How::Modified => String::new(),
@@ -271,7 +276,11 @@ pub fn lines(slug: &str, drifted: &Drifted) -> Vec<String> {
     lines
 }
 
-/// Gives whether everything is as the templates say, in the end.
+/// Shows the drift and reverts it with `--revert`. Returns whether everything matches its template
+/// at the end.
+///
+/// # Errors
+/// When the account differs from the settings, a stack cannot be read, or a revert fails.
 pub async fn command(options: &Drift) -> anyhow::Result<bool> {
     let which = &options.target.which;
     let (aws, environment) = target::resolve(&options.target).await?;
@@ -344,7 +353,7 @@ async fn look_at_all(
     Ok(look(target, &stacks, reporter).await)
 }
 
-/// What could not be looked at is no drift, and no proof that there is none; it is shown.
+/// A stack whose drift is unknown counts as clean: it shows no drift, and the output names it.
 fn is_clean(stack: &StackDrift) -> bool {
     stack.drift.is_empty()
 }
@@ -380,8 +389,8 @@ const BY_CHANGE_SET: &str = "reverted";
 const BY_TWO_UPDATES: &str =
     "reverted by two updates, since this endpoint makes no drift-aware change sets";
 
-/// Brings a stack's resources back to the template that it was last brought to, not to what the
-/// code would make now. Gives how.
+/// Reverts the resources of a stack to its last deployed template, not to the current one. Returns
+/// how this was done.
 async fn revert(
     target: &Target,
     stack: &Stack,
@@ -398,11 +407,11 @@ async fn revert(
         execute(target, &deployed, &change_set, named, line).await?;
         return Ok(BY_CHANGE_SET);
     }
-    // CloudFormation compares templates then, so it first has to be told how things are.
+    // CloudFormation compares templates here, so a first update must bring the template in line
+    // with the actual resources.
     let template = as_it_is(&deployed.template, drift)
         .with_context(|| format!("bring back {}", stack.name))?;
-    // What the way back does is asked before the first of the two steps, so that none is done
-    // alone.
+    // Check the second update before the first one, so that the first is never done alone.
     named.check(
         stack.slug,
         &consequence::diff(&template, &deployed.template),
@@ -421,11 +430,11 @@ async fn revert(
     Ok(BY_TWO_UPDATES)
 }
 
-/// The template that would have made what is there.
+/// Returns a template that describes the actual resources.
 ///
 /// # Errors
-/// When no template can say it: what is gone is needed by others, or a difference is in no place of
-/// the template.
+/// When no template can describe them: other resources need a deleted one, or the template has no
+/// place for a difference.
 fn as_it_is(template: &Value, drift: &[Drifted]) -> anyhow::Result<Value> {
     let mut template = template.clone();
     for drifted in drift {
@@ -433,8 +442,8 @@ fn as_it_is(template: &Value, drift: &[Drifted]) -> anyhow::Result<Value> {
         match &drifted.how {
             How::Modified => {
                 let properties = &mut template["Resources"][id]["Properties"];
-                // From the back, so that what is taken out of a list moves nothing that is still to
-                // be changed.
+                // Go backwards, so that the removal of a list element does not move elements that
+                // are changed later.
                 for Difference {
                     path,
                     expected,
@@ -475,7 +484,8 @@ fn as_it_is(template: &Value, drift: &[Drifted]) -> anyhow::Result<Value> {
     Ok(template)
 }
 
-/// Writes a value that CloudFormation gives as text, in the form of the one that is there.
+/// Writes a value, which CloudFormation reports as text, with the JSON type of the value that it
+/// replaces.
 fn put(properties: &mut Value, path: &str, text: &str, is_new: bool) -> Option<()> {
     let (parent, name) = path.rsplit_once('/')?;
     let parent = properties.pointer_mut(parent)?;

@@ -1,35 +1,36 @@
-//! From a stack's many events to the one that began the trouble.
+//! Finds the cause of a failure among the events of a stack.
 
 use aws_sdk_cloudformation::primitives::DateTime;
 use aws_sdk_cloudformation::types::{OperationEvent, StackEvent};
 
-/// One event, as far as we look at it.
+/// The fields of an event that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     pub id: String,
-    /// The id of the stack that it is an event of.
+    /// The id of the stack that the event belongs to.
     pub stack: String,
     pub resource: String,
-    /// What AWS calls the resource; of a stack, its id.
+    /// The physical id of the resource; for a stack, its stack id.
     pub physical: String,
     pub kind: String,
-    /// As CloudFormation writes it: a status that is new to us is shown, not refused.
+    /// The status as CloudFormation writes it. An unknown status is shown, not refused.
     pub status: String,
     pub reason: Option<String>,
     pub at: Option<DateTime>,
 }
 
 impl Seen {
-    /// Whether it is about a stack within its stack, whose own events say more.
+    /// Returns whether the event is about a nested stack, whose own events have the details.
     pub fn is_nested_stack(&self) -> bool {
         self.kind == STACK && !self.physical.is_empty() && self.physical != self.stack
     }
 
+    /// Returns whether the resource failed.
     pub fn is_failure(&self) -> bool {
         self.status.ends_with("_FAILED")
     }
 
-    /// Whether it only follows from another failure.
+    /// Returns whether the failure only follows from another one.
     fn is_consequence(&self) -> bool {
         let reason = self
             .reason
@@ -61,8 +62,8 @@ impl From<&StackEvent> for Seen {
     }
 }
 
-/// One of an operation's: it may also be a failed validation or hook, which stack events do not
-/// tell.
+/// Converts an event of an operation, which can also be a failed validation or hook. Stack events
+/// do not contain those.
 impl From<&OperationEvent> for Seen {
     fn from(event: &OperationEvent) -> Seen {
         let status = event.resource_status().map(|status| status.as_str());
@@ -92,22 +93,22 @@ impl From<&OperationEvent> for Seen {
     }
 }
 
-/// The event that the others followed from: the earliest failure that is no consequence of another.
-/// `events` are in the order of time.
+/// Returns the root cause: the earliest failure that does not follow from another one. `events`
+/// must be in order of time.
 pub fn root_cause(events: &[Seen]) -> Option<&Seen> {
     let failed = || events.iter().filter(|event| event.is_failure());
     failed()
         .find(|event| !event.is_consequence())
         .or_else(|| failed().next())
         .or_else(|| {
-            // A rollback without a failed resource says why on the stack itself.
+            // If no resource failed, the event of the stack has the reason of a rollback.
             events
                 .iter()
                 .find(|event| event.status.contains("ROLLBACK") && event.reason.is_some())
         })
 }
 
-/// The same of events that are all failures, whatever their status is called.
+/// Returns the root cause among events that are all failures, whatever their status.
 pub fn first_cause(failures: &[Seen]) -> Option<&Seen> {
     failures
         .iter()
@@ -115,7 +116,7 @@ pub fn first_cause(failures: &[Seen]) -> Option<&Seen> {
         .or(failures.first())
 }
 
-/// The cause in one line.
+/// Returns the cause in one line.
 pub fn explain(cause: &Seen) -> String {
     let reason = cause
         .reason

@@ -1,28 +1,32 @@
-//! The one guard of what holds data: deploy, apply, destroy and promote all come through here.
+//! The check before stateful resources are removed or replaced. Deploy, apply, destroy and promote
+//! all use it.
 
 use std::collections::BTreeSet;
 
 use anyhow::bail;
 use blueprint::consequence::{Change, Rung};
 
-/// What was named on the command line, as `stack/LogicalId`, such as `data/Database`.
+/// The resources that the user named with `--allow`, such as `data/Database`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named(BTreeSet<String>);
 
 impl Named {
+    /// Collects names of the form `stack/LogicalId`.
     pub fn new(names: &[String]) -> Named {
         Named(names.iter().cloned().collect())
     }
 
+    /// Returns all names.
     pub fn iter(&self) -> impl Iterator<Item = &String> {
         self.0.iter()
     }
 
+    /// Returns whether the user named a resource.
     pub fn has(&self, stack: &str, resource: &str) -> bool {
         self.0.contains(&name(stack, resource))
     }
 
-    /// Those of a stack's changes that must be named and were not.
+    /// Returns the changes of a stack that must be named and are not.
     pub fn missing<'a>(&self, stack: &str, changes: &'a [Change]) -> Vec<&'a Change> {
         changes
             .iter()
@@ -30,9 +34,11 @@ impl Named {
             .collect()
     }
 
+    /// Checks the changes of a stack.
+    ///
     /// # Errors
-    /// When something that holds data would go, or be replaced, and nobody named it: all of them,
-    /// with what to add.
+    /// When a stateful resource would be removed or replaced and was not named. The message lists
+    /// all of them with the missing flags.
     pub fn check(&self, stack: &str, changes: &[Change]) -> anyhow::Result<()> {
         let missing = self.missing(stack, changes);
         if missing.is_empty() {
@@ -52,6 +58,7 @@ impl Named {
     }
 }
 
+/// Returns the name of a resource as `--allow` takes it.
 pub fn name(stack: &str, resource: &str) -> String {
     format!("{stack}/{resource}")
 }

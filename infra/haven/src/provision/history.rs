@@ -1,5 +1,5 @@
-//! What was deployed from here: the templates, for comparing without an account, and how long each
-//! stack took.
+//! The record of deployments from this machine: the templates, for comparisons without an account,
+//! and the duration of each stack.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,18 @@ use super::deploy::{Outcome, StackOutcome};
 use crate::local::guard;
 use crate::target::BadUsage;
 
-/// The file of how long each stack took.
+/// The file with the duration of each stack.
 const SECONDS: &str = "seconds.json";
 
-/// One environment's folder below a state folder. What another user's state folder holds is not
-/// used.
+/// The directory of one environment below a state directory. A state directory of another user is
+/// not used.
 pub struct History {
     state: PathBuf,
     folder: PathBuf,
 }
 
 impl History {
+    /// Returns the record of an environment. Reads nothing.
     pub fn of(state: &Path, environment: &str) -> History {
         History {
             state: state.to_owned(),
@@ -30,30 +31,32 @@ impl History {
         }
     }
 
-    /// The template that a stack was last brought to from here; null when it never was.
+    /// Returns the template of a stack's last deployment from here, or null if there was none.
     ///
     /// # Errors
-    /// When the file is there and is no template, or the state folder belongs to another user.
+    /// When the file is not JSON, or the state directory belongs to another user.
     pub fn template(&self, stack: &str) -> anyhow::Result<Value> {
         guard::check_owner(&self.state)?;
         read_template(&self.folder, stack)
     }
 
-    /// Checks that the state folder may be used.
+    /// Checks that the state directory may be used.
     ///
     /// # Errors
-    /// When it belongs to another user, so that [`History::remember`] would fail.
+    /// When the directory belongs to another user, so that [`History::remember`] would fail.
     pub fn check(&self) -> Result<(), BadUsage> {
         guard::check_owner(&self.state)
     }
 
-    /// Seconds that the stack's last change took.
+    /// Returns the duration in seconds of the last change of a stack.
     pub fn seconds(&self, stack: &str) -> Option<f64> {
         self.all_seconds().get(stack).copied()
     }
 
+    /// Writes the templates and durations of a deployment.
+    ///
     /// # Errors
-    /// When the folder cannot be written, or the state folder belongs to another user.
+    /// When a file cannot be written, or the state directory belongs to another user.
     pub fn remember(&self, stacks: &[Stack], outcomes: &[StackOutcome]) -> anyhow::Result<()> {
         guard::check_owner(&self.state)?;
         guard::private_folder(&self.folder)?;
@@ -70,7 +73,7 @@ impl History {
         self.write(SECONDS, &serde_json::json!(seconds))
     }
 
-    /// Removes the files that `remember` writes, and the folder when nothing else is in it.
+    /// Removes the files that `remember` writes, and the directory if it is empty then.
     pub fn forget(&self) {
         if guard::check_owner(&self.state).is_err() {
             return;
@@ -100,7 +103,10 @@ impl History {
     }
 }
 
-/// A template as `haven synth --out` writes it; null when the folder has none of this stack.
+/// Reads a template that `haven synth --out` wrote. Returns null if there is none for this stack.
+///
+/// # Errors
+/// When the file cannot be read, or is not JSON.
 pub fn read_template(folder: &Path, stack: &str) -> anyhow::Result<Value> {
     let path = folder.join(format!("{stack}.json"));
     if !path.exists() {

@@ -1,4 +1,4 @@
-//! Whether the image that is to run is where ECS will look for it.
+//! Checks that the container image exists in the repository that ECS uses.
 
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::ImageIdentifier;
@@ -10,7 +10,7 @@ use super::{Target, why};
 
 const REPOSITORY: &str = "AWS::ECR::Repository";
 
-/// Of the environment's image, by its digest.
+/// Checks the environment's image, by its digest.
 pub async fn check(target: &Target) -> Check {
     let name = &target.environment.name;
     let digest = &target.environment.settings.compute.image_digest;
@@ -31,7 +31,7 @@ pub async fn check(target: &Target) -> Check {
     }
 }
 
-/// The name of the repository, once there is one.
+/// Returns the name of the repository, or `None` if it does not exist yet.
 async fn repository(target: &Target) -> anyhow::Result<Option<String>> {
     let stack = target.environment.stack_name("compute");
     if Standing::of(&target.cloudformation, &stack)
@@ -99,8 +99,8 @@ mod tests {
     use crate::aws::Aws;
     use crate::operate::stub::{Answer, Stub, stub};
 
-    /// An account whose stack compute made the repository, which answers so when it is asked for
-    /// the image.
+    /// Runs the check against an account with a repository, whose describe-images call has this
+    /// response.
     async fn told(answer: fn() -> Answer) -> Check {
         let mut prod = Environment::named("prod").expect("it is one of ours");
         prod.settings.compute.image_digest = format!("sha256:{}", "0a".repeat(32));
@@ -145,7 +145,7 @@ mod tests {
             next.starts_with("docker push") && next.ends_with("/images-1"),
             "{next}"
         );
-        // What could not be asked is neither.
+        // A check that is not possible is neither ok nor wrong.
         let refused = told(|| Answer::refused("AccessDeniedException", "not for you")).await;
         assert!(
             refused.verdict == Verdict::Look && refused.what.contains("not for you"),

@@ -1,12 +1,12 @@
-//! What the stacks do without, for people.
+//! Prints the features that the stacks lack on a local AWS.
 
 use std::collections::BTreeMap;
 
 use blueprint::{How, LeftOut};
 
-/// One line for each type and reason; nothing where nothing is missing.
+/// Prints one line for each type and reason, or nothing if nothing is missing.
 pub fn print_left_out(left_out: &[LeftOut]) {
-    // By type and reason: stacks side by side.
+    // Group by type and reason, so that the resources of several stacks are on one line.
     let mut lines: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
     for LeftOut {
         stack,

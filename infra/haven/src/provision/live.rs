@@ -1,4 +1,4 @@
-//! The account, its parameters and its exports, as they are now.
+//! Reads the account, its parameters and its exports.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Target, failed};
 use crate::failed::{AwsFailure, Cause, quick};
 
-/// In hexadecimal.
+/// Returns the SHA-256 hash of a text in hexadecimal.
 pub fn sha256(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
@@ -19,10 +19,13 @@ pub fn sha256(text: &str) -> String {
         .collect()
 }
 
-/// The account that these credentials are of.
+/// Returns the id of the account that the credentials belong to.
+///
+/// # Errors
+/// When AWS does not answer, or refuses the credentials.
 pub async fn account(target: &Target) -> anyhow::Result<String> {
-    // The first call of every command: a network that is down, or missing credentials, are told
-    // within seconds.
+    // This is the first call of every command. It gives up after 20 seconds, so that a network
+    // failure or missing credentials are reported quickly.
     let mut asked = aws_sdk_sts::Client::new(&quick(&target.config))
         .get_caller_identity()
         .send()
@@ -31,7 +34,7 @@ pub async fn account(target: &Target) -> anyhow::Result<String> {
         .as_ref()
         .is_err_and(|error| AwsFailure::of(error).cause == Cause::Throttled)
     {
-        // AWS is there and wants patience.
+        // AWS answers but throttles: use the normal retries.
         asked = aws_sdk_sts::Client::new(&target.config)
             .get_caller_identity()
             .send()
@@ -51,8 +54,10 @@ pub async fn account(target: &Target) -> anyhow::Result<String> {
         .context("AWS did not say which account this is")
 }
 
+/// Returns the account id, after a comparison with the settings.
+///
 /// # Errors
-/// When the settings say which account is meant, and it is another one.
+/// When the settings name another account, or as [`account`].
 pub async fn expected_account(target: &Target) -> anyhow::Result<String> {
     let (account, meant) = (
         account(target).await?,
@@ -67,13 +72,19 @@ pub async fn expected_account(target: &Target) -> anyhow::Result<String> {
     Ok(account)
 }
 
-/// The parameters of the environment, without decryption: a secret is never fetched, so it cannot
-/// be printed.
+/// Returns the parameters of the environment without decryption. Secrets are never fetched, so they
+/// cannot be printed.
+///
+/// # Errors
+/// When Parameter Store does not answer.
 pub async fn parameters(target: &Target) -> anyhow::Result<Vec<Parameter>> {
     parameters_of(&target.config, &target.environment.name).await
 }
 
-/// The same, of the environment with this name.
+/// Returns the parameters of an environment by its name, without decryption.
+///
+/// # Errors
+/// When Parameter Store does not answer.
 pub async fn parameters_of(
     config: &SdkConfig,
     environment: &str,
@@ -94,7 +105,10 @@ pub async fn parameters_of(
     Ok(parameters)
 }
 
-/// The version of each parameter of the environment, by name.
+/// Returns the version of each parameter of the environment, by name.
+///
+/// # Errors
+/// When Parameter Store does not answer.
 pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<String, i64>> {
     let parameters = parameters(target).await?;
     Ok(parameters
@@ -103,7 +117,10 @@ pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<Stri
         .collect())
 }
 
-/// The value of each export of the account and region, by name.
+/// Returns the value of each export of the account in this region, by name.
+///
+/// # Errors
+/// When CloudFormation does not answer.
 pub async fn exports(target: &Target) -> anyhow::Result<BTreeMap<String, String>> {
     let mut exports = BTreeMap::new();
     let mut pages = target.cloudformation.list_exports().into_paginator().send();

@@ -1,4 +1,4 @@
-//! `haven outputs`: what a deployed environment tells whoever asks by name.
+//! `haven outputs`: shows the outputs of the deployed stacks and the parameters of the environment.
 
 use std::collections::BTreeMap;
 
@@ -34,21 +34,21 @@ struct StackOutput {
     about: Option<String>,
 }
 
-/// One of Parameter Store.
+/// A value in Parameter Store.
 #[derive(Debug, Serialize)]
 struct Stored {
-    /// `None` where it is a secret.
+    /// The value; `None` for a secret.
     value: Option<String>,
     secret: bool,
 }
 
-/// Below the environment's root.
+/// The parameters by their names relative to the environment's root.
 type Parameters = BTreeMap<String, Stored>;
 
-/// Prints them. Gives whether there are any, and what was asked for is among them.
+/// Prints all values, or one. Returns whether there are any, or whether the requested one exists.
 ///
 /// # Errors
-/// When AWS cannot be asked.
+/// When the environment cannot be resolved, or AWS does not answer.
 pub async fn print(options: &Outputs) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
@@ -77,7 +77,7 @@ pub async fn print(options: &Outputs) -> anyhow::Result<bool> {
     Ok(!stacks.is_empty())
 }
 
-/// Of the stacks that are there.
+/// Returns the outputs of the stacks that exist.
 async fn outputs(target: &Target) -> anyhow::Result<Vec<StackOutputs>> {
     let mut all = Vec::new();
     for stack in blueprint::stacks(&target.environment) {
@@ -125,7 +125,7 @@ async fn parameters(target: &Target) -> anyhow::Result<Parameters> {
     Ok(stored.collect())
 }
 
-/// By the name of an output, of an export or of a parameter.
+/// Returns the value of an output, an export or a parameter with this name.
 fn value(name: &str, stacks: &[StackOutputs], parameters: &Parameters) -> Option<String> {
     let mut outputs = stacks.iter().flat_map(|stack| &stack.outputs);
     let output =

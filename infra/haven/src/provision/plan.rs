@@ -1,5 +1,5 @@
-//! A plan: what a deployment would do, worst first, sealed, so that exactly that is done later or
-//! nothing.
+//! Plans: the changes that a deployment would make, worst first. A plan is sealed, so that later
+//! exactly these changes are made or none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,14 +22,15 @@ use super::live;
 use super::standing::Standing;
 use super::{Reporter, Target, failed};
 
-/// Of this file's form.
+/// The format version of the plan file.
 const FORMAT: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The content of a plan file.
 pub struct Plan {
     pub format: u32,
     pub environment: String,
-    /// Overrides that it was made with, as `--set` takes them.
+    /// The overrides of settings, in the form of `--set`.
     pub set: Vec<String>,
     pub account: String,
     pub region: String,
@@ -37,49 +38,51 @@ pub struct Plan {
     pub made_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
-    /// What may be removed or replaced though it holds data, as `stack/LogicalId`.
+    /// The stateful resources that may be removed or replaced, as `stack/LogicalId`.
     pub named: Vec<String>,
-    /// Every stack, in the order in which they are deployed.
+    /// All stacks, in the order of their deployment.
     pub stacks: Vec<StackPlan>,
-    /// Stacks of this environment that nothing describes any more; a plan leaves them alone.
+    /// Stacks of this environment that the current code does not make. The plan does not change
+    /// them.
     pub forgotten: Vec<String>,
     /// The version of each parameter, by name.
     pub parameters: BTreeMap<String, i64>,
-    /// What our policy has against the templates. A plan with findings is not applied.
+    /// The findings of our policy. A plan with findings cannot be applied.
     pub findings: Vec<Finding>,
-    /// What a month costs, before and after; `None` on the local AWS, and where no prices are
-    /// known.
+    /// The monthly cost before and after. `None` for a local AWS, and for regions without prices.
     pub cost: Option<CostDelta>,
-    /// The most that a month may cost, USD.
+    /// The highest accepted monthly cost in USD.
     pub budget_usd: Option<f64>,
-    /// SHA-256 over everything else.
+    /// The SHA-256 hash of everything else.
     pub seal: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The planned changes of one stack.
 pub struct StackPlan {
     pub slug: String,
     pub name: String,
     pub action: StackAction,
     pub template_sha256: String,
-    /// What stood there, drift included; empty where nothing did.
+    /// The fingerprint of the deployed stack, drift included. Empty if the stack does not exist.
     pub live: String,
-    /// What was changed by hand since the stack was last deployed.
+    /// Changes that were made by hand since the last deployment.
     pub drift: Vec<Drifted>,
-    /// Why nobody looked for that, or could.
+    /// The reason if the drift is unknown: the detection failed, or was skipped.
     pub drift_unknown: Option<String>,
-    /// The change set that waits; `None` where nothing changes, or where it can only be made once
-    /// `waits_for` is there.
+    /// The change set to execute. `None` if nothing changes, or if the change set can only be
+    /// created after the exports in `waits_for` exist.
     pub change_set: Option<String>,
-    /// Exports of other stacks that are not there yet.
+    /// Exports of other stacks that do not exist yet.
     pub waits_for: BTreeSet<String>,
     pub changes: Vec<Change>,
-    /// Seconds that its last change took, where it was made from here.
+    /// The duration in seconds of the last change that was made from this machine.
     pub last_took_s: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+/// The action of a plan on one stack.
 pub enum StackAction {
     Create,
     Update,
@@ -87,20 +90,23 @@ pub enum StackAction {
 }
 
 impl Plan {
-    /// Whether there is nothing to do.
+    /// Returns whether the plan changes nothing.
     pub fn is_empty(&self) -> bool {
         self.stacks
             .iter()
             .all(|stack| stack.action == StackAction::Unchanged)
     }
 
+    /// Returns the stateful resources that the user named.
     pub fn named(&self) -> Named {
         Named::new(&self.named)
     }
 
+    /// Checks that the plan may be applied.
+    ///
     /// # Errors
-    /// Every reason not to apply it: data that would go and was not named, a policy that does not
-    /// hold, a budget that is too small.
+    /// All reasons against the plan: stateful resources that were not named, findings of our
+    /// policy, and a cost above the budget.
     pub fn check(&self) -> anyhow::Result<()> {
         let named = self.named();
         let unnamed = self
@@ -132,7 +138,7 @@ impl Plan {
         }
     }
 
-    /// All changes, worst first, with the slug of their stack.
+    /// Returns all changes with the slug of their stack, worst first.
     pub fn changes(&self) -> Vec<(&str, &Change)> {
         worst_first(
             self.stacks
@@ -152,8 +158,10 @@ impl Plan {
         Ok(live::sha256(&open.to_string()))
     }
 
+    /// Reads a plan file.
+    ///
     /// # Errors
-    /// When the file cannot be read, is no plan, or was changed after it was made.
+    /// When the file cannot be read, has another format, or its seal does not match.
     pub fn read(path: &Path) -> anyhow::Result<Plan> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
@@ -179,14 +187,18 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Writes the plan to a file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self).context("write the plan")? + "\n";
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
     }
 }
 
-/// Changes with the slug of their stack; those that are equally bad stay in the order of their
-/// stacks.
+/// Sorts changes with the slug of their stack, worst first. Changes of the same severity stay in
+/// the order of their stacks.
 pub fn worst_first<'a>(
     stacks: impl Iterator<Item = (&'a str, &'a [Change])>,
 ) -> Vec<(&'a str, &'a Change)> {
@@ -197,23 +209,23 @@ pub fn worst_first<'a>(
     changes
 }
 
-/// What to plan with.
+/// The options of a plan.
 pub struct Options {
     pub named: Named,
     pub set: Vec<String>,
     pub valid_for: Duration,
     pub history: History,
     pub budget_usd: Option<f64>,
-    /// Whether to look for what was changed by hand.
+    /// Whether to detect changes by hand.
     pub drift: bool,
 }
 
-/// Asks CloudFormation for a change set of every stack that can have one yet, and foresees the
-/// rest.
+/// Creates a change set for every stack that can have one, and computes the changes of the others
+/// from their templates.
 ///
 /// # Errors
-/// When the account is another one than the settings say, or CloudFormation refuses a template. No
-/// change set is left: everything else that can fail is asked before the first is made.
+/// When the account differs from the settings, or CloudFormation refuses a template. No change set
+/// remains: a failed plan deletes those that it has created.
 pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> anyhow::Result<Plan> {
     plan_of(
         target,
@@ -224,7 +236,7 @@ pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> an
     .await
 }
 
-/// The same for these stacks, in order of need.
+/// Makes a plan of the given stacks, which must be in the order of their dependencies.
 ///
 /// # Errors
 /// As [`plan`].
@@ -274,8 +286,8 @@ pub async fn plan_of(
     plan.sealed()
 }
 
-/// One after the other, since each counts on the exports of those before it. Nothing is left of a
-/// plan that fails.
+/// Plans the stacks one after the other, because each can use the exports of earlier ones. After a
+/// failure, the created change sets are deleted.
 async fn plan_stacks<'a>(
     target: &Target,
     stacks: impl Iterator<Item = ((&'a Stack, &'a Standing), StackDrift)>,
@@ -292,15 +304,15 @@ async fn plan_stacks<'a>(
                 return Err(error);
             }
         }
-        // What it takes away, nobody can count on.
+        // Later stacks cannot use an export that this stack removes.
         let (kept, had) = (stack.exports(), standing.exports());
         exported.retain(|export| kept.contains(export) || !had.contains(export));
     }
     Ok(planned)
 }
 
-/// What stands against the templates without a reason. The local AWS is held to nothing: it lacks
-/// half of what we ask.
+/// Returns the findings of our policy without a waiver. Templates for the local AWS are not
+/// checked, because they lack required features.
 fn findings(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     if environment.local {
         return Vec::new();
@@ -311,8 +323,8 @@ fn findings(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
         .collect()
 }
 
-/// `None` on the local AWS, and for a region without prices, which is no reason not to deploy to
-/// it.
+/// Returns the change of the monthly cost. Returns `None` for a local AWS and for a region without
+/// prices, which can still be deployed to.
 fn cost_delta(environment: &Environment, stacks: &[(&Stack, &Standing)]) -> Option<CostDelta> {
     if environment.local {
         return None;
@@ -335,7 +347,7 @@ fn cost_delta(environment: &Environment, stacks: &[(&Stack, &Standing)]) -> Opti
     Some(cost::delta(&before, &after))
 }
 
-/// Takes back the change sets of a plan that is not to be applied.
+/// Deletes the change sets of a plan that will not be applied.
 pub async fn forget(target: &Target, stacks: &[StackPlan]) {
     for stack in stacks {
         if let Some(change_set) = &stack.change_set {
@@ -370,7 +382,7 @@ async fn plan_stack(
             }
         }
     } else {
-        // CloudFormation makes no change set for what imports something that is not there.
+        // CloudFormation refuses a change set whose imports do not exist.
         (None, consequence::diff(&standing.template, &stack.template))
     };
     let action = match (live.is_empty(), changes.is_empty() && change_set.is_none()) {
@@ -398,7 +410,7 @@ async fn plan_stack(
     })
 }
 
-/// Of every stack, in the order given.
+/// Detects the drift of all stacks, in the given order, or marks it as unknown if not wanted.
 async fn drifts(
     target: &Target,
     stacks: &[(&Stack, &Standing)],
@@ -421,7 +433,10 @@ async fn drifts(
     drifts
 }
 
-/// Stacks with our names that no code makes any more.
+/// Returns the names of this environment's stacks that the current code does not make.
+///
+/// # Errors
+/// When the stacks cannot be listed.
 pub async fn forgotten(target: &Target) -> anyhow::Result<Vec<String>> {
     let prefix = target.environment.stack_name("");
     let mut ours: Vec<String> = blueprint::stacks(&target.environment)

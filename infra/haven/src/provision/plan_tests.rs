@@ -36,7 +36,8 @@ async fn planned(target: &Target, stacks: &[Stack]) -> anyhow::Result<Plan> {
     plan_of(target, stacks, &options, &Reporter::quiet()).await
 }
 
-/// Those that wait. AWS forgets one that was executed; the local AWS lists it on.
+/// Counts the change sets that were not executed. AWS deletes executed ones, but the local AWS
+/// still lists them.
 async fn change_sets(target: &Target, stack: &str) -> usize {
     let listed = target
         .cloudformation
@@ -61,8 +62,8 @@ async fn a_plan_that_fails_late_leaves_no_change_set_and_no_empty_stack() {
             .await;
     deployed.expect("it is made");
 
-    // One that changes what is there, one that is new, and one that CloudFormation makes no change
-    // set for.
+    // The plan has a stack that changes, a new stack, and one that CloudFormation refuses to create
+    // a change set for.
     let good = [changed, stack("second", queue(30))];
     let bad = stack(
         "third",
@@ -87,7 +88,7 @@ async fn a_plan_that_fails_late_leaves_no_change_set_and_no_empty_stack() {
     );
     assert!(standing("brew-haven-local-third").await.stack.is_none());
 
-    // The same without the last leaves what it names.
+    // The plan without the refused stack keeps its change sets.
     let plan = planned(&target, &good).await.expect("a plan");
     assert_eq!(
         plan.stacks

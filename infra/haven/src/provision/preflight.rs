@@ -1,5 +1,5 @@
-//! What can be known of an account before a deployment fails on it, a check each. A check that
-//! cannot be made says so, and is no failure.
+//! Checks of an account before a deployment. A check that is not possible reports that, and does
+//! not count as a failure.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +12,17 @@ use super::advice::Verdict;
 use super::change_set::{deployed_template, find};
 use super::{AwsFailure, Target, image, live, quotas, why};
 
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub verdict: Verdict,
     pub what: String,
-    /// The next command, or what to set.
+    /// The next command, or a setting to change.
     pub next: Option<String>,
 }
 
 impl Check {
+    /// Makes the result of a check without a problem.
     pub fn ok(what: impl Into<String>) -> Check {
         Check {
             verdict: Verdict::Ok,
@@ -29,6 +31,7 @@ impl Check {
         }
     }
 
+    /// Makes the result of a check that somebody should know about.
     pub fn look(what: impl Into<String>, next: impl Into<String>) -> Check {
         Check {
             verdict: Verdict::Look,
@@ -37,6 +40,7 @@ impl Check {
         }
     }
 
+    /// Makes the result of a failed check.
     pub fn wrong(what: impl Into<String>, next: impl Into<String>) -> Check {
         Check {
             verdict: Verdict::Wrong,
@@ -45,6 +49,7 @@ impl Check {
         }
     }
 
+    /// Makes the result of a check that was not possible.
     pub fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
         Check {
             verdict: Verdict::Look,
@@ -54,12 +59,12 @@ impl Check {
     }
 }
 
-/// All checks but [`identity`], in the order in which a deployment would fail on them.
+/// Runs all checks except [`identity`], in the order in which a deployment would fail.
 pub async fn checks(target: &Target) -> Vec<Check> {
     let mut checks = vec![region(target)];
     checks.extend(limits(&blueprint::stacks(&target.environment)));
     checks.push(bootstrapped(target).await);
-    // The local AWS runs no image, verifies nothing and has no quotas.
+    // The local AWS runs no images, verifies no addresses and has no quotas.
     if !target.environment.local {
         checks.extend(quotas::checks(target).await);
         checks.push(image::check(target).await);
@@ -69,13 +74,14 @@ pub async fn checks(target: &Target) -> Vec<Check> {
     checks
 }
 
-/// Who we are, which is what every call fails on first: credentials, network, endpoint.
+/// The result of the first check. Without it all calls fail: credentials, network and endpoint.
 pub struct Identity {
-    /// Whether AWS answered who we are.
+    /// Whether AWS returned the account id.
     pub is_known: bool,
     pub check: Check,
 }
 
+/// Checks that AWS answers, and that the account matches the settings.
 pub async fn identity(target: &Target) -> Identity {
     let account = live::account(target).await;
     Identity {
@@ -115,7 +121,8 @@ fn identity_check(target: &Target, account: anyhow::Result<String>) -> Check {
     }
 }
 
-/// `haven` goes by the settings alone; what else somebody runs in this shell would not.
+/// Checks the region. `haven` uses only the settings, but other tools in the same shell use
+/// variables.
 fn region(target: &Target) -> Check {
     let region = &target.environment.settings.account.region;
     let shell = ["AWS_REGION", "AWS_DEFAULT_REGION"]
@@ -137,7 +144,7 @@ fn region_check(region: &str, shell: Option<&str>) -> Check {
     }
 }
 
-/// What `haven check` says of them too, before anybody has an account.
+/// Checks the templates against CloudFormation's limits, as `haven check` does.
 fn limits(stacks: &[Stack]) -> Vec<Check> {
     let texts: Vec<String> = stacks
         .iter()
@@ -223,7 +230,8 @@ async fn mail_identity(target: &Target) -> Check {
     }
 }
 
-/// CloudFormation waits until a certificate is issued, so its resource knows.
+/// Checks that the certificate is issued. CloudFormation waits for this, so the status of the
+/// resource shows it.
 async fn certificate(target: &Target) -> Check {
     let stack = target.environment.stack_name("edge");
     let deploy = format!("haven deploy {}", target.environment.name);

@@ -1,4 +1,4 @@
-//! A plan as a person reads it: consequences first, the worst at the top.
+//! The text form of a plan: consequences first, the worst at the top.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,9 +12,10 @@ use super::drift;
 use super::guard::{Named, name};
 use super::plan::{Plan, StackAction};
 
-/// Longer values are cut: the whole stands in the plan file.
+/// The longest value that is shown. The plan file contains the whole value.
 const VALUE_LENGTH: usize = 72;
 
+/// Returns the text of a plan.
 pub fn text(plan: &Plan) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -22,7 +23,7 @@ pub fn text(plan: &Plan) -> String {
     text
 }
 
-/// Changes with the slug of their stack, in the order given.
+/// Returns the text of changes, in the given order.
 pub fn changes(changes: &[(&str, &Change)], named: &Named) -> String {
     let mut text = String::new();
     let _ = write_changes(&mut text, changes, named);
@@ -37,7 +38,7 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         "Plan for {environment} (account {account}, {region}), good until {}",
         text_of(plan.expires_at)
     )?;
-    // A new stack's resources are its template: only what is worse than being made is worth a line.
+    // A new stack adds all its resources, so only changes with a worse consequence are listed.
     let is_told = |slug: &str, change: &Change| {
         let new = plan
             .stacks
@@ -92,7 +93,7 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
     }
 }
 
-/// What was changed by hand, and where nobody knows.
+/// Writes the drift, and the stacks whose drift is unknown.
 fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
     let drifted = plan
         .stacks
@@ -110,7 +111,7 @@ fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
             .iter()
             .try_for_each(|line| writeln!(out, "  ! {line}"))?;
     }
-    // One reason is mostly the reason of all.
+    // Group by reason, because most stacks have the same one.
     let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for stack in &plan.stacks {
         if let Some(reason) = &stack.drift_unknown {
@@ -126,7 +127,7 @@ fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
     })
 }
 
-/// Lines of what changes in price; the rest is in the plan file, and in `haven cost`.
+/// The changes in cost that are shown. The plan file and `haven cost` have all of them.
 const COST_LINES: usize = 5;
 
 fn write_cost(out: &mut String, cost: &CostDelta) -> std::fmt::Result {

@@ -1,5 +1,5 @@
-//! `haven promote`: what was proven in one environment, planned for another: the same code and the
-//! same image, so that only settings differ.
+//! `haven promote`: plans the deployment of one environment's code and image to another
+//! environment, so that only settings differ.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::commands::plan_and_show;
 use crate::cli;
 use crate::target::{self, configuration};
 
-/// The setting that says which image runs.
+/// The setting with the digest of the image.
 const IMAGE: &str = "compute.image_digest";
 
-/// A setting that is not the same in both.
+/// A setting that differs between the environments.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub key: &'static str,
@@ -23,10 +23,10 @@ pub struct Difference {
     pub to: String,
 }
 
-/// Plans `to` with the image that runs in `from`. Gives whether the plan may be applied as it is.
+/// Plans `to` with the image that runs in `from`. Returns whether the plan may be applied.
 ///
 /// # Errors
-/// When `from` does not run what this code makes: nothing was proven there.
+/// When `from` does not run what the current code makes, because then nothing was proven there.
 pub async fn promote(options: &cli::Promote) -> anyhow::Result<bool> {
     let which = |name: &str, set: Vec<String>| {
         cli::Settings {
@@ -65,7 +65,7 @@ pub async fn promote(options: &cli::Promote) -> anyhow::Result<bool> {
     .await
 }
 
-/// The image that `from` runs, if all else there is what this code makes.
+/// Returns the digest of the image in `from`, if all its stacks match the current code.
 async fn proven_digest(options: &cli::Promote, which: cli::Which) -> anyhow::Result<String> {
     let name = which.environment.clone();
     let deployed = cli::Target {
@@ -91,7 +91,7 @@ async fn proven_digest(options: &cli::Promote, which: cli::Which) -> anyhow::Res
     Ok(digest)
 }
 
-/// The first digest in a text, such as `sha256:` and 64 hexadecimal digits.
+/// Returns the first image digest in a text: `sha256:` and 64 hexadecimal digits.
 fn digest_in(text: &str) -> Option<String> {
     const HEAD: &str = "sha256:";
     text.match_indices(HEAD).find_map(|(at, _)| {

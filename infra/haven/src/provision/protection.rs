@@ -1,6 +1,5 @@
-//! What stands between a stateful stack and an accident, beside our own guard: termination
-//! protection, and a stack policy that denies the replacement and the removal of what holds data,
-//! whoever asks.
+//! Protects stateful stacks against accidents outside of haven: termination protection, and a stack
+//! policy that denies the replacement and removal of stateful resources to everybody.
 
 use blueprint::consequence::is_stateful;
 use serde_json::{Value, json};
@@ -8,22 +7,29 @@ use serde_json::{Value, json};
 use super::guard::Named;
 use super::{Target, failed};
 
+/// The protection of one stack.
 pub struct Protection<'a> {
     target: &'a Target,
     stack: &'a blueprint::Stack,
 }
 
 impl<'a> Protection<'a> {
+    /// Returns the protection of a stack. Changes nothing.
     pub fn of(target: &'a Target, stack: &'a blueprint::Stack) -> Protection<'a> {
         Protection { target, stack }
     }
 
-    /// A laptop's data is one folder, which is protected by nobody deleting it.
+    /// Returns whether the stack is protected. The data of a local platform is a single directory
+    /// and has no protection.
     fn is_meant(&self) -> bool {
         self.stack.stateful && !self.target.environment.local
     }
 
-    /// Lets through what was named, for one update: a change set takes no policy of its own.
+    /// Allows changes of the named resources for one update. The policy of the stack must change,
+    /// because a change set cannot bring its own.
+    ///
+    /// # Errors
+    /// When CloudFormation refuses the policy.
     pub async fn lift(&self, named: &Named) -> anyhow::Result<()> {
         if !self.is_meant()
             || !stateful_ids(&self.stack.template).any(|id| named.has(self.stack.slug, id))
@@ -36,7 +42,10 @@ impl<'a> Protection<'a> {
         .await
     }
 
-    /// Puts everything in place, new resources included.
+    /// Sets the full protection, which includes new resources.
+    ///
+    /// # Errors
+    /// When the stack cannot be read, or CloudFormation refuses a setting.
     pub async fn restore(&self) -> anyhow::Result<()> {
         let client = &self.target.cloudformation;
         if !self.is_meant()
@@ -50,6 +59,10 @@ impl<'a> Protection<'a> {
         self.terminable(false).await
     }
 
+    /// Disables or enables the termination protection.
+    ///
+    /// # Errors
+    /// When CloudFormation refuses the setting.
     pub async fn terminable(&self, terminable: bool) -> anyhow::Result<()> {
         let call = self
             .target
@@ -88,7 +101,8 @@ fn stateful_ids(template: &Value) -> impl Iterator<Item = &String> {
         .map(|(id, _)| id)
 }
 
-/// Everything may be updated; what holds data may be neither replaced nor removed.
+/// Returns a policy that allows every update, except the replacement and removal of stateful
+/// resources that `but_for` does not exclude.
 fn policy(template: &Value, but_for: impl Fn(&str) -> bool) -> Value {
     let ids = stateful_ids(template).filter(|id| !but_for(id));
     let ids: Vec<String> = ids.map(|id| format!("LogicalResourceId/{id}")).collect();
@@ -129,7 +143,7 @@ mod tests {
         );
     }
 
-    /// SetStackPolicy takes 16,384 bytes (API reference).
+    /// The size limit of SetStackPolicy is 16,384 bytes (API reference).
     #[test]
     fn every_policy_is_short_enough() {
         let prod = blueprint::Environment::named("prod").expect("it is one of ours");

@@ -1,5 +1,4 @@
-//! What the stacks need of an account of which it has only so many, before a deployment fails on
-//! it.
+//! Checks the quotas of an account that the stacks could exceed.
 
 use aws_sdk_servicequotas::Client;
 use aws_sdk_servicequotas::error::SdkError;
@@ -9,14 +8,14 @@ use super::preflight::Check;
 use super::standing::Standing;
 use super::{Target, why};
 
-/// Of Service Quotas. Of what else the stacks make an account has hundreds or more (Amazon VPC User
-/// Guide, "Amazon VPC quotas").
+/// One quota in Service Quotas. All other resources of the stacks have quotas of hundreds or more
+/// (Amazon VPC User Guide, "Amazon VPC quotas").
 struct Quota {
     what: &'static str,
     kind: &'static str,
     service: &'static str,
     code: &'static str,
-    /// Tells how many the account has.
+    /// The command that counts the existing resources.
     count: &'static str,
 }
 
@@ -44,7 +43,7 @@ const QUOTAS: [Quota; 3] = [
     },
 ];
 
-/// One for each that the stack network needs more of than there are.
+/// Returns a check for each resource type of which the stack `network` needs more than it has.
 pub async fn checks(target: &Target) -> Vec<Check> {
     let stacks = blueprint::stacks(&target.environment);
     let Some(network) = stacks.iter().find(|stack| stack.slug == "network") else {
@@ -81,7 +80,8 @@ pub async fn checks(target: &Target) -> Vec<Check> {
     checks
 }
 
-/// How many a template has; of what lies in a subnet, the most that lie in the same one.
+/// Counts the resources of a type in a template. For resources in subnets, returns the largest
+/// number in one subnet.
 fn count(template: &Value, kind: &str) -> usize {
     let resources = template["Resources"]
         .as_object()
@@ -101,8 +101,8 @@ fn count(template: &Value, kind: &str) -> usize {
     together.max().unwrap_or_default()
 }
 
-/// How many others use is not a thing that Service Quotas tells: only a quota that is too small by
-/// itself is wrong.
+/// Compares a quota with the need. Service Quotas does not report the current use, so only a quota
+/// that is too small by itself is a failure.
 fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
     let Quota {
         what,
@@ -128,7 +128,7 @@ fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
     }
 }
 
-/// Of this account, or what every account has that never asked for more.
+/// Returns the quota of this account, or the default if the account never requested an increase.
 async fn applied(client: &Client, quota: &Quota) -> Result<usize, String> {
     let Quota { service, code, .. } = quota;
     let own = client
@@ -153,7 +153,7 @@ async fn applied(client: &Client, quota: &Quota) -> Result<usize, String> {
         }
         Err(error) => return Err(why(&error)),
     };
-    // Whole numbers, as text of the JSON that they come in.
+    // The value is a whole number, sent as a floating-point number.
     let whole = value.and_then(|value| format!("{value:.0}").parse().ok());
     whole.ok_or_else(|| "Service Quotas gave no value".to_owned())
 }
@@ -172,7 +172,7 @@ mod tests {
         Environment::named("prod").expect("it is one of ours")
     }
 
-    /// An account without a network, which may have so many of each.
+    /// Runs the checks for an account without a network, whose quotas all have this value.
     async fn told(most: usize) -> Vec<Check> {
         let Stub { endpoint, .. } =
             &stub(move |form| match form.get("Action").map(String::as_str) {

@@ -1,5 +1,5 @@
-//! Drift by reading: what a service itself says of a resource, held against its template. For what
-//! CloudFormation does not compare, and only of types that we know how to read.
+//! Detects drift by reading resources from their services and comparing them with the template.
+//! This covers resources that CloudFormation does not compare, of types that are known here.
 
 use anyhow::Context as _;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
@@ -12,18 +12,17 @@ use super::drift::{By, Difference, Drifted, How};
 use super::{AwsFailure, Target};
 
 enum Reading {
-    /// Of a type that we do not read.
+    /// The type is not known here.
     NobodyCan,
     Gone,
-    /// Some of its properties.
+    /// Some properties of the resource.
     Properties(Map<String, Value>),
 }
 
-/// What differs from its template of those resources of a stack that CloudFormation did not
-/// compare.
+/// Returns the drift of the stack's resources that CloudFormation did not compare.
 ///
 /// # Errors
-/// When a service does not answer.
+/// When the resources cannot be listed, or a service does not answer.
 pub async fn drift(target: &Target, stack: &str, template: &Value) -> anyhow::Result<Vec<Drifted>> {
     let mut drift = Vec::new();
     for resource in resources(&target.cloudformation, stack).await? {
@@ -68,8 +67,8 @@ pub async fn drift(target: &Target, stack: &str, template: &Value) -> anyhow::Re
     Ok(drift)
 }
 
-/// Of what the template says outright and the service told us: what refers to something is not
-/// known here.
+/// Compares literal values in the template with the properties that were read. Values that refer to
+/// something are skipped, because they cannot be resolved here.
 fn differences(expected: &Value, actual: &Map<String, Value>) -> Vec<Difference> {
     let mut all = Vec::new();
     for (name, expected) in expected.as_object().into_iter().flatten() {
@@ -77,7 +76,7 @@ fn differences(expected: &Value, actual: &Map<String, Value>) -> Vec<Difference>
             differ(&format!("/{name}"), expected, actual, &mut all);
         }
     }
-    // Whatever order a template's keys are in.
+    // Sort, because the order of keys in a template has no meaning.
     all.sort();
     all
 }
@@ -107,7 +106,7 @@ fn differ(path: &str, expected: &Value, actual: &Value, all: &mut Vec<Difference
     }
 }
 
-/// As CloudFormation tells values.
+/// Formats a value as CloudFormation does in drift results.
 fn written(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -116,14 +115,16 @@ fn written(value: &Value) -> Option<String> {
     }
 }
 
-/// Services answer with text where a template has a number or a truth value, and with 3.0 where it
-/// has 3.
+/// Returns whether two values are equal. Services return text instead of numbers and booleans, and
+/// 3.0 instead of 3.
 fn same(one: &Value, other: &Value) -> bool {
     let (one, other) = (written(one), written(other));
     let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<f64>().ok());
     one == other || number(&one).is_some_and(|one| number(&other) == Some(one))
 }
 
+/// Reads a resource from its service.
+///
 /// # Errors
 /// When the service does not answer.
 async fn read(target: &Target, kind: &str, physical: &str) -> anyhow::Result<Reading> {
@@ -137,7 +138,7 @@ async fn read(target: &Target, kind: &str, physical: &str) -> anyhow::Result<Rea
     }
 }
 
-/// From what was found, or from the service's "there is no such thing".
+/// Converts the response of a service, or its "not found" error.
 fn reading<E>(found: Result<Value, SdkError<E>>) -> anyhow::Result<Reading>
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -159,7 +160,7 @@ where
             ];
             match error.code() {
                 Some(code) if gone.iter().any(|gone| code.contains(gone)) => Ok(Reading::Gone),
-                // SQS's older protocol.
+                // The code of the SQS query protocol.
                 Some("AWS.SimpleQueueService.NonExistentQueue") => Ok(Reading::Gone),
                 _ => Err(AwsFailure::of(&error).into()),
             }
@@ -179,7 +180,7 @@ async fn queue(target: &Target, url: &str) -> anyhow::Result<Reading> {
         let attributes = got.attributes.unwrap_or_default();
         let mut properties = Map::new();
         for (name, text) in attributes {
-            // A policy is JSON in text, and an object in a template.
+            // A policy is JSON text in the response and an object in the template.
             let value = serde_json::from_str(&text).ok().filter(Value::is_object);
             properties.insert(
                 name.as_str().to_owned(),

@@ -1,6 +1,6 @@
-//! `haven rehearse`: a deployment of an environment on a local AWS of its own, before anybody does
-//! it for real: from nothing, again without a change, its smoke checks, and one failure that we
-//! plan, to see that it is told and undone.
+//! `haven rehearse`: deploys an environment to a separate local AWS before a real deployment. The
+//! rehearsal deploys from nothing, deploys again without changes, runs the smoke checks, and
+//! provokes one failure to check its report and rollback.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -21,31 +21,31 @@ use crate::local::stop::Stop;
 use crate::local::{guard, leftovers};
 use crate::operate::smoke::{Check, of_the_platform, print};
 
-/// In a stack of the rehearsal, it cannot be made: an alarm that watches nothing.
+/// The logical id of a resource that cannot be created: an alarm without a metric.
 const BROKEN: &str = "PlannedFailure";
 
-/// Prints each step. Gives whether all went as they must.
+/// Runs the rehearsal and prints each step. Returns whether all steps succeeded.
 ///
 /// # Errors
-/// When the local AWS cannot be started, or a signal ends the rehearsal. Its folder is removed
-/// then, too.
+/// When the local AWS cannot be started, or a signal ends the rehearsal. Its directory is removed
+/// in every case.
 pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
     let mut environment = crate::target::environment(which)?;
-    // What the local AWS lacks is left out, as for `deploy local`.
+    // The templates then lack what the local AWS does not support, as for `haven deploy local`.
     environment.local = true;
     let stop = Stop::listen()?;
     let folder = Folder::new();
     let state = State::open(&folder.0)?;
     let rehearsed = tokio::select! {
         rehearsed = on_a_local_aws(&state, &environment) => rehearsed,
-        // Nothing of it is worth saving.
+        // A rehearsal has nothing to save.
         why = async {
             stop.asked().await;
             state.records().kill_all();
             Interrupted
         } => Err(why.into()),
     };
-    // What a start had begun when it was broken off: it writes into the folder.
+    // Processes of an interrupted start can still write to the directory.
     leftovers::end(&state).await;
     let checks = rehearsed?;
     let well = checks.iter().all(|check| check.ok);
@@ -66,7 +66,7 @@ pub async fn rehearse(which: &cli::Which) -> anyhow::Result<bool> {
     Ok(well)
 }
 
-/// The state folder of one rehearsal; gone with the value.
+/// The state directory of one rehearsal, removed with the value.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -91,15 +91,15 @@ async fn on_a_local_aws(
     rehearsed
 }
 
-/// Returns the interpreter of the environment that `HAVEN_PYTHON_ENV` names, else of that of the
-/// state directory in this folder, else of one in the user's cache folder.
+/// Returns the Python interpreter from `HAVEN_PYTHON_ENV`, or from the state directory in the
+/// current directory, or from the user's cache directory.
 async fn interpreter(state: &State) -> anyhow::Result<PathBuf> {
     let here = Path::new(cli::STATE);
     let place = match python::place(here) {
         named @ Place::Shared(_) => named,
         Place::InState(folder) => {
-            // A finished one is used as it is. Building one is for `haven up`, which locks the
-            // state directory.
+            // Use a finished environment, but do not build one here: `haven up` does that under the
+            // lock of the state directory.
             if guard::check_owner(here).is_ok()
                 && let Some(found) = python::finished(&Place::Shared(folder)).await
             {
@@ -116,7 +116,7 @@ async fn steps(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Resul
         "everything is made from nothing",
         brought(aws, environment, Outcome::Created).await,
     )];
-    // Nothing else can be asked of what is not there.
+    // The other checks need the deployed stacks.
     if checks.iter().all(|check| check.ok) {
         checks.push(Check::of(
             "a second time changes nothing",
@@ -154,7 +154,8 @@ async fn brought(
     }
 }
 
-/// Adds what cannot be made to the first stack.
+/// Adds a resource that cannot be created to the first stack, and checks the error and the
+/// rollback.
 async fn failure(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
     let target = aws.target(environment.clone());
     let mut stack = blueprint::stacks(environment)

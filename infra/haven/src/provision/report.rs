@@ -1,4 +1,4 @@
-//! What a person or a program sees of a deployment: one line a stack.
+//! Progress of a deployment: one line per stack, for people or programs.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-/// How progress is told.
+/// The form of the progress output.
 #[derive(Clone)]
 pub enum Reporter {
     Quiet,
-    /// A live line a stack.
+    /// One line per stack, which is updated on a terminal.
     Terminal(MultiProgress),
-    /// A line when a stack begins and when it ends.
+    /// A line at the beginning and at the end of each stack.
     Lines,
-    /// One JSON object for each of these.
+    /// A JSON object at the beginning and at the end of each stack.
     Json,
 }
 
-/// One stack's line.
+/// The progress of one stack.
 pub struct Line {
     stack: String,
     reporter: Reporter,
@@ -26,10 +26,12 @@ pub struct Line {
 }
 
 impl Reporter {
+    /// Returns a reporter without output.
     pub fn quiet() -> Reporter {
         Reporter::Quiet
     }
 
+    /// Returns the reporter for JSON, for a terminal or for other outputs.
     pub fn new(json: bool) -> Reporter {
         match (json, std::io::stderr().is_terminal()) {
             (true, _) => Reporter::Json,
@@ -38,7 +40,8 @@ impl Reporter {
         }
     }
 
-    /// Of what a command does before it prints its document: never on the same stream.
+    /// Returns the reporter for a command that prints a document at the end. Without JSON, the
+    /// progress goes to standard error.
     pub fn aside(json: bool) -> Reporter {
         if json {
             Reporter::Quiet
@@ -47,6 +50,7 @@ impl Reporter {
         }
     }
 
+    /// Begins the progress of a stack.
     pub fn begin(&self, stack: &str, doing: &str) -> Line {
         let bar = match self {
             Reporter::Terminal(bars) => {
@@ -71,13 +75,14 @@ impl Reporter {
 }
 
 impl Line {
-    /// What is going on now; only a live line shows it.
+    /// Shows the current activity, on a terminal only.
     pub fn doing(&self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.to_owned());
         }
     }
 
+    /// Ends the progress of a stack.
     pub fn end(self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_with_message(text.to_owned());

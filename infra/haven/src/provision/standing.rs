@@ -1,4 +1,4 @@
-//! A stack as it stands: looked up once, for all that is asked of it.
+//! The deployed state of a stack, read once for all uses.
 
 use std::collections::BTreeSet;
 
@@ -12,23 +12,25 @@ use super::drift::Drifted;
 use super::live::sha256;
 use super::{failed, why};
 
-/// How one stack stood when it was looked up.
+/// The state of one stack when it was read.
 #[derive(Debug, Clone)]
 pub struct Standing {
-    /// An empty one that a change set waits in is here too.
+    /// The stack, also if it is empty and only holds a change set.
     pub stack: Option<Stack>,
-    /// The template that it was last brought to; null for a stack that is not there or was not made
-    /// by us.
+    /// The template of the last deployment, or null if the stack does not exist or haven did not
+    /// deploy it.
     pub template: Value,
 }
 
 impl Standing {
+    /// Reads the state of a stack.
+    ///
     /// # Errors
     /// When CloudFormation does not answer.
     pub async fn of(client: &Client, name: &str) -> anyhow::Result<Standing> {
         let stack = find(client, name).await?;
-        // CloudFormation goes on giving the template of a stack that was deleted, and gives that of
-        // one that never was.
+        // `GetTemplate` also returns templates of deleted stacks, and of stacks that were never
+        // created.
         let template = match stack.as_ref().filter(|stack| has_come_to_be(stack)) {
             Some(_) => template(client, name).await?,
             None => Value::Null,
@@ -36,7 +38,10 @@ impl Standing {
         Ok(Standing { stack, template })
     }
 
-    /// Of several stacks, in the order given.
+    /// Reads the state of several stacks, in the given order.
+    ///
+    /// # Errors
+    /// As [`Standing::of`].
     pub async fn of_all(
         client: &Client,
         stacks: &[&blueprint::Stack],
@@ -44,14 +49,13 @@ impl Standing {
         try_join_all(stacks.iter().map(|stack| Standing::of(client, &stack.name))).await
     }
 
-    /// The stack, unless it is an empty one that a change set waits in.
+    /// Returns the stack, unless it is empty and only holds a change set.
     pub fn there(&self) -> Option<&Stack> {
         self.stack.as_ref().filter(|stack| has_come_to_be(stack))
     }
 
-    /// Which one it is, how it stands, when and to what it was last brought, and what was changed
-    /// by hand since: whoever plans by it can later tell whether it moved. Empty when there is
-    /// none.
+    /// Returns a hash of the stack's id, status, times, template and drift, to detect changes
+    /// later. Returns an empty text if the stack does not exist.
     pub fn fingerprint(&self, drift: &[Drifted]) -> String {
         let Some(stack) = self.there() else {
             return String::new();
@@ -68,7 +72,7 @@ impl Standing {
         sha256(&facts.to_string())
     }
 
-    /// What others may count on, by name.
+    /// Returns the names of the stack's exports.
     pub fn exports(&self) -> BTreeSet<String> {
         let outputs = self.stack.iter().flat_map(|stack| stack.outputs());
         outputs
@@ -77,6 +81,7 @@ impl Standing {
     }
 }
 
+/// Returns whether the stack was created, and does not only hold a change set.
 fn has_come_to_be(stack: &Stack) -> bool {
     status_of(stack) != "REVIEW_IN_PROGRESS"
 }

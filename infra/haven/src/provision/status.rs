@@ -1,4 +1,4 @@
-//! What is deployed.
+//! The status of the deployed stacks.
 
 use blueprint::Environment;
 use serde::Serialize;
@@ -6,20 +6,24 @@ use serde::Serialize;
 use super::Target;
 use super::change_set::{find, resources, status_of};
 
+/// The status of one stack.
 #[derive(Debug, Clone, Serialize)]
 pub struct StackStatus {
     pub name: String,
     pub about: &'static str,
-    /// As CloudFormation writes it, or `NOT_DEPLOYED`.
+    /// The status of CloudFormation, or `NOT_DEPLOYED`.
     pub status: String,
     pub resources: usize,
 }
 
-/// What stands for the status of a stack that is not there.
+/// The status of a stack that does not exist.
 pub const NOT_DEPLOYED: &str = "NOT_DEPLOYED";
 
-/// One line a stack, in the order in which they are deployed. Of the local ones `haven up` needs a
-/// part: the others are told of when somebody deployed them.
+/// Returns the status of each stack in deployment order. `haven up` deploys only some of the local
+/// stacks; the others are included only if they exist.
+///
+/// # Errors
+/// When CloudFormation does not answer.
 pub async fn status(target: &Target) -> anyhow::Result<Vec<StackStatus>> {
     let shop: Vec<String> = blueprint::stacks(&Environment::shop())
         .into_iter()

@@ -1,5 +1,5 @@
-//! Why the tasks of a service stopped, and the last that they said: CloudFormation itself only
-//! knows that the service did not become steady.
+//! Finds out why the tasks of an ECS service stopped, and the end of their logs. CloudFormation
+//! only reports that the service did not stabilize.
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
@@ -7,11 +7,11 @@ use aws_sdk_ecs::types::{Container, DesiredStatus, Task};
 
 use super::{failed, why};
 
-/// Of a task's log.
+/// The lines of a container's log that are shown.
 const LAST_LINES: i32 = 20;
 
-/// What is known of the service's last stopped task, a line each; one that says why, when it cannot
-/// be read.
+/// Returns lines about the last stopped task of a service, or one line with the reason if they
+/// cannot be read.
 pub async fn last_words(config: &SdkConfig, service: &str) -> Vec<String> {
     match read(config, service).await {
         Ok(lines) => lines,
@@ -70,7 +70,7 @@ fn exit(container: &Container) -> Option<String> {
     }
 }
 
-/// The end of the log of each container; a line that says why, where there is none.
+/// Returns the end of the log of each container, or the reason if there is none.
 async fn log(config: &SdkConfig, client: &aws_sdk_ecs::Client, task: &Task) -> Vec<String> {
     let mut lines = Vec::new();
     let Some((definition, id)) = task
@@ -122,7 +122,7 @@ async fn log(config: &SdkConfig, client: &aws_sdk_ecs::Client, task: &Task) -> V
     lines
 }
 
-/// From `arn:aws:ecs:region:account:service/cluster/name`.
+/// Returns cluster and service name from `arn:aws:ecs:region:account:service/cluster/name`.
 fn cluster_and_name(arn: &str) -> Option<(&str, &str)> {
     arn.split_once(":service/")?.1.split_once('/')
 }

@@ -1,4 +1,4 @@
-//! `haven synth`: the templates, on the screen or as files.
+//! `haven synth`: prints the templates or writes them to files.
 
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
@@ -25,15 +25,14 @@ pub struct Synth {
     pub stack: Option<String>,
 }
 
-/// Writes or prints them. Gives whether CloudFormation would take them, as far as its schemas and
-/// limits tell; nothing is written when it would not.
+/// Writes or prints the templates. Returns whether they satisfy CloudFormation's schemas and
+/// limits. If they do not, nothing is written.
 ///
 /// # Errors
-/// When the environment or the stack is not known, or a file cannot be written.
+/// When the environment or the stack does not exist, or a file cannot be written.
 pub fn print(options: &Synth) -> anyhow::Result<bool> {
     let environment = target::environment(&options.which)?;
-    // The program ends after this: to give each of their values back by itself would take a tenth
-    // of the time.
+    // The program ends after this, and dropping the values would take a tenth of its time.
     let mut stacks = ManuallyDrop::new(blueprint::stacks(&environment));
     if let Some(slug) = &options.stack {
         let slugs: Vec<&str> = stacks.iter().map(|stack| stack.slug).collect();
@@ -83,7 +82,7 @@ pub fn print(options: &Synth) -> anyhow::Result<bool> {
     Ok(findings.is_empty())
 }
 
-/// Of stacks, and the text of each.
+/// Returns the violations in all templates. `texts` are their serialized forms.
 fn refused(stacks: &[Stack], texts: &[String]) -> Vec<Finding> {
     stacks
         .iter()

@@ -1,4 +1,4 @@
-//! `haven why`: what a resource is there for, for whoever wants to change it. Asks nothing of AWS.
+//! `haven why`: explains the purpose of a resource and the effect of changes. Makes no call to AWS.
 
 use std::fmt::Write as _;
 
@@ -26,10 +26,10 @@ pub struct Why {
     pub json: bool,
 }
 
-/// Prints it. Gives whether there is such a thing.
+/// Prints the explanation. Returns whether the name exists.
 ///
 /// # Errors
-/// When the environment is not known or its settings are wrong.
+/// When the environment does not exist, or its settings are wrong.
 pub fn print(options: &Why) -> anyhow::Result<bool> {
     let Why {
         resource,
@@ -81,7 +81,7 @@ fn write(out: &mut String, answer: &Answer) -> std::fmt::Result {
         facts
             .iter()
             .try_for_each(|fact| writeln!(out, "  {fact}"))?;
-        // A resource tells of its alarms itself.
+        // Each resource lists its alarms itself.
         if answer.resources.is_empty() {
             write_alarms(out, alarms)?;
         }

@@ -1,5 +1,4 @@
-//! Messages that are parked for the same reason: the reason without what differs from one to the
-//! next.
+//! Groups dead letters with the same reason. Ids, numbers and times in the reason do not count.
 
 use app::use_cases::journey::time_text;
 use contract::queue::Queue;
@@ -12,20 +11,21 @@ use uuid::Uuid;
 use super::Letter;
 use crate::target::BadUsage;
 
-/// Hex digits of a fingerprint: two causes in one shop do not meet.
+/// The hexadecimal digits of a fingerprint, enough to make a collision in one shop improbable.
 const DIGITS: usize = 12;
 
-/// A cause, and its messages, oldest first.
+/// One cause and its dead letters, oldest first.
 #[derive(Debug)]
 pub struct Cause<'a> {
     pub fingerprint: String,
     pub queue: &'static Queue,
-    /// In which ids, numbers and times are replaced.
+    /// The reason, in which placeholders replace ids, numbers and times.
     pub reason: String,
     pub letters: Vec<&'a Letter>,
 }
 
 impl Cause<'_> {
+    /// Returns the time of the oldest dead letter, if known.
     pub fn oldest(&self) -> Option<String> {
         self.letters
             .first()
@@ -33,6 +33,7 @@ impl Cause<'_> {
             .map(time_text)
     }
 
+    /// Returns the time of the newest dead letter, if known.
     pub fn newest(&self) -> Option<String> {
         self.letters
             .last()
@@ -40,6 +41,7 @@ impl Cause<'_> {
             .map(time_text)
     }
 
+    /// Returns the cause as a JSON document.
     pub fn json(&self) -> Value {
         let ids: Vec<&str> = self
             .letters
@@ -54,7 +56,7 @@ impl Cause<'_> {
     }
 }
 
-/// The causes of what is parked, the most frequent first.
+/// Groups dead letters by cause, the most frequent cause first.
 pub fn group(letters: &[Letter]) -> Vec<Cause<'_>> {
     let mut causes: Vec<Cause<'_>> = Vec::new();
     for letter in letters {
@@ -77,10 +79,11 @@ pub fn group(letters: &[Letter]) -> Vec<Cause<'_>> {
     causes
 }
 
-/// The cause whose fingerprint begins so. Says on standard error when there is none.
+/// Returns the cause whose fingerprint begins with `beginning`. Prints to standard error if there
+/// is none.
 ///
 /// # Errors
-/// When several begin so.
+/// [`BadUsage`] when several fingerprints begin so.
 pub fn find<'a, 'b>(
     causes: &'b [Cause<'a>],
     beginning: &str,
@@ -124,7 +127,7 @@ fn fingerprint(queue: &Queue, reason: &str) -> String {
     hex.chars().take(DIGITS).collect()
 }
 
-/// The reason without ids, times and numbers.
+/// Replaces ids, times and numbers in a reason by placeholders.
 fn normalized(reason: &str) -> String {
     let mut text = String::with_capacity(reason.len());
     let is_word =
@@ -147,8 +150,9 @@ fn normalized(reason: &str) -> String {
     text
 }
 
+/// Replaces a word that is an id or a time, or the numbers in any other word.
 fn class(word: &str) -> String {
-    /// Shorter ones may be words.
+    /// Shorter hexadecimal words can be normal words.
     const HEX_MIN: usize = 16;
     let is_hex = word.len() >= HEX_MIN
         && word

@@ -1,18 +1,18 @@
-//! A bad message beside a good one of its kind: the fields in which their forms differ.
+//! Compares the structure of a dead letter with a valid message of the same kind.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// A field by its path, such as `data.items[0].quantity`, and what is the matter with it.
+/// A field, by its path such as `data.items[0].quantity`, and its problem.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub field: String,
     pub problem: String,
 }
 
-/// Fields whose value says what a message is, and not only its type.
+/// Fields whose value must be equal too, because it identifies the kind of the message.
 const TELLING: [&str; 2] = ["type", "schema"];
-/// Fields that a good message may lack.
+/// Fields that a valid message may lack.
 const OPTIONAL: [&str; 4] = [
     "metadata.traceparent",
     "order_id",
@@ -20,8 +20,8 @@ const OPTIONAL: [&str; 4] = [
     "data.from",
 ];
 
-/// In the order of the good message; what it does not have comes last. `None` when the bad one is
-/// no JSON.
+/// Returns the differences in the order of the valid message's fields. Fields that only the dead
+/// letter has come last. A dead letter that is not JSON has one difference, in `body`.
 pub fn differences(good: &Value, bad: Option<&Value>) -> Vec<Difference> {
     let mut found = Vec::new();
     match bad {

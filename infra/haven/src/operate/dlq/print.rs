@@ -1,4 +1,4 @@
-//! For people.
+//! The text output of `haven dlq`.
 
 use comfy_table::{Table, presets};
 use domain::text::printable;
@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Cause;
 use crate::terminal;
 
+/// Prints a table of all causes.
 pub fn causes(causes: &[Cause<'_>]) {
     if causes.is_empty() {
         println!("Nothing is parked.");
@@ -34,7 +35,7 @@ pub fn causes(causes: &[Cause<'_>]) {
     println!("{table}\n\nNext:  haven dlq show FINGERPRINT");
 }
 
-/// What `examine` found.
+/// Prints the document that `examine` returns.
 pub fn message(document: &Value) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), printable);
     let message = &document["message"];
@@ -93,7 +94,7 @@ pub fn message(document: &Value) {
     }
 }
 
-/// Text that is no JSON as it is, but without what would move a terminal's cursor.
+/// Returns indented JSON, or the text of a body that is not JSON, both safe for a terminal.
 fn pretty(body: &Value) -> String {
     match body {
         Value::String(text) => printable(text),

@@ -1,6 +1,14 @@
-//! Back to work: a rehearsal, one message as a canary, and then the rest at a steady rate. A
-//! message leaves the parking queue only after its copy was sent, and what is sent is written down
-//! before it is sent.
+//! `haven dlq redrive`: sends the dead letters of one cause back to their work queue.
+//!
+//! - Each dead letter is rehearsed: today's handler runs without writing anything.
+//! - One is sent first, as a canary, and its end awaited. If it does not end well, nothing else is
+//!   sent.
+//! - The others are sent at a steady rate, except those whose rehearsal shows that they would
+//!   become dead letters again. Then their ends are awaited.
+//!
+//! Each send is recorded in the database before it happens. A dead letter is deleted only after its
+//! copy was sent. A crash in between sends it twice, which the inbox makes harmless; the other
+//! order would lose it.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -26,16 +34,17 @@ use super::{Common, Desk, Letter, foreseen_json};
 use crate::target::BadUsage;
 use crate::terminal;
 
-/// A message without a fault in its way ends within a second; one whose consumer is being started
-/// within this.
+/// The time in which a message must end. Normally this takes less than a second, but its consumer
+/// may be restarting.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
-/// A repeat leaves no trace. One that has not been parked after so long, and would still be
-/// dropped, was or will be.
+/// The time after which a message can count as dropped. A duplicate leaves no trace in the
+/// database. If it is no dead letter again by then, and a rehearsal still shows no effect, it
+/// was dropped.
 const DROPPED_AFTER: Duration = Duration::from_secs(3);
-/// Messages are taken in hand for no longer than this, well below their lease.
+/// The seconds for which messages are held before they are sent, well below their lease.
 const IN_HAND_S: f64 = 20.0;
 const RATE_MAX: f64 = 500.0;
-/// Between two looks at the database.
+/// The time between two reads of the database.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
@@ -66,17 +75,17 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| format!("must be a number of messages a second, from 0.1 to {RATE_MAX}"))
 }
 
-/// A message of the cause, and what would become of it.
+/// A dead letter of the cause, and the result of its rehearsal.
 struct Planned {
     letter: Letter,
     foreseen: Foreseen,
 }
 
-/// A message that was sent.
+/// A dead letter that was sent.
 struct Sent {
     redrive_id: Uuid,
     letter: Letter,
-    /// The copy in the work queue.
+    /// The message id of the copy in the work queue.
     copy_id: String,
     at: Instant,
     applied_before: bool,
@@ -86,10 +95,15 @@ struct Sent {
 #[derive(Default)]
 struct Report {
     sent: Vec<Sent>,
-    /// Why the rest stays where it is.
+    /// The reason why the other dead letters were not sent.
     stopped: Option<String>,
 }
 
+/// Runs the command. Returns whether every sent message has ended well.
+///
+/// # Errors
+/// When the platform cannot be reached, a store or queue fails, or the user was not asked and gave
+/// no `--yes`.
 pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Result<bool> {
     let desk = Desk::open(&options.common.state).await?;
     let letters = desk.read(stop).await?;
@@ -120,7 +134,7 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
     };
     let subject = format!("dead-letters/{}", cause.fingerprint);
     let before = json!({ "queue": cause.queue.slug, "messages": plan.len() });
-    // Before the first is sent: a command that is killed leaves its entry.
+    // Append the entry before the first send, so that a killed command leaves it too.
     audit::append(
         &desk.store,
         &options.by,
@@ -166,7 +180,7 @@ fn is_agreed(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) -> anyhow::
     Ok(typed.trim() == "yes")
 }
 
-/// Everything that sending takes.
+/// What sending needs.
 struct Run<'a> {
     desk: &'a Desk,
     parking: &'a SqsParking,
@@ -176,9 +190,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Sends the canary and, if it ends well, the others.
     async fn all(&self, plan: &[Planned], rate: f64) -> anyhow::Result<Report> {
         let mut report = Report::default();
-        // The one with the best prospect: if not even that one ends well, the cause is still there.
+        // Choose the message with the best prospect: if it does not end well, the cause still
+        // exists.
         let Some(canary) = plan
             .iter()
             .min_by_key(|planned| prospect(&planned.foreseen))
@@ -227,8 +243,14 @@ impl Run<'_> {
         Ok(report)
     }
 
-    /// Sends those of the wanted messages that are there, at most so many a second. Whatever else
-    /// comes to hand on the way, and everything when it is told to stop, is handed back.
+    /// Receives dead letters and sends those in `wanted`, at most `rate` per second. All others,
+    /// and everything after a stop, become visible again.
+    ///
+    /// The loop ends when all are sent, after a stop, or when a batch contains only messages that
+    /// were received before. `at_once` limits a batch to what can be sent before its lease ends.
+    ///
+    /// # Errors
+    /// When a queue or the database fails. The messages that were put aside are returned then too.
     async fn send(&self, wanted: &mut BTreeSet<String>, rate: f64) -> anyhow::Result<Vec<Sent>> {
         let (all, mut sent, mut aside) = (wanted.len(), Vec::new(), Vec::<Parked>::new());
         let mut due = Instant::now();
@@ -247,7 +269,8 @@ impl Run<'_> {
                     .iter()
                     .any(|other| other.message_id == parked.message_id)
             };
-            // Round once: what was put aside comes again when its lease is over.
+            // One round is complete: messages that were put aside appear again when their lease
+            // ends.
             if batch.as_slice().iter().all(known) {
                 aside.extend(batch);
                 break Ok(());
@@ -280,8 +303,8 @@ impl Run<'_> {
                 break Err(error);
             }
             if here == at_once {
-                // What waited behind them comes next, and must not be taken for what was seen
-                // before.
+                // The messages put aside were not tried yet. Return them and forget them, so that
+                // the check above does not end the loop.
                 let back = std::mem::take(&mut aside);
                 if let Err(error) = self.parking.hand_back(&back).await {
                     break Err(error.into());
@@ -326,8 +349,8 @@ impl Run<'_> {
             .send_back(parked)
             .await
             .context("send a message back")?;
-        // Only now: a crash in between sends it twice, which its event id makes harmless; the other
-        // order would lose it.
+        // Delete after the send. A crash in between sends the message twice, which its event id
+        // makes harmless.
         self.parking
             .delete(parked)
             .await
@@ -342,9 +365,12 @@ impl Run<'_> {
         })
     }
 
-    /// Waits until each has ended, and writes down how.
+    /// Waits until each message has ended, and records how.
+    ///
+    /// A message has ended when its effect exists, when its copy became a dead letter, or when it
+    /// was dropped as a duplicate.
     async fn await_ends(&self, sent: &mut [Sent]) -> anyhow::Result<()> {
-        /// Looks at the database between two at the parking queue.
+        /// The reads of the database between two reads of the dead-letter queue.
         const LOOKS: usize = 5;
         let until = Instant::now() + ENDS_WITHIN;
         while sent.iter().any(|one| one.end.is_none())
@@ -399,7 +425,7 @@ impl Run<'_> {
     }
 }
 
-/// Smaller is better.
+/// Returns the rank of a rehearsal result; smaller is better.
 fn prospect(foreseen: &Foreseen) -> u8 {
     match foreseen {
         Foreseen::Done { .. } => 0,

@@ -1,4 +1,4 @@
-//! What the roles count, read from their metrics before and after.
+//! The metrics of the roles, read before and after a load.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,16 +10,18 @@ use contract::role::Role;
 
 use crate::local::facts::Facts;
 
-/// Sums over all roles, by series as Prometheus writes it: `name{label="value"}`.
+/// Sums over all roles. The key is the series in Prometheus notation: `name{label="value"}`.
 #[derive(Debug, Clone, Default)]
 pub struct Counters(BTreeMap<String, f64>);
 
 impl Counters {
+    /// Reads the metrics of all roles.
+    ///
     /// # Errors
     /// When a role does not answer.
     pub async fn read(client: &reqwest::Client, facts: &Facts) -> anyhow::Result<Counters> {
         let mut sums = BTreeMap::new();
-        // The payment gateway is beside them, and counts nothing.
+        // The payment gateway is in the list too, but has no metrics.
         for role in facts
             .roles
             .iter()
@@ -40,8 +42,8 @@ impl Counters {
         Ok(Counters(sums))
     }
 
-    /// How much each has grown. A role that began anew meanwhile counts from zero, so its share is
-    /// too low.
+    /// Returns the growth of each series. A role that restarted meanwhile counts from zero, so its
+    /// growth is too low.
     pub fn since(&self, before: &Counters) -> Counters {
         let grown = |(series, value): (&String, &f64)| {
             (
@@ -52,7 +54,7 @@ impl Counters {
         Counters(self.0.iter().map(grown).collect())
     }
 
-    /// The values of a metric by its one dimension.
+    /// Returns the values of a metric by its single dimension.
     pub fn by(&self, metric: Metric) -> BTreeMap<String, f64> {
         let start = format!("{}{{", prometheus_name(metric));
         let of = |(series, value): (&String, &f64)| {
@@ -62,11 +64,12 @@ impl Counters {
         self.0.iter().filter_map(of).collect()
     }
 
+    /// Returns the sum of a metric over its dimension.
     pub fn total(&self, metric: Metric) -> f64 {
         self.by(metric).values().sum()
     }
 
-    /// Observations of a distribution: those of at most so long, and all.
+    /// Returns the observations of a distribution: those up to `limit`, and all.
     pub fn within(&self, metric: Metric, limit: Duration) -> (f64, f64) {
         let name = prometheus_name(metric);
         let bucket = format!("{name}_bucket{{le=\"{}\"}}", limit.as_secs_f64());

@@ -1,4 +1,4 @@
-//! Who comes: kinds of customers and their shares, from a file.
+//! The kinds of customers of a load and their shares, from a file.
 
 use std::path::Path;
 
@@ -9,17 +9,17 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Customer {
-    /// Of all customers, in any unit: shares are taken together.
+    /// The share in any unit, relative to the sum of all shares.
     pub share: f64,
-    /// Different products in the order.
+    /// The number of different products in an order.
     #[serde(default = "one")]
     pub products: usize,
-    /// Of each product.
+    /// The units of each product.
     #[serde(default = "one_unit")]
     pub quantity: u32,
     #[serde(default = "good_card")]
     pub payment_token: String,
-    /// Calls the order off as soon as it is accepted.
+    /// Whether the customer cancels the order as soon as it is accepted.
     #[serde(default)]
     pub cancels: bool,
 }
@@ -37,7 +37,8 @@ fn good_card() -> String {
 }
 
 impl Customer {
-    /// Whether the card is good in the end; `tok_timeout` and its like take longer.
+    /// Returns whether the payment succeeds in the end. With `tok_timeout` and similar tokens it
+    /// takes longer.
     pub fn pays(&self) -> bool {
         !matches!(
             self.payment_token.as_str(),
@@ -52,12 +53,12 @@ struct File {
     customer: Vec<Customer>,
 }
 
-/// Kinds of customers, in turn by their shares.
+/// The kinds of customers of a load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mix(Vec<Customer>);
 
 impl Mix {
-    /// Everybody buys one of one product and pays.
+    /// Returns the default mix: every customer buys one unit of one product and pays.
     pub fn plain() -> Mix {
         Mix(vec![Customer {
             share: 1.0,
@@ -68,8 +69,10 @@ impl Mix {
         }])
     }
 
+    /// Reads a mix from a TOML file.
+    ///
     /// # Errors
-    /// When it cannot be read, or a value makes no sense; names both.
+    /// When the file cannot be read, or a value is out of range. The message names the value.
     pub fn read(path: &Path) -> anyhow::Result<Mix> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("--mix: read {}", path.display()))?;
@@ -107,8 +110,8 @@ impl Mix {
         Ok(Mix(customers))
     }
 
-    /// The kind of the customer who comes as number `index`. Evenly spread, and the same each time:
-    /// whoever lags most behind its share comes next.
+    /// Returns the kinds of `count` customers in the order in which they come. The order is
+    /// deterministic and even: the next customer is of the kind that is furthest behind its share.
     pub fn order_of(&self, count: usize) -> Vec<&Customer> {
         let total: f64 = self.0.iter().map(|customer| customer.share).sum();
         let mut come = vec![0.0; self.0.len()];
@@ -133,7 +136,7 @@ impl Mix {
         line
     }
 
-    /// Units that one customer takes of a product, at most.
+    /// Returns the largest number of units of a product in one order.
     pub fn quantity_max(&self) -> u32 {
         self.0
             .iter()
@@ -142,6 +145,7 @@ impl Mix {
             .unwrap_or(1)
     }
 
+    /// Returns the largest number of products in one order.
     pub fn products_max(&self) -> usize {
         self.0
             .iter()

@@ -1,4 +1,4 @@
-//! Messages that nobody can read, among those of the orders: what is healthy must not notice them.
+//! Poison messages during a load, which must not affect the processing of the orders.
 
 use anyhow::Context as _;
 use contract::address::Address;
@@ -9,18 +9,22 @@ use crate::aws::Aws;
 use crate::local::facts::Facts;
 use crate::local::up::ENVIRONMENT;
 
-/// Where an order waits for its messages before it is confirmed.
+/// The queues whose messages an order needs before it is confirmed.
 const QUEUES: [&Queue; 2] = [&ORDERS, &PAYMENTS];
 
+/// Sends poison messages to the queues.
 pub struct Poison {
     client: aws_sdk_sqs::Client,
     urls: Vec<(&'static Queue, String)>,
-    /// Messages for each order and queue.
+    /// The poison messages per order and queue.
     share: f64,
 }
 
 impl Poison {
-    /// So many of a hundred messages.
+    /// Prepares `percent` poison messages among all messages of a queue.
+    ///
+    /// # Errors
+    /// When the local AWS does not answer, or a queue was not deployed.
     pub async fn of(facts: &Facts, percent: f64) -> anyhow::Result<Poison> {
         let aws = Aws::local(&facts.aws_access());
         let addresses = aws.addresses(ENVIRONMENT).await?;
@@ -40,13 +44,16 @@ impl Poison {
         })
     }
 
-    /// How many are due between this order and the next.
+    /// Returns how many poison messages to send between order `index` and the next one.
     pub fn due(&self, index: usize) -> usize {
         let by = |orders: usize| (orders as f64 * self.share).floor() as usize;
         by(index + 1) - by(index)
     }
 
-    /// One into each queue.
+    /// Sends one poison message to each queue.
+    ///
+    /// # Errors
+    /// When a queue does not accept it.
     pub async fn send(&self) -> anyhow::Result<()> {
         for (queue, url) in &self.urls {
             let mut call = self

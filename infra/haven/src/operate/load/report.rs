@@ -1,4 +1,4 @@
-//! What came of a load.
+//! The report of a load.
 
 use std::collections::BTreeMap;
 
@@ -10,36 +10,37 @@ use serde::Serialize;
 
 use super::counters::Counters;
 
-/// Times are milliseconds from when an order was due.
+/// The results of a load. Latencies are in milliseconds from the due time of an order.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     pub rate_per_s: f64,
     pub seconds: f64,
     pub sent: usize,
     pub accepted: usize,
-    /// Of answers that were not acceptance: by status, or `no answer`.
+    /// Responses that did not accept the order, by status code or `no answer`.
     pub refused: BTreeMap<String, usize>,
     pub confirmed: usize,
     pub cancelled: usize,
     pub failed: usize,
-    /// Accepted orders that came to no end in time.
+    /// Accepted orders that did not end in time.
     pub unsettled: usize,
-    /// Orders that did not end as their customer's card and wish demand, those without an end
-    /// included.
+    /// Orders that did not end as their customer's card and wishes require, including those that
+    /// did not end.
     pub wrong_end: usize,
     pub accept_ms: Option<Percentiles>,
-    /// Also of orders that were called off after they had been confirmed.
+    /// The time to confirmation, also of orders that were cancelled afterwards.
     pub confirm_ms: Option<Percentiles>,
     pub notices: Notices,
-    /// CPU milliseconds of all roles and the gateway, an accepted order. `None` where processes
-    /// cannot be read.
+    /// The CPU milliseconds of `haven up`, all roles and the payment gateway per accepted order.
+    /// `None` where `/proc` cannot be read.
     pub cpu_ms_per_order: Option<f64>,
     pub aws: Aws,
-    /// Where orders, money and stock disagree at the end: the difference and what it is about, as
-    /// `haven reconcile` names them.
+    /// The differences between orders, money and stock at the end: code and subject, as `haven
+    /// reconcile` names them.
     pub differences: Vec<String>,
 }
 
+/// Latency percentiles in milliseconds.
 #[derive(Debug, Serialize)]
 pub struct Percentiles {
     pub p50: f64,
@@ -48,41 +49,44 @@ pub struct Percentiles {
     pub max: f64,
 }
 
-/// Mails and the like.
+/// Notifications by mail and text message.
 #[derive(Debug, Default, Serialize)]
 pub struct Notices {
-    /// One for each order that was confirmed or ended; one more where a confirmed order was called
-    /// off.
+    /// The minimum that was due: one for each order that was confirmed or ended. An order that is
+    /// cancelled after its confirmation causes one more.
     pub at_least: usize,
     pub sent: usize,
-    /// Within 30 s of what they tell.
+    /// Notifications that were sent within 30 s of their event.
     pub in_time: usize,
 }
 
-/// What all roles asked of AWS, idle polling included.
+/// The AWS calls of all roles, including idle polling.
 #[derive(Debug, Default, Serialize)]
 pub struct Aws {
     pub calls_per_order: f64,
-    /// By service.
+    /// Calls per order, by service.
     pub calls: BTreeMap<String, f64>,
-    /// List prices; empty where there is no price table for the region. The fixed cost of the
-    /// platform is `haven cost`.
+    /// The cost at list prices, or nothing if the region has no price table. `haven cost` computes
+    /// the fixed cost of the platform.
     pub usd_per_million_orders: Vec<CallCost>,
     pub total_usd_per_million_orders: f64,
 }
 
 impl Report {
+    /// Returns the number of notifications that were due at least.
     pub fn told_at_least(&self) -> usize {
         self.confirmed + self.cancelled + self.failed
     }
 
-    /// Whether everybody was served as they should be.
+    /// Returns whether every order ended as it must, everybody was notified in time, and nothing
+    /// differs.
     pub fn holds(&self) -> bool {
         let told =
             self.notices.sent >= self.notices.at_least && self.notices.in_time == self.notices.sent;
         self.accepted == self.sent && self.wrong_end == 0 && told && self.differences.is_empty()
     }
 
+    /// Prints the report as text.
     pub fn print(&self) {
         let errors =
             100.0 * (self.sent - self.accepted + self.wrong_end) as f64 / self.sent.max(1) as f64;
@@ -161,7 +165,7 @@ impl Report {
 }
 
 impl Aws {
-    /// From what the counters have grown by while so many orders came.
+    /// Computes calls and cost per order from the growth of the counters during `orders` orders.
     pub fn of(region: &str, grown: &Counters, orders: usize) -> Aws {
         if orders == 0 {
             return Aws::default();
@@ -191,7 +195,7 @@ impl Aws {
 }
 
 impl Percentiles {
-    /// The nearest-rank percentiles; none of nothing.
+    /// Returns the nearest-rank percentiles, or `None` without values.
     pub fn of(mut values: Vec<f64>) -> Option<Percentiles> {
         values.sort_by(f64::total_cmp);
         let rank = |share: f64| {

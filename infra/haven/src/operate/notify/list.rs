@@ -1,4 +1,4 @@
-//! `haven notify list`: how each notice fared.
+//! `haven notify list`: shows the state of each notification.
 
 use std::path::PathBuf;
 
@@ -34,8 +34,10 @@ pub struct List {
     pub json: bool,
 }
 
+/// Prints the notifications that match the options.
+///
 /// # Errors
-/// When no platform runs on the state folder, or its database cannot be read.
+/// When no platform runs on the state directory, or its database cannot be read.
 pub async fn print(options: &List) -> anyhow::Result<()> {
     let facts = Facts::read(&options.state)?;
     let store = Store::connect(&facts.database_url, &Login::default())

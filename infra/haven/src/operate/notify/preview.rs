@@ -1,4 +1,4 @@
-//! `haven notify preview`: the words of each notice, offline.
+//! `haven notify preview`: shows the text of each notification, without a platform.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ pub struct Preview {
     pub json: bool,
 }
 
-/// One notice by one channel.
+/// One notification through one channel.
 #[derive(Debug, Clone, PartialEq)]
 enum Shown {
     Email {
@@ -49,8 +49,11 @@ enum Shown {
     },
 }
 
+/// Prints sample notifications, and writes the HTML of an e-mail with `--html`.
+///
 /// # Errors
-/// When the HTML is wanted of what has none, or cannot be written.
+/// [`BadUsage`] when the HTML of a text message or of no particular notification is requested.
+/// Another error when the file cannot be written.
 pub fn print(options: &Preview) -> anyhow::Result<()> {
     let channel = options.channel.as_deref().and_then(Channel::from_code);
     if let Some(file) = &options.html {
