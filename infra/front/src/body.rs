@@ -1,4 +1,4 @@
-//! Bodies on their way to the local AWS and back.
+//! Bodies of requests and responses on their way to and from the local AWS.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,7 +14,7 @@ use crate::refusal::Reason;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body: in memory, or streamed as it comes.
+/// A body that is in memory or streamed.
 pub(crate) enum Body {
     Whole(Full<Bytes>),
     Streamed(Incoming),
@@ -22,11 +22,12 @@ pub(crate) enum Body {
 }
 
 impl Body {
+    /// Makes a body from bytes in memory.
     pub fn whole(bytes: Bytes) -> Body {
         Body::Whole(Full::new(bytes))
     }
 
-    /// Streams a body that must have a digest.
+    /// Streams a body and checks its SHA-256 digest.
     pub fn checked(incoming: Incoming, digest: [u8; 32]) -> Body {
         Body::with(
             incoming,
@@ -37,7 +38,7 @@ impl Body {
         )
     }
 
-    /// Streams a body whose chunks are signed.
+    /// Streams a body and verifies the signatures of its chunks.
     pub fn chunked(incoming: Incoming, chunks: Chunks) -> Body {
         Body::with(incoming, Check::Chunks(Box::new(chunks)))
     }
@@ -51,16 +52,17 @@ impl Body {
     }
 }
 
-/// Keeps one piece back until the next one has come, and the last one until everything is right.
-/// Otherwise the body ends in an error, a [`Refused`], so the local AWS never sees a whole request.
+/// A body that is checked while it is streamed. Each piece is held back until the next one has
+/// arrived, and the last one until the whole body is verified. If the check fails, the body ends
+/// with the error [`Refused`], so the local AWS never receives a complete request.
 pub(crate) struct Checked {
     incoming: Incoming,
-    /// Taken when the body has ended.
+    /// The check. Taken when the body has ended.
     check: Option<Check>,
     held: Option<Bytes>,
 }
 
-/// What a body is held against.
+/// The property of a body that is checked.
 enum Check {
     Digest {
         expected: [u8; 32],
@@ -92,7 +94,7 @@ impl Check {
     }
 }
 
-/// Why a body was broken off.
+/// The error of a body that failed its check.
 #[derive(Debug)]
 pub(crate) struct Refused(pub Reason);
 
@@ -155,7 +157,7 @@ impl Checked {
             };
             match ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
                 Some(Ok(frame)) => {
-                    // Trailers of HTTP itself, which no form of signing has.
+                    // HTTP trailers are dropped, because no signature covers them.
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };

@@ -1,4 +1,4 @@
-//! The canonical form of a request, as Signature Version 4 defines it
+//! The canonical form of a request in Signature Version 4
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>).
 
 use std::borrow::Cow;
@@ -8,17 +8,17 @@ use aws_lc_rs::digest;
 use hyper::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
-/// All but the unreserved characters of RFC 3986: what AWS encodes.
+/// All characters except the unreserved ones of RFC 3986; AWS encodes these.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-/// In a path, the slashes stay.
+/// In a path, slashes are not encoded.
 const IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
-/// Returns the path as it is signed. S3 signs the path that names the object, encoded once; every
-/// other service signs the path of the request line, normalized and encoded once more.
+/// Returns the canonical path. S3 signs the path of the object, encoded once. Every other service
+/// signs the path of the request line, normalized and encoded a second time.
 pub(crate) fn path(raw: &str, service: &str) -> String {
     if service == "s3" {
         return encode(&decode(raw), IN_PATH);
@@ -41,8 +41,8 @@ pub(crate) fn path(raw: &str, service: &str) -> String {
     encode(normal.as_bytes(), IN_PATH)
 }
 
-/// Returns the query as it is signed: every name and value encoded the same way, sorted, without
-/// the signature itself.
+/// Returns the canonical query: names and values encoded uniformly and sorted, without the
+/// signature.
 pub(crate) fn query(raw: &str) -> String {
     let mut pairs: Vec<(String, String)> = pairs(raw)
         .filter(|(name, _)| *name != "X-Amz-Signature")
@@ -62,7 +62,7 @@ pub(crate) fn query(raw: &str) -> String {
     canonical
 }
 
-/// Returns a parameter of a query, decoded.
+/// Returns the decoded value of a query parameter.
 pub(crate) fn parameter<'a>(raw: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let (_, value) = pairs(raw).find(|(known, _)| *known == name)?;
     match decode(value) {
@@ -76,10 +76,8 @@ fn pairs(raw: &str) -> impl Iterator<Item = (&str, &str)> {
     parts.map(|part| part.split_once('=').unwrap_or((part, "")))
 }
 
-/// Feeds one header line into the digest: the values joined by commas, trimmed, runs of spaces
-/// reduced to one.
-///
-/// Returns false when the request has no such header.
+/// Adds the canonical form of one header to the digest: values joined by commas, trimmed, with runs
+/// of spaces reduced to one. Returns false if the request does not have the header.
 pub(crate) fn header(headers: &HeaderMap, name: &str, into: &mut digest::Context) -> bool {
     let mut values = headers.get_all(name).iter().peekable();
     if values.peek().is_none() {
@@ -110,7 +108,7 @@ pub(crate) fn header(headers: &HeaderMap, name: &str, into: &mut digest::Context
     true
 }
 
-/// Undoes percent-encoding. A `%` without two hexadecimal digits stays.
+/// Decodes percent-encoding. A `%` without two hexadecimal digits is kept.
 fn decode(text: &str) -> Cow<'_, [u8]> {
     percent_decode_str(text).into()
 }
@@ -119,7 +117,7 @@ fn encode(bytes: &[u8], encoded: &'static AsciiSet) -> String {
     percent_encode(bytes, encoded).to_string()
 }
 
-/// Returns the bytes of hexadecimal text in lower case, which is how AWS writes signatures and
+/// Decodes 32 bytes in hexadecimal. Only lower case is accepted, in which AWS writes signatures and
 /// digests.
 pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];

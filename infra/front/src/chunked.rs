@@ -1,8 +1,8 @@
-//! Bodies in signed chunks, as S3 takes them: verified while they are streamed.
+//! Bodies in signed chunks, as S3 accepts them, verified while they are streamed.
 //!
-//! Each chunk is a line `SIZE;chunk-signature=SIGNATURE`, the data and a line break; a chunk of
-//! size 0 is the last. A signature covers the signature before it, so chunks cannot be left out or
-//! change places: the first one covers that of the request. With a trailer, header lines and their
+//! Each chunk has a line `SIZE;chunk-signature=SIGNATURE`, the data and a line break. A chunk of
+//! size 0 is the last. Each signature covers the previous one, and the first covers that of the
+//! request, so chunks cannot be left out or reordered. With a trailer, header lines and their
 //! signature follow the last chunk.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html>
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html>
@@ -12,24 +12,25 @@ use aws_lc_rs::{digest, hmac};
 use crate::canonical;
 use crate::refusal::Reason;
 
-/// A line of a chunk has about 100 bytes. The lines of a trailer are checksums.
+/// The longest line in bytes. A chunk's line has about 100 bytes, and trailer lines contain
+/// checksums.
 const LINE_MAX: usize = 4096;
 const TRAILER_MAX: usize = 16 * 1024;
 const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
 
-/// What follows the last chunk.
+/// The end of a body after the last chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Plain,
     Trailer,
 }
 
-/// The next thing that must come.
+/// The part of the body that must come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// The line of a chunk.
+    /// The line of a chunk with its size.
     Size,
-    /// This many bytes of data.
+    /// Data; this many bytes are left in the chunk.
     Data(u64),
     /// The line break after the data.
     Break,
@@ -40,26 +41,27 @@ enum Next {
     Nothing,
 }
 
-/// The chunks of one body, as far as they have come.
+/// The verification of one body so far.
 pub(crate) struct Chunks {
     key: hmac::Key,
-    /// Time and scope, as in the string that is signed.
+    /// Time and scope, as in the string to sign.
     context: String,
     ending: Ending,
     next: Next,
-    /// The signature before.
+    /// The previous signature.
     before: [u8; 32],
-    /// The signature that the present chunk claims, and the digest of its data so far.
+    /// The signature that the current chunk or the trailer claims.
     claimed: [u8; 32],
+    /// The digest of the current chunk's data so far.
     data: digest::Context,
-    /// The beginning of a line.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// The lines of the trailer in their canonical form.
+    /// The trailer lines in canonical form.
     trailer: String,
 }
 
 impl Chunks {
-    /// Starts with the signature of the request.
+    /// Starts the verification with the signature of the request.
     pub fn new(key: hmac::Key, time: &str, scope: &str, seed: [u8; 32], ending: Ending) -> Chunks {
         Chunks {
             key,
@@ -74,11 +76,10 @@ impl Chunks {
         }
     }
 
-    /// Takes the next piece of the body.
+    /// Verifies the next piece of the body.
     ///
     /// # Errors
-    /// Returns `Reason::OtherChunk` for a signature that is not right, and `Reason::BrokenChunks`
-    /// for a body of another form.
+    /// `Reason::OtherChunk` for a wrong signature, and `Reason::BrokenChunks` for a wrong format.
     pub fn update(&mut self, mut piece: &[u8]) -> Result<(), Reason> {
         while !piece.is_empty() {
             if let Next::Data(left) = self.next {
@@ -112,10 +113,10 @@ impl Chunks {
         Ok(())
     }
 
-    /// Checks that nothing is missing.
+    /// Checks that the body is complete.
     ///
     /// # Errors
-    /// Returns `Reason::BrokenChunks` when the body ended too soon.
+    /// `Reason::BrokenChunks` when the body ended too early.
     pub fn finish(&self) -> Result<(), Reason> {
         if self.next == Next::Nothing && self.line.is_empty() {
             Ok(())
@@ -124,7 +125,7 @@ impl Chunks {
         }
     }
 
-    /// Reads a line and returns what must follow it.
+    /// Reads a line, and returns the part that must follow.
     fn read(&mut self, line: &str) -> Result<Next, Reason> {
         match self.next {
             Next::Size => self.read_size(line),
@@ -178,13 +179,13 @@ impl Chunks {
 
     fn verify_chunk(&mut self) -> Result<(), Reason> {
         let data = std::mem::replace(&mut self.data, digest::Context::new(&digest::SHA256));
-        // In place of headers, of which a chunk has none.
+        // The digest of no bytes takes the place of the headers, which a chunk does not have.
         let nothing = canonical::hex(digest::digest(&digest::SHA256, b"").as_ref());
         let data = canonical::hex(data.finish().as_ref());
         self.verify("AWS4-HMAC-SHA256-PAYLOAD", &[&nothing, &data])
     }
 
-    /// Verifies the claimed signature in constant time. The next one builds on it.
+    /// Verifies the claimed signature in constant time, and remembers it for the next one.
     fn verify(&mut self, algorithm: &str, digests: &[&str]) -> Result<(), Reason> {
         let before = canonical::hex(&self.before);
         let text = [&[algorithm, &self.context, &before], digests]
@@ -205,7 +206,7 @@ mod tests {
     const SEED_OF_TRAILER: &str =
         "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e";
 
-    /// The key of the examples in AWS's documentation.
+    /// Starts with the key of the examples in AWS's documentation.
     fn chunks(seed: &str, ending: Ending) -> Chunks {
         let mut key = hmac::Key::new(
             hmac::HMAC_SHA256,
@@ -318,7 +319,7 @@ mod tests {
                 "{to}"
             );
         }
-        // The second chunk in the place of the first, and left out.
+        // The second chunk in the place of the first, which is the same as leaving the first out.
         let second = &plain[65626..];
         assert_eq!(
             judge(chunks(SEED, Ending::Plain), second, 1000),

@@ -1,10 +1,10 @@
-//! Which connections may stay: those that have shown a valid signature, and a bounded number of
-//! others.
+//! Decides which connections may stay open: all that have sent a valid signature, and a limited
+//! number of others.
 //!
-//! A stranger on the machine can connect, and could hold connections until none are left for the
-//! shop. Therefore a new connection has [`PROVEN_WITHIN`] to send a signed request, and when more
-//! than [`UNPROVEN_MAX`] have not, the oldest of them is closed. A connection that has shown a
-//! signature is the owner's and counts no more.
+//! Another account on the machine can connect too, and could hold connections until the shop gets
+//! none. Therefore a new connection must send a signed request within [`PROVEN_WITHIN`]. If more
+//! than [`UNPROVEN_MAX`] connections have not done so, the oldest is closed. A connection with a
+//! valid signature belongs to the owner and no longer counts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Time for a first signed request, its body included.
+/// The time for the first signed request, including its body.
 pub(crate) const PROVEN_WITHIN: Duration = Duration::from_secs(10);
-/// Clients of the shop sign their first request within milliseconds, so few of theirs are ever
-/// among these.
+/// The limit of connections without a valid signature. Clients of the shop sign their first request
+/// within milliseconds, so few of them count at any time.
 pub(crate) const UNPROVEN_MAX: usize = 128;
 
-/// The connections that have shown no signature yet.
+/// The connections without a valid signature so far.
 #[derive(Default)]
 pub(crate) struct Unproven {
     entries: Mutex<Entries>,
@@ -27,11 +27,11 @@ pub(crate) struct Unproven {
 #[derive(Default)]
 struct Entries {
     next: u64,
-    /// In the order in which they came.
+    /// The connections in the order of their arrival.
     waiting: BTreeMap<u64, Arc<Standing>>,
 }
 
-/// What becomes of one connection.
+/// The decision about one connection.
 #[derive(Default)]
 pub(crate) struct Standing {
     proven: Notify,
@@ -39,7 +39,8 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Waits until the connection has shown a signature. Returns false when it has to go.
+    /// Waits for the decision: true after a valid signature, false after an eviction or the end of
+    /// the time.
     pub async fn decided(&self) -> bool {
         tokio::select! {
             () = self.proven.notified() => true,
@@ -49,7 +50,7 @@ impl Standing {
     }
 }
 
-/// The place of a connection among the unproven; given up when the value is dropped.
+/// The entry of a connection without a valid signature. Dropping the value removes the entry.
 pub(crate) struct Place {
     unproven: Arc<Unproven>,
     number: u64,
@@ -57,7 +58,7 @@ pub(crate) struct Place {
 }
 
 impl Unproven {
-    /// Adds a connection, and evicts the oldest when there are too many.
+    /// Adds a connection, and evicts the oldest one if there are too many.
     pub fn add(self: &Arc<Self>) -> Place {
         let standing = Arc::new(Standing::default());
         let mut entries = self.entries();
@@ -84,7 +85,7 @@ impl Unproven {
 }
 
 impl Place {
-    /// Lets the connection stay: it has shown a valid signature.
+    /// Lets the connection stay, after a valid signature.
     pub fn prove(&self) {
         self.unproven.entries().waiting.remove(&self.number);
         self.standing.proven.notify_one();

@@ -1,4 +1,4 @@
-//! The way to MiniStack: HTTP over its Unix socket, with connections that are used again.
+//! Forwards requests to MiniStack: HTTP over its Unix socket, with reused connections.
 
 use std::future::Future;
 use std::io;
@@ -23,10 +23,11 @@ use tower::Service;
 use crate::body::{Body, Refused};
 use crate::refusal::Reason;
 
-/// An unused connection is closed after this: well before MiniStack closes it (`keep_alive_timeout`
-/// in `localstack/serve.py`), so that no request is sent into a connection that is just going away.
+/// The time after which an idle connection is closed. MiniStack closes idle connections later
+/// (`keep_alive_timeout` in `localstack/serve.py`), so no request is sent on a connection that
+/// MiniStack is closing.
 const IDLE_MAX: Duration = Duration::from_secs(300);
-/// Headers that are about one connection and not about the request (RFC 9110, section 7.6.1).
+/// Headers that apply to one connection, not to the request (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     EXPECT,
@@ -44,6 +45,7 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
+    /// Makes a client for a socket. Connects when the first request is sent.
     pub fn new(socket: &Path) -> Forward {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -53,8 +55,12 @@ impl Forward {
         Forward { client }
     }
 
-    /// Sends a request on and returns the response. Path, query and end-to-end headers stay as they
-    /// came.
+    /// Forwards a request and returns the response. Path, query and end-to-end headers are not
+    /// changed.
+    ///
+    /// # Errors
+    /// `Reason::Unavailable` when the local AWS does not answer, or the reason for which the body
+    /// was refused.
     pub async fn send(&self, mut parts: Parts, body: Body) -> Result<Response<Body>, Reason> {
         let path = parts
             .uri
@@ -62,7 +68,7 @@ impl Forward {
             .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut uri = hyper::http::uri::Parts::default();
-        // The client wants an absolute URI for its pool. It is not sent.
+        // The client's connection pool needs an absolute URI. Only its path and query are sent.
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(Authority::from_static("local-aws"));
         uri.path_and_query = Some(path);
@@ -84,7 +90,8 @@ fn strip(headers: &mut HeaderMap) {
     headers.remove(KEEP_ALIVE);
 }
 
-/// Returns why there is no response: the body was refused on its way, or the local AWS failed.
+/// Returns the reason of a missing response: the body failed its check, or the local AWS did not
+/// answer.
 fn reason(error: &(dyn std::error::Error + 'static)) -> Reason {
     let causes = || std::iter::successors(Some(error), |error| error.source());
     match causes().find_map(|cause| cause.downcast_ref::<Refused>()) {
@@ -98,7 +105,7 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> Reason {
     }
 }
 
-/// Connects to the socket, whatever the URI says.
+/// Connects to the socket. The URI has no influence.
 #[derive(Clone)]
 struct Socket(Arc<Path>);
 

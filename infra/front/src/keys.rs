@@ -1,10 +1,10 @@
-//! The key pair that the front accepts.
+//! The key pairs that the front accepts.
 
 use std::fmt;
 
 const KEY_ID_PREFIX: &str = "AKIA";
-/// AWS writes access key ids in base32. A key id of twelve digits would name an account to
-/// MiniStack.
+/// The alphabet of access key ids: AWS writes them in base32. MiniStack would interpret an id of
+/// twelve digits as an account id.
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -16,8 +16,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Draws a pair of the lengths that AWS uses: 20 characters, 80 bits of them random, and a
-    /// secret of 240 bits.
+    /// Makes a random pair with the lengths that AWS uses: an id of 20 characters with 80 random
+    /// bits, and a secret of 240 random bits.
     ///
     /// # Panics
     /// When the system has no random bytes.

@@ -1,9 +1,8 @@
-//! The signed front of the local AWS: an HTTP server on loopback that forwards a request to
-//! MiniStack's Unix socket only if the request carries a valid Signature Version 4 of this run's
-//! key pair.
+//! The signed front of the local AWS: an HTTP server on loopback. A request is forwarded to
+//! MiniStack's Unix socket only if it has a valid Signature Version 4 of this run's key pair.
 //!
-//! MiniStack accepts every caller. Its socket lies in a directory that only its owner can enter, so
-//! on a machine with several accounts, and for pages in a browser, the front is the only way to it.
+//! MiniStack accepts every caller. Its socket is in a directory that only its owner can enter.
+//! Other accounts and pages in a browser therefore reach MiniStack only through the front.
 
 mod body;
 mod canonical;

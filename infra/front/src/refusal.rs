@@ -1,4 +1,4 @@
-//! Refusals, in the error form of the protocol that the request speaks.
+//! Error responses, in the protocol of the request.
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -8,41 +8,41 @@ use hyper::{Response, StatusCode};
 use crate::body::Body;
 use crate::signature::is_for_s3;
 
-/// Why a request is not forwarded, or was not answered.
+/// The reason why a request is not forwarded or not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// A page in a browser sent it: the named header says so.
+    /// A browser page sent the request: it has this header.
     Browser(String),
-    /// The `Host` is not a name of this machine. A page whose name resolves to loopback could read
-    /// the answer.
+    /// The `Host` header does not name this machine. A page whose host name resolves to loopback
+    /// could otherwise read responses.
     ForeignHost(String),
-    /// No signature.
+    /// The request has no signature.
     Missing,
-    /// A signature of version 2.
+    /// The request has a Signature Version 2.
     Version2,
     Malformed(String),
-    /// A form of `x-amz-content-sha256` that is not known here.
+    /// The value of `x-amz-content-sha256` is not supported.
     UnknownForm(String),
     UnknownKey,
-    /// The time of the signature is too far from ours.
+    /// The time of the signature differs too much from the clock.
     Expired(String),
     UrlExpired(String),
     Mismatch,
-    /// A chunk of the body, or its trailer, has another signature.
+    /// A chunk of the body, or its trailer, has a wrong signature.
     OtherChunk,
-    /// The chunks of the body cannot be told apart.
+    /// The format of the chunks is wrong.
     BrokenChunks,
-    /// The body does not have the digest that the request declares.
+    /// The body does not have the declared digest.
     OtherBody,
-    /// The body is too large to be held in memory, and its digest is not declared.
+    /// The body is too large to be held in memory, and has no declared digest.
     TooLarge(usize),
-    /// The body did not arrive in time, or not whole.
+    /// The body did not arrive completely or in time.
     NoBody,
     /// The local AWS did not answer.
     Unavailable(String),
 }
 
-/// An error's name in the protocols: JSON and CBOR, query, S3.
+/// The status and the names of an error: in JSON and CBOR, in the query protocol, and in S3.
 struct Names {
     status: StatusCode,
     json: &'static str,
@@ -51,6 +51,7 @@ struct Names {
 }
 
 impl Reason {
+    /// Makes the reason for a request with a wrong format.
     pub fn malformed(message: &str) -> Reason {
         Reason::Malformed(message.to_owned())
     }
@@ -191,8 +192,8 @@ impl Reason {
         }
     }
 
-    /// Returns the name of a refusal for the log; `None` for a failure of the local AWS, which has
-    /// a log of its own.
+    /// Returns the name of a refusal for the log, or `None` for a failure of the local AWS, which
+    /// has its own log.
     pub fn refusal(&self) -> Option<&'static str> {
         match self {
             Reason::Unavailable(_) => None,
@@ -214,11 +215,12 @@ impl Reason {
         }
     }
 
+    /// Returns the HTTP status.
     pub fn status(&self) -> StatusCode {
         self.names().status
     }
 
-    /// Returns the response that an SDK turns into the error of its service.
+    /// Returns the response, which an SDK converts into an error of its service.
     pub fn response(&self, protocol: Protocol) -> Response<Body> {
         let (names, message) = (self.names(), self.message());
         let (kind, body) = match protocol {
@@ -246,7 +248,7 @@ impl Reason {
 
 const CBOR: &str = "rpc-v2-cbor";
 
-/// The protocols of AWS that differ in how they write an error.
+/// The AWS protocols with different error formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Cbor,
@@ -258,6 +260,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
+    /// Determines the protocol of a request.
     pub fn of(parts: &Parts) -> Protocol {
         let header = |name: &str| {
             parts
@@ -323,7 +326,7 @@ fn in_xml(text: &str) -> String {
     })
 }
 
-/// Encodes a map of text (RFC 8949): Smithy's CBOR protocol has its errors in one.
+/// Encodes a map of strings (RFC 8949), the error format of Smithy's CBOR protocol.
 fn cbor(fields: &[(&str, &str)]) -> Bytes {
     fn head(major: u8, length: usize, into: &mut Vec<u8>) {
         let major = major << 5;

@@ -1,4 +1,4 @@
-//! The server on loopback.
+//! The HTTP server on loopback.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,34 +31,36 @@ use crate::forward::Forward;
 use crate::refusal::{Protocol, Reason};
 use crate::signature::{CLOCK_SKEW, Payload, Verifier, move_to_header};
 
-/// Bodies up to this size are held in memory until their digest is known. The largest that a
-/// service of ours takes is 1 MiB (a batch of SQS messages); uploads to S3 that are larger declare
-/// their digest and are streamed.
+/// The largest body in bytes that is held in memory until its digest is verified. The largest body
+/// that our services accept is 1 MiB (a batch of SQS messages). Larger uploads to S3 declare their
+/// digest and are streamed.
 const HELD_MAX: usize = 10 * 1024 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(30);
-/// A connection of the owner may be silent between two requests for longer than any SDK keeps it
-/// (90 s), so that the client is always the one that closes. Strangers have
-/// [`crate::connections::PROVEN_WITHIN`].
+/// The longest time between two requests on the owner's connection. No SDK keeps idle connections
+/// that long (90 s), so the client always closes first. Connections without a valid signature end
+/// after [`crate::connections::PROVEN_WITHIN`].
 const SILENT_MAX: Duration = Duration::from_secs(120);
-/// Request line and headers. MiniStack itself refuses more than 16 KiB.
+/// The limit in bytes of the request line and the headers. MiniStack itself refuses more than 16
+/// KiB.
 const HEAD_MAX: usize = 64 * 1024;
 const CONNECTIONS_MAX: usize = 4096;
 
-/// What the front needs to know.
+/// The settings of a front.
 #[derive(Clone)]
 pub struct Options {
     /// The Unix socket of MiniStack.
     pub socket: PathBuf,
-    /// The pairs that are accepted: this run's, and in tests those of more accounts.
+    /// The accepted key pairs: the one of this run, and more in tests.
     pub keys: Vec<Keys>,
-    /// How far the time of a signature may be from the clock here; [`CLOCK_SKEW`] but for tests of
-    /// wrong clocks.
+    /// The accepted difference between the time of a signature and our clock. Only tests of wrong
+    /// clocks use another value than [`CLOCK_SKEW`].
     pub clock_skew: Duration,
-    /// Called for each request that is refused.
+    /// Called for each refused request.
     pub on_refusal: Option<OnRefusal>,
 }
 
 impl Options {
+    /// Returns settings with one key pair, the clock skew of AWS, and no hook.
     pub fn new(socket: PathBuf, keys: Keys) -> Options {
         Options {
             socket,
@@ -69,25 +71,25 @@ impl Options {
     }
 }
 
-/// Takes note of refusals. It is called while the client waits, so it must be quick.
+/// A hook for refused requests. It must be fast, because the client waits for it.
 pub type OnRefusal = Arc<dyn Fn(&Refusal<'_>) + Send + Sync>;
 
-/// A request that was refused. Nothing in it is secret: queries hold signatures, and are left out
-/// with all headers.
+/// A refused request without secrets: the query, which can contain a signature, and the headers are
+/// left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal<'a> {
-    /// The error's name, as S3 spells it.
+    /// The name of the error in S3's spelling.
     pub name: &'static str,
     pub status: u16,
     pub method: &'a str,
     pub path: &'a str,
 }
 
-/// A running front. It stops when the value is dropped, and its connections end with it.
+/// A running front. Dropping the value stops the front and closes its connections.
 #[derive(Debug)]
 pub struct Front {
     address: SocketAddr,
-    /// The front stops when this is dropped.
+    /// Dropping this sender stops the front.
     running: oneshot::Sender<()>,
     /// Resolves when the front has stopped.
     stopped: oneshot::Receiver<()>,
@@ -96,11 +98,12 @@ pub struct Front {
 impl Front {
     /// Serves on a listener that is bound to loopback.
     ///
-    /// The front has a thread of its own. Each request passes two sockets, and waking another
-    /// thread for each step costs more than all the rest of the front's work.
+    /// The front runs on its own thread with a single-threaded runtime. Each request passes two
+    /// sockets, and waking another thread for each step would cost more than the rest of the
+    /// front's work.
     ///
     /// # Errors
-    /// When the listener has no address, or there is no thread or runtime to be had.
+    /// When the listener has no address, or the thread or its runtime cannot be created.
     pub fn serve(listener: TcpListener, options: &Options) -> std::io::Result<Front> {
         let address = listener.local_addr()?;
         let listener = listener.into_std()?;
@@ -112,7 +115,7 @@ impl Front {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        // A listener belongs to one runtime.
+        // A tokio listener must be registered with the runtime that uses it.
         let listener = {
             let _within = runtime.enter();
             TcpListener::from_std(listener)?
@@ -128,7 +131,7 @@ impl Front {
                         _ = to_stop => {}
                     }
                 });
-                // Closes every connection.
+                // Dropping the runtime closes every connection.
                 drop(runtime);
                 let _ = ended.send(());
             })?;
@@ -139,11 +142,12 @@ impl Front {
         })
     }
 
+    /// Returns the address that the front listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops and waits until the listener and every connection are closed.
+    /// Stops the front, and waits until the listener and all connections are closed.
     pub async fn stop(self) {
         drop(self.running);
         let _ = self.stopped.await;
@@ -157,7 +161,7 @@ struct Shared {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    /// The system has no file descriptor left, which passes.
+    /// The pause after a failed accept, for example while no file descriptor is available.
     const PAUSE: Duration = Duration::from_millis(50);
     let unproven = Arc::<Unproven>::default();
     let mut connections = JoinSet::new();
@@ -175,9 +179,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Serves one connection until it ends, or has to go because it shows no signature.
+/// Serves one connection until it ends, or until it must be closed because it sent no valid
+/// signature.
 async fn connection(stream: TcpStream, shared: Arc<Shared>, place: Place) {
-    // Answers are small and waited for.
+    // Responses are small and the client waits for them, so do not delay packets.
     let _ = stream.set_nodelay(true);
     let standing = Arc::clone(&place.standing);
     let proven = AtomicBool::new(false);
@@ -234,7 +239,10 @@ async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -
     }
 }
 
-/// Returns the body to forward, when the request may pass.
+/// Checks a request, and returns the body to forward.
+///
+/// # Errors
+/// The reason when the request must be refused.
 async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body, Reason> {
     not_of_a_page(&parts.headers)?;
     for_this_host(parts)?;
@@ -247,9 +255,10 @@ async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body
             Ok(Body::Streamed(body))
         }
         Payload::Declared(digest) => {
-            // The signature covers the declared digest, so it is verified before the body is read.
+            // The signature covers the declared digest, so it can be verified before the body is
+            // read.
             shared.verifier.verify(&claim, parts, None)?;
-            // A length that is not known is streamed as well: it may be long.
+            // A body of unknown length is streamed too, because it can be long.
             if !is_small || length.is_none() {
                 return Ok(Body::checked(body, digest));
             }
@@ -278,7 +287,7 @@ async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body
     }
 }
 
-/// Reads a body whole, up to [`HELD_MAX`], with its digest.
+/// Reads a whole body, up to [`HELD_MAX`] bytes, and computes its digest.
 async fn held(mut body: Incoming) -> Result<(Bytes, digest::Digest), Reason> {
     let read = async {
         let mut first: Option<Bytes> = None;
@@ -291,7 +300,7 @@ async fn held(mut body: Incoming) -> Result<(Bytes, digest::Digest), Reason> {
                 first = Some(data);
                 continue;
             }
-            // Nearly every body comes in one piece, which is not copied.
+            // Most bodies arrive in one piece, which is not copied.
             if let Some(first) = first.take() {
                 all.extend_from_slice(&first);
             }
@@ -309,8 +318,8 @@ async fn held(mut body: Incoming) -> Result<(Bytes, digest::Digest), Reason> {
     Ok((body, digest))
 }
 
-/// Browsers name the page in `Origin` and the kind of request in `Sec-Fetch-*`; pages cannot leave
-/// those out.
+/// Refuses requests of browser pages. Browsers send `Origin` or `Sec-Fetch-*` headers, and pages
+/// cannot remove them.
 fn not_of_a_page(headers: &HeaderMap) -> Result<(), Reason> {
     let of_a_browser = |name: &str| name == ORIGIN.as_str() || name.starts_with("sec-fetch-");
     let mut names = headers.keys().map(hyper::header::HeaderName::as_str);
@@ -319,9 +328,9 @@ fn not_of_a_page(headers: &HeaderMap) -> Result<(), Reason> {
         .map_or(Ok(()), |name| Err(Reason::Browser(name.to_owned())))
 }
 
-/// Only names of this machine: another one would be a page's whose name was made to resolve to
-/// loopback. The port is not compared, since a forwarded port and the fault proxies of the tests
-/// have another.
+/// Accepts only host names of this machine. With another name, the request can come from a page
+/// whose name was made to resolve to loopback. The port is not compared, because forwarded ports
+/// and the fault proxies of tests differ.
 fn for_this_host(parts: &Parts) -> Result<(), Reason> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next(), parts.uri.authority()) {
@@ -336,8 +345,8 @@ fn for_this_host(parts: &Parts) -> Result<(), Reason> {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    // S3 has the bucket in the host name, and browsers resolve names below localhost to loopback
-    // alone.
+    // S3 clients put the bucket in front of the host name. Browsers resolve names below `localhost`
+    // to loopback only.
     let is_ours = name == "127.0.0.1"
         || name.eq_ignore_ascii_case("localhost")
         || name == "[::1]"

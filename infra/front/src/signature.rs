@@ -1,10 +1,11 @@
-//! Signature Version 4: what a request claims, and whether the claim holds.
+//! Signature Version 4: reads the signature of a request and verifies it.
 //!
-//! A request is judged in two steps. [`Verifier::claim`] reads the signature, from the
-//! `Authorization` header or from the query of a presigned URL, and refuses whatever can be refused
-//! without the body: no signature, another key id, a time that is too far off. Only then is the
-//! body read, and [`Verifier::verify`] computes the signature and compares it in constant time.
-//! Only a client that knows the key id can make the front hold a body in memory.
+//! A request is checked in two steps. [`Verifier::claim`] reads the signature, from the
+//! `Authorization` header or from the query of a presigned URL. It refuses everything that can be
+//! refused without the body: a missing signature, another key id, a time that differs too much.
+//! Then the body is read, and [`Verifier::verify`] computes the signature and compares it in
+//! constant time. Therefore only a client that knows the key id can make the front hold a body in
+//! memory.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,40 +26,41 @@ use crate::canonical;
 use crate::chunked::{Chunks, Ending};
 use crate::refusal::Reason;
 
-/// How far a signature's time may be from the front's clock: the value of AWS.
+/// The largest accepted difference between a signature's time and the front's clock, as in AWS.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
-/// The longest life of a presigned URL: the value of AWS.
+/// The longest validity of a presigned URL in seconds, as in AWS.
 const EXPIRES_MAX_S: u64 = 7 * 24 * 3600;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// Derived keys that are kept. There is one for each day and service in use, about ten.
+/// The number of derived keys that are kept. Each day and service in use needs one, about ten in
+/// all.
 const DERIVED_MAX: usize = 64;
 const S3: &str = "s3";
-/// What S3 takes in place of the SHA-256 of a body
+/// The values that S3 accepts in place of the SHA-256 of a body
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html>).
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 const FORMS: [&str; 4] = [UNSIGNED, UNSIGNED_TRAILER, SIGNED, SIGNED_TRAILER];
-/// Of the name of a form that is not known, repeated in the refusal.
+/// The characters of an unknown value that the refusal repeats.
 const FORM_MAX: usize = 80;
-/// The time of a signature: `20130524T000000Z`.
+/// The time format of signatures: `20130524T000000Z`.
 const TIME: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 
-/// How the request names the digest of its body.
+/// The way in which the request covers its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Payload {
-    /// The digest is not sent. The front computes it from the body.
+    /// The request does not contain the digest, so the front computes it from the body.
     Computed,
-    /// The digest is sent, and the body must have it.
+    /// The request contains the digest, which the body must have.
     Declared([u8; 32]),
-    /// The body is sent in chunks, each with a signature of its own.
+    /// The body is sent in chunks, each with its own signature.
     Chunked(Ending),
-    /// The body is not covered by the signature.
+    /// The signature does not cover the body.
     Unsigned,
 }
 
-/// The signature of a request, and what it says about itself.
+/// The signature of a request and the values that it is computed with.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
     /// `20130524T000000Z`
@@ -68,7 +70,7 @@ pub(crate) struct Claim<'a> {
     signed_headers: Cow<'a, str>,
     signature: [u8; 32],
     pub payload: Payload,
-    /// The last line of the canonical request, unless it is computed.
+    /// The last line of the canonical request, or `None` if it is computed from the body.
     payload_line: Option<&'a str>,
 }
 
@@ -88,7 +90,7 @@ impl Claim<'_> {
     }
 }
 
-/// Returns whether a request says that it is signed for S3; for the form of an error, before
+/// Returns whether a request claims to be signed for S3. This decides about the error format before
 /// anything is verified.
 pub(crate) fn is_for_s3(parts: &Parts) -> bool {
     is_of_version_2(parts)
@@ -99,8 +101,8 @@ fn service_of(credential: &str) -> &str {
     credential.split('/').nth(3).unwrap_or_default()
 }
 
-/// Returns whether a request has a signature of version 2, which S3 alone took: in a URL, or in a
-/// header.
+/// Returns whether a request has a Signature Version 2, in its URL or in a header. Such
+/// requests count as requests to S3.
 fn is_of_version_2(parts: &Parts) -> bool {
     let query = parts.uri.query().unwrap_or_default();
     let in_query = ["AWSAccessKeyId", "Signature"]
@@ -122,16 +124,18 @@ fn credential(parts: &Parts) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Verifies signatures of the key pairs that are known.
+/// Verifies signatures of known key pairs.
 pub(crate) struct Verifier {
-    /// By access key id: this run's pair, and in tests more.
+    /// The key pairs by access key id.
     keys: HashMap<String, Keys>,
     skew: Duration,
-    /// Signing keys by credential. Deriving one takes four HMACs, and a scope lasts a day.
+    /// The signing keys by credential. A derivation takes four HMACs, and a credential's scope is
+    /// valid for a day.
     derived: Mutex<HashMap<String, hmac::Key>>,
 }
 
 impl Verifier {
+    /// Makes a verifier for key pairs and an accepted clock skew.
     pub fn new(keys: impl IntoIterator<Item = Keys>, skew: Duration) -> Verifier {
         let keys = keys
             .into_iter()
@@ -144,10 +148,10 @@ impl Verifier {
         }
     }
 
-    /// Reads the signature of a request and checks everything that needs no body.
+    /// Reads the signature of a request and checks everything that does not need the body.
     ///
     /// # Errors
-    /// Returns the reason for which AWS would refuse it as well.
+    /// The reason for which AWS would refuse the request as well.
     pub fn claim<'a>(&self, parts: &'a Parts, now: OffsetDateTime) -> Result<Claim<'a>, Reason> {
         let query = parts.uri.query().unwrap_or_default();
         if is_of_version_2(parts) {
@@ -250,8 +254,8 @@ impl Verifier {
                 written(now)
             )));
         }
-        // A presigned URL is made before its body is known. S3 leaves the body out; the others sign
-        // the digest.
+        // A presigned URL is made before its body is known. S3 does not cover the body then; other
+        // services sign its digest.
         let payload_line = match payload_line(&parts.headers)? {
             None if service_of(&credential) == S3 => Some(UNSIGNED),
             line => line,
@@ -266,11 +270,11 @@ impl Verifier {
         })
     }
 
-    /// Computes the signature and compares it in constant time. `body` is the digest of the body
-    /// where the request does not declare one.
+    /// Computes the signature and compares it in constant time. `body` is the digest of the body,
+    /// for requests that do not declare one.
     ///
     /// # Errors
-    /// Returns `Reason::Mismatch` for another signature.
+    /// `Reason::Mismatch` for another signature.
     pub fn verify(
         &self,
         claim: &Claim<'_>,
@@ -289,10 +293,10 @@ impl Verifier {
         Ok(())
     }
 
-    /// Returns what verifies the chunks of a body whose request was verified.
+    /// Returns the verification for the chunks of a body, after the request was verified.
     ///
     /// # Errors
-    /// Returns `Reason::UnknownKey` for a key id that is not ours.
+    /// `Reason::UnknownKey` for an unknown key id.
     pub fn chunks(&self, claim: &Claim<'_>, ending: Ending) -> Result<Chunks, Reason> {
         let key = self.signing_key(claim).ok_or(Reason::UnknownKey)?;
         Ok(Chunks::new(
@@ -311,8 +315,8 @@ impl Verifier {
         known.or_else(|| Some(derive(self.keys.get(claim.key_id())?, claim.scope())))
     }
 
-    /// Keeps the key of a credential whose signature was right: what a stranger claims is never
-    /// kept.
+    /// Keeps the signing key of a credential with a valid signature. Keys of other credentials are
+    /// never kept, so callers cannot fill the cache.
     fn keep(&self, credential: &str, key: hmac::Key) {
         let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
         if derived.contains_key(credential) {
@@ -325,11 +329,9 @@ impl Verifier {
     }
 }
 
-/// Signs a request again whose body was changed, under the time, the scope and the header names of
-/// its old signature; for proxies of tests. `request` is the whole HTTP/1.1 request with its new
-/// body and the old `Authorization` header.
-///
-/// Returns `None` when the request has no signature in a header.
+/// Signs a request again after its body has changed, for proxies in tests. The time, the scope and
+/// the signed headers stay the same. `request` is the whole HTTP/1.1 request with the new body and
+/// the old `Authorization` header. Returns `None` if the request has no signature in a header.
 pub fn resign(keys: &Keys, request: &[u8]) -> Option<Vec<u8>> {
     const END: &[u8] = b"\r\n\r\n";
     let end = request.windows(END.len()).position(|four| four == END)?;
@@ -367,9 +369,9 @@ pub fn resign(keys: &Keys, request: &[u8]) -> Option<Vec<u8>> {
     Some([signed.as_bytes(), body].concat())
 }
 
-/// Moves the signature of a presigned URL into the `Authorization` header. MiniStack verifies those
-/// of URLs itself, against the keys that it issued, and this run's pair is none of them; from a
-/// header it takes the service and the region.
+/// Moves the signature of a presigned URL into the `Authorization` header. MiniStack verifies
+/// presigned URLs itself, against keys that it has issued, and would refuse this run's key pair.
+/// From the header it takes only the service and the region.
 pub(crate) fn move_to_header(parts: &mut Parts) -> Result<(), Reason> {
     const MOVED: [&str; 6] = [
         "X-Amz-Algorithm",
@@ -456,8 +458,9 @@ fn derive(keys: &Keys, scope: &str) -> hmac::Key {
     key
 }
 
-/// The host and every header of AWS must be signed: else a request could be changed without its
-/// signature. Signers leave `x-amz-user-agent` out of presigned URLs, and no service acts on it.
+/// Checks that the signature covers the host and every AWS header. Otherwise these could be changed
+/// without invalidating the signature. Signers do not sign `x-amz-user-agent` in presigned URLs,
+/// and no service acts on it.
 fn must_be_signed(headers: &HeaderMap, signed: &str) -> Result<(), Reason> {
     let is_signed = |name: &str| signed.split(';').any(|known| known == name);
     let of_aws = headers
@@ -475,7 +478,7 @@ fn must_be_signed(headers: &HeaderMap, signed: &str) -> Result<(), Reason> {
     }
 }
 
-/// Reads the time of a signature, which must lie on the day of its credential.
+/// Parses the time of a signature, which must be on the day of its credential.
 fn signed_at(sent: &str, credential: &str) -> Result<OffsetDateTime, Reason> {
     let mut parts = credential.split('/').skip(1);
     let day = parts.next().unwrap_or_default();
@@ -515,7 +518,7 @@ fn payload_line(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
         .map_err(|_| Reason::malformed("x-amz-content-sha256 is not ASCII"))
 }
 
-/// Reads `x-amz-content-sha256`. S3 alone takes bodies that the signature of the request does not
+/// Parses `x-amz-content-sha256`. Only S3 accepts bodies that the signature of the request does not
 /// cover.
 fn payload(line: Option<&str>, service: &str) -> Result<Payload, Reason> {
     let Some(line) = line else {
@@ -533,7 +536,7 @@ fn payload(line: Option<&str>, service: &str) -> Result<Payload, Reason> {
         UNSIGNED | UNSIGNED_TRAILER => Ok(Payload::Unsigned),
         SIGNED => Ok(Payload::Chunked(Ending::Plain)),
         SIGNED_TRAILER => Ok(Payload::Chunked(Ending::Trailer)),
-        // The form for ECDSA and that for events, among others.
+        // Examples are the values for ECDSA signatures and for event streams.
         form if form.starts_with("STREAMING-") => {
             Err(Reason::UnknownForm(form.chars().take(FORM_MAX).collect()))
         }
@@ -666,8 +669,8 @@ mod tests {
             ],
         );
         assert_eq!(check(&verifier, &list, b"", S3_TIME), Ok(()));
-        // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html: the seed of a body
-        // in signed chunks.
+        // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html: the seed signature
+        // of a body in signed chunks.
         let streamed = parts(
             "PUT",
             "/examplebucket/chunkObject.txt",
@@ -848,7 +851,7 @@ mod tests {
         }
     }
 
-    /// Signs with the SDK's own signer. Returns the request as it would be sent.
+    /// Signs with the SDK's own signer, and returns the request as it would be sent.
     fn signed_by_the_sdk(
         service: &str,
         method: &str,

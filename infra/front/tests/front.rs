@@ -1,4 +1,4 @@
-//! The front on a real socket, as clients and strangers meet it.
+//! Tests the front on a real socket, for clients with and without the key pair.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,14 +21,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-/// The front, and behind it a server that says what reached it.
+/// The front, and behind it a server that reports the requests that it receives.
 struct World {
     address: SocketAddr,
     keys: Keys,
-    /// Whole requests that reached the server.
+    /// The number of complete requests that reached the server.
     reached: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
-    /// What was reported as refused.
+    /// The refusals that were reported.
     refused: Arc<Mutex<Vec<String>>>,
     directory: PathBuf,
     _front: Front,
@@ -78,7 +78,7 @@ impl World {
         self.reached.load(Ordering::SeqCst)
     }
 
-    /// The lines of the head of a signed request, without `host` and `content-length`.
+    /// Returns the head lines of a signed request, without `host` and `content-length`.
     fn signed(
         &self,
         method: &str,
@@ -97,7 +97,7 @@ impl World {
         )
     }
 
-    /// The same for an upload to S3.
+    /// Returns the same for an upload to S3.
     fn signed_for_s3(
         &self,
         target: &str,
@@ -107,7 +107,7 @@ impl World {
         signed_with(&self.keys, "s3", self.address, "PUT", target, headers, body)
     }
 
-    /// Sends bytes and returns the answer, status and body.
+    /// Sends bytes and returns status and body of the response.
     async fn send(&self, head: &[String], first: &str, body: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
         ask(&mut stream, self.address, head, first, body).await
@@ -146,7 +146,7 @@ fn signed_with(
         .collect()
 }
 
-/// One request on a connection that stays open.
+/// Sends one request on a connection that stays open.
 async fn ask(
     stream: &mut TcpStream,
     host: SocketAddr,
@@ -169,7 +169,7 @@ async fn ask(
         body.len()
     );
     stream.write_all(head.as_bytes()).await.expect("sent");
-    // A refusal may come before the body is read.
+    // The front can refuse before it reads the body, so the write can fail.
     let _ = stream.write_all(body).await;
     answer(stream).await
 }
@@ -204,7 +204,7 @@ async fn answer(stream: &mut TcpStream) -> (u16, String) {
     }
 }
 
-/// Answers with the method, the target and the length of the body, when the body has come whole.
+/// Responds with method, target and body length after the whole body has arrived.
 async fn serve(listener: UnixListener, reached: Arc<AtomicUsize>, connections: Arc<AtomicUsize>) {
     while let Ok((stream, _)) = listener.accept().await {
         connections.fetch_add(1, Ordering::SeqCst);
@@ -462,7 +462,7 @@ async fn a_large_body_is_streamed_when_its_digest_is_declared_and_never_reaches_
 
 const CHUNKED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 
-/// Writes a body as signed chunks, for the request with these lines of a head.
+/// Formats a body as signed chunks, for the request with these head lines.
 fn in_chunks(keys: &Keys, head: &[String], chunks: &[&[u8]]) -> Vec<u8> {
     let value = |name: &str| {
         let line = head
@@ -522,7 +522,7 @@ async fn every_chunk_of_a_signed_upload_is_verified() {
             SignableBody::Precomputed(CHUNKED.to_owned()),
         )
     };
-    // Held in memory until it is verified, and streamed.
+    // The smaller body is held in memory until it is verified, and the larger one is streamed.
     for (passed, size) in [(1, 64 * 1024), (2, 6 * 1024 * 1024)] {
         let data = vec![b'x'; size];
         let head = head();
@@ -663,7 +663,7 @@ async fn silent_connections_of_a_stranger_do_not_keep_the_owner_out() {
         "{:?}",
         begun.elapsed()
     );
-    // The oldest were closed to bound how many are open.
+    // The oldest connections were closed to limit the number of open ones.
     let mut end = [0; 1];
     let closed = tokio::time::timeout(Duration::from_secs(5), silent[0].read(&mut end))
         .await
