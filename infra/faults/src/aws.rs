@@ -1,32 +1,34 @@
-//! What AWS's protocols look like from outside: which operation a request is, how a service says
-//! no, and how a batch is taken in part.
+//! The protocols of AWS as a proxy sees them: the operation of a request, the error responses of a
+//! service, and batches of which only a part succeeds.
 
 use serde_json::{Value, json};
 
 use crate::http::{Message, response};
 
-/// The protocols that our services speak.
+/// The protocols of the services that we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
-    /// `X-Amz-Target: Prefix.Operation`, JSON: SQS, DynamoDB, its streams, EventBridge, SSM,
+    /// `X-Amz-Target: Prefix.Operation` and JSON: SQS, DynamoDB and its streams, EventBridge, SSM,
     /// Secrets Manager.
     Json,
-    /// `Action=Operation&...` in the body, XML back: SNS, CloudFormation, STS.
+    /// `Action=Operation&...` in the body and XML in the response: SNS, CloudFormation, STS.
     Query,
-    /// The operation in the path, CBOR: CloudWatch.
+    /// The operation in the path, and CBOR: CloudWatch.
     Cbor,
-    /// Method and path, JSON: SES.
+    /// Method and path, and JSON: SES.
     Rest,
 }
 
-/// `service.Operation`, the service as its endpoint variable names it in lower case.
+/// Returns the name of a call, `service.Operation`. The service is named as in its endpoint
+/// variable, in lower case.
 pub(crate) fn name(request: &Message) -> String {
     let (method, target) = (&request.first.0, &request.first.1);
     let service = match request
         .header("x-amz-target")
         .and_then(|target| target.split_once('.'))
     {
-        // The prefix: both are signed for `dynamodb`.
+        // Requests to DynamoDB and to its streams are both signed for `dynamodb`, so the prefix
+        // decides.
         Some((prefix, _)) if prefix.starts_with("DynamoDBStreams") => "streams".to_owned(),
         _ => signed_for(request).unwrap_or_else(|| "aws".to_owned()),
     };
@@ -60,7 +62,8 @@ fn protocol(request: &Message) -> Protocol {
     }
 }
 
-/// The service in the scope of the signature: `Credential=KEY/DAY/REGION/SERVICE/aws4_request`.
+/// Returns the service in the scope of the signature:
+/// `Credential=KEY/DAY/REGION/SERVICE/aws4_request`.
 fn signed_for(request: &Message) -> Option<String> {
     let scope = request
         .header("authorization")?
@@ -71,7 +74,7 @@ fn signed_for(request: &Message) -> Option<String> {
     Some(scope.split('/').nth(3)?.to_owned())
 }
 
-/// A field of a form.
+/// Returns the value of a form field.
 fn field(body: &[u8], name: &str) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let mut fields = text.split('&').filter_map(|field| field.split_once('='));
@@ -80,7 +83,7 @@ fn field(body: &[u8], name: &str) -> Option<String> {
         .map(|(_, value)| value.to_owned())
 }
 
-/// The service's own way of saying no.
+/// Returns an error response in the protocol of the request.
 pub(crate) fn failure(request: &Message, status: u16, code: &str) -> Vec<u8> {
     const MESSAGE: &str = "A fault proxy says no";
     match protocol(request) {
@@ -109,18 +112,18 @@ pub(crate) fn failure(request: &Message, status: u16, code: &str) -> Vec<u8> {
     }
 }
 
-/// A batch without its last entry.
+/// A batch request without its last entry.
 #[derive(Debug)]
 pub(crate) struct Partial {
     operation: &'static str,
-    /// The request for the rest; none is left of a batch of one.
+    /// The request with the remaining entries. `None` if no entry remains.
     pub rest: Option<Vec<u8>>,
     kept_back: Vec<Value>,
-    /// Of an SNS batch, which is XML, all entries are kept back.
+    /// Whether this is an SNS batch. All its entries are held back, because its responses are XML.
     query: bool,
 }
 
-/// The request in part, if it is a batch.
+/// Returns the request without its last entry, if it is a batch.
 pub(crate) fn in_part(request: &Message) -> Option<Partial> {
     let name = name(request);
     let operation = name.rsplit('.').next()?;
@@ -171,7 +174,8 @@ pub(crate) fn in_part(request: &Message) -> Option<Partial> {
 }
 
 impl Partial {
-    /// The answer for the whole batch, from the answer to the rest.
+    /// Returns the response to the whole batch, made from the response to the remaining entries.
+    /// The entries that were held back count as failed.
     pub fn answer(&self, rest: Option<&Message>) -> Vec<u8> {
         const CODE: &str = "InternalFailure";
         if self.query {
@@ -233,8 +237,8 @@ fn push(array: &mut Value, value: Value) {
     }
 }
 
-/// Whether an answer brought what was asked for: messages, records; what is no question always
-/// does.
+/// Returns whether a response contains messages, records or items. For other operations the answer
+/// is always true.
 pub(crate) fn brought_something(name: &str, answer: &Message) -> bool {
     let list = match name {
         "sqs.ReceiveMessage" => "Messages",

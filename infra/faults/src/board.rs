@@ -1,5 +1,5 @@
-//! What all proxies of one experiment share: the rules, the record of calls, and whoever wants to
-//! be asked at each.
+//! The state that all proxies of an experiment share: the rules, the record of calls, and the hook
+//! that is called at each of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,53 +12,55 @@ use crate::Dice;
 use crate::rules::Active;
 use crate::{Dependency, Fault, Hits, Rule};
 
-/// One call at the boundary between a process and something it needs.
+/// One call from a process to a dependency.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Counted over all proxies.
+    /// The number of the call, counted over all proxies.
     pub number: u64,
-    /// Whose proxy it came through.
+    /// The process that the proxy belongs to.
     pub client: Arc<str>,
     pub dependency: Dependency,
-    /// Counted over all proxies.
+    /// The number of the connection, counted over all proxies.
     pub connection: u64,
-    /// What is called: `dynamodb.TransactWriteItems`, `POST /v1/charges`, `COMMIT`, `UPDATE orders
-    /// SET ...`.
+    /// The name of the operation: `dynamodb.TransactWriteItems`, `POST /v1/charges`, `COMMIT`,
+    /// `UPDATE orders SET ...`.
     pub name: String,
-    /// What it carries, as it was sent.
+    /// The request body, as it was sent.
     pub body: Arc<[u8]>,
-    /// When it came.
+    /// The time at which the proxy received the call.
     pub at: Instant,
 }
 
-/// Which side of a call.
+/// The two moments of a call at which the hook is called.
 #[derive(Debug, Clone, Copy)]
 pub enum Moment<'a> {
-    /// The dependency has not seen it.
+    /// The dependency has not received the call.
     Before,
-    /// The dependency has executed it; the caller has not seen this reply. `something` is whether
-    /// it brings what was asked for: an idle poll does not.
+    /// The dependency has executed the call, and the caller has not received this reply.
+    /// `something` is whether the reply contains what was asked for; the reply to an idle poll does
+    /// not.
     After { reply: &'a [u8], something: bool },
 }
 
-/// What becomes of a call at a moment.
+/// The decision of the hook.
 #[derive(Debug)]
 pub enum Verdict {
     Go,
-    /// The connection ends.
+    /// Close the connection.
     Cut,
-    /// It goes on when the sender says so, or is dropped.
+    /// Continue when the sender sends or is dropped.
     Pause(oneshot::Receiver<()>),
 }
 
-/// Asked at every call, twice. Runs on the proxy's task: it may kill a process, and must not wait.
+/// A function that is called twice for every call. It runs on the proxy's task, so it may kill a
+/// process but must not block.
 pub type Hook = Arc<dyn Fn(&Call, Moment<'_>) -> Verdict + Send + Sync>;
 
-/// Signs a request whose body a proxy has changed: the whole request in and out. `None` where it
-/// was not signed.
+/// A function that signs a whole HTTP request again after a proxy has changed its body. Returns
+/// `None` if the request was not signed.
 pub type Sign = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
-/// A call that was executed, as it is remembered.
+/// A call that was executed, in the record.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub number: u64,
@@ -66,23 +68,23 @@ pub struct Entry {
     pub dependency: Dependency,
     pub connection: u64,
     pub name: String,
-    /// Whether it came back with something: messages, rows. An idle poll did not.
+    /// Whether the reply contained messages or rows; the reply to an idle poll does not.
     pub something: bool,
 }
 
-/// The answers to one request.
+/// The known replies to one request.
 struct Answers {
     last: Vec<u8>,
-    /// The one before it that was another.
+    /// The reply before the last one, if they differ.
     stale: Option<Vec<u8>>,
 }
 
-/// The record keeps so many of the latest calls.
+/// The number of calls in the record; older ones are dropped.
 const RECORD_MAX: usize = 100_000;
-/// Answers are remembered for so many different requests.
+/// The number of different requests whose replies are kept.
 const REMEMBERED_MAX: usize = 4_096;
 
-/// An experiment. Cheap to clone.
+/// The shared state of one experiment. Clones share it too.
 #[derive(Clone)]
 pub struct Faults {
     inner: Arc<Inner>,
@@ -94,14 +96,14 @@ struct Inner {
     hook: Mutex<Option<Hook>>,
     sign: Mutex<Option<Sign>>,
     record: Mutex<VecDeque<Entry>>,
-    /// By request.
+    /// The replies by request.
     answers: Mutex<HashMap<String, Answers>>,
     calls: AtomicU64,
     connections: AtomicU64,
 }
 
 impl Faults {
-    /// Without a rule: everything passes. Chances are drawn from the seed.
+    /// Starts an experiment without rules, so all calls pass. Random decisions derive from `seed`.
     pub fn new(seed: u64) -> Faults {
         Faults {
             inner: Arc::new(Inner {
@@ -117,7 +119,8 @@ impl Faults {
         }
     }
 
-    /// Puts a rule into force. Of several about one call, the first added strikes.
+    /// Adds a rule, and returns its counter of hits. Rules are tried in the order in which they
+    /// were added, and the first that applies to a call decides its fault.
     pub fn add(&self, rule: Rule) -> Hits {
         let hits = Hits::default();
         let active = Active {
@@ -129,43 +132,44 @@ impl Faults {
         hits
     }
 
-    /// Ends all rules. What they hold back stays held back until its caller gives up.
+    /// Removes all rules. Calls that a rule delays or keeps hanging are not released.
     pub fn clear(&self) {
         locked(&self.inner.rules).clear();
     }
 
-    /// Begins the chances anew.
+    /// Restarts the random numbers from a seed.
     pub fn seed(&self, seed: u64) {
         *locked(&self.inner.dice) = Dice::of(seed);
     }
 
-    /// Asks `hook` at every call from now on.
+    /// Calls `hook` at every call from now on.
     pub fn watch(&self, hook: Hook) {
         *locked(&self.inner.hook) = Some(hook);
     }
 
-    /// Signs what a proxy changes on its way to AWS, for an endpoint that verifies signatures.
+    /// Sets the function that signs requests which a proxy changes, for an endpoint that verifies
+    /// signatures.
     pub fn sign_with(&self, sign: Sign) {
         *locked(&self.inner.sign) = Some(sign);
     }
 
-    /// Returns a changed request with a signature that fits it.
+    /// Signs a changed request again, if a function for that is set.
     pub(crate) fn signed(&self, request: Vec<u8>) -> Vec<u8> {
         let sign = locked(&self.inner.sign).clone();
         sign.and_then(|sign| sign(&request)).unwrap_or(request)
     }
 
-    /// Asks nobody any more.
+    /// Removes the hook.
     pub fn unwatch(&self) {
         *locked(&self.inner.hook) = None;
     }
 
-    /// The calls since the last time, in the order of their execution.
+    /// Takes the calls since the last time, in the order of their execution.
     pub fn take_record(&self) -> Vec<Entry> {
         locked(&self.inner.record).drain(..).collect()
     }
 
-    /// How many calls have come since the beginning.
+    /// Returns the number of calls since the start.
     pub fn calls(&self) -> u64 {
         self.inner.calls.load(Ordering::Relaxed)
     }
@@ -194,7 +198,7 @@ impl Faults {
         }
     }
 
-    /// Asks the hook; false when the connection is to end.
+    /// Calls the hook. Returns false if the connection must be closed.
     pub(crate) async fn goes_on(&self, call: &Call, moment: Moment<'_>) -> bool {
         let hook = locked(&self.inner.hook).clone();
         match hook.map_or(Verdict::Go, |hook| hook(call, moment)) {
@@ -207,13 +211,13 @@ impl Faults {
         }
     }
 
-    /// Whether a new connection is to be refused.
+    /// Returns whether a new connection must be refused.
     pub(crate) fn refuses(&self, dependency: Dependency, client: &str) -> bool {
         self.strike(dependency, client, None, |_| true).is_some()
     }
 
-    /// The fault that strikes a call. `possible` says whether a fault can be done to it at all: one
-    /// that cannot is no hit.
+    /// Returns the fault for a call, if a rule applies. `possible` decides whether a fault can
+    /// happen to this call; otherwise the rule does not apply and counts no hit.
     pub(crate) fn fault_for(
         &self,
         call: &Call,
@@ -256,7 +260,7 @@ impl Faults {
         });
     }
 
-    /// Remembers an answer, for replays.
+    /// Keeps a reply, for replays.
     pub(crate) fn remember(&self, request: &str, answer: &[u8]) {
         let mut answers = locked(&self.inner.answers);
         if answers.len() >= REMEMBERED_MAX && !answers.contains_key(request) {
@@ -273,14 +277,14 @@ impl Faults {
         }
     }
 
-    /// The last answer to a request.
+    /// Returns the last reply to a request.
     pub(crate) fn last_answer(&self, request: &str) -> Option<Vec<u8>> {
         locked(&self.inner.answers)
             .get(request)
             .map(|answers| answers.last.clone())
     }
 
-    /// The answer to a request before the one that it has now.
+    /// Returns the reply before the last one to a request.
     pub(crate) fn stale_answer(&self, request: &str) -> Option<Vec<u8>> {
         locked(&self.inner.answers)
             .get(request)

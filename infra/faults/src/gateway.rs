@@ -1,11 +1,11 @@
-//! The payment gateway's protocol, and any other JSON over HTTP: calls by method and path, problems
-//! as the gateway says them.
+//! The protocol of the payment gateway, and of any other JSON API over HTTP. Calls are named by
+//! method and path, and failures are problem documents.
 
 use serde_json::json;
 
 use crate::http::{Message, response};
 
-/// `POST /v1/charges`: what follows a `?` is left out, and so is who exactly.
+/// Returns the name of a call, such as `POST /v1/charges`, without the query.
 pub(crate) fn name(request: &Message) -> String {
     let path = request.first.1.split('?').next().unwrap_or_default();
     format!("{} {path}", request.first.0)

@@ -1,26 +1,27 @@
-//! Whole HTTP/1.1 messages, byte for byte as they came.
+//! HTTP/1.1 messages, read whole and kept byte for byte.
 
 use std::io::{Error, ErrorKind, Result};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// A message may be so large: AWS takes at most 1 MiB in what we call.
+/// The size limit of a message in bytes. The operations that we call accept at most 1 MiB.
 const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 const HEADERS_MAX: usize = 64;
 
 /// One request or response.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
-    /// As it came, head and body.
+    /// Head and body as they were received.
     pub raw: Vec<u8>,
-    /// Method and target of a request; version and status of a response.
+    /// Method and target of a request, or version and status of a response.
     pub first: (String, String),
     headers: Vec<(String, String)>,
-    /// Without the framing of chunks.
+    /// The body without chunk framing.
     pub body: Vec<u8>,
 }
 
 impl Message {
+    /// Returns the first value of a header, by its name in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -28,7 +29,7 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The same message with another body.
+    /// Returns the bytes of the message with another body.
     pub fn with_body(&self, body: &[u8]) -> Vec<u8> {
         let (one, two) = &self.first;
         let mut head = if one.starts_with("HTTP/") {
@@ -49,7 +50,7 @@ impl Message {
     }
 }
 
-/// An answer of our own.
+/// Returns the bytes of a response that the proxy makes.
 pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} \r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
@@ -58,12 +59,16 @@ pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Vec
     format!("{head}\r\n{body}").into_bytes()
 }
 
-/// What was read and not yet taken as a message.
+/// Bytes that were read and do not form a whole message yet.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer(Vec<u8>);
 
 impl Buffer {
-    /// The next request; `None` when the client has left between two.
+    /// Reads the next request. Returns `None` if the client closes the connection between two
+    /// requests.
+    ///
+    /// # Errors
+    /// When the connection fails or ends inside a request, or the bytes are not HTTP/1.1.
     pub async fn request(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
@@ -83,7 +88,10 @@ impl Buffer {
         }
     }
 
-    /// The response to a request of that method.
+    /// Reads the response to a request with the given method.
+    ///
+    /// # Errors
+    /// When the connection fails or ends inside a response, or the bytes are not HTTP/1.1.
     pub async fn response(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
@@ -95,7 +103,7 @@ impl Buffer {
                 return Ok(message);
             }
             if !self.more(from).await? {
-                // Without a length, the end of the connection is the end of the body.
+                // Without a length, the body ends with the connection.
                 let (message, used) = parse_response(&self.0, method, Ended::Yes)?
                     .ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?;
                 self.0.drain(..used);
@@ -195,8 +203,8 @@ fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The body and how many bytes it took; `None` when it has not come whole. `unframed` is how long
-/// it is when no header says so.
+/// Returns the body and its length on the wire, or `None` if it is not complete. `unframed` is the
+/// length to assume if no header has one.
 fn body(
     headers: &[(String, String)],
     bytes: &[u8],
@@ -230,7 +238,8 @@ fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
         };
         at += head;
         let size = usize::try_from(size).map_err(invalid)?;
-        // Trailers are not sent by anybody here: an empty line ends a chunk and the body alike.
+        // Trailers are not supported, because none of our peers sends them. A chunk and the body
+        // both end with an empty line.
         let Some(chunk) = bytes.get(at..at + size + 2) else {
             return Ok(None);
         };

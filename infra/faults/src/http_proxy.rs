@@ -1,4 +1,4 @@
-//! One HTTP connection: each request a call.
+//! One HTTP connection, on which each request is a call.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -10,7 +10,7 @@ use crate::http::{Buffer, Message};
 use crate::proxy::{Dependency, Link, until_left};
 use crate::{Fault, Moment, aws, gateway};
 
-/// The way to the dependency; made when it is needed, and again when it was lost.
+/// The connection to the dependency, which is made when needed and again after a loss.
 #[derive(Default)]
 struct Upstream {
     stream: Option<TcpStream>,
@@ -36,7 +36,8 @@ pub(crate) async fn serve(link: &Link, mut client: TcpStream) -> Result<()> {
         let answer = match answer(link, &mut client, &mut upstream, &call, &request).await? {
             Answer::Bytes(answer) => answer,
             Answer::Stream(mut stream) => {
-                // Server-sent events and their like: nobody knows where they end.
+                // The end of a stream such as server-sent events cannot be detected, so copy bytes
+                // until a side closes.
                 tokio::io::copy_bidirectional(&mut client, &mut stream).await?;
                 return Ok(());
             }
@@ -51,8 +52,10 @@ enum Answer {
     Stream(TcpStream),
 }
 
+/// Returns the response to a call, with the fault of a rule applied.
+///
 /// # Errors
-/// When the connection is to end.
+/// When the connection must be closed.
 async fn answer(
     link: &Link,
     client: &mut TcpStream,
@@ -118,7 +121,7 @@ async fn answer(
             something =
                 link.dependency != Dependency::Aws || aws::brought_something(&call.name, &answer);
             faults.executed(call, something);
-            // A question's answer may be given again; an act's may not.
+            // Only replies to reads may be replayed, never replies to writes.
             if something && answer.first.1 == "200" && is_question(&call.name) {
                 faults.remember(&replay_key(call, request, &key), &answer.raw);
             }
@@ -148,7 +151,8 @@ fn is_question(name: &str) -> bool {
         .any(|verb| operation.starts_with(verb))
 }
 
-/// Receives ask differently each time, and mean the same queue.
+/// Returns the key for replays. Receive requests to one queue share a key, because their bodies
+/// differ each time.
 fn replay_key(call: &Call, request: &Message, key: &str) -> String {
     if call.name != "sqs.ReceiveMessage" {
         return key.to_owned();
@@ -166,8 +170,8 @@ fn replay(link: &Link, call: &Call, request: &Message, key: &str) -> Option<Vec<
 }
 
 impl Upstream {
-    /// Asks once: to ask again after a connection broke could execute a call twice, which is the
-    /// caller's decision.
+    /// Sends a request once. A retry after a lost connection could execute a call twice, so that is
+    /// left to the caller.
     async fn ask(&mut self, link: &Link, request: &[u8], method: &str) -> Result<Message> {
         let mut stream = match self.stream.take() {
             Some(stream) if still_open(&stream) => stream,
@@ -189,7 +193,7 @@ impl Upstream {
         Ok(answer)
     }
 
-    /// A connection of its own, for an answer without an end.
+    /// Sends a request on a separate connection, for a response that does not end.
     async fn open(&self, link: &Link, request: &[u8]) -> Result<TcpStream> {
         let mut stream = link.connect().await?;
         stream.write_all(request).await?;
@@ -197,7 +201,7 @@ impl Upstream {
     }
 }
 
-/// Whether the other side has not closed a connection that nobody is using.
+/// Returns whether an idle connection is still open on the other side.
 fn still_open(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }

@@ -1,6 +1,6 @@
-//! Fault proxies: each stands on loopback between one process and one thing that it needs (AWS over
-//! HTTP, PostgreSQL, Redis, the payment gateway), and lets calls through, records them, stops at
-//! them, or spoils them by rule.
+//! Fault proxies. Each proxy listens on loopback between one process and one dependency (AWS over
+//! HTTP, PostgreSQL, Redis, the payment gateway, the shop). It forwards calls, records them, pauses
+//! them, or applies the faults of rules.
 //!
 //! ```text
 //! let faults = Faults::new(seed);
@@ -11,13 +11,16 @@
 //! assert!(hits.count() > 0, "a fault that was never hit was not survived");
 //! ```
 //!
-//! A process with proxies of its own is known by them: who made a call needs no guessing. A *call*
-//! is what its dependency sees as one: an HTTP request, a PostgreSQL statement (or `COMMIT`) up to
-//! where the client waits for the answer, a Redis command. `Moment::Before` is when the dependency
-//! has not seen it, `Moment::After` when it has executed it and the caller does not know: whoever
-//! is killed there has done something without having heard so.
+//! Each process has its own proxies, so the proxy of a call identifies the caller. A *call* is the
+//! unit that the dependency executes: an HTTP request, a Redis command, or a PostgreSQL statement
+//! (or `COMMIT`) up to the point at which the client waits for the reply.
 //!
-//! Not for production, and not a load balancer: one task a connection, whole messages in memory.
+//! At `Moment::Before` the dependency has not received the call. At `Moment::After` the dependency
+//! has executed it, but the caller has no reply. A process that is killed there has caused an
+//! effect without knowing it.
+//!
+//! This crate is not for production, and not a load balancer: each connection has one task, and
+//! whole messages are kept in memory.
 
 mod aws;
 mod board;

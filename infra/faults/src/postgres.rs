@@ -1,8 +1,8 @@
-//! One PostgreSQL connection: each statement a call, up to where the client waits for the answer.
+//! One PostgreSQL connection, on which each statement is a call, up to the point at which the
+//! client waits for the reply.
 //!
-//! Messages are framed as in the protocol's own description ("Frontend/Backend Protocol"): a byte
-//! for the kind, four for the length. A client that asks for TLS is told no (`N`) and goes on
-//! without.
+//! Messages have the framing of the frontend/backend protocol: one byte for the kind, and four for
+//! the length. The proxy refuses TLS (`N`), and the client continues without it.
 
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
@@ -18,10 +18,10 @@ use crate::{Fault, Moment};
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
 const MESSAGE_MAX: usize = 64 * 1024 * 1024;
-/// So much of a statement is its name: enough to tell it from the others.
+/// The length of a call's name, enough to distinguish statements.
 const NAME_MAX: usize = 80;
 
-/// A message with its kind; startup messages have none (0).
+/// A message and its kind. Startup messages have no kind (0).
 struct Frame {
     kind: u8,
     raw: Vec<u8>,
@@ -50,9 +50,9 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
     let (from_server, mut to_server) = link.connect().await?.into_split();
     let mut from_server = BufReader::new(from_server);
     to_server.write_all(&startup.raw).await?;
-    // Logging in is a conversation that is no call: let through until the server is ready.
+    // The authentication is not a call: forward all messages until the server is ready for queries.
     loop {
-        // Looked at first: a frame that is read in part must not be dropped.
+        // `fill_buf` can be dropped safely. Dropping the read of a frame would lose its first part.
         tokio::select! {
             there = from_server.fill_buf() => {
                 there?;
@@ -87,7 +87,7 @@ struct Session<'a> {
     to_client: OwnedWriteHalf,
     from_server: BufReader<OwnedReadHalf>,
     to_server: OwnedWriteHalf,
-    /// Prepared statements' SQL by their name.
+    /// The SQL of prepared statements, by statement name.
     statements: HashMap<Vec<u8>, String>,
     in_transaction: bool,
 }
@@ -99,7 +99,7 @@ impl Session<'_> {
         loop {
             let frame = tokio::select! {
                 biased;
-                // Notifications come when nobody has asked.
+                // The server can send notifications at any time.
                 there = self.from_server.fill_buf(), if request.is_empty() => {
                     there?;
                     let told = frame(&mut self.from_server).await?;
@@ -153,7 +153,7 @@ impl Session<'_> {
                 );
                 self.call(&call).await?;
             } else {
-                // Only prepared or described: nothing happens in the database.
+                // The client only prepares or describes a statement, which has no effect on data.
                 let answer = self.ask(&request).await?;
                 self.to_client.write_all(&answer.raw).await?;
             }
@@ -162,8 +162,10 @@ impl Session<'_> {
         }
     }
 
+    /// Executes one call, with the fault of a rule applied.
+    ///
     /// # Errors
-    /// When the connection is to end.
+    /// When the connection must be closed.
     async fn call(&mut self, call: &Call) -> Result<()> {
         let faults = &self.link.faults;
         if !faults.goes_on(call, Moment::Before).await {
@@ -211,7 +213,7 @@ impl Session<'_> {
         self.to_client.write_all(&answer.raw).await
     }
 
-    /// Passes on and takes everything up to "ready for query".
+    /// Sends a request and reads the reply up to "ready for query".
     async fn ask(&mut self, request: &[u8]) -> Result<Reply> {
         self.to_server.write_all(request).await?;
         let (mut raw, mut something) = (Vec::new(), false);
@@ -233,13 +235,13 @@ struct Reply {
     something: bool,
 }
 
-/// Whether a command tag, such as `UPDATE 1` or `COMMIT`, is not one of no rows.
+/// Returns whether a command tag, such as `UPDATE 1` or `COMMIT`, reports anything but zero rows.
 fn changed_something(tag: &[u8]) -> bool {
     !String::from_utf8_lossy(text(tag).0).ends_with(" 0")
 }
 
-/// An error as the server gives it. A transaction that was open is broken by it, as one of the
-/// server's own breaks it.
+/// Returns an error in the server's format. An open transaction is marked as failed, as after an
+/// error of the server.
 fn failure(code: &str, in_transaction: bool) -> Vec<u8> {
     let fields = format!("SERROR\0VERROR\0C{code}\0MA fault proxy says no\0\0");
     let mut raw = vec![b'E'];
@@ -253,13 +255,13 @@ fn failure(code: &str, in_transaction: bool) -> Vec<u8> {
     raw
 }
 
-/// The statement in one line, cut to a name.
+/// Returns the statement in one line, cut to the length of a name.
 fn named(sql: &str) -> String {
     let line: Vec<&str> = sql.split_whitespace().collect();
     line.join(" ").chars().take(NAME_MAX).collect()
 }
 
-/// A text up to its zero, and what follows.
+/// Splits at the first zero byte.
 fn text(bytes: &[u8]) -> (&[u8], &[u8]) {
     match bytes.iter().position(|byte| *byte == 0) {
         Some(end) => (&bytes[..end], &bytes[end + 1..]),
@@ -279,7 +281,7 @@ async fn frame(from: &mut BufReader<OwnedReadHalf>) -> Result<Frame> {
     rest(from, 1, raw).await
 }
 
-/// The rest of a message of whose head `raw` is all; the length stands after the kind and counts
+/// Reads the rest of a message whose head is `raw`. The length follows the kind and includes
 /// itself.
 async fn rest(from: &mut BufReader<OwnedReadHalf>, kind: usize, mut raw: Vec<u8>) -> Result<Frame> {
     let length =

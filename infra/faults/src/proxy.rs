@@ -1,4 +1,4 @@
-//! A listener on loopback for one client, in front of one dependency.
+//! A listener on loopback for one client and one dependency.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,29 +8,29 @@ use tokio::task::JoinSet;
 
 use crate::{Faults, http_proxy, postgres, redis};
 
-/// What stands behind a proxy, and so which language is spoken.
+/// The kind of the dependency, which decides about the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dependency {
-    /// AWS over HTTP; calls are named `service.Operation`.
+    /// AWS over HTTP. Calls are named `service.Operation`.
     Aws,
-    /// PostgreSQL's wire protocol without TLS; calls are named by their SQL.
+    /// PostgreSQL's wire protocol without TLS. Calls are named by their SQL.
     Postgres,
-    /// Redis's protocol; calls are named by their command.
+    /// Redis's protocol. Calls are named by their command.
     Redis,
-    /// The payment gateway; calls are named by method and path.
+    /// The payment gateway. Calls are named by method and path.
     Gateway,
-    /// The shop itself, for its customers; calls are named by method and path.
+    /// The shop, for its customers. Calls are named by method and path.
     Shop,
 }
 
-/// A proxy; it ends with the value, and so do its connections.
+/// A running proxy. Its connections close when the value is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
 }
 
-/// One connection of a client, and where its calls are to go.
+/// One connection of a client, and the address that its calls go to.
 pub(crate) struct Link {
     pub faults: Faults,
     pub client: Arc<str>,
@@ -40,11 +40,11 @@ pub(crate) struct Link {
 }
 
 impl Proxy {
-    /// Listens on a free port on loopback, for `client`, in front of the dependency at `upstream`
-    /// (`host:port`).
+    /// Starts a proxy for `client` on a free port of loopback. It forwards to the dependency at
+    /// `upstream` (`host:port`).
     ///
     /// # Errors
-    /// When there is no port.
+    /// When no port can be bound.
     pub async fn start(
         faults: &Faults,
         client: &str,
@@ -61,10 +61,10 @@ impl Proxy {
         .await
     }
 
-    /// Listens where it is told to.
+    /// Starts a proxy at a given address.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address cannot be bound.
     pub async fn start_at(
         faults: &Faults,
         client: &str,
@@ -78,7 +78,7 @@ impl Proxy {
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                // Those that have ended are let go of, whatever they ended with.
+                // Remove finished connections; their results do not matter.
                 while connections.try_join_next().is_some() {}
                 let Ok((stream, _)) = listener.accept().await else {
                     continue;
@@ -96,6 +96,7 @@ impl Proxy {
         Ok(Proxy { address, task })
     }
 
+    /// Returns the address that the proxy listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -107,10 +108,11 @@ impl Drop for Proxy {
     }
 }
 
-/// A connection that breaks is what this crate is for: nobody needs to hear of it.
+/// Serves one connection. Errors are ignored, because broken connections are the purpose of this
+/// crate.
 async fn serve(link: Link, client: TcpStream) {
     if link.faults.refuses(link.dependency, &link.client) {
-        // Ends with a reset, as where nobody listens.
+        // With zero linger, the close sends a reset, as if no process listened.
         let _ = client.set_zero_linger();
         return;
     }
@@ -132,7 +134,8 @@ impl Link {
     }
 }
 
-/// Waits until the caller gives up: it leaves, or sends what nobody asked for.
+/// Waits until the caller gives up and closes the connection. Data that arrives meanwhile is
+/// discarded.
 pub(crate) async fn until_left(client: &mut TcpStream) {
     use tokio::io::AsyncReadExt as _;
     let mut byte = [0; 1];

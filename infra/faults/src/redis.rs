@@ -1,4 +1,4 @@
-//! One Redis connection: each command a call.
+//! One Redis connection, on which each command is a call.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -78,12 +78,12 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
     }
 }
 
-/// The command's first word in upper case.
+/// Returns the command's first word in upper case.
 fn name(command: &[u8]) -> String {
     let words = String::from_utf8_lossy(command);
     let mut lines = words.split("\r\n");
     let first = lines.next().unwrap_or_default();
-    // `*2`, `$3`, `GET`, ...; a command typed by hand stands in one line.
+    // A command is `*2`, `$3`, `GET`, ... on separate lines, or an inline command on a single line.
     let word = if first.starts_with('*') {
         lines.nth(1).unwrap_or_default()
     } else {
@@ -95,10 +95,10 @@ fn name(command: &[u8]) -> String {
         .to_ascii_uppercase()
 }
 
-/// One value of the protocol (RESP2 and 3) as it stands, appended to `raw`; false at the end of the
-/// connection.
+/// Reads one value of the protocol (RESP2 or RESP3) and appends its bytes to `raw`. Returns false
+/// at the end of the connection.
 async fn value(from: &mut BufReader<OwnedReadHalf>, raw: &mut Vec<u8>) -> Result<bool> {
-    // Of nested values, so many are still to come.
+    // The number of nested values that are still missing.
     let mut open = 1u64;
     while open > 0 {
         let begins = raw.len();
@@ -132,7 +132,7 @@ async fn value(from: &mut BufReader<OwnedReadHalf>, raw: &mut Vec<u8>) -> Result
                 from.read_exact(&mut raw[at..]).await?;
             }
             Some(b'*' | b'~' | b'>') => open += u64::try_from(count()).unwrap_or_default(),
-            // Of a map, keys and values; of an attribute, the value that it is about as well.
+            // A map has keys and values. An attribute also precedes the value that it describes.
             Some(b'%') => open += 2 * u64::try_from(count()).unwrap_or_default(),
             Some(b'|') => open += 2 * u64::try_from(count()).unwrap_or_default() + 1,
             _ => {}

@@ -1,4 +1,5 @@
-//! What is to go wrong, where, how often and when; and how often it did.
+//! The rules of an experiment: which fault happens to which calls, how often and when. They count
+//! their hits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,32 +7,32 @@ use std::time::{Duration, Instant};
 
 use crate::{Dependency, Dice};
 
-/// One way in which a call goes wrong.
+/// The kinds of faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// A new connection is reset at once. Its rule's name is not looked at: there is no call yet.
+    /// Reset a new connection at once. The rule's name is ignored, because there is no call yet.
     Refuse,
-    /// The connection ends before the dependency has seen the call.
+    /// Close the connection before the dependency receives the call.
     Cut,
-    /// The dependency executes the call; the connection ends instead of the reply.
+    /// Let the dependency execute the call, and close the connection instead of sending the reply.
     DropReply,
-    /// The call is passed on so much later.
+    /// Forward the call after this time.
     Delay(Duration),
-    /// The dependency never sees the call, and no answer comes until the caller gives up.
+    /// Keep the call from the dependency, and send no reply until the caller gives up.
     Hang,
-    /// The proxy answers in the dependency's own way of saying no: an AWS error of that code, a
-    /// problem over HTTP, an SQLSTATE, a Redis error. `status` is HTTP's, where there is one.
+    /// Reply with an error in the dependency's own format: an AWS error with this code, a problem
+    /// document, an SQLSTATE, or a Redis error. `status` is the HTTP status, where there is one.
     Fail { status: u16, code: &'static str },
-    /// Of a batch, the last entry is kept back and named in the answer as failed (`Failed`,
-    /// `UnprocessedItems`, `FailedEntryCount`). A call that is no batch passes unspoiled, and is no
-    /// hit.
+    /// Hold back the last entry of a batch, and report it as failed in the reply (`Failed`,
+    /// `UnprocessedItems`, `FailedEntryCount`). Of an SNS batch, all entries are held back. A call
+    /// that is not a batch passes, and is no hit.
     Partial,
-    /// An earlier answer instead of a new one: the message that was already given out, the value
-    /// before the last change. Until there is one, calls pass, and are no hits.
+    /// Send an earlier reply instead of a new one: messages that were received before, or the value
+    /// before the last change. Until such a reply is known, calls pass and are no hits.
     Replay,
 }
 
-/// Where and when a fault strikes.
+/// A fault, and the calls that it happens to.
 #[derive(Debug, Clone)]
 pub struct Rule {
     pub(crate) dependency: Dependency,
@@ -45,8 +46,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Every call whose name contains `name`, such as `sqs.SendMessageBatch`, `sqs.`, `COMMIT` or
-    /// nothing for all.
+    /// Makes a rule for every call whose name contains `name`, such as `sqs.SendMessageBatch`,
+    /// `sqs.` or `COMMIT`. An empty name matches all calls.
     pub fn on(dependency: Dependency, name: &str, fault: Fault) -> Rule {
         Rule {
             dependency,
@@ -60,7 +61,7 @@ impl Rule {
         }
     }
 
-    /// Only calls of this client.
+    /// Restricts the rule to calls of one client.
     pub fn of(self, client: &str) -> Rule {
         Rule {
             client: Some(client.to_owned()),
@@ -68,12 +69,13 @@ impl Rule {
         }
     }
 
-    /// So likely, from 0 to 1; drawn from the seed of [`crate::Faults`].
+    /// Applies the rule with this probability, from 0 to 1. The seed of [`crate::Faults`]
+    /// determines the decisions.
     pub fn chance(self, chance: f64) -> Rule {
         Rule { chance, ..self }
     }
 
-    /// The first `count` calls that it would strike, and no more.
+    /// Limits the rule to the first `count` calls that it applies to.
     pub fn times(self, count: u64) -> Rule {
         Rule {
             at_most: Some(count),
@@ -81,7 +83,7 @@ impl Rule {
         }
     }
 
-    /// Only so long after it was added.
+    /// Restricts the rule to a period, measured from the moment when it was added.
     pub fn between(self, from: Duration, until: Duration) -> Rule {
         Rule {
             from,
@@ -91,17 +93,18 @@ impl Rule {
     }
 }
 
-/// How often a rule struck.
+/// The number of calls that a rule has affected.
 #[derive(Debug, Clone, Default)]
 pub struct Hits(Arc<AtomicU64>);
 
 impl Hits {
+    /// Returns the number of hits.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A rule in force.
+/// A rule in use.
 #[derive(Debug)]
 pub(crate) struct Active {
     pub rule: Rule,
@@ -110,7 +113,7 @@ pub(crate) struct Active {
 }
 
 impl Active {
-    /// Whether the rule is about this call; chance is not drawn yet.
+    /// Returns whether the rule matches the call, apart from its probability.
     pub fn is_about(&self, dependency: Dependency, client: &str, name: Option<&str>) -> bool {
         let Active { rule, since, hits } = self;
         let age = since.elapsed();
@@ -123,10 +126,12 @@ impl Active {
             && rule.until.is_none_or(|until| age < until)
     }
 
+    /// Decides by the rule's probability whether it applies.
     pub fn strikes(&self, dice: &mut Dice) -> bool {
         self.rule.chance >= 1.0 || dice.fraction() < self.rule.chance
     }
 
+    /// Counts a hit.
     pub fn hit(&self) {
         self.hits.0.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! The proxies in front of real servers: what a rule says is what the caller meets, and what was
-//! executed was executed.
+//! Tests the proxies in front of real servers: the caller sees what the rule demands, and calls
+//! that were executed have their effect.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use domain::ids::{LocationId, ProductId, TenantId};
 use faults::{Dependency, Fault, Faults, Moment, Proxy, Rule, Verdict};
 use time::macros::date;
 
-/// A gateway that counts what it has executed.
+/// Starts a payment gateway that counts the charges that it has executed.
 async fn gateway() -> (String, Arc<AtomicU64>) {
     let executed = Arc::new(AtomicU64::default());
     let counted = executed.clone();
@@ -191,7 +191,7 @@ async fn aws_says_no_in_part_and_again_as_aws_does() {
             .send()
     };
 
-    // The SDK knows the code as throttling, and tries again by itself: nobody hears of it.
+    // The SDK treats this code as throttling and retries, so the caller sees no error.
     let hits = faults.add(
         Rule::on(
             Dependency::Aws,
@@ -266,7 +266,7 @@ async fn aws_says_no_in_part_and_again_as_aws_does() {
     );
     assert_eq!(delete().await.expect("an answer").successful().len(), 1);
 
-    // What was executed and not heard of was executed.
+    // A call whose reply was dropped has been executed.
     faults.clear();
     let lost = faults.add(Rule::on(Dependency::Aws, "sqs.SendMessage", Fault::DropReply).times(1));
     send().await.expect("sent at the second try");
@@ -324,7 +324,7 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
         TenantId::parse("t").expect("an id"),
         LocationId::parse("l").expect("an id"),
     );
-    // A block of them: only the first takes a statement.
+    // Takes a whole block of order numbers; only the first of them executes a statement.
     let number = async || {
         let first = store
             .next_number(&tenant, &location, date!(2026 - 03 - 01))
@@ -349,7 +349,8 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
     assert!(number().await.is_err(), "executed, and nobody knows");
     let cut = strike(Fault::Cut);
     assert!(number().await.is_err(), "not executed");
-    // The one that was told no went on with its connection; those that were cut off have new ones.
+    // The client that received an error keeps its connection; those whose connection was closed
+    // have new ones.
     assert_eq!(
         number().await.expect("a number"),
         first + 2 * NUMBERS,
