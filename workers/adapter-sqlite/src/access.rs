@@ -104,7 +104,8 @@ struct AuditRow {
     act_id: Option<String>,
 }
 
-/// Appends an entry, alone or within the transaction of what it tells of.
+/// Appends an entry to the audit log, on its own or in the transaction of the change that it
+/// describes. An entry whose `act_id` exists already is ignored.
 pub(crate) async fn append(
     connection: &mut SqliteConnection,
     entry: &AuditEntry,

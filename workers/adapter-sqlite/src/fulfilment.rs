@@ -1,4 +1,4 @@
-//! `FulfilmentStore` on SQLite.
+//! `FulfilmentStore` on SQLite: tickets of pickup orders and shipments of delivery orders.
 
 use app::ports::Unavailable;
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket, Work};
@@ -14,6 +14,7 @@ use crate::orders::{IN_SCOPE, locations};
 use crate::rows::{corrupt, optional_time, order_id, text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
+/// Format of a day in the column `day`: ISO 8601.
 const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 
 impl FulfilmentStore for SqliteStore {
@@ -96,7 +97,8 @@ impl FulfilmentStore for SqliteStore {
     }
 }
 
-/// False when the order has it already.
+/// Adds the ticket or the shipment of an order. Returns false if the order has one already; the
+/// caller then rolls back, so no position of the day is lost.
 async fn make(
     connection: &mut SqliteConnection,
     fulfilment: &Fulfilment,

@@ -1,4 +1,5 @@
-//! `JourneyStore` and `RedriveLog` on SQLite.
+//! `JourneyStore` and `RedriveLog` on SQLite: the records of an order's timeline, and the log of
+//! redrives.
 
 use app::ports::Unavailable;
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};

@@ -1,8 +1,10 @@
-//! Orders in one SQLite file, which several processes share: `haven up` without a database server.
+//! Stores orders in one SQLite file that several processes share. `haven up` uses this crate when
+//! it runs without a database server.
 //!
-//! Writes take the file's one write lock at once (`BEGIN IMMEDIATE`), so that none has to be given
-//! up half way; they are short, and what several tasks want to write at once goes into one of them.
-//! Every commit is synced to disk: an acknowledged order survives a power cut.
+//! Each write takes the file's write lock at its start (`BEGIN IMMEDIATE`), so no transaction fails
+//! halfway because another process holds the lock. Write transactions are short, and changes that
+//! arrive together share one. Every commit is synced to disk: an acknowledged order survives a
+//! power failure.
 
 mod access;
 mod fulfilment;
@@ -26,35 +28,36 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
-/// Waiting for another process's write; each lasts milliseconds.
+/// How long a connection waits for another process's write lock. Each write holds the lock for
+/// milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
-/// Pages a connection keeps, in KiB: the working set of a shop is small, and nine processes hold
-/// one each.
+/// Page cache of each connection: a negative number is KiB. The working set of a shop is small, and
+/// each of nine processes has several connections.
 const CACHE_KIB: &str = "-2000";
-/// Readers of one process at once.
+/// Maximum number of connections that one process reads with at the same time.
 const READERS: u32 = 2;
 
-/// A store on a migrated file. Cheap to clone.
+/// A store on a migrated SQLite file. Cheap to clone.
 #[derive(Clone)]
 pub struct SqliteStore {
-    /// One connection: SQLite has one writer at a time anyway, and waiting here is fair, which its
-    /// lock is not.
+    /// One connection, because SQLite has one writer at a time. The pool serves waiting tasks in
+    /// order, which SQLite's own lock does not.
     writer: SqlitePool,
     readers: SqlitePool,
-    /// Sees writes of other processes by `PRAGMA data_version`.
+    /// Detects commits of other processes with `PRAGMA data_version`.
     watcher: Arc<Mutex<SqliteConnection>>,
-    /// Says so to a relay in this very process.
+    /// Wakes an outbox relay in this process after a commit.
     written: Arc<Notify>,
-    /// Names this store to others that claim outbox rows.
+    /// Identifies this store as the owner of claimed outbox rows.
     claimant: Uuid,
     numbers: Arc<Mutex<orders::Numbers>>,
 }
 
 impl SqliteStore {
-    /// Opens a file that `haven migrate` has made.
+    /// Opens a file that `haven migrate` created.
     ///
     /// # Errors
-    /// When it is not there or is no SQLite file.
+    /// Returns an error if the file does not exist or is not a SQLite file.
     pub async fn connect(url: &str) -> Result<SqliteStore, Unavailable> {
         let options = SqliteConnectOptions::from_str(url)
             .map_err(unavailable)?

@@ -1,4 +1,4 @@
-//! `LocationStore` on SQLite, and the places in pick-up slots.
+//! `LocationStore` on SQLite, and the counts of orders in pickup slots.
 
 use app::ports::Unavailable;
 use app::ports::locations::{LocationRow, LocationStore};
@@ -11,7 +11,7 @@ use sqlx::SqliteConnection;
 use crate::rows::{text_of, time_of};
 use crate::{SqliteStore, unavailable};
 
-/// A location without its opening hours.
+/// A row of `locations`, without the opening hours.
 #[derive(sqlx::FromRow)]
 struct Row {
     tenant_id: String,
@@ -105,7 +105,8 @@ impl LocationStore for SqliteStore {
     }
 }
 
-/// False when there is none left.
+/// Counts an order in its pickup slot. Returns false if the slot is full. An order without a slot
+/// needs no place.
 pub async fn take_place(
     connection: &mut SqliteConnection,
     new: &NewOrder,
@@ -126,7 +127,8 @@ pub async fn take_place(
     Ok(taken.rows_affected() == 1)
 }
 
-/// For an order that is about to end badly, and has not yet.
+/// Frees an order's place in its pickup slot. Call this before the order gets the status
+/// `cancelled` or `failed`: an order that has one of them keeps no place.
 pub async fn give_back_place(
     connection: &mut SqliteConnection,
     order_id: OrderId,

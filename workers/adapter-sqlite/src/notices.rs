@@ -1,4 +1,4 @@
-//! `NoticeStore` on SQLite.
+//! `NoticeStore` on SQLite: the notifications, and how many each recipient got in a day.
 
 use app::ports::Unavailable;
 use app::ports::notices::{

@@ -1,4 +1,8 @@
 //! `OrderStore` on SQLite.
+//!
+//! Each group of orders or changes is one transaction with a savepoint for each member. A member
+//! that does not apply is rolled back alone; if the whole transaction fails, each member gets its
+//! own.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,20 +28,21 @@ use crate::rows::{
 };
 use crate::{SqliteStore, unavailable};
 
-/// How often another process's writes are looked for. A look costs some microseconds.
+/// Interval between two checks for commits of other processes. One check takes some microseconds.
 const WATCH_EVERY: Duration = Duration::from_millis(15);
-/// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at
-/// a restart.
+/// Number of order numbers that one write reserves, so that not every order needs a write for its
+/// number. A restart loses the unused ones.
 const NUMBERS: u64 = 10;
-/// Orders listed at once.
+/// Maximum number of orders in one list.
 const LIST_MAX: u32 = 200;
 
-/// Numbers taken and not given out yet, by location and day.
+/// Order numbers that are reserved and not used yet, by location and day.
 pub type Numbers = HashMap<(TenantId, LocationId, Date), std::ops::Range<u64>>;
 
-/// The same where it is not everything: without a choice, so that an index fits.
+/// [`IN_SCOPE`] for a scope with locations: without the `OR`, SQLite can use an index.
 const IN_SHOPS: &str = "tenant_id = ?1 AND location_id IN (SELECT value FROM json_each(?2))";
-/// Whether an order is in a scope: ?1 is its tenant, ?2 its locations as a JSON list.
+/// SQL condition that an order is in a scope. `?1` is the tenant, or NULL for every order; `?2` is
+/// the locations as a JSON list.
 pub const IN_SCOPE: &str =
     "(?1 IS NULL OR (tenant_id = ?1 AND location_id IN (SELECT value FROM json_each(?2))))";
 
@@ -45,15 +50,16 @@ const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, ord
     customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
     tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
-/// Order, state, version, when it was created, when it came to its state, and when it is wanted.
+/// Order id, state, version, time of creation, time of the last change, and pickup time.
 type DueRow = (String, String, i64, String, String, Option<String>);
 
 impl SqliteStore {
-    /// The file's write lock, from the start.
+    /// Begins a transaction that holds the file's write lock from its start.
     pub(crate) async fn write(&self) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }
 
+    /// Commits a transaction and wakes the tasks of this process that wait for outbox rows.
     pub(crate) async fn committed(
         &self,
         transaction: Transaction<'_, Sqlite>,
@@ -67,8 +73,8 @@ impl SqliteStore {
         let mut transaction = self.write().await?;
         let mut placed = Vec::with_capacity(orders.len());
         for new in orders {
-            // A point to go back to: one that finds no place in its slot leaves nothing behind, and
-            // its neighbors stand.
+            // A savepoint: an order whose slot is full or whose key is used leaves no rows, and the
+            // other orders of the transaction are kept.
             let mut point = transaction.begin().await?;
             let mut outcome = place_one(&mut point, new).await?;
             if outcome == Placement::Placed && !take_place(&mut point, new).await? {
@@ -88,8 +94,8 @@ impl SqliteStore {
         let mut transaction = self.write().await?;
         let mut applied = Vec::with_capacity(changes.len());
         for change in changes {
-            // A point to go back to: one that does not apply leaves nothing behind, and its
-            // neighbors stand.
+            // A savepoint: a duplicate or a conflict leaves no rows, and the other changes of the
+            // transaction are kept.
             let mut point = transaction.begin().await?;
             let outcome = apply_one(&mut point, change).await?;
             match outcome {
@@ -133,7 +139,7 @@ impl OrderStore for SqliteStore {
         location: &LocationId,
         day: Date,
     ) -> Result<u64, Unavailable> {
-        // A statement of its own, committed at once: no taker waits for an order to commit.
+        // Committed on its own, so that no request waits for another order's transaction.
         const TAKE: &str = "INSERT INTO order_number_days (tenant_id, location_id, day, next) VALUES (?1, ?2, ?3, ?4)
             ON CONFLICT (tenant_id, location_id, day) DO UPDATE SET next = next + ?4
             RETURNING next";
@@ -150,7 +156,8 @@ impl OrderStore for SqliteStore {
             .fetch_one(&self.writer)
             .await
             .map_err(unavailable)?;
-        // Nobody asks for the day before yesterday again.
+        // Only today's and yesterday's numbers are asked for: two locations can be on different
+        // days.
         blocks.retain(|(_, _, of), _| *of + time::Duration::DAY >= day);
         let end = u64::try_from(end).unwrap_or_default();
         let mut taken = end.saturating_sub(NUMBERS)..end;
@@ -165,7 +172,8 @@ impl OrderStore for SqliteStore {
         match (self.place_all(orders).await, orders) {
             (Ok(placed), _) => placed.into_iter().map(Ok).collect(),
             (Err(error), [_]) => vec![Err(unavailable(error))],
-            // One of them broke it: each for itself.
+            // An order made the transaction fail. Each order gets its own transaction, so that the
+            // others succeed.
             (Err(_), _) => {
                 let mut each = Vec::with_capacity(orders.len());
                 for new in orders {
@@ -261,8 +269,8 @@ impl OrderStore for SqliteStore {
         scope: &Scope,
         filter: &OrderFilter,
     ) -> Result<Vec<StoredOrder>, Unavailable> {
-        // Without a hint SQLite reads the ids from the newest on, past every closed order, to find
-        // ten that are open.
+        // Without the hint, SQLite reads ids from the newest on and skips every closed order until
+        // it has found the few open ones.
         let is_open = |status: &Status| {
             !matches!(
                 status,
@@ -286,7 +294,7 @@ impl OrderStore for SqliteStore {
             Scope::Shops { .. } if few => (" INDEXED BY orders_by_status", IN_SHOPS),
             Scope::Shops { .. } | Scope::Everything => ("", IN_SCOPE),
         };
-        // UUIDv7: newest first is greatest first.
+        // Ids are UUIDv7, so the newest order has the greatest id.
         let select = format!(
             "SELECT {ORDER_COLUMNS} FROM orders{hint}
              WHERE {in_scope} AND (?3 IS NULL OR order_id < ?3)
@@ -409,13 +417,15 @@ impl OrderStore for SqliteStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, Unavailable> {
-        // Looked at before it is claimed: an outbox with nothing to send must not cost a write.
+        // Checked before the claim, so that an empty outbox costs no write.
         const ANY: &str =
             "SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND retry_at <= ?1
             AND (?2 IS NULL OR coalesce(route LIKE 'queue/%', 0) = ?2))";
-        // The head of its order and route: nothing that has not left stands before it, whoever
-        // holds it. A row without a route goes everywhere: it stands before all of its order, and
-        // behind all.
+        // Claims the rows that may be sent next; `adapter_postgres` explains the rule. A row is
+        // claimed only if no unpublished row of its order and route precedes it, whoever has
+        // claimed that one. A row without a route is sent to every destination of its kind.
+        // Therefore it waits for all earlier rows of its order, and all later rows wait for it.
+        // SQLite has one writer, so two relays cannot claim the same row.
         const TAKE: &str = "UPDATE outbox SET claimed_by = ?1, claimed_until = ?2 WHERE id IN (
                 SELECT id FROM outbox AS mine
                 WHERE published_at IS NULL AND retry_at <= ?3 AND (?5 IS NULL OR coalesce(route LIKE 'queue/%', 0) = ?5)
@@ -497,7 +507,7 @@ impl OrderStore for SqliteStore {
         let mut watcher = self.watcher.lock().await;
         let by_others = async {
             let before = data_version(&mut watcher).await;
-            // A file that cannot be read has changed, for all we know.
+            // A failed read ends the wait: the file may have changed.
             while before.is_some() && data_version(&mut watcher).await == before {
                 tokio::time::sleep(WATCH_EVERY).await;
             }
@@ -600,22 +610,25 @@ impl OrderStore for SqliteStore {
     }
 }
 
-/// `IN_SCOPE` would keep the index of numbers from being used: "any tenant or this one" is no
-/// lookup.
+/// Returns the query for the newest order with a number. A scope with locations uses `IN_SHOPS`,
+/// because SQLite cannot use the index of numbers for the `OR` in `IN_SCOPE`.
 fn newest_with_number_sql(scope: &Scope) -> String {
     let in_scope = if *scope == Scope::Everything {
         IN_SCOPE
     } else {
         IN_SHOPS
     };
-    // Without the plus, SQLite reads all orders from the newest on, to spare itself the sorting of
-    // a few.
+    // The plus stops SQLite from reading all orders in the order of their ids to avoid sorting the
+    // few that match.
     format!(
         "SELECT order_id FROM orders WHERE {in_scope} AND order_number = ?3 ORDER BY +order_id DESC LIMIT 1"
     )
 }
 
-/// The locations of a scope, as `IN_SCOPE` reads them.
+/// Returns the locations of a scope as the JSON list that `IN_SCOPE` reads.
+///
+/// # Errors
+/// Returns an error if the list cannot be encoded.
 pub fn locations(scope: &Scope) -> Result<String, Unavailable> {
     serde_json::to_string(&scope.locations()).map_err(|error| Unavailable::new("orders", error))
 }
@@ -749,6 +762,8 @@ async fn place_one(
     Ok(Placement::Placed)
 }
 
+/// Records the event in the inbox and applies the change. For any result but `Applied`, the caller
+/// must roll back.
 pub(crate) async fn apply_one(
     connection: &mut SqliteConnection,
     change: &Change,
@@ -778,7 +793,7 @@ pub(crate) async fn apply_one(
     Ok(Applied::Applied)
 }
 
-/// False when the order is not as it was read.
+/// Changes an order's row. Returns false if its version is not the expected one.
 async fn move_order(
     connection: &mut SqliteConnection,
     change: &OrderChange,
@@ -789,8 +804,8 @@ async fn move_order(
             next_action_at = ?, version = ?, updated_at = ?
         WHERE order_id = ? AND version = ?";
     let version = change.expected_version + change.history.len() as i64;
-    // Before the order is: then it would not be known whether it had ended before. What does not
-    // fit is rolled back.
+    // This must run first, because it reads whether the order had ended before. A version conflict
+    // rolls it back.
     if matches!(change.status, Status::Cancelled | Status::Failed) {
         give_back_place(connection, change.order_id).await?;
     }
@@ -816,7 +831,7 @@ async fn move_order(
     Ok(true)
 }
 
-/// False when the payment is not as it was read.
+/// Adds or changes a payment. Returns false if its state is not the expected one.
 async fn change_payment(
     connection: &mut SqliteConnection,
     change: &PaymentChange,
@@ -875,6 +890,7 @@ async fn add_history(
     Ok(())
 }
 
+/// Adds one outbox row for each message and each of its routes.
 pub async fn add_outbox(
     connection: &mut SqliteConnection,
     messages: &[Envelope],

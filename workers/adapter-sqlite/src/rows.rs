@@ -1,4 +1,7 @@
-//! Between rows and the domain's types.
+//! Conversions between rows and the domain's types.
+//!
+//! SQLite has no type for times and UUIDs, so both are text. A value that cannot be converted is
+//! reported as [`Unavailable`]: nothing can be done with the row until somebody corrects it.
 
 use app::ports::Unavailable;
 use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder, address_of};
@@ -15,27 +18,31 @@ use time::PrimitiveDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-/// UTC, of one width, so that text sorts as time does.
+/// UTC with a fixed width, so that text sorts as the times do.
 const TIME: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
+/// Formats a time for a column.
 pub fn text_of(at: Timestamp) -> String {
-    // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
+    // Formatting fails only for a component that the value lacks, and a timestamp has all of these.
     at.to_offset(time::UtcOffset::UTC)
         .format(TIME)
         .unwrap_or_default()
 }
 
+/// Parses a time from a column.
 pub fn time_of(text: &str) -> Result<Timestamp, Unavailable> {
     PrimitiveDateTime::parse(text, TIME)
         .map(PrimitiveDateTime::assume_utc)
         .map_err(|_| corrupt("a time", text))
 }
 
+/// Parses a time from a column that may be NULL.
 pub fn optional_time(text: Option<&str>) -> Result<Option<Timestamp>, Unavailable> {
     text.map(time_of).transpose()
 }
 
+/// Returns the error for a stored value that is not valid; `what` names the expected value.
 pub fn corrupt(what: &str, value: &str) -> Unavailable {
     Unavailable::new(
         "orders",
@@ -43,14 +50,17 @@ pub fn corrupt(what: &str, value: &str) -> Unavailable {
     )
 }
 
+/// Parses an order id.
 pub fn order_id(text: &str) -> Result<OrderId, Unavailable> {
     text.parse().map_err(|_| corrupt("an order id", text))
 }
 
+/// Parses an order status.
 pub fn status(text: &str) -> Result<Status, Unavailable> {
     Status::from_code(text).ok_or_else(|| corrupt("a status", text))
 }
 
+/// Parses a saga state.
 pub fn state(text: &str) -> Result<State, Unavailable> {
     State::from_code(text).ok_or_else(|| corrupt("a state", text))
 }
@@ -59,7 +69,8 @@ fn currency(text: &str) -> Result<Currency, Unavailable> {
     Currency::from_code(text).ok_or_else(|| corrupt("a currency", text))
 }
 
-/// An order's rate stands as it was taxed, whatever a location may have today.
+/// Returns the tax rate that applied to the order when it was placed. The location's rate may have
+/// changed since.
 fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, Unavailable> {
     let read =
         |units: i32| u32::try_from(units).map_err(|_| corrupt("a tax rate", &units.to_string()));
@@ -69,6 +80,7 @@ fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, Unavailab
     ))
 }
 
+/// A row of `orders`, without the items.
 #[derive(sqlx::FromRow)]
 pub struct OrderRow {
     pub order_id: String,
@@ -101,6 +113,7 @@ pub struct OrderRow {
     updated_at: String,
 }
 
+/// A row of `order_items`.
 #[derive(sqlx::FromRow)]
 pub struct ItemRow {
     pub order_id: String,
@@ -111,6 +124,7 @@ pub struct ItemRow {
 }
 
 impl OrderRow {
+    /// Converts the row and its items into an order. Fails if a value is not valid.
     pub fn with_items<'a>(
         self,
         items: impl Iterator<Item = &'a ItemRow>,
@@ -173,6 +187,7 @@ impl OrderRow {
     }
 }
 
+/// A row of `order_history`.
 #[derive(sqlx::FromRow)]
 pub struct HistoryRow {
     seq: i64,
@@ -185,6 +200,7 @@ pub struct HistoryRow {
 }
 
 impl HistoryRow {
+    /// Converts the row into a history entry. Fails if a status or a step is not valid.
     pub fn into_entry(self) -> Result<HistoryEntry, Unavailable> {
         Ok(HistoryEntry {
             seq: self.seq,
@@ -198,6 +214,7 @@ impl HistoryRow {
     }
 }
 
+/// A row of `payments`, without the order id and the kind.
 #[derive(sqlx::FromRow)]
 pub struct PaymentRow {
     amount_minor: i64,
@@ -209,6 +226,7 @@ pub struct PaymentRow {
 }
 
 impl PaymentRow {
+    /// Converts the row into a payment. Fails if the currency or the state is not valid.
     pub fn into_payment(
         self,
         order_id: OrderId,

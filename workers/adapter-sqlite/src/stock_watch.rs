@@ -1,4 +1,4 @@
-//! `StockWatch` on SQLite.
+//! `StockWatch` on SQLite: the last stock level of each product, changed together with its alert.
 
 use app::ports::Unavailable;
 use app::ports::stock_watch::{Seen, StockWatch};

@@ -1,4 +1,5 @@
-//! The store on a real file, with two of them as two processes would have it.
+//! Runs the laws of the ports on a real SQLite file. Two stores on one file stand for two
+//! processes.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use app::laws;
 use app::ports::orders::OrderStore as _;
 use uuid::Uuid;
 
-/// A migrated file of its own.
+/// A migrated SQLite file in a directory of its own, which is deleted at the end.
 struct Database(PathBuf);
 
 impl Database {
