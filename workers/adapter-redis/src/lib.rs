@@ -1,6 +1,7 @@
-//! Carts in Redis: one hash a session, product to quantity, and a second hash with the prices that
-//! the customer saw. Limits and expiry are kept by scripts, so that what two tabs do at once is
-//! done one after the other. Counts of what clients do lie beside them.
+//! Stores carts in Redis: one hash per session from product to quantity, and a second hash with the
+//! prices that the customer saw. Lua scripts enforce the limits and the expiry, because Redis runs
+//! a script atomically: two tabs cannot exceed a limit together. The rate-limit counters of clients
+//! are in the same server.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,18 +18,19 @@ use redis::{
     ScriptInvocation, ServerErrorKind,
 };
 
-/// Redis answers in well under a millisecond. A storefront that waits longer keeps its customers
-/// waiting.
+/// Time limit of one response. Redis responds in well under a millisecond, and a page waits for it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(200);
+/// Time limit of one attempt to connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// Time limit of one call, with connecting and retries.
 const CALL_WITHIN: Duration = Duration::from_millis(500);
-/// Tries to connect before those who wait are told that it is unavailable; the next call tries
-/// again.
+/// Retries of a connection attempt before waiting calls fail. The next call starts again.
 const CONNECT_RETRIES: usize = 2;
-/// Before the first of them; twice that before the second. With its jitter all of it fits into a
-/// call, so that a call hears why there is no connection.
+/// Pause before the first retry; the second pause is twice as long. Both fit into [`CALL_WITHIN`],
+/// jitter included, so that a call can report why the connection failed.
 const BETWEEN_CONNECTS: Duration = Duration::from_millis(50);
 
+/// A cart store on a Redis server. Cheap to clone.
 #[derive(Clone)]
 pub struct RedisCarts {
     /// Shared by all clones.
@@ -42,20 +44,20 @@ pub struct RedisCarts {
 }
 
 struct Link {
-    /// Where the server is, and what to show it.
+    /// Address and password of the server.
     info: ConnectionInfo,
-    /// Replaced by a new one when it has gone stale.
+    /// Connection with the password in `info`; replaced if it is stale.
     connection: ConnectionManager,
 }
 
-/// What is unavailable when the server refuses our password: nothing was done, and another password
-/// may help.
+/// The dependency that an [`Unavailable`] names if the server refuses the password. The call had no
+/// effect, and another password may succeed.
 pub const PASSWORD: &str = "the carts' password";
 
-/// What every script begins and ends with. KEYS[1] is the cart, KEYS[2] the prices that were seen;
-/// ARGV[1] the most of one product, ARGV[2] the most products, ARGV[3] the seconds a cart lives.
-/// What is not a hash of that is no cart of ours: it is thrown away, and the customer starts with
-/// an empty one. `reply` gives a word, the cart and the prices.
+/// Beginning of every cart script. KEYS[1] is the cart, KEYS[2] the prices that were seen. ARGV[1]
+/// is the maximum quantity of a product, ARGV[2] the maximum number of products, ARGV[3] the
+/// seconds until a cart expires. A value that is not a valid cart is deleted, and the customer
+/// starts with an empty one. `reply` returns a word, the cart and the prices.
 const AROUND: &str = r"
 local cart, seen, most, products, lifetime = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local function is_cart()
@@ -85,9 +87,10 @@ if not is_cart() then redis.call('DEL', cart) end
 if redis.call('EXISTS', cart) == 0 or not is_seen() then redis.call('DEL', seen) end
 ";
 
+/// Returns the cart. The expiry of a valid cart does not change.
 const GET: &str = "return reply('there')";
 
-/// Adds ARGV[5] of product ARGV[4], which was seen at ARGV[6].
+/// Adds ARGV[5] units of product ARGV[4], whose price was ARGV[6].
 const ADD: &str = r"
 local there = tonumber(redis.call('HGET', cart, ARGV[4]) or '0')
 if there + tonumber(ARGV[5]) > most then return reply('quantity') end
@@ -97,22 +100,22 @@ if there == 0 then redis.call('HSET', seen, ARGV[4], ARGV[6]) else redis.call('H
 return reply('changed')
 ";
 
-/// Sets product ARGV[4] to ARGV[5] if it is there.
+/// Sets the quantity of product ARGV[4] to ARGV[5] if the cart has the product.
 const SET: &str = r"
 if redis.call('HEXISTS', cart, ARGV[4]) == 0 then return reply('absent') end
 redis.call('HSET', cart, ARGV[4], ARGV[5])
 return reply('changed')
 ";
 
-/// Takes product ARGV[4] out.
+/// Removes product ARGV[4].
 const REMOVE: &str = r"
 redis.call('HDEL', cart, ARGV[4])
 redis.call('HDEL', seen, ARGV[4])
 return reply('changed')
 ";
 
-/// Takes out of each product ARGV[4], ARGV[6], ... as many as the argument after it says, or all
-/// that are there.
+/// Subtracts quantities from the cart. From ARGV[4] on, the arguments are pairs of a product and a
+/// quantity. A product of which nothing is left is removed.
 const TAKE_OUT: &str = r"
 for i = 4, #ARGV, 2 do
   local rest = tonumber(redis.call('HGET', cart, ARGV[i]) or '0') - tonumber(ARGV[i + 1])
@@ -126,8 +129,8 @@ end
 return reply('changed')
 ";
 
-/// Counts KEYS[1], which is forgotten ARGV[1] seconds after it was counted first. In one step: a
-/// count without an end would refuse a client for ever.
+/// Increments KEYS[1], which expires ARGV[1] seconds after its first increment. One script does
+/// both: a counter without an expiry would refuse a client forever.
 const COUNT: &str = r"
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
@@ -135,19 +138,19 @@ return count
 ";
 
 impl RedisCarts {
-    /// The server need not be there yet: it is reached when it is needed, and again when it was
-    /// lost. A `rediss://` server must show a certificate that this machine's roots know.
+    /// Creates a store for the server at `url`. The first call connects, and calls reconnect after
+    /// a loss. The certificate of a `rediss://` server must be signed by a root of this machine.
     ///
     /// # Errors
-    /// When the URL is none.
+    /// Returns an error if the URL is not valid.
     pub async fn connect(url: &str) -> Result<RedisCarts, Unavailable> {
         RedisCarts::connect_as(url, None).await
     }
 
-    /// With a password that the URL does not carry.
+    /// Creates a store with a password that is not part of the URL.
     ///
     /// # Errors
-    /// When the URL is none.
+    /// Returns an error if the URL is not valid.
     pub async fn connect_as(url: &str, password: Option<&str>) -> Result<RedisCarts, Unavailable> {
         let mut info = url.into_connection_info().map_err(unavailable)?;
         if let Some(password) = password {
@@ -169,26 +172,30 @@ impl RedisCarts {
         })
     }
 
-    /// Counts `key` and returns how often it was counted since the first time within `window`.
+    /// Increments the counter `key` and returns its value. The counter restarts `window` after its
+    /// first increment.
     ///
     /// # Errors
-    /// When the server does not answer.
+    /// Returns an error if the server does not respond.
     pub async fn count(&self, key: &str, window: Duration) -> Result<u64, Unavailable> {
         let mut call = self.count.key(format!("limit:{key}"));
         call.arg(window.as_secs());
         self.within(call.invoke_async(&mut self.connection())).await
     }
 
-    /// Whether the server answers.
+    /// Checks that the server responds.
+    ///
+    /// # Errors
+    /// Returns an error if it does not.
     pub async fn ping(&self) -> Result<(), Unavailable> {
         let mut connection = self.connection();
         self.within(async { connection.ping().await }).await
     }
 
-    /// From now on; a connection that is open goes on with what it has shown.
+    /// Sets the password of later calls. A call that is in flight keeps its connection.
     ///
     /// # Errors
-    /// When no client can be made with it.
+    /// Returns an error if no client can be created with the password.
     pub fn set_password(&self, password: &str) -> Result<(), Unavailable> {
         let mut link = self.link();
         let info = with_password(link.info.clone(), password);
@@ -205,15 +212,15 @@ impl RedisCarts {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a call, connecting included: a page without its cart's count is better than a page that
-    /// waits.
+    /// Runs a call within [`CALL_WITHIN`], connecting included. A page without the cart's count is
+    /// better than a page that waits.
     async fn within<T>(
         &self,
         call: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, Unavailable> {
         let answer = tokio::time::timeout(CALL_WITHIN, call).await;
-        // The manager connects anew after an error of the connection, but not when a server that is
-        // gone says nothing, nor when after a failover it talks to what is now a replica.
+        // The manager reconnects after a connection error. It does not reconnect if the server is
+        // silent, or if a failover made the server a replica that refuses writes.
         let stale = match &answer {
             Err(_) => true,
             Ok(Err(error)) => {
@@ -236,7 +243,7 @@ impl RedisCarts {
         }
     }
 
-    /// Runs a script on the cart; returns its word, and the cart as it then is.
+    /// Runs a cart script. Returns its word, and the cart after the script.
     async fn run<'a>(
         &self,
         script: &'a Script,
@@ -259,12 +266,12 @@ impl RedisCarts {
                 quantity: Quantity::new(count)?,
             })
         });
-        // The script let nothing else through.
+        // The script deleted every cart that is not valid.
         let mut lines = lines.collect::<Option<Vec<_>>>().unwrap_or_default();
         lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
         let price = |(product, price): (String, String)| {
             let product_id = ProductId::parse(&product).ok()?;
-            // A price that cannot be read is one that nobody remembers.
+            // A price that cannot be parsed counts as not seen.
             lines
                 .iter()
                 .any(|line| line.product_id == product_id)
@@ -366,14 +373,15 @@ fn key(session: &str) -> String {
     format!("cart:{session}")
 }
 
-/// The braces make a cluster keep it where it keeps the cart: what stands in them is the whole key
-/// of the cart.
+/// Returns the key of the prices that a session saw. The braces contain the key of the cart, so a
+/// Redis Cluster stores both keys in one slot. A script with two keys needs that.
 fn seen_key(session: &str) -> String {
     format!("cart:seen:{{cart:{session}}}")
 }
 
 fn unavailable(error: RedisError) -> Unavailable {
-    // As the client says it, or as the server does to a connection that has shown nothing.
+    // A refusal is either the client's own kind, or the server's code for a connection without a
+    // password (`NOAUTH`) or with a wrong one (`WRONGPASS`).
     let refused = error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
     Unavailable::new(if refused { PASSWORD } else { "carts" }, error)

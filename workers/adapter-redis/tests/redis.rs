@@ -1,6 +1,6 @@
-//! Carts in a real Redis: the one at `HAVEN_TEST_REDIS_URL`, else one that the test starts from the
-//! `PATH`. Without either each test says so in one line and returns; `HAVEN_REQUIRE=redis` turns
-//! that into a failure.
+//! Tests of the carts on a real Redis: the server at `HAVEN_TEST_REDIS_URL`, or one that the test
+//! starts from the `PATH`. Without either, a test prints one line and returns. With
+//! `HAVEN_REQUIRE=redis` it fails instead.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use app::ports::carts::{CART_LIFETIME, CartStore};
 use domain::cart::Quantity;
 use redis::AsyncCommands as _;
 
-/// A server of its own, or the one that was given; ours ends with it.
+/// The given server, or one that the test started and stops at the end.
 struct Server {
     url: String,
     own: Option<(Child, PathBuf)>,
@@ -102,7 +102,7 @@ async fn bare(server: &Server) -> redis::aio::MultiplexedConnection {
         .expect("connected")
 }
 
-/// A session of its own: the server may be shared.
+/// Returns a session id that no other test uses, because the server may be shared.
 fn session(name: &str) -> String {
     format!("{name}-{}-{}", std::process::id(), free_port())
 }
@@ -220,7 +220,7 @@ async fn what_is_no_cart_is_thrown_away() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_told_of_and_found_again() {
-    // This one is stopped, so it must be ours.
+    // The test stops this server, so it needs one of its own.
     let Some(program) = program() else { return };
     let port = free_port();
     let server = started(&program, port).await;
@@ -238,7 +238,7 @@ async fn a_server_that_is_away_is_told_of_and_found_again() {
     );
     let server = started(&program, port).await;
     let begun = Instant::now();
-    // An empty server knows no scripts either.
+    // An empty server has no cached scripts either.
     while carts.add("s", &tea, 250).await.is_err() {
         assert!(
             begun.elapsed() < Duration::from_secs(20),
@@ -264,7 +264,7 @@ async fn a_server_that_is_away_is_told_of_and_found_again() {
 
 #[tokio::test]
 async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without_a_restart() {
-    // Its password is changed, so it must be ours.
+    // The test changes the password, so it needs a server of its own.
     let Some(program) = program() else { return };
     let server = started(&program, free_port()).await;
     let mut owner = bare(&server).await;
@@ -293,7 +293,7 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
         "its connection is cut"
     );
     let begun = Instant::now();
-    // First it only hears that its connection is gone.
+    // The first calls only report the lost connection.
     let told = loop {
         match carts.get("s").await {
             Err(error) if error.what == adapter_redis::PASSWORD => break error,

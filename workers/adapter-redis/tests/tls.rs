@@ -1,4 +1,4 @@
-//! Carts in a real Redis that wants TLS and a password, as ElastiCache does.
+//! Tests of the carts on a real Redis that requires TLS and a password, like ElastiCache.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use app::ports::carts::CartStore as _;
 use servers::Certificates;
 
 const PASSWORD: &str = "correct-horse-battery";
-/// Set for the test's second life, whose roots are those of the server.
+/// Set for the child process, whose roots include the server's.
 const URL: &str = "HAVEN_TEST_TLS_URL";
 
 struct Server {
@@ -84,7 +84,7 @@ fn server() -> Option<Server> {
 #[test]
 fn carts_are_kept_behind_tls_and_a_password() {
     let Some(server) = server() else { return };
-    // The roots of a process come from its environment, as in the image.
+    // A process reads its roots from its environment, as in the container image.
     let output = Command::new(std::env::current_exe().expect("this test"))
         .args([
             "--exact",
