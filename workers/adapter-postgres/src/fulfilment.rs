@@ -1,4 +1,4 @@
-//! `FulfilmentStore` on PostgreSQL.
+//! `FulfilmentStore` on PostgreSQL: tickets of pickup orders and shipments of delivery orders.
 
 use app::ports::Unavailable;
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket, Work};
@@ -85,10 +85,10 @@ impl FulfilmentStore for PostgresStore {
     }
 }
 
-/// False when the order has it already.
+/// Adds the ticket or the shipment of an order. Returns false if the order has one already.
 async fn make(connection: &mut PgConnection, fulfilment: &Fulfilment) -> Result<bool, sqlx::Error> {
-    // The day's row is locked until the commit: whoever comes next counts on from a position that
-    // stands.
+    // The upsert locks the day's row until the commit. A concurrent ticket of that day waits, and
+    // then counts from a committed position.
     const TICKET: &str = "WITH counted AS (
             INSERT INTO ticket_days AS days (tenant_id, location_id, day, last_position)
             SELECT $2, $3, $4, 1 WHERE NOT EXISTS (SELECT 1 FROM tickets WHERE order_id = $1)
@@ -97,7 +97,8 @@ async fn make(connection: &mut PgConnection, fulfilment: &Fulfilment) -> Result<
         )
         INSERT INTO tickets (order_id, tenant_id, location_id, day, position, created_at)
         SELECT $1, $2, $3, $4, last_position, $5 FROM counted ON CONFLICT (order_id) DO NOTHING";
-    // Beside another try for this order, its number may be met before the order itself is.
+    // Two attempts for one order use the same tracking number. A concurrent attempt can conflict on
+    // the tracking number before the order id, so any conflict is ignored here.
     const SHIPMENT: &str =
         "INSERT INTO shipments (order_id, tracking_number, created_at) VALUES ($1, $2, $3)
         ON CONFLICT DO NOTHING";
@@ -120,7 +121,7 @@ async fn make(connection: &mut PgConnection, fulfilment: &Fulfilment) -> Result<
     };
     let made = query.execute(&mut *connection).await?.rows_affected() == 1;
     if let (false, Work::Shipment { .. }) = (made, &fulfilment.work) {
-        // An error where it is another order that has the number.
+        // Fails if the order has no shipment: another order has this tracking number.
         sqlx::query(SHIPPED)
             .bind(fulfilment.order_id.0)
             .fetch_one(connection)

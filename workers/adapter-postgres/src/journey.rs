@@ -1,4 +1,5 @@
-//! `JourneyStore` and `RedriveLog` on PostgreSQL.
+//! `JourneyStore` and `RedriveLog` on PostgreSQL: the records of an order's timeline, and the log
+//! of redrives.
 
 use app::ports::Unavailable;
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
@@ -210,7 +211,7 @@ impl RedriveLog for PostgresStore {
             .bind(&redrive.reason)
             .bind(redrive.event_id.map(|id| id.0))
             .bind(redrive.order_id.map(|id| id.0))
-            // PostgreSQL keeps no zero character, which no JSON text has.
+            // PostgreSQL cannot store the character U+0000 in text.
             .bind(redrive.body.replace('\0', "\u{fffd}"))
             .bind(&redrive.actor)
             .bind(redrive.at)

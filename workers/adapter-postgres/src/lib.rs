@@ -1,4 +1,4 @@
-//! Orders in PostgreSQL. Changes of messages that are handled together are one statement.
+//! Stores orders in PostgreSQL. Changes of messages that are handled together share one statement.
 
 mod access;
 mod fulfilment;
@@ -24,10 +24,14 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolO
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-/// Waiting for a free connection; longer, and a request would rather be turned away.
+/// How long a call waits for a free connection. After this time the call fails, because the request
+/// would wait too long.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(3);
-/// A statement that takes longer is stuck behind a lock.
+/// Time limit of a statement. The pool's wait and one statement must fit into the shortest time
+/// limit of a handler.
 const STATEMENT_WITHIN: Duration = Duration::from_secs(5);
+/// Time limit for a lock. It is shorter than [`STATEMENT_WITHIN`], so that the error names the
+/// lock.
 const LOCK_WITHIN: Duration = Duration::from_secs(3);
 const _: () = assert!(
     ACQUIRE_WITHIN.as_millis() + STATEMENT_WITHIN.as_millis() < HANDLER_TIMEOUT_MIN.as_millis(),
@@ -42,24 +46,25 @@ const _: () = assert!(
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
-    /// Hears of new outbox rows; made when it is first needed, since only the relay needs it.
+    /// Receives notifications about new outbox rows. Connected at the first use, because only the
+    /// outbox relay needs it.
     listener: Arc<Mutex<Option<PgListener>>>,
-    /// Names this store to others that claim outbox rows.
+    /// Identifies this store as the owner of claimed outbox rows.
     claimant: Uuid,
     numbers: Arc<Mutex<orders::Numbers>>,
 }
 
 impl PostgresStore {
-    /// With the login that the URL carries.
+    /// Connects with the login in the URL.
     ///
     /// # Errors
-    /// When the server cannot be reached now, or refuses us. Later, connections are made again as
-    /// they are needed.
+    /// Returns an error if the URL is not valid, or if the server is unreachable, refuses the
+    /// login, or is a standby. A connection that is lost later is replaced when it is needed.
     pub async fn connect(url: &str, connections_max: u32) -> Result<PostgresStore, ConnectError> {
         PostgresStore::connect_as(url, &Login::default(), connections_max).await
     }
 
-    /// With a login that the URL does not carry.
+    /// Connects with a login that is not part of the URL.
     ///
     /// # Errors
     /// As [`PostgresStore::connect`].
@@ -93,15 +98,14 @@ impl PostgresStore {
         })
     }
 
-    /// New connections use this login from now on; those that are open go on until they are used
-    /// up.
+    /// Sets the login of new connections. Open connections keep theirs until the pool closes them.
     pub fn set_login(&self, login: &Login) {
         let options = self.pool.connect_options().as_ref().clone();
         self.pool.set_connect_options(login.apply(options));
     }
 
-    /// Whether a new connection would be let in: those that are open go on when a password is
-    /// changed.
+    /// Opens and closes a new connection to check the login, because open connections continue to
+    /// work after a change of the password.
     ///
     /// # Errors
     /// As [`PostgresStore::connect`].
@@ -114,8 +118,8 @@ impl PostgresStore {
     }
 }
 
-/// A standby, or a server that has not caught up with its log, answers questions as of some time
-/// ago: an order that was accepted is not there, and its message would be parked.
+/// Fails if the server is a standby or is still in recovery. The data of such a server can lag, so
+/// an accepted order would look missing and its message would become a dead letter.
 async fn refuse_a_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     if sqlx::query_scalar("SELECT pg_is_in_recovery()")
         .fetch_one(connection)
@@ -128,13 +132,13 @@ async fn refuse_a_standby(connection: &mut PgConnection) -> Result<(), sqlx::Err
     Ok(())
 }
 
-/// As PostgreSQL takes a time without a unit.
+/// Formats a time limit in milliseconds, which is PostgreSQL's unit for settings without a unit.
 fn in_milliseconds((setting, time): (&'static str, Duration)) -> (&'static str, u128) {
     (setting, time.as_millis())
 }
 
-/// What is unavailable when the database refuses our login: nothing was done, and another login may
-/// help.
+/// The dependency that an [`Unavailable`] names if the database refuses the login. The statement
+/// had no effect, and another login may succeed.
 pub const LOGIN: &str = "the database's login";
 
 fn unavailable(error: sqlx::Error) -> Unavailable {

@@ -1,4 +1,4 @@
-//! `LocationStore` on PostgreSQL, and the places in pick-up slots.
+//! `LocationStore` on PostgreSQL, and the counts of orders in pickup slots.
 
 use app::ports::Unavailable;
 use app::ports::locations::{LocationRow, LocationStore};
@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use crate::{PostgresStore, unavailable};
 
-/// A location without its opening hours.
+/// A row of `locations`, without the opening hours.
 #[derive(sqlx::FromRow)]
 struct Row {
     tenant_id: String,
@@ -106,8 +106,8 @@ impl LocationStore for PostgresStore {
 }
 
 impl PostgresStore {
-    /// An order and its place in a slot in one transaction. The place comes last: whoever waits for
-    /// another's waits for a commit alone.
+    /// Places an order and counts it in its pickup slot in one transaction. The slot comes last, so
+    /// that its row is locked only until the commit.
     pub(crate) async fn place_in_slot(&self, new: &NewOrder) -> Result<Placement, Unavailable> {
         let mut transaction = self.pool.begin().await.map_err(unavailable)?;
         let placed = crate::orders::place_all(&mut transaction, std::slice::from_ref(new))
@@ -129,7 +129,7 @@ impl PostgresStore {
     }
 }
 
-/// False when there is none left.
+/// Counts an order in its pickup slot. Returns false if the slot is full.
 async fn take_place(connection: &mut PgConnection, new: &NewOrder) -> Result<bool, sqlx::Error> {
     const TAKE: &str = "INSERT INTO pickup_slots AS slot (tenant_id, location_id, starts_at, taken)
         SELECT $1, $2, $3, 1 WHERE $4 > 0

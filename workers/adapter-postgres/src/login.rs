@@ -1,4 +1,4 @@
-//! Who we are to PostgreSQL, and what it says when it does not believe us.
+//! The login to PostgreSQL, and the recognition of a refused login.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,20 +8,21 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::unavailable;
 
-/// SQLSTATE `invalid_password` and `invalid_authorization_specification` (PostgreSQL documentation,
-/// appendix A).
+/// SQLSTATE codes of a refused login: `invalid_password` and `invalid_authorization_specification`
+/// (PostgreSQL documentation, appendix A).
 const REFUSALS: [&str; 2] = ["28P01", "28000"];
 
-/// What a URL should not carry. What is left out comes from the URL.
+/// Parts of a login that are not in the URL. A part that is `None` comes from the URL.
 #[derive(Clone, Default)]
 pub struct Login {
     pub user: Option<String>,
     pub password: Option<String>,
-    /// The file of the roots that the server's certificate is checked against.
+    /// File with the root certificates against which the server's certificate is verified.
     pub root_certificates: Option<PathBuf>,
 }
 
 impl Login {
+    /// Returns the connection options with this login.
     pub(crate) fn apply(&self, mut options: PgConnectOptions) -> PgConnectOptions {
         if let Some(user) = &self.user {
             options = options.username(user);
@@ -52,19 +53,23 @@ impl fmt::Debug for Login {
     }
 }
 
+/// The reason why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Waiting does not help; a process that is started anew with the password of today is let in.
+    /// The server refused the login. A retry does not help; a process that starts again with the
+    /// current password succeeds.
     #[error("PostgreSQL refuses the login of {user}: {why}")]
     LoginRefused { user: String, why: String },
-    /// The URL says nothing that can be connected to.
+    /// The URL cannot be parsed.
     #[error("the database URL cannot be used: {0}")]
     BadUrl(String),
+    /// The server is unreachable, or is a standby.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
 impl ConnectError {
+    /// Classifies an error of a connection attempt by `user`.
     pub(crate) fn of(user: &str, error: sqlx::Error) -> ConnectError {
         match error.as_database_error() {
             Some(said) if is_refusal(&error) => ConnectError::LoginRefused {
@@ -76,6 +81,7 @@ impl ConnectError {
     }
 }
 
+/// Returns whether the server refused the login.
 pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|said| said.code());
     code.is_some_and(|code| REFUSALS.contains(&code.as_ref()))

@@ -1,4 +1,4 @@
-//! `NoticeStore` on PostgreSQL.
+//! `NoticeStore` on PostgreSQL: the notifications, and how many each recipient got in a day.
 
 use app::ports::Unavailable;
 use app::ports::notices::{
@@ -15,8 +15,9 @@ use crate::{PostgresStore, unavailable};
 
 impl NoticeStore for PostgresStore {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
-        // A first try counts for its recipient. Two first tries of one notice at once may both
-        // count, which errs on the side of fewer messages.
+        // The first attempt counts toward the recipient's daily limit. Two concurrent first
+        // attempts for one notification can both count; the recipient then gets fewer messages,
+        // never more.
         const BEGIN: &str = "WITH counted AS (
                 INSERT INTO notice_counts AS counts (recipient, day, messages)
                 SELECT $7, ($5 AT TIME ZONE 'UTC')::date, 1

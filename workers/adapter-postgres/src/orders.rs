@@ -1,4 +1,7 @@
 //! `OrderStore` on PostgreSQL.
+//!
+//! Groups of orders and groups of changes are one statement each ([`PLACE`], [`APPLY`]), because a
+//! round trip and a commit cost more than the rows. If a group fails, each member runs alone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,24 +26,29 @@ use uuid::Uuid;
 use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, state};
 use crate::{PostgresStore, unavailable};
 
-/// Orders listed at once.
+/// Maximum number of orders in one list.
 const LIST_MAX: u32 = 200;
-/// Numbers taken at once, so that not every order pays for a write of its own. The rest is lost at
-/// a restart.
+/// Number of order numbers that one write reserves, so that not every order needs a write for its
+/// number. A restart loses the unused ones.
 pub const NUMBERS: u64 = 10;
-/// The channel on which writers say that the outbox has something.
+/// Channel on which writers notify outbox relays of new rows.
 const CHANNEL: &str = "outbox";
 
-/// Numbers taken and not given out yet, by location and day.
+/// Order numbers that are reserved and not used yet, by location and day.
 pub type Numbers = HashMap<(TenantId, LocationId, Date), std::ops::Range<u64>>;
 
 const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
     customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
     tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
-/// Applies a list of changes: inbox, orders, payments, history, outbox and audit log in one
-/// statement. $1 are the changes, $2 the history lines, $3 the messages, $4 the acts of staff.
-/// Gives how many were new to the inbox, how many orders moved and how many payments.
+/// Applies a group of changes: inbox, orders, payments, history, outbox and audit log in one
+/// statement. $1 is the changes, $2 the history entries, $3 the messages, $4 the audit entries.
+/// Returns the number of new inbox rows, of changed orders and of changed payments.
+///
+/// The statement does not stop at a row that conflicts; the caller compares the three numbers with
+/// the group. Fewer inbox rows mean a duplicate; fewer orders or payments mean that another process
+/// changed a row first. Either way [`apply_all`] reports it and the caller rolls back everything.
+/// All parts of one statement read the same snapshot, so no part sees the writes of another part.
 const APPLY: &str = "
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i (consumer text, event_id uuid, at timestamptz, delivery int,
@@ -93,8 +101,8 @@ SELECT (SELECT count(*) FROM taken_in), (SELECT count(*) FROM moved),
     (SELECT count(*) FROM payments_moved) + (SELECT count(*) FROM payments_added),
     (SELECT count(pg_notify('outbox', '')::text) FROM (SELECT 1 FROM owed LIMIT 1) AS any_owed)";
 
-/// Accepts a list of orders. $1 are the orders, $2 their items, $3 their messages. Gives the ids
-/// that were accepted.
+/// Places a group of orders. $1 is the orders, $2 their items, $3 their messages. Returns the ids
+/// of the orders that were inserted; the idempotency key of any other order was used before.
 const PLACE: &str = "
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i (order_id uuid, tenant_id text, location_id text, order_number text, number_day date,
@@ -132,7 +140,7 @@ WITH input AS (
 )
 SELECT order_id, pg_notify('outbox', '')::text FROM placed";
 
-/// Order, state, version, when it was created, when it came to its state, and when it is wanted.
+/// Order id, state, version, time of creation, time of the last change, and pickup time.
 type DueRow = (Uuid, String, i64, Timestamp, Timestamp, Option<Timestamp>);
 
 impl PostgresStore {
@@ -162,6 +170,8 @@ impl PostgresStore {
         self.placement(new, &placed).await
     }
 
+    /// Returns `Placed` if the order is among the inserted ids, and otherwise the earlier use of
+    /// its idempotency key.
     pub(crate) async fn placement(
         &self,
         new: &NewOrder,
@@ -208,7 +218,7 @@ impl OrderStore for PostgresStore {
         location: &LocationId,
         day: Date,
     ) -> Result<u64, Unavailable> {
-        // A statement of its own, committed at once: no taker waits for an order to commit.
+        // Committed on its own, so that no request waits for another order's transaction.
         const TAKE: &str =
             "INSERT INTO order_number_days AS days (tenant_id, location_id, day, next)
             VALUES ($1, $2, $3, $4)
@@ -227,7 +237,8 @@ impl OrderStore for PostgresStore {
             .fetch_one(&self.pool)
             .await
             .map_err(unavailable)?;
-        // Nobody asks for the day before yesterday again.
+        // Only today's and yesterday's numbers are asked for: two locations can be on different
+        // days.
         blocks.retain(|(_, _, of), _| *of + time::Duration::DAY >= day);
         let end = u64::try_from(end).unwrap_or_default();
         let mut taken = end.saturating_sub(NUMBERS)..end;
@@ -248,7 +259,8 @@ impl OrderStore for PostgresStore {
             }
             return answers;
         }
-        // One of them broke it, or takes a place that may be the last: each for itself.
+        // One order made the group fail, or needs a place in a pickup slot. Each order gets its own
+        // transaction, so that the others succeed.
         for new in orders {
             answers.push(self.place_one(new).await);
         }
@@ -310,7 +322,7 @@ impl OrderStore for PostgresStore {
         const SELECT: &str = "SELECT order_id FROM orders
             WHERE ($1::text IS NULL OR (tenant_id = $1 AND location_id = ANY($2))) AND order_number = $3
             ORDER BY order_id DESC LIMIT 1";
-        // Where the scope is known, a plan of its own finds `orders_by_number`.
+        // Without the `OR`, PostgreSQL plans a search of `orders_by_number`.
         let (all, some) = (SELECT, SELECT.replace("$1::text IS NULL OR ", ""));
         let select = if *scope == Scope::Everything {
             all.to_owned()
@@ -391,7 +403,7 @@ impl OrderStore for PostgresStore {
                  AND order_number = $3 AND lower(customer_email) = lower($4)
              ORDER BY order_id DESC LIMIT 1"
         );
-        // Without a choice in it, so that `orders_by_number` fits.
+        // Without the `OR`, PostgreSQL can use `orders_by_number`.
         let select = match scope {
             Scope::Everything => select,
             Scope::Shops { .. } => select.replace("$1::text IS NULL OR ", ""),
@@ -458,7 +470,8 @@ impl OrderStore for PostgresStore {
         match (self.apply_all(changes).await, changes) {
             (Ok(Applied::Applied), _) => vec![Ok(Applied::Applied); changes.len()],
             (outcome, [_]) => vec![outcome.map_err(unavailable)],
-            // One of them did not fit: each for itself, so that its neighbors stand.
+            // One change did not apply. Each change gets its own transaction, so that the others
+            // succeed.
             (_, _) => {
                 let mut each = Vec::with_capacity(changes.len());
                 for change in changes {
@@ -479,11 +492,25 @@ impl OrderStore for PostgresStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, Unavailable> {
-        // The head of its order and route: nothing that has not left stands before it. Once that is
-        // true it stays true, since an order's rows are written one after the other; so it does not
-        // matter how old the snapshot is, nor who holds what. Between two relays that want the same
-        // head, the lock decides, and the loser sees the claim. A row without a route goes
-        // everywhere: it stands before all of its order, and behind all.
+        // Claims outbox rows for this store until `OUTBOX_CLAIM` has passed.
+        //
+        // A row is waiting (no `published_at`, no claim), claimed, put off (`retry_at` in the
+        // future) or published. `mark_published` and `put_off` end the claim. If the relay dies,
+        // the claim expires and another relay takes the row; the message may then be sent a second
+        // time.
+        //
+        // The messages of one order must reach each route in the order in which they were written.
+        // Only a head can be claimed: a row that no unpublished row of its order and route
+        // precedes. A row that is claimed or put off still blocks the rows behind it. A row without
+        // a route is sent to every destination of its kind. Therefore it waits for all earlier rows
+        // of its order, and all later rows of the order wait for it.
+        //
+        // Several relays run this statement at the same time. An order's rows are written one after
+        // the other, so no earlier row can appear later: a head stays a head until it is published,
+        // even if the snapshot is old. If two relays select the same head, `FOR UPDATE SKIP LOCKED`
+        // lets one lock it. The other skips the row or, after the commit, checks it again and finds
+        // the claim. Without the lock, both would send the message. `MATERIALIZED` makes PostgreSQL
+        // evaluate the selection once, so that `LIMIT` bounds the number of claimed rows.
         const TAKE: &str = "WITH heads AS MATERIALIZED (
                 SELECT id FROM outbox AS mine
                 WHERE published_at IS NULL AND retry_at <= $3 AND ($5 IS NULL OR coalesce(route LIKE 'queue/%', false) = $5)
@@ -556,7 +583,7 @@ impl OrderStore for PostgresStore {
         let heard = async {
             match listener.as_mut() {
                 Some(listener) => match listener.recv().await {
-                    // One look answers all that was said meanwhile.
+                    // One read of the outbox serves all notifications that have arrived.
                     Ok(_) => while listener.next_buffered().is_some() {},
                     Err(_) => std::future::pending().await,
                 },
@@ -638,7 +665,7 @@ impl OrderStore for PostgresStore {
     }
 }
 
-/// Applies changes; for anything but `Applied` the transaction must be rolled back.
+/// Runs [`APPLY`]. For any result but `Applied`, the caller must roll back the transaction.
 pub(crate) async fn apply_all(
     connection: &mut PgConnection,
     changes: &[Change],
@@ -675,7 +702,7 @@ pub(crate) async fn apply_all(
     Ok(Applied::Applied)
 }
 
-/// The ids of those that were accepted: their keys are new.
+/// Runs [`PLACE`] and returns the ids of the orders that were inserted.
 pub(crate) async fn place_all(
     connection: &mut PgConnection,
     orders: &[NewOrder],
@@ -693,24 +720,25 @@ pub(crate) async fn place_all(
     Ok(placed.into_iter().map(|(id, _)| id).collect())
 }
 
-/// Of a list, the order before which it ends, $1, or none. Ids are UUIDv7: newest first is greatest
-/// first.
+/// The id before which a list ends: $1, or an id above all others. Ids are UUIDv7, so the newest
+/// order has the greatest id.
 const BEFORE_ID: &str = "coalesce($1, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)";
 
-/// Lists orders of shops, newest first: $2 are the statuses, $3 the tenant, $4 the locations.
+/// Returns the statement that lists orders of a scope's locations, newest first. $2 is the
+/// statuses, $3 the tenant, $4 the locations.
 ///
-/// A table that has taken orders for a year has half a million closed ones and ten open ones.
-/// `status = ANY ($2)` beside `ORDER BY order_id` leaves PostgreSQL the choice between two bad
-/// plans: read the index of the ids from its end and discard whatever is closed, or read all orders
-/// of a status and sort them. So the statement asks for each location and status by itself, in the
-/// order of `orders_by_status`, and merges the answers: at most `limit` rows of each are read, in a
-/// generic plan too.
+/// After a year, the table has half a million closed orders and ten open ones. For a list of
+/// statuses with `ORDER BY order_id`, PostgreSQL chooses between two bad plans. One reads the index
+/// of the ids from its end and discards closed orders; the other reads and sorts all orders of a
+/// status. Therefore the statement selects each location and status on its own, in the order of
+/// `orders_by_status`, and merges the results. At most `limit` rows of each are read, in a generic
+/// plan too.
 ///
-/// The status is a range of one value, and part of the order. As an equality it would drop out of
-/// the order, and the planner, which takes each status for a fifth of all orders, would hope to
-/// find 200 of them soon from the end of the primary key. The row comparison begins the scan at the
-/// order before which the page ends. The limit stands in the text, because a plan for an unknown
-/// limit assumes that a tenth of the rows is wanted.
+/// The status is a range of one value and part of the sort order. With an equality, PostgreSQL
+/// would remove the status from the sort order. The planner assumes that each status has a fifth of
+/// all orders. It would therefore expect 200 of them near the end of the primary key. The row
+/// comparison starts the scan at the order before which the page ends. The limit is part of the
+/// text, because a plan for an unknown limit assumes a tenth of the rows.
 pub fn list_of_shops(limit: u32) -> String {
     format!(
         "SELECT newest.* FROM unnest($4::text[]) AS place (at) CROSS JOIN unnest($2::text[]) AS wanted (code)
@@ -722,8 +750,8 @@ pub fn list_of_shops(limit: u32) -> String {
     )
 }
 
-/// Lists the orders of a browser's sessions, $5, newest first: each session by itself, by
-/// `orders_of_session`.
+/// Returns the statement that lists the orders of a browser's sessions ($5), newest first. Each
+/// session is selected on its own with the index `orders_of_session`.
 fn list_of_sessions(limit: u32) -> String {
     format!(
         "SELECT newest.* FROM unnest($5::text[]) AS own (hash) CROSS JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders
@@ -734,7 +762,7 @@ fn list_of_sessions(limit: u32) -> String {
     )
 }
 
-/// Lists orders of all shops, newest first.
+/// Returns the statement that lists orders of all locations, newest first.
 fn list_of_everything(limit: u32) -> String {
     format!(
         "SELECT {ORDER_COLUMNS} FROM orders
@@ -800,6 +828,8 @@ fn audit_json(change: &Change) -> Option<Value> {
     }))
 }
 
+/// Returns the rows of [`APPLY`]'s and [`PLACE`]'s messages: one for each message and each of its
+/// routes, numbered in order.
 pub fn outbox_json<'a>(messages: impl Iterator<Item = (&'a Envelope, Timestamp)>) -> Value {
     let each_route = messages.flat_map(|(envelope, at)| {
         envelope

@@ -1,4 +1,4 @@
-//! `PaymentBooks` on PostgreSQL.
+//! `PaymentBooks` on PostgreSQL: the payments of several orders at once, for reconciliation.
 
 use app::ports::Unavailable;
 use app::ports::orders::{Payment, PaymentBooks, PaymentKind};

@@ -1,4 +1,4 @@
-//! Between rows and the domain's types.
+//! Conversions between rows and the domain's types.
 
 use app::ports::Unavailable;
 use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder, address_of};
@@ -12,6 +12,7 @@ use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Step, Totals};
 use domain::saga::State;
 use domain::text::{printable, shown};
 use uuid::Uuid;
+/// Returns the error for a stored value that is not valid; `what` names the expected value.
 pub fn corrupt(what: &str, value: &str) -> Unavailable {
     Unavailable::new(
         "orders",
@@ -19,10 +20,12 @@ pub fn corrupt(what: &str, value: &str) -> Unavailable {
     )
 }
 
+/// Parses an order status.
 pub fn status(text: &str) -> Result<Status, Unavailable> {
     Status::from_code(text).ok_or_else(|| corrupt("a status", text))
 }
 
+/// Parses a saga state.
 pub fn state(text: &str) -> Result<State, Unavailable> {
     State::from_code(text).ok_or_else(|| corrupt("a state", text))
 }
@@ -31,7 +34,8 @@ fn currency(text: &str) -> Result<Currency, Unavailable> {
     Currency::from_code(text).ok_or_else(|| corrupt("a currency", text))
 }
 
-/// An order's rate stands as it was taxed, whatever a location may have today.
+/// Returns the tax rate that applied to the order when it was placed. The location's rate may have
+/// changed since.
 fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, Unavailable> {
     let read =
         |units: i32| u32::try_from(units).map_err(|_| corrupt("a tax rate", &units.to_string()));
@@ -41,6 +45,7 @@ fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, Unavailab
     ))
 }
 
+/// A row of `orders`, without the items.
 #[derive(sqlx::FromRow)]
 pub struct OrderRow {
     pub order_id: Uuid,
@@ -73,6 +78,7 @@ pub struct OrderRow {
     updated_at: Timestamp,
 }
 
+/// A row of `order_items`.
 #[derive(sqlx::FromRow)]
 pub struct ItemRow {
     pub order_id: Uuid,
@@ -83,6 +89,7 @@ pub struct ItemRow {
 }
 
 impl OrderRow {
+    /// Converts the row and its items into an order. Fails if a value is not valid.
     pub fn with_items<'a>(
         self,
         items: impl Iterator<Item = &'a ItemRow>,
@@ -145,6 +152,7 @@ impl OrderRow {
     }
 }
 
+/// A row of `order_history`.
 #[derive(sqlx::FromRow)]
 pub struct HistoryRow {
     seq: i64,
@@ -157,6 +165,7 @@ pub struct HistoryRow {
 }
 
 impl HistoryRow {
+    /// Converts the row into a history entry. Fails if a status or a step is not valid.
     pub fn into_entry(self) -> Result<HistoryEntry, Unavailable> {
         Ok(HistoryEntry {
             seq: self.seq,
@@ -170,6 +179,7 @@ impl HistoryRow {
     }
 }
 
+/// A row of `payments`, without the order id and the kind.
 #[derive(sqlx::FromRow)]
 pub struct PaymentRow {
     amount_minor: i64,
@@ -181,6 +191,7 @@ pub struct PaymentRow {
 }
 
 impl PaymentRow {
+    /// Converts the row into a payment. Fails if the currency or the state is not valid.
     pub fn into_payment(
         self,
         order_id: OrderId,

@@ -1,4 +1,5 @@
-//! `StockWatch` on PostgreSQL.
+//! `StockWatch` on PostgreSQL: the last stock level of each product, changed together with its
+//! alert.
 
 use app::ports::Unavailable;
 use app::ports::stock_watch::{Seen, StockWatch};
@@ -11,8 +12,8 @@ use crate::orders::outbox_json;
 use crate::rows::corrupt;
 use crate::{PostgresStore, unavailable};
 
-/// Remembers ($1 to $5) if what is there is what was read ($6 and $7, or nothing), and adds the
-/// messages of $8 then. Gives whether it did.
+/// Stores the level in $1 to $5, if the row still is as it was read ($6 and $7, or NULL for no
+/// row). If so, adds the messages in $8 to the outbox. Returns whether the level was stored.
 const REMEMBER: &str = "
 WITH added AS (
     INSERT INTO stock_levels (product_id, version, level, received, at)

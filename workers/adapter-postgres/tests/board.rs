@@ -1,5 +1,5 @@
-//! What the staff board costs a database that has taken orders for a year: half a million closed
-//! ones, ten open ones.
+//! Measures how many pages the staff board reads in a database that has taken orders for a year:
+//! half a million closed orders and ten open ones at each location.
 
 use adapter_postgres::{PostgresStore, list_of_shops};
 use app::ports::orders::{OrderFilter, OrderStore as _};
@@ -9,8 +9,8 @@ use domain::order::Status;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
-/// Orders as `place_order` makes them, in a few seconds: $1 is the status, $2 how many. Every
-/// second one is of another location, and the ids grow with time as UUIDv7 do.
+/// Inserts orders like those of `place_order`, but within seconds. $1 is the status, $2 the number.
+/// Every second order belongs to another location, and the ids increase as UUIDv7 do.
 const ORDERS: &str = "
     INSERT INTO orders (order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone,
         customer_email, special_instructions, subtotal_minor, tax_minor, total_minor, currency, state, status, step, version,
@@ -21,7 +21,7 @@ const ORDERS: &str = "
         't', $1 || lpad(n::text, 9, '0'), 'r', now() - interval '1 year', now()
     FROM generate_series(1, $2) AS n";
 
-/// Pages that a look at the board may read.
+/// Maximum number of pages that one read of the board may touch.
 const BUFFERS_MAX: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,7 +40,7 @@ async fn the_board_reads_open_orders_alone() {
         .execute(&mut *database)
         .await
         .expect("a location");
-    // Many that ended, in the order in which they came, and ten of today at each location.
+    // Closed orders in the sequence of their statuses, and ten open orders at each location.
     for (status, count) in [
         ("cancelled", 50_000),
         ("completed", 450_000),
@@ -94,7 +94,7 @@ async fn the_board_reads_open_orders_alone() {
     }
 }
 
-/// The plan of the board's statement, and the pages that it read.
+/// Returns the plan of the board's statement, and the number of pages that it read.
 async fn explained(database: &mut PgConnection, mode: &str, statuses: &[&str]) -> (String, u64) {
     let list = statuses
         .iter()
@@ -112,7 +112,7 @@ async fn explained(database: &mut PgConnection, mode: &str, statuses: &[&str]) -
             "PREPARE board (uuid, text[], text, text[]) AS {}",
             list_of_shops(200)
         ),
-        // The first look pays for the catalogue.
+        // The first execution also reads the system catalog.
         execute.clone(),
     ] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement))

@@ -1,4 +1,4 @@
-//! The store on a real PostgreSQL, with two of them as two processes would have it.
+//! Runs the laws of the ports on a real PostgreSQL. Two stores stand for two processes.
 
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ async fn the_audit_log_refuses_every_change() {
         return;
     };
     laws::access::all(&store).await;
-    // The superuser: the roles' own login may not even try.
+    // The superuser: the roles' own login has no permission for these statements.
     let database = sqlx::PgPool::connect(&server.logins.admin)
         .await
         .expect("it answers");

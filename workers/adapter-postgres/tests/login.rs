@@ -1,5 +1,5 @@
-//! A login that the URL does not carry, on a real PostgreSQL that lets nobody in without TLS and a
-//! password: what RDS with `rds.force_ssl` is.
+//! A login that is not part of the URL, on a real PostgreSQL that requires TLS and a password, like
+//! RDS with `rds.force_ssl`.
 
 use adapter_postgres::{ConnectError, Login, PostgresStore};
 use app::ports::orders::OrderStore as _;
@@ -10,10 +10,10 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 const PASSWORD: &str = "correct-horse-battery";
 
 struct Guarded {
-    /// Address and encryption alone.
+    /// Address and TLS mode, without a login.
     url: String,
     login: Login,
-    /// Still let in: it came before the guard.
+    /// A connection that was opened before the server required a login.
     owner: PgConnection,
     _certificates: Certificates,
     _server: Server,
@@ -59,7 +59,7 @@ async fn guarded() -> Option<Guarded> {
         password: Some(PASSWORD.to_owned()),
         root_certificates: Some(certificates.root.clone()),
     };
-    // The server takes the new settings when it comes to it.
+    // The server reloads its settings asynchronously.
     for _ in 0..200 {
         if PostgresStore::connect_as(&url, &login, 1).await.is_ok() {
             break;
@@ -132,7 +132,7 @@ async fn user_password_and_roots_come_beside_the_url_for_roles_and_for_migration
         .expect("it lets us in");
     assert_eq!(store.pending_orders(&Scope::Everything).await, Ok(0));
 
-    // Another name than the certificate's, and roots that do not know it.
+    // A host name that the certificate does not contain, and roots that did not sign it.
     let address = guarded.url.replace("localhost", "127.0.0.1");
     let strange = Login {
         root_certificates: Some(Certificates::new().root.clone()),
