@@ -1,4 +1,5 @@
-//! Certificates for a server on loopback, and the root that they hang on; gone with the value.
+//! Certificates for a server on loopback, and the root that signed them. The files are deleted when
+//! the value is dropped.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use crate::Folder;
 
+/// Paths of a root certificate, and of a server's certificate and private key (PEM).
 pub struct Certificates {
     pub root: PathBuf,
     pub certificate: PathBuf,
@@ -14,7 +16,10 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// For a server that is called `localhost`, and by nothing else.
+    /// Creates a certificate that is valid for the host name `localhost` only.
+    ///
+    /// # Panics
+    /// If a key or a file cannot be created.
     pub fn new() -> Certificates {
         let folder = Folder::new();
         let mut authority = CertificateParams::default();
@@ -42,7 +47,7 @@ fn key() -> KeyPair {
     KeyPair::generate().expect("a key")
 }
 
-/// Readable by its owner alone: PostgreSQL takes no other key.
+/// Writes a file that only its owner can read. PostgreSQL refuses a key with wider permissions.
 fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;

@@ -1,5 +1,5 @@
-//! Real servers for the adapters' tests: started for one test on a port of its own, gone with it.
-//! They are started by the very code of `haven up`.
+//! Real servers for tests. Each server is started for one test on a port of its own and stops when
+//! its value is dropped. The code of `haven up` starts them.
 
 mod certificates;
 
@@ -17,14 +17,14 @@ use haven::local::secrets::Logins;
 use haven::local::state::State;
 use uuid::Uuid;
 
-/// What `localstack/images/build` makes.
+/// Images that `localstack/images/build` builds.
 const IMAGES: [&str; 3] = [
     "brew-haven/postgres:local",
     "brew-haven/redis:local",
     "brew-haven/ministack:local",
 ];
 
-/// A state folder of a test's own; gone with the value.
+/// A state directory for one test, deleted when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -39,27 +39,30 @@ impl Drop for Folder {
     }
 }
 
-/// PostgreSQL or Redis. Its process is killed when the value is dropped, before its folder goes.
+/// A PostgreSQL or Redis server. Dropping the value kills the process and then deletes the state
+/// directory.
 pub struct Server {
-    /// Of PostgreSQL: with the login of the roles, which changes rows and no tables.
+    /// The URL of the server. For PostgreSQL it has the login of the roles, which may change rows
+    /// but not tables.
     pub url: String,
-    /// Of PostgreSQL: the same database with every login.
+    /// For PostgreSQL: URLs of the same database with each login.
     pub logins: Logins,
     process: Servers,
     _folder: Folder,
 }
 
 impl Server {
-    /// Brings the schema up to date, as `haven up` does: with the login of the migrations.
+    /// Applies all migrations with the login for migrations, as `haven up` does.
     ///
     /// # Panics
-    /// When a migration fails.
+    /// If a migration fails.
     pub async fn migrate(&self) {
         self.process.migrate().await.expect("migrated");
     }
 }
 
-/// A PostgreSQL without a schema; `None`, and one line that says so, on a machine that has none.
+/// Starts a PostgreSQL server without a schema. Returns `None` and prints one line if PostgreSQL is
+/// not installed.
 pub async fn postgres() -> Option<Server> {
     let (process, folder) = start("postgres", |up| up.postgres = Some(String::new())).await?;
     Some(Server {
@@ -70,14 +73,14 @@ pub async fn postgres() -> Option<Server> {
     })
 }
 
-/// A PostgreSQL with the schema of today.
+/// Starts a PostgreSQL server with the current schema. Returns `None` if it is not installed.
 pub async fn migrated_postgres() -> Option<Server> {
     let server = postgres().await?;
     server.migrate().await;
     Some(server)
 }
 
-/// A Redis; `None`, and one line that says so, on a machine that has none.
+/// Starts a Redis server. Returns `None` and prints one line if Redis is not installed.
 pub async fn redis() -> Option<Server> {
     let (process, folder) = start("redis", |up| up.redis = Some(String::new())).await?;
     let url = process.redis_url.clone().expect("it was asked for");
@@ -113,7 +116,7 @@ async fn start(what: &str, ask: impl FnOnce(&mut Up)) -> Option<(Servers, Folder
     ))
 }
 
-/// An empty local AWS. Its process is killed when the value is dropped.
+/// An empty local AWS. Dropping the value kills the process.
 pub struct LocalAws {
     pub access: LocalAccess,
     _process: Emulator,
@@ -121,8 +124,8 @@ pub struct LocalAws {
 }
 
 impl LocalAws {
-    /// Returns how a client signs whose access key id is one of those that [`local_aws_of`] was
-    /// given.
+    /// Returns the credentials of another account: one of the access key ids that [`local_aws_of`]
+    /// received.
     pub fn access_of(&self, account: &str) -> LocalAccess {
         LocalAccess {
             access_key_id: account.to_owned(),
@@ -130,13 +133,13 @@ impl LocalAws {
         }
     }
 
-    /// Signs what a fault proxy changes on its way.
+    /// Returns a function that signs requests which a fault proxy changed.
     pub fn signer(&self) -> faults::Sign {
         signer(&self.access)
     }
 }
 
-/// Signs what a fault proxy changes on its way to a local AWS.
+/// Returns a function that signs requests to a local AWS which a fault proxy changed.
 pub fn signer(access: &LocalAccess) -> faults::Sign {
     let (access_key_id, secret_access_key) = (
         access.access_key_id.clone(),
@@ -152,12 +155,13 @@ pub fn signer(access: &LocalAccess) -> faults::Sign {
 /// Starts an empty local AWS.
 ///
 /// # Panics
-/// Without Python: the local AWS is what every test machine has.
+/// If Python is not installed, because every machine for tests must have the local AWS.
 pub async fn local_aws() -> LocalAws {
     local_aws_of(&[]).await
 }
 
-/// Starts an empty local AWS with more accounts: access key ids of twelve digits.
+/// Starts an empty local AWS with additional accounts. Each account is an access key id of twelve
+/// digits.
 ///
 /// # Panics
 /// As [`local_aws`].
@@ -182,7 +186,7 @@ pub async fn local_aws_of(accounts: &[&str]) -> LocalAws {
     }
 }
 
-/// The Python environment of all tests: `HAVEN_PYTHON_ENV`, else one in the checkout.
+/// Returns the Python environment of all tests: `HAVEN_PYTHON_ENV`, or one in the checkout.
 pub fn python_folder() -> PathBuf {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.haven/python-for-tests");
     std::env::var_os("HAVEN_PYTHON_ENV")
@@ -190,13 +194,16 @@ pub fn python_folder() -> PathBuf {
         .map_or(ours, PathBuf::from)
 }
 
-/// The same, as `haven` takes it.
+/// Returns [`python_folder`] as an argument for `haven`.
 pub fn python_place() -> Place {
     Place::Shared(python_folder())
 }
 
-/// Whether a suite's servers are on this machine. Where they are not, it says so in one line;
-/// `HAVEN_REQUIRE`, such as `postgres,redis,docker`, turns that into a failure.
+/// Returns whether the servers that a test suite needs are on this machine, and prints one line if
+/// not.
+///
+/// # Panics
+/// If `HAVEN_REQUIRE`, such as `postgres,redis,docker`, names a server that is missing.
 pub fn has(what: &str) -> bool {
     let on_path = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -224,7 +231,7 @@ pub fn has(what: &str) -> bool {
     there
 }
 
-/// Whether Docker is there and agrees.
+/// Returns whether a `docker` command succeeds.
 fn docker(arguments: &[&str]) -> bool {
     let asked = Command::new("docker")
         .args(arguments)
