@@ -1,5 +1,5 @@
-//! What the consume engine costs beyond the calls it makes: heartbeat, lanes, batching, spans,
-//! metrics.
+//! Measures the CPU time of the consume loop and compares it with a bare SDK loop. The difference
+//! is the cost of heartbeats, lanes, batching, spans and metrics.
 
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::endpoint::Tally;
 
-/// The bar: CPU of the engine by that of the bare loop.
+/// Maximum ratio of the CPU time of the consume loop to that of the bare loop.
 const RATIO_MAX: f64 = 1.3;
-/// Pollers of the bare loop; the engine has as many when it is busy.
+/// Pollers of the bare loop. The consume loop has the same number when it is busy.
 const POLLERS: usize = 16;
+/// Messages in one receive call, SQS's maximum.
 const BATCH: usize = 10;
 
 #[derive(Debug, Args)]
@@ -38,14 +39,19 @@ pub struct Options {
     rounds: usize,
 }
 
-/// One drain.
+/// Measurements of one drain of the queue.
 struct Drained {
     cpu_s: f64,
     tally: Tally,
 }
 
+/// Runs both loops in turn and prints the medians. The exit code is 2 if the ratio of CPU times is
+/// above the limit.
+///
+/// # Errors
+/// Returns an error if the endpoint does not start, or if a drain fails or leaves messages.
 pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    // As in a role, so that its spans cost what they cost there.
+    // Logs as in a role, so that spans cost as much as they cost there.
     let _logs = chassis::telemetry::start("bench", None, chassis::telemetry::Lines::Json);
     let this = std::env::current_exe().context("find this program")?;
     let mut endpoint = tokio::process::Command::new(this)
@@ -67,7 +73,7 @@ pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     );
 
     let (mut bare, mut engine) = (Vec::new(), Vec::new());
-    // The first of each only warms up.
+    // The first round warms up and is not counted.
     for round in 0..=options.rounds {
         let pair = [
             drain_bare(&clients, &address, options.messages).await?,
@@ -115,7 +121,7 @@ pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What anybody would write: receive ten, delete ten, sixteen times over.
+/// Drains the queue with sixteen pollers that receive ten messages and delete ten.
 async fn drain_bare(clients: &Clients, address: &str, messages: u64) -> anyhow::Result<Drained> {
     fill(address, messages).await?;
     let (url, left) = (queue_url(address), Arc::new(AtomicU64::new(messages)));
@@ -172,7 +178,7 @@ async fn drain_bare(clients: &Clients, address: &str, messages: u64) -> anyhow::
     done(address, messages, cpu_s() - before).await
 }
 
-/// Sees each message, and tells when all were seen.
+/// A handler that counts messages and stops the consume loop after the last one.
 struct Nothing {
     left: AtomicU64,
     stop: CancellationToken,
@@ -235,7 +241,8 @@ async fn fill(address: &str, messages: u64) -> anyhow::Result<()> {
         .map(|_| ())
 }
 
-/// One request of our own, without a client whose pool and threads would be measured too.
+/// Sends one HTTP request over a plain socket. A client library would add its own threads and its
+/// pool to the measured CPU time.
 async fn http(address: &str, request: &str, body: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address)
         .await
@@ -257,7 +264,7 @@ fn queue_url(address: &str) -> String {
     format!("http://{address}/000000000000/bench")
 }
 
-/// CPU time of this process so far, all threads, in seconds.
+/// Returns the CPU time of all threads of this process, in seconds.
 fn cpu_s() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9

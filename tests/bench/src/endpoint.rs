@@ -1,5 +1,6 @@
-//! A queue in memory that speaks SQS's JSON protocol, as far as a consumer needs it. It signs
-//! nothing, checks nothing, and is as fast as can be: what is measured is who asks.
+//! An in-memory queue that speaks the part of the SQS JSON protocol that a consumer needs. The
+//! endpoint neither verifies requests nor signs responses, and it is fast, because only the client
+//! is measured.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tokio::io::AsyncReadExt as _;
 
 const BODY: &str = r#"{"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","type":"OrderStatusChanged","version":1,"order_id":"01890a5d-ac96-774b-bcce-b302099a8058","data":{"from":"pending","to":"confirmed"}}"#;
 
-/// What came of the messages.
+/// Counts of calls and messages since the queue was filled.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Tally {
     pub calls: u64,
@@ -37,7 +38,10 @@ struct Queue {
 
 type Shared = Arc<Mutex<Queue>>;
 
-/// Serves until standard input ends, and says its address on the first line of standard output.
+/// Serves until standard input ends, and prints the address as the first line of standard output.
+///
+/// # Errors
+/// Returns an error if no port can be bound or the server fails.
 pub async fn serve() -> anyhow::Result<()> {
     let shared = Shared::default();
     let app = Router::new()
@@ -52,7 +56,7 @@ pub async fn serve() -> anyhow::Result<()> {
     tokio::select! {
         served = axum::serve(listener, app) => served.context("serve"),
         ended = async { tokio::io::stdin().read_u8().await } => {
-            // Whoever started us is gone.
+            // The parent process has exited.
             let _ = ended;
             Ok(())
         }
@@ -75,7 +79,7 @@ async fn tally(State(shared): State<Shared>) -> Json<Tally> {
 }
 
 async fn call(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    // Not as `Json`: AWS's type of content is one of its own.
+    // `Json` would reject AWS's content type, `application/x-amz-json-1.0`.
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         return (StatusCode::BAD_REQUEST, "not JSON").into_response();
     };

@@ -1,5 +1,5 @@
-//! Figures of the parts that a test cannot hold to: machines are shared and noisy. What is compared
-//! runs in turn in one run, and counts as a ratio.
+//! Measurements that a test cannot assert, because machines are shared and noisy. The variants that
+//! are compared run in turn in one run, and the result is a ratio.
 
 mod consume;
 mod endpoint;
