@@ -1,11 +1,12 @@
-//! Which crate may need which (ARCHITECTURE.md, "Which way arrows point").
+//! Rules about dependencies between crates ("Which way arrows point" in ARCHITECTURE.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use super::root;
 
-/// Everything that a crate needs in the end, tests aside.
+/// Returns every crate on which a crate depends, directly or indirectly, without its
+/// dev-dependencies.
 fn tree(package: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .args([
@@ -35,7 +36,7 @@ fn tree(package: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What each crate of ours names in its manifest, tests aside.
+/// Returns the dependencies in each manifest of the workspace, without dev-dependencies.
 fn direct() -> BTreeMap<String, BTreeSet<String>> {
     direct_in(&["[dependencies]"])
 }
@@ -112,7 +113,7 @@ fn the_pure_crates_reach_neither_clock_nor_network_nor_disk() {
 fn each_technology_is_known_to_its_adapter_alone() {
     let allowed = |name: &str| -> &[&str] {
         match name {
-            // `prove` reads the contract's views as anybody outside does.
+            // `prove` reads the views of the contract schema, like an external client.
             "sqlx" => &["adapter-postgres", "adapter-sqlite", "prove"],
             "tokio-postgres" | "rusqlite" | "refinery" => &["migrations"],
             "redis" => &["adapter-redis"],
@@ -174,7 +175,7 @@ fn arrows_between_our_crates_point_up() {
                 "storefront",
             ],
             "tidy" => &["contract"],
-            // They put everything together, or drive it from outside.
+            // These crates combine all others, or drive them from outside.
             "bench" | "haven" | "servers" | "e2e" | "prove" => &["*"],
             other => panic!("{other} has no place in ARCHITECTURE.md"),
         }

@@ -1,4 +1,5 @@
-//! Files that belong together, and words that belong nowhere.
+//! Rules about files: runbooks and alarms, decisions and links between documents, and paths of
+//! somebody's machine.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,6 +9,7 @@ use contract::alarm::ALARMS;
 
 use super::root;
 
+/// Returns the names of all files that git tracks.
 pub fn tracked() -> Vec<String> {
     let files = Command::new("git")
         .args(["ls-files", "-z"])
@@ -53,7 +55,7 @@ fn every_alarm_has_a_runbook_and_every_runbook_an_alarm() {
 
 #[test]
 fn no_file_names_a_place_on_somebodys_machine() {
-    // Written in two parts, so that this file is not the one that is found.
+    // Each path is split in two, so that this file does not contain it.
     let places = [
         concat!("/ro", "ot/"),
         concat!("/ho", "me/"),

@@ -1,4 +1,5 @@
-//! Rules of the repository, as tests: a rule that nothing enforces is a wish.
+//! Tests of the repository itself. Each test enforces one rule about its files, its dependencies or
+//! its source code.
 
 #[cfg(test)]
 mod arrows;
@@ -7,7 +8,7 @@ mod files;
 #[cfg(test)]
 mod source;
 
-/// The root of the repository.
+/// Returns the root of the repository.
 #[cfg(test)]
 fn root() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -1,12 +1,12 @@
-//! What the source of a product may not do, since it panics or goes wrong in surroundings that are
-//! not ours.
+//! Rules about the source code of the programs that users run. Each rule forbids code that would
+//! panic or fail on a machine that is set up differently from ours.
 
 use std::collections::BTreeSet;
 
 use super::files::tracked;
 use super::root;
 
-/// The part of every source file of a product that is not a test.
+/// Returns the name and the text of each product source file, up to its first `#[cfg(test)]`.
 fn products() -> Vec<(String, String)> {
     let is_product = |name: &str| {
         let in_crate = name.starts_with("workers/")
@@ -38,7 +38,7 @@ fn products() -> Vec<(String, String)> {
     names.filter_map(read).collect()
 }
 
-/// Lines that are code and contain one of these words.
+/// Returns the lines without comments that contain one of the words.
 fn with_any<'a>(text: &'a str, words: &[&str]) -> Vec<&'a str> {
     let code = text
         .lines()
@@ -49,10 +49,10 @@ fn with_any<'a>(text: &'a str, words: &[&str]) -> Vec<&'a str> {
 
 #[test]
 fn the_environment_is_read_in_one_place() {
-    // `vars` and `args` panic on bytes that are not UTF-8; all of them see an empty variable as
+    // `vars` and `args` panic on bytes that are not UTF-8. All of them treat an empty variable as
     // set.
     const READS: [&str; 4] = ["env::var(", "env::var_os(", "env::vars", "env::args()"];
-    // The simulated gateway imports nothing of ours, and reads its own variables.
+    // The simulated gateway depends on no other crate of ours, so it reads its own variables.
     const MAY: [&str; 2] = [
         "workers/chassis/src/config.rs",
         "workers/payment-gateway/src/arguments.rs",
@@ -72,7 +72,7 @@ fn the_environment_is_read_in_one_place() {
 #[test]
 fn nothing_prints_by_a_macro_that_panics() {
     const MACROS: [&str; 2] = ["println!(", "print!("];
-    // Within `haven` these names are the macros of its own `output`.
+    // In `haven`, these names refer to the macros of its own `output` module.
     for (name, text) in products()
         .iter()
         .filter(|(name, _)| !name.starts_with("infra/haven/src/"))
@@ -85,7 +85,7 @@ fn nothing_prints_by_a_macro_that_panics() {
     }
 }
 
-/// `prove` runs for hours beside a reader that may leave, and its exit code is a result.
+/// `prove` runs for hours and its exit code is a result, so a closed pipe must not panic.
 #[test]
 fn prove_prints_by_the_macros_of_haven() {
     let is_source = |name: &String| name.starts_with("tests/prove/src/") && name.ends_with(".rs");
@@ -106,8 +106,8 @@ fn prove_prints_by_the_macros_of_haven() {
     }
 }
 
-/// Names of the enums that the sources declare. `Value` is serde_json's too, whose variants are not
-/// ours to add to.
+/// Returns the names of the enums that the sources declare. `Value` is left out, because the name
+/// also means the enum of serde_json, which can get new variants.
 fn own_enums(products: &[(String, String)]) -> BTreeSet<&str> {
     let lines = products.iter().flat_map(|(_, text)| text.lines());
     let behind = lines.filter_map(|line| {
@@ -121,7 +121,7 @@ fn own_enums(products: &[(String, String)]) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The patterns before an arm in its match: what rustfmt puts at the same indentation.
+/// Returns the patterns before an arm in its match. rustfmt gives them the same indentation.
 fn patterns_before<'a>(lines: &[&'a str], arm: usize) -> Vec<&'a str> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let within = lines[..arm]
@@ -135,7 +135,7 @@ fn patterns_before<'a>(lines: &[&'a str], arm: usize) -> Vec<&'a str> {
         .collect()
 }
 
-/// Whether a pattern names a variant of one of the enums.
+/// Returns whether a pattern names a variant of one of the enums.
 fn names_one_of(pattern: &str, enums: &BTreeSet<&str>) -> bool {
     let Some((before, _)) = pattern.rsplit_once("::") else {
         return false;
@@ -149,13 +149,12 @@ fn names_one_of(pattern: &str, enums: &BTreeSet<&str>) -> bool {
     })
 }
 
-/// A variant that is added later must not fall into somebody else's arm.
-/// `clippy::wildcard_enum_match_arm` asks the same of every enum of every library; here it is asked
-/// of ours.
+/// Forbids `_` arms over enums of this workspace, so that a new variant is not handled by accident.
+/// `clippy::wildcard_enum_match_arm` would also forbid them for enums of other crates.
 #[test]
 fn no_wildcard_stands_for_variants_of_our_own() {
-    // How many a file has: each tells one case, or one pair of cases, from all the others, which
-    // behave alike.
+    // The number of `_` arms that a file may have. Each separates one case, or one pair of cases,
+    // from others that all behave alike.
     const MAY: [(&str, usize); 8] = [
         ("infra/blueprint/src/consequence.rs", 1),
         ("infra/haven/src/lib.rs", 1),
