@@ -1,6 +1,6 @@
-//! `prove crash`: for every call that an order of a flow makes at a process's boundary, on either
-//! side of it, the process that makes it is killed with -9 there; then it is started again, and
-//! what must hold is looked at when all is quiet.
+//! `prove crash` kills a process with SIGKILL at each boundary call of a flow, before and after the
+//! call. The process is then started again. When the shop is quiet, the proof checks the
+//! invariants.
 
 mod flows;
 mod points;
@@ -50,12 +50,12 @@ pub struct Options {
     json: bool,
 }
 
-/// What came of one flow on one database.
+/// The result of one flow on one database.
 #[derive(Debug, Serialize)]
 struct Report {
     flow: &'static str,
     database: &'static str,
-    /// Calls, and so kills on either side of each.
+    /// Number of calls. Each has one or two points: before and after the call.
     calls: usize,
     points: usize,
     passed: usize,
@@ -72,7 +72,10 @@ struct Failure {
     again: String,
 }
 
-/// Runs the proof. Gives whether everything held.
+/// Runs the proof and prints the results. Returns whether every invariant held.
+///
+/// # Errors
+/// Returns an error if a shop cannot be started or a flow cannot be run.
 pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     let databases = match options.database {
         Some(database) => vec![database],

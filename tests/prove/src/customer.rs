@@ -1,5 +1,5 @@
-//! What customers and staff do, as programs of theirs would: they try again, under the same key,
-//! until they have an answer.
+//! The requests of customers and staff. As a client program would, they repeat a request with the
+//! same idempotency key until they get a response.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::shop::Shop;
 use crate::views::of_orders;
 
-/// A customer gives up asking after so long.
+/// How long a client repeats a request before it gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
@@ -19,23 +19,24 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct Placed {
     pub order_id: String,
-    /// Nobody else has this address.
+    /// An address that no other order has.
     pub email: String,
     pub cancel: String,
 }
 
-/// What came of a try to order: as in a Jepsen history.
+/// The result of an attempt to order, as in a Jepsen history.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// It must exist once.
+    /// The order must exist once.
     Ok(Placed),
-    /// It must not exist.
+    /// The order must not exist.
     Refused(StatusCode),
-    /// It may exist once, or not.
+    /// The order may exist, but only once.
     Unknown { email: String },
 }
 
-/// Orders, and asks again under the same key while the answer is none. `tries` bounds it.
+/// Places an order. Repeats the request with the same idempotency key for at most `patience`, until
+/// the response is final.
 pub async fn order(
     shop: &Shop,
     product: &str,
@@ -67,8 +68,8 @@ pub async fn order(
                     cancel: text(&links["cancel"]),
                 });
             }
-            // Another try of the same key is in hand, or the shop is not well: neither is an
-            // answer. Sold out is one, and names the items.
+            // Another request with the key is in flight, or the shop is unavailable: neither is
+            // final. Sold out is final, and names the items.
             let sold_out = body.is_ok_and(|body| body["errors"][0]["field"] == "items");
             let later =
                 status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 409 | 425 | 429);
@@ -83,7 +84,10 @@ pub async fn order(
     }
 }
 
-/// As [`order`], for a flow in which it must be accepted.
+/// Places an order as [`order`] does.
+///
+/// # Errors
+/// Returns an error if the order is not accepted.
 pub async fn must_order(
     shop: &Shop,
     product: &str,
@@ -96,7 +100,10 @@ pub async fn must_order(
     }
 }
 
-/// Calls an order off until the shop has taken note.
+/// Cancels an order. Repeats the request until the shop accepts the cancellation.
+///
+/// # Errors
+/// Returns an error if the shop does not accept it in time.
 pub async fn cancel(shop: &Shop, placed: &Placed) -> anyhow::Result<()> {
     ask(
         shop,
@@ -110,10 +117,11 @@ pub async fn cancel(shop: &Shop, placed: &Placed) -> anyhow::Result<()> {
     .map(|_| ())
 }
 
-/// The order's status now, by the contract's view: to look does not load the shop.
+/// Returns the order's current status from the contract's view, so that reading it puts no load on
+/// the shop.
 pub async fn status(shop: &Shop, placed: &Placed) -> Option<String> {
     let of = of_orders(std::slice::from_ref(&placed.order_id));
-    // A database that does not answer is a fault like any other: asked again.
+    // The database can be unavailable because of a fault. The caller asks again.
     shop.views
         .orders(&of)
         .await
@@ -123,6 +131,9 @@ pub async fn status(shop: &Shop, placed: &Placed) -> Option<String> {
 }
 
 /// Waits until the order has one of the statuses.
+///
+/// # Errors
+/// Returns an error if it has none of them after 60 seconds.
 pub async fn until(shop: &Shop, placed: &Placed, statuses: &[&str]) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
@@ -141,8 +152,11 @@ pub async fn until(shop: &Shop, placed: &Placed, statuses: &[&str]) -> anyhow::R
     }
 }
 
-/// Moves an order as staff, who look again when they were too slow and do not mind when it was done
-/// already.
+/// Moves an order to a status as staff. Reads the order again after a conflict, and succeeds if the
+/// order had that status before.
+///
+/// # Errors
+/// Returns an error if the order has not moved after 60 seconds.
 pub async fn staff_sets(shop: &Shop, placed: &Placed, to: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
@@ -184,7 +198,10 @@ pub async fn staff_sets(shop: &Shop, placed: &Placed, to: &str) -> anyhow::Resul
     bail!("staff could not set order {} to {to}", placed.order_id)
 }
 
-/// Puts so many units of a product on the shelf, and no more.
+/// Restocks or adjusts a product so that exactly `units` are available.
+///
+/// # Errors
+/// Returns an error if the inventory cannot be read or changed.
 pub async fn shelve(shop: &Shop, product: &str, units: i64) -> anyhow::Result<()> {
     let inventory = ask(
         shop,

@@ -1,6 +1,6 @@
-//! `prove faults`: the matrix. Each fault strikes a shop under load, three times with another seed;
-//! when it is over, everything comes to rest within a minute and what must hold holds. A fault that
-//! was never hit was not survived.
+//! `prove faults` injects each fault of the matrix into a shop under load, once for each seed.
+//! After the fault, the shop must become quiet within a time limit, and the invariants must hold. A
+//! fault that was never hit counts as a failure.
 
 mod acts;
 mod load;
@@ -66,7 +66,7 @@ fn positive(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "must be above zero".to_owned())
 }
 
-/// What came of one fault over all seeds.
+/// The result of one fault over all seeds.
 #[derive(Debug, Serialize)]
 pub struct Report {
     id: &'static str,
@@ -76,12 +76,15 @@ pub struct Report {
     orders: usize,
     refused: usize,
     unknown: usize,
-    /// The longest from the end of the fault to quiet.
+    /// The longest time from the end of the fault until the shop was quiet, in seconds.
     quiet_s: f64,
     failures: Vec<String>,
 }
 
-/// Runs the proof. Gives whether every fault was survived.
+/// Runs the proof and prints the results. Returns whether the shop survived every fault.
+///
+/// # Errors
+/// Returns an error if the shop cannot be started or a fault cannot be run.
 pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     if options.list {
         list(options.json)?;
@@ -92,7 +95,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     } else {
         options.ids.clone()
     };
-    // A shop on SQLite has neither of the two.
+    // A shop on SQLite has neither PostgreSQL nor Redis.
     let needs_servers =
         |row: &&&Row| row.id.starts_with(['P', 'R']) && row.how.not_here().is_none();
     if let (Database::Sqlite, Some(row)) = (options.database, chosen.iter().find(needs_servers)) {
@@ -132,7 +135,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
         }
         if !report.failures.is_empty() {
             survived = false;
-            // What one fault has left behind is not the next one's.
+            // A shop that failed is replaced, so that its leftovers do not fail the next fault.
             shop.close(Keep::Logs).await;
             shop = Shop::open(options.database, 0).await?;
         }

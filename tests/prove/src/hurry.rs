@@ -1,7 +1,7 @@
-//! What waiting would do. A dead worker's claims end with time: its messages are hidden for 20 s,
-//! its outbox rows for 10, its notices for 30, its shard for 15. With hundreds of points, that time
-//! is most of a run; so the claims of the dead are ended at once. `--patient` waits instead, and
-//! shows that nothing relies on this.
+//! Ends the claims of killed processes at once, instead of waiting until they expire. Messages are
+//! hidden for 20 seconds, outbox rows claimed for 10, notifications for 30, and shards leased for
+//! 15. With hundreds of points, these times would be most of a run. `--patient` waits instead, and
+//! shows that nothing relies on this module.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::shop::Shop;
 
-/// The receipt handles that each role was given, by queue.
+/// The receipt handles that each role received.
 #[derive(Clone, Default)]
 pub struct Given(Arc<Mutex<HashMap<String, Vec<Handle>>>>);
 
@@ -25,7 +25,7 @@ struct Handle {
 }
 
 impl Given {
-    /// Looks at an answer that passes.
+    /// Records the receipt handles in a reply to a role's receive call.
     pub fn note(&self, call: &Call, reply: &[u8]) {
         if call.name != "sqs.ReceiveMessage" {
             return;
@@ -53,12 +53,13 @@ impl Given {
             queue: queue.to_owned(),
             handle: handle.to_owned(),
         }));
-        // Those of long ago were settled long ago.
+        // Older handles belong to messages that were settled long ago.
         let excess = kept.len().saturating_sub(500);
         kept.drain(..excess);
     }
 
-    /// What a role was given in an earlier life, also by a poll that was answered after its death.
+    /// Removes and returns the handles that a role requested before `than`. A poll can be answered
+    /// after its process was killed, so the time of the request counts.
     fn take_older(&self, role: &str, than: Instant) -> Vec<Handle> {
         let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(kept) = given.get_mut(role) else {
@@ -72,7 +73,7 @@ impl Given {
     }
 }
 
-/// Shows again the messages that were given to the dead.
+/// Makes the messages visible again that a role's earlier process received.
 pub async fn show_messages(shop: &Shop, role: &str, given: &Given) {
     let Some(life) = shop.life(role) else { return };
     for Handle { queue, handle, .. } in given.take_older(role, life.since) {
@@ -82,12 +83,15 @@ pub async fn show_messages(shop: &Shop, role: &str, given: &Given) {
             .change_message_visibility()
             .queue_url(queue)
             .receipt_handle(handle);
-        // One that was settled before the death has no claim.
+        // Fails for a message that was settled before the kill, which has no claim.
         let _ = show.visibility_timeout(0).send().await;
     }
 }
 
-/// Ends what a role claimed in an earlier life.
+/// Ends all claims of a role's earlier process: messages, outbox rows, notifications and leases.
+///
+/// # Errors
+/// Returns an error if a claim cannot be ended.
 pub async fn end_claims(shop: &Shop, role: &str, given: &Given) -> anyhow::Result<()> {
     show_messages(shop, role, given).await;
     match role {

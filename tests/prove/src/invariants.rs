@@ -1,5 +1,5 @@
-//! What must hold when a shop is quiet, seen through its public contract alone: the SQL views, the
-//! DynamoDB items, the gateway's own books, the mailbox.
+//! Checks the invariants when a shop is quiet. The checks use only public interfaces: the SQL
+//! views, the DynamoDB items, the payment gateway's ledger, and the mailbox.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,22 +13,24 @@ use serde_json::Value;
 use crate::shop::Shop;
 use crate::views::{HistoryRow, of_orders};
 
-/// A fault that has ended is over within this.
+/// How long after the end of a fault the shop may take to become quiet.
 pub const QUIET_WITHIN: Duration = Duration::from_secs(60);
 
-/// What is known of an order from outside.
+/// An order as its customer knows it.
 #[derive(Debug, Clone)]
 pub struct Known {
     pub order_id: String,
     pub email: String,
 }
 
-/// How many mails of one kind may have come twice: a mail service that does not know a mail again
-/// sends it again, when whoever sent it died before it could write that down.
+/// Maximum number of mails that may be sent twice. A sender that dies before it recorded a sent
+/// mail sends the mail again, because the mail service does not deduplicate.
 #[derive(Debug, Clone, Copy)]
 pub struct MailsTwice(pub usize);
 
+/// Statuses of an order that is sold.
 const SOLD: [&str; 4] = ["confirmed", "preparing", "ready", "completed"];
+/// Status changes that are allowed.
 const LEGAL: [(&str, &[&str]); 5] = [
     ("pending", &["pending", "confirmed", "cancelled", "failed"]),
     (
@@ -40,7 +42,11 @@ const LEGAL: [(&str, &[&str]); 5] = [
     ("completed", &[]),
 ];
 
-/// Whether nothing is on its way any more: no order pending, outbox and queues empty, no hold.
+/// Checks that no order is pending and that the outbox and the queues are empty. Returns the reason
+/// if the shop is not quiet.
+///
+/// # Errors
+/// Returns an error if the database or a queue cannot be read.
 pub async fn is_quiet(shop: &Shop) -> anyhow::Result<Result<(), String>> {
     let (pending, unpublished) = (shop.views.pending().await?, shop.views.unpublished().await?);
     if pending > 0 || unpublished > 0 {
@@ -81,7 +87,8 @@ pub async fn is_quiet(shop: &Shop) -> anyhow::Result<Result<(), String>> {
     Ok(Ok(()))
 }
 
-/// Waits for quiet. `meanwhile` is done between two looks.
+/// Waits until the shop is quiet, and calls `meanwhile` between two checks. Returns the reason if
+/// the shop is not quiet in time.
 pub async fn until_quiet(
     shop: &Shop,
     within: Duration,
@@ -102,8 +109,10 @@ pub async fn until_quiet(
     }
 }
 
-/// What does not hold. The orders are those looked at one by one; stock and money are looked at as
-/// a whole.
+/// Returns the violations. The known orders are checked one by one; stock is checked as a whole.
+///
+/// # Errors
+/// Returns an error if an interface cannot be read.
 pub async fn violations(
     shop: &Shop,
     known: &[Known],
@@ -146,7 +155,7 @@ pub async fn violations(
     money(shop, &of, &orders, &mut found).await?;
     stock(shop, &mut found).await?;
     notices(shop, &of, known, &histories, twice, &mut found).await?;
-    // What a stream tells comes when all else is quiet, and is on its way for a moment.
+    // A stream record can add a message to the outbox after everything else is quiet.
     let begun = Instant::now();
     let mut unpublished = shop.views.unpublished().await?;
     while unpublished > 0 && begun.elapsed() < QUIET_WITHIN {
@@ -159,7 +168,7 @@ pub async fn violations(
     Ok(found)
 }
 
-/// I5 and I9.
+/// Checks I5 and I9.
 fn of_history(id: &str, status: &str, history: &[HistoryRow]) -> Vec<String> {
     let mut found = Vec::new();
     let mut before: Option<&HistoryRow> = None;
@@ -207,7 +216,7 @@ fn of_history(id: &str, status: &str, history: &[HistoryRow]) -> Vec<String> {
     found
 }
 
-/// I7: the gateway's own books against the orders.
+/// Checks I7: the payment gateway's ledger against the orders.
 async fn money(
     shop: &Shop,
     of: &str,
@@ -278,7 +287,7 @@ async fn money(
     Ok(())
 }
 
-/// I1, I2 and stranded holds.
+/// Checks I1, I2, and I3's rule that no stock hold is left over.
 async fn stock(shop: &Shop, found: &mut Vec<String>) -> anyhow::Result<()> {
     let table = |table| &shop.surroundings.addresses[&Address::Table(table).variable()];
     let client = shop.aws.dynamodb();
@@ -342,7 +351,7 @@ async fn stock(shop: &Shop, found: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// I8: what was due was sent, and was recorded once; what never happened was not told.
+/// Checks I8: each due notification was sent and recorded once, and no other was.
 async fn notices(
     shop: &Shop,
     of: &str,
@@ -406,7 +415,10 @@ async fn notices(
     Ok(())
 }
 
-/// Recipient and subject of every mail that was sent.
+/// Returns the recipient and the subject of every mail that was sent.
+///
+/// # Errors
+/// Returns an error if the mailbox cannot be read.
 pub async fn mails(shop: &Shop) -> anyhow::Result<Vec<(String, String)>> {
     let mails = shop
         .aws

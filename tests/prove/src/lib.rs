@@ -1,14 +1,14 @@
-//! What the product claims, shown: by checking every state of a model, and by running the real
-//! use-cases through seeded storms of faults. Each proof can fail, and has a test that sees it
-//! fail.
+//! Proofs that need no other process: a model of the saga whose every state is checked, and a
+//! simulation of the real use cases with seeded faults. Each proof has a test with planted mistakes
+//! that shows it can fail.
 
 pub mod model;
 pub mod simulate;
 
-/// A check of ours did not hold.
+/// Exit code of a proof that found a violation.
 pub const EXIT_BROKEN: u8 = 2;
 
-/// The exit code of a proof.
+/// Returns the exit code of a proof.
 pub fn outcome(holds: bool) -> u8 {
     if holds { 0 } else { EXIT_BROKEN }
 }

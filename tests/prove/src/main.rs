@@ -1,4 +1,4 @@
-//! `prove`: what this project claims, shown on this machine.
+//! `prove` runs the proofs of the claims in `docs/proofs.md` on this machine.
 
 mod crash;
 mod customer;
@@ -15,9 +15,9 @@ use clap::{Parser, Subcommand};
 use haven::output;
 use haven::target::BadUsage;
 
-/// The proof could not run.
+/// Exit code if the proof could not run.
 const EX_FAILED: u8 = 1;
-/// Bad usage, as in BSD's `sysexits.h`.
+/// Exit code for bad usage, as in BSD's `sysexits.h`.
 const EX_USAGE: u8 = 64;
 
 #[derive(Parser)]
@@ -52,7 +52,7 @@ enum Proof {
 }
 
 fn main() -> ExitCode {
-    // The roles of the shop under test are this very program, as those of `haven up` are `haven`.
+    // This program is also the executable of the roles under test, as `haven` is for `haven up`.
     if std::env::args_os()
         .nth(1)
         .is_some_and(|argument| argument == "role")
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     output::ending("prove", code(proved))
 }
 
-/// A proof on real processes.
+/// Runs a proof that starts processes.
 fn with_processes(proof: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<u8> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,5 +1,5 @@
-//! `prove model`: every state that two orders for one unit can come to, with redelivery and crashes
-//! anywhere.
+//! `prove model` checks every state that two orders for one unit can reach, with a crash or a
+//! redelivery at any step.
 
 mod properties;
 mod reduce;
@@ -38,17 +38,17 @@ pub struct Options {
     json: bool,
 }
 
-/// What the check came to.
+/// The result of the check.
 #[derive(Debug, Serialize)]
 struct Report {
     orders: u8,
     workers: u8,
     units: i8,
-    /// States that differ.
+    /// Number of distinct states.
     states: usize,
-    /// Steps looked at.
+    /// Number of steps that were checked.
     steps: usize,
-    /// The longest of the shortest ways to a state.
+    /// Length of the longest of the shortest paths to a state.
     depth: usize,
     seconds: f64,
     properties: Vec<Verdict>,
@@ -60,12 +60,15 @@ struct Report {
 struct Verdict {
     name: &'static str,
     holds: bool,
-    /// The shortest way to the state that breaks it.
+    /// The shortest path to a state that breaks the property.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     counterexample: Vec<String>,
 }
 
-/// Checks the whole model and prints what was found. Returns the exit code.
+/// Checks the whole model, prints the result, and returns the exit code.
+///
+/// # Errors
+/// Returns an error if the result cannot be encoded.
 pub fn run(options: &Options) -> anyhow::Result<u8> {
     let report = check(options);
     if options.json {
@@ -94,7 +97,7 @@ fn check(options: &Options) -> Report {
     };
     let began = Instant::now();
     let threads = available_parallelism().map_or(1, usize::from);
-    // Breadth first, so that a counterexample is a shortest one. One broken property is enough.
+    // A breadth-first search finds a shortest counterexample. It ends at the first broken property.
     let checker = shop
         .checker()
         .threads(threads)
@@ -125,8 +128,8 @@ fn check(options: &Options) -> Report {
             }
         })
         .collect();
-    // With one order nothing can sell out, and with one worker nothing is taken from another's
-    // hand.
+    // Some hits need a second order or a second worker: with enough units nothing sells out, and a
+    // single worker cannot receive a message that another worker is handling.
     let expected = |hit: Hit| match hit {
         Hit::SoldOut => i16::from(orders) > i16::from(units),
         Hit::Redelivery => workers > 1,

@@ -1,5 +1,5 @@
-//! A shop of real processes, every one behind fault proxies of its own. It is started by the code
-//! of `haven up`; only the roles are ours to kill and to start again.
+//! A shop of real processes, each behind its own fault proxies. The code of `haven up` starts the
+//! servers; this module starts, kills and restarts the roles.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -29,6 +29,7 @@ use worker::stores::{Store, SystemSource};
 
 use crate::views::Views;
 
+/// How long a role may take to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where orders are kept.
@@ -39,6 +40,7 @@ pub enum Database {
 }
 
 impl Database {
+    /// Returns the database's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Database::Sqlite => "sqlite",
@@ -47,15 +49,16 @@ impl Database {
     }
 }
 
-/// A role's process now. Shared with hooks, which kill it.
+/// The current process of a role. Shared with hooks, which kill it.
 #[derive(Debug, Clone, Copy)]
 pub struct Life {
     pub pid: u32,
     pub since: Instant,
-    /// Killed, and not yet started again.
+    /// Whether the process was killed and not started again yet.
     pub dead: bool,
 }
 
+/// The current process of each role.
 pub type Lives = Arc<Mutex<HashMap<&'static str, Life>>>;
 
 struct Process {
@@ -64,28 +67,29 @@ struct Process {
     child: Child,
 }
 
+/// A running shop.
 pub struct Shop {
     pub faults: Faults,
     pub views: Views,
     pub aws: Clients,
     pub stock: DynamoStock,
     pub surroundings: Surroundings,
-    /// As customers reach it: through a proxy.
+    /// The URL for customers, which passes through a fault proxy.
     pub url: String,
     pub staff_token: String,
     pub http: reqwest::Client,
     pub lives: Lives,
     pub database: Database,
-    /// PostgreSQL itself, for faults that are made in it.
+    /// The URL of the database without a proxy, for faults in the database itself.
     pub database_url: String,
-    /// The same, with its superuser's login.
+    /// The same URL with the superuser's login.
     pub admin_database_url: String,
     pub redis_url: Option<String>,
     processes: Mutex<BTreeMap<&'static str, Process>>,
     gateway: Child,
     emulator: Emulator,
     servers: Servers,
-    /// Servers that were started again in the place of those that were ended.
+    /// Servers that were started again after a fault stopped them.
     adopted: Mutex<Vec<Child>>,
     _proxies: Vec<Proxy>,
     state: State,
@@ -93,7 +97,10 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Starts everything from nothing in a folder of its own.
+    /// Starts a shop with an empty state directory.
+    ///
+    /// # Errors
+    /// Returns an error if a server or a role does not start.
     pub async fn open(database: Database, seed: u64) -> anyhow::Result<Shop> {
         let folder = std::env::temp_dir().join(format!("haven-prove-{}", Uuid::now_v7()));
         let state = State::open(&folder)?;
@@ -110,8 +117,8 @@ impl Shop {
         };
         let servers = Servers::start(&up, &state).await?;
         let (python, _) = python::ensure(&servers::python_place()).await?;
-        // Some acts set the clocks of processes wrong, by two hours at most. AWS would refuse their
-        // signatures, and what they do to orders would not be seen.
+        // Some faults set the clocks of processes wrong by up to two hours. Without a tolerance,
+        // AWS would reject their signatures, and the effect on orders would not show.
         let settings = Settings {
             clock_skew: Duration::from_secs(3 * 3600),
             ..Settings::default()
@@ -155,7 +162,7 @@ impl Shop {
         let gateway = children::spawn(&gateway, state.log(GATEWAY)?)?;
         let store = Store::connect(&servers.database_url, &Login::default()).await?;
         let mut shop = Shop {
-            // Faults are made in the database itself, which takes its superuser.
+            // The faults in the database need its superuser.
             views: Views::connect(&servers.logins.admin).await?,
             aws: Clients::local(&emulator.access, Arc::new(|_| {})),
             stock,
@@ -192,7 +199,7 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Starts a role behind proxies of its own.
+    /// Starts a role behind its own proxies.
     async fn add(&mut self, role: &'static Role) -> anyhow::Result<()> {
         let mut seen = self.surroundings.clone();
         let upstream = |url: &str| {
@@ -276,6 +283,7 @@ impl Shop {
         Ok(child)
     }
 
+    /// Returns the current process of a role.
     pub fn life(&self, role: &str) -> Option<Life> {
         self.lives
             .lock()
@@ -290,9 +298,12 @@ impl Shop {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a role again that was killed or asked to stop, and waits until it is ready, which may
-    /// take a long poll. Gives how the old one ended. The new one has `environment` as well, as
-    /// long as it lives.
+    /// Starts a role again that was killed or asked to stop, and waits until it is ready. Waiting
+    /// can take as long as a long poll. The new process also gets `environment`. Returns how the
+    /// old process ended.
+    ///
+    /// # Errors
+    /// Returns an error if the role does not exist or does not become ready.
     pub async fn start_again(
         &self,
         role: &str,
@@ -303,7 +314,10 @@ impl Shop {
         Ok(ended)
     }
 
-    /// As [`Shop::start_again`], without waiting for the new one.
+    /// Does the same as [`Shop::start_again`], but does not wait until the role is ready.
+    ///
+    /// # Errors
+    /// Returns an error if the role does not exist or cannot be started.
     pub async fn replace(
         &self,
         role: &str,
@@ -338,7 +352,10 @@ impl Shop {
         Ok((role, ended))
     }
 
-    /// Starts again whatever has died, as `haven up` and ECS do. Gives their names.
+    /// Starts every role again that has exited, as `haven up` and ECS do. Returns their names.
+    ///
+    /// # Errors
+    /// Returns an error if a role cannot be started.
     pub fn revive(&self) -> anyhow::Result<Vec<&'static str>> {
         let mut dead = Vec::new();
         for (role, process) in self.processes().iter_mut() {
@@ -355,17 +372,20 @@ impl Shop {
         Ok(dead)
     }
 
-    /// Where PostgreSQL keeps its data.
+    /// Returns PostgreSQL's data directory, or `None` for a shop on SQLite.
     pub fn postgres_folder(&self) -> Option<PathBuf> {
         (self.database == Database::Postgres).then(|| self.state.path("postgres"))
     }
 
-    /// Where a process says what it has to say.
+    /// Opens the log file of a process.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be opened.
     pub fn log(&self, name: &str) -> anyhow::Result<File> {
         self.state.log(name)
     }
 
-    /// Keeps a server that was started again, to the end of the shop.
+    /// Keeps a server that was started again until the shop is closed.
     pub fn adopt(&self, server: Child) {
         self.adopted
             .lock()
@@ -373,12 +393,14 @@ impl Shop {
             .push(server);
     }
 
+    /// Sends a signal to a role's current process.
     pub fn signal(&self, role: &str, signal: rustix::process::Signal) {
         if let Some(life) = self.life(role) {
             children::signal(life.pid, signal);
         }
     }
 
+    /// Returns whether a role's readiness probe succeeds.
     pub async fn is_ready(&self, role: &str) -> bool {
         let Some(health) = self
             .processes()
@@ -395,8 +417,10 @@ impl Shop {
         asked.is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// Waits until a role is ready, and starts it again if it exits meanwhile.
+    ///
     /// # Errors
-    /// When it is not ready in time; where its log is.
+    /// Returns an error with the path of the role's log if the role is not ready in time.
     pub async fn until_ready(&self, role: &'static str) -> anyhow::Result<()> {
         let begun = Instant::now();
         while !self.is_ready(role).await {
@@ -406,14 +430,14 @@ impl Shop {
                     self.state.path(&format!("logs/{role}.log")).display()
                 );
             }
-            // It may have died for want of what it needs; it is started again until that is there.
+            // The role may have exited because a dependency is missing.
             self.revive()?;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
     }
 
-    /// Ends everything; what the processes said stays when `keep` says so.
+    /// Stops all processes. Keeps the state directory if `keep` asks for logs.
     pub async fn close(mut self, keep: Keep) {
         self.faults.unwatch();
         self.faults.clear();
@@ -440,7 +464,7 @@ impl Shop {
     }
 }
 
-/// What is left of a shop.
+/// What remains of a closed shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     Nothing,

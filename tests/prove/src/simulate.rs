@@ -1,5 +1,5 @@
-//! `prove simulate`: the product's use-cases in seeded storms of faults, on one thread and a clock
-//! of its own.
+//! `prove simulate` runs the product's use cases with seeded faults, on one thread and with a
+//! simulated clock.
 
 mod engine;
 mod gateway;
@@ -35,15 +35,15 @@ use self::report::Report;
 use self::shop::Shop;
 use crate::outcome;
 
-/// Fewer seeds than this need not see every kind of fault.
+/// Number of seeds from which every kind of fault must have occurred.
 const SEEDS_THAT_SEE_ALL: u64 = 200;
-/// Failing seeds that are described; the rest is counted.
+/// Maximum number of failing seeds that are described. The others are only counted.
 const DESCRIBED_MAX: usize = 3;
-/// Events of an order that are shown when it fails.
+/// Maximum number of events that are printed for a failing order.
 const EVENTS_SHOWN: usize = 40;
-/// How often it is looked whether the shop is quiet.
+/// Interval of the checks whether the shop is quiet, in simulated milliseconds.
 const LOOK_MS: u64 = 500;
-/// A process whose clock was fast has put off by so much what others cannot take before.
+/// The largest lead of a process's clock. A claim that such a process made ends that much later.
 const FASTEST_CLOCK_MS: u64 = 7 * 60_000;
 
 #[derive(Debug, Clone, Args)]
@@ -82,7 +82,7 @@ impl Options {
     }
 }
 
-/// One seed's run.
+/// The result of one seed.
 #[derive(Debug)]
 struct Run {
     plan: Plan,
@@ -90,15 +90,18 @@ struct Run {
     events: usize,
     orders: usize,
     simulated_ms: u64,
-    /// From the end of the faults until all was settled.
+    /// Time from the end of the faults until everything was settled.
     settled_ms: u64,
     hits: Hits,
     violations: Vec<Violation>,
-    /// For the first violation.
+    /// The last events of the order of the first violation.
     last_events: Vec<String>,
 }
 
-/// Runs the seeds and prints what was found. Returns the exit code.
+/// Runs the seeds, prints the result, and returns the exit code.
+///
+/// # Errors
+/// Returns an error if the result cannot be encoded.
 pub fn run(options: &Options) -> anyhow::Result<u8> {
     let report = simulate(options);
     if options.json {
@@ -142,7 +145,7 @@ fn simulate(options: &Options) -> Report {
     report
 }
 
-/// The storm, then the quiet, then the questions.
+/// Runs one seed: faults, then a quiet time, then the checks.
 fn one(options: &Options, seed: u64) -> Run {
     let plan = Plan::of(seed, options.customers);
     let (shop, mut scheduler) = Shop::open(plan.clone(), options.plant);

@@ -1,4 +1,4 @@
-//! The views of the public contract, in either database.
+//! Reads the views of the public contract in PostgreSQL or SQLite.
 
 use std::time::Duration;
 
@@ -7,12 +7,13 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, FromRow};
 
-/// The contract's SQL views, read as anybody outside may.
+/// A connection to the contract's SQL views.
 pub enum Views {
     Postgres(PgPool),
     Sqlite(SqlitePool),
 }
 
+/// A row of the view `orders`.
 #[derive(Debug, Clone, FromRow)]
 pub struct OrderRow {
     pub order_id: String,
@@ -21,6 +22,7 @@ pub struct OrderRow {
     pub total_minor: i64,
 }
 
+/// A row of the view `order_history`.
 #[derive(Debug, Clone, FromRow)]
 pub struct HistoryRow {
     pub order_id: String,
@@ -30,6 +32,7 @@ pub struct HistoryRow {
     pub actor: String,
 }
 
+/// A row of the view `payments`.
 #[derive(Debug, Clone, FromRow)]
 pub struct PaymentRow {
     pub order_id: String,
@@ -38,6 +41,7 @@ pub struct PaymentRow {
     pub state: String,
 }
 
+/// A row of the view `notifications`.
 #[derive(Debug, Clone, FromRow)]
 pub struct NoticeRow {
     pub order_id: String,
@@ -45,13 +49,14 @@ pub struct NoticeRow {
     pub state: String,
 }
 
+/// Units of a product in sold orders.
 #[derive(Debug, Clone, FromRow)]
 pub struct Sold {
     pub product_id: String,
     pub units: i64,
 }
 
-/// Runs one statement on whichever database it is; `{}` is where the contract's views are.
+/// Runs one statement on either database. `{}` stands for the prefix of the contract's views.
 macro_rules! rows {
     ($self:ident, $sql:expr, $row:ty) => {{
         let sql = |prefix: &str| AssertSqlSafe($sql.replace("{}", prefix));
@@ -72,6 +77,10 @@ macro_rules! rows {
 }
 
 impl Views {
+    /// Connects to the database at `url`.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached.
     pub async fn connect(url: &str) -> anyhow::Result<Views> {
         Ok(if url.starts_with("sqlite:") {
             Views::Sqlite(
@@ -92,7 +101,10 @@ impl Views {
         })
     }
 
-    /// Those of the orders, or all.
+    /// Returns the orders that match the condition `of`; an empty condition matches all.
+    ///
+    /// # Errors
+    /// Returns an error if the view cannot be read.
     pub async fn orders(&self, of: &str) -> anyhow::Result<Vec<OrderRow>> {
         let sql = "SELECT CAST(order_id AS TEXT) AS order_id, CAST(idempotency_key_hash AS TEXT) AS key_hash,
             CAST(status AS TEXT) AS status, CAST(total_minor AS BIGINT) AS total_minor FROM {}orders"
@@ -101,6 +113,10 @@ impl Views {
         rows!(self, sql, OrderRow)
     }
 
+    /// Returns the history entries that match the condition, by order and sequence.
+    ///
+    /// # Errors
+    /// Returns an error if the view cannot be read.
     pub async fn history(&self, of: &str) -> anyhow::Result<Vec<HistoryRow>> {
         let sql = "SELECT CAST(order_id AS TEXT) AS order_id, CAST(seq AS BIGINT) AS seq,
             CAST(from_status AS TEXT) AS from_status, CAST(to_status AS TEXT) AS to_status, CAST(actor AS TEXT) AS actor
@@ -111,6 +127,10 @@ impl Views {
         rows!(self, sql, HistoryRow)
     }
 
+    /// Returns the payments that match the condition.
+    ///
+    /// # Errors
+    /// Returns an error if the view cannot be read.
     pub async fn payments(&self, of: &str) -> anyhow::Result<Vec<PaymentRow>> {
         let sql = "SELECT CAST(order_id AS TEXT) AS order_id, CAST(kind AS TEXT) AS kind,
             CAST(amount_minor AS BIGINT) AS amount_minor, CAST(state AS TEXT) AS state FROM {}payments"
@@ -119,10 +139,14 @@ impl Views {
         rows!(self, sql, PaymentRow)
     }
 
+    /// Returns the notifications about orders that match the condition.
+    ///
+    /// # Errors
+    /// Returns an error if the view cannot be read.
     pub async fn notices(&self, of: &str) -> anyhow::Result<Vec<NoticeRow>> {
         let all = "SELECT CAST(order_id AS TEXT) AS order_id, CAST(kind AS TEXT) AS kind, CAST(state AS TEXT) AS state
             FROM {}notifications";
-        // Those about stock have no order.
+        // Notifications about stock have no order.
         let sql = if of.is_empty() {
             format!("{all} WHERE order_id IS NOT NULL")
         } else {
@@ -131,7 +155,10 @@ impl Views {
         rows!(self, sql, NoticeRow)
     }
 
-    /// Units of each product in orders that were sold and not given back.
+    /// Returns the units of each product in orders that are sold and not cancelled.
+    ///
+    /// # Errors
+    /// Returns an error if the views cannot be read.
     pub async fn sold(&self) -> anyhow::Result<Vec<Sold>> {
         let sql = "SELECT CAST(i.product_id AS TEXT) AS product_id, CAST(SUM(i.quantity) AS BIGINT) AS units
             FROM {}order_items AS i JOIN {}orders AS o ON o.order_id = i.order_id
@@ -140,7 +167,10 @@ impl Views {
         rows!(self, sql, Sold)
     }
 
-    /// Messages that have not left.
+    /// Returns the number of messages in the outbox.
+    ///
+    /// # Errors
+    /// Returns an error if the view cannot be read.
     pub async fn unpublished(&self) -> anyhow::Result<i64> {
         let sql =
             "SELECT CAST(COUNT(*) AS BIGINT) FROM {}outbox WHERE published_at IS NULL".to_owned();
@@ -148,7 +178,10 @@ impl Views {
         Ok(rows.first().map_or(0, |row| row.0))
     }
 
-    /// Orders that are neither sold nor ended.
+    /// Returns the number of pending orders.
+    ///
+    /// # Errors
+    /// Returns an error if the view cannot be read.
     pub async fn pending(&self) -> anyhow::Result<i64> {
         let sql =
             "SELECT CAST(COUNT(*) AS BIGINT) FROM {}orders WHERE status = 'pending'".to_owned();
@@ -156,8 +189,10 @@ impl Views {
         Ok(rows.first().map_or(0, |row| row.0))
     }
 
-    /// For what only time would do, and for faults that are made in the database. Not part of the
-    /// contract.
+    /// Runs a statement that is not part of the contract: it ends claims or causes a fault.
+    ///
+    /// # Errors
+    /// Returns an error if the statement fails.
     pub async fn execute(&self, sql: &str) -> anyhow::Result<()> {
         match self {
             Views::Postgres(pool) => sqlx::query(AssertSqlSafe(sql))
@@ -172,7 +207,10 @@ impl Views {
         .with_context(|| format!("run {sql}"))
     }
 
-    /// Those that a commit waits for, and that have caught up.
+    /// Returns the number of synchronous standbys.
+    ///
+    /// # Errors
+    /// Returns an error if the shop runs on SQLite or the query fails.
     pub async fn standbys_in_step(&self) -> anyhow::Result<i64> {
         let Views::Postgres(pool) = self else {
             bail!("this fault is PostgreSQL's: --database postgres")
@@ -184,7 +222,10 @@ impl Views {
             .context("look at the standbys")
     }
 
-    /// Ends every session but ours. Gives how many there were.
+    /// Terminates the sessions of all roles and returns their number.
+    ///
+    /// # Errors
+    /// Returns an error if the shop runs on SQLite or the query fails.
     pub async fn terminate_backends(&self) -> anyhow::Result<u64> {
         let Views::Postgres(pool) = self else {
             bail!("this fault is PostgreSQL's: --database postgres")
@@ -198,7 +239,10 @@ impl Views {
         Ok(ended.len() as u64)
     }
 
-    /// Nobody else reads or writes an order meanwhile.
+    /// Locks the orders for a while: no other session can read or write them.
+    ///
+    /// # Errors
+    /// Returns an error if the shop runs on SQLite or the lock fails.
     pub async fn hold_lock(&self, time: Duration) -> anyhow::Result<()> {
         let Views::Postgres(pool) = self else {
             bail!("this fault is PostgreSQL's: --database postgres")
@@ -212,7 +256,10 @@ impl Views {
         transaction.rollback().await.context("give the lock back")
     }
 
-    /// Takes connections until the server has none left; they are given back with the value.
+    /// Opens connections until the server refuses more. Dropping the value closes them.
+    ///
+    /// # Errors
+    /// Never: a refused connection ends the list.
     pub async fn take_connections(&self, url: &str) -> anyhow::Result<Vec<PgConnection>> {
         let mut taken = Vec::new();
         while let Ok(connection) = PgConnection::connect(url).await {
@@ -222,7 +269,8 @@ impl Views {
     }
 }
 
-/// A condition for some orders. The ids are those that the shop gave; nothing else gets in.
+/// Returns an SQL condition for some orders. Only UUIDs are inserted, so no other text can become
+/// SQL.
 pub fn of_orders(ids: &[String]) -> String {
     let listed: Vec<String> = ids
         .iter()

@@ -1,5 +1,4 @@
-//! The command as people run it: one point of one flow, one fault of the matrix, and what it says
-//! to bad usage.
+//! Runs the command as a user does: one point of one flow, one fault of the matrix, and bad usage.
 
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
@@ -28,7 +27,7 @@ fn report(output: &Output) -> Value {
 
 #[test]
 fn a_kill_at_one_call_is_survived() {
-    // Not by its number: the points of a flow are what the shop does today.
+    // Selected by the call and not by number, because the numbers change with the flow.
     let listed = prove(&[
         "crash",
         "--flow",
@@ -107,8 +106,8 @@ fn bad_usage_is_told_with_the_flag() {
     assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("Kinesis"));
 }
 
-/// A model of one order and one worker, which takes a moment, and a proof of each other kind that
-/// prints.
+/// Quick runs that print: a model of one order and one worker, one seed of the simulation, the list
+/// of faults, and the help.
 const QUICK: [&[&str]; 5] = [
     &["model", "--orders", "1", "--workers", "1"],
     &["simulate", "--seeds", "1", "--json"],
@@ -137,7 +136,7 @@ fn a_full_disk_is_told_and_is_no_success() {
             "{arguments:?}: {said}"
         );
     }
-    // Where standard error is full too, the code alone tells.
+    // If standard error is full too, only the exit code reports the failure.
     let both: [(&[&str], i32); 3] = [
         (&["faults", "--list"], 1),
         (&["nothing"], 64),
@@ -166,7 +165,7 @@ fn a_reader_that_leaves_is_141_and_a_failure_stays_one() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("prove starts");
-        // Before anything is written: the pipe has no reader from the beginning.
+        // Closed before the command writes anything.
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("prove ends");
         let said = String::from_utf8_lossy(&output.stderr);

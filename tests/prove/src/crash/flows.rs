@@ -1,5 +1,5 @@
-//! The flows: what customers, staff and time do, up to where the kills begin, and from there to the
-//! end.
+//! The flows of `prove crash`: the actions of customers, of staff and of timers. `begin` runs them
+//! up to the first kill, `finish` from there to the end.
 
 use std::time::{Duration, Instant};
 
@@ -34,16 +34,18 @@ pub enum Flow {
     NotificationRetry,
 }
 
-/// Sold often, and never so few that staff are told.
+/// A product with so much stock that no low-stock alert is sent.
 const PLENTY: &str = "espresso";
+/// A product with little stock.
 const FEW: &str = "mocha";
-/// Of the menu, where staff are told.
+/// The low-stock threshold of [`FEW`] in the menu.
 const THRESHOLD: i64 = 20;
-/// The sweeper looks for holds once a minute.
+/// How long to wait for the release of a stock hold. The sweeper checks once a minute.
 const SWEPT_WITHIN: Duration = Duration::from_secs(150);
+/// How long to wait for a notification.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
-/// A flow that has come to where the kills begin.
+/// A flow that has reached the point from which processes are killed.
 pub struct Begun {
     placed: Vec<Placed>,
     hold: Option<OrderId>,
@@ -51,6 +53,7 @@ pub struct Begun {
 }
 
 impl Flow {
+    /// All flows, in the order in which the proof runs them.
     pub const ALL: [Flow; 8] = [
         Flow::Confirm,
         Flow::Decline,
@@ -62,6 +65,7 @@ impl Flow {
         Flow::NotificationRetry,
     ];
 
+    /// Returns the flow's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Flow::Confirm => "confirm",
@@ -75,7 +79,10 @@ impl Flow {
         }
     }
 
-    /// What comes before the kills.
+    /// Runs the part of the flow before the kills.
+    ///
+    /// # Errors
+    /// Returns an error if the part does not complete.
     pub async fn begin(self, shop: &Shop) -> anyhow::Result<Begun> {
         let mut begun = Begun {
             placed: Vec::new(),
@@ -104,7 +111,11 @@ impl Flow {
         Ok(begun)
     }
 
-    /// What happens while one is killed, up to the flow's own end.
+    /// Runs the rest of the flow, while a process may be killed. Returns the orders that must
+    /// exist.
+    ///
+    /// # Errors
+    /// Returns an error if the flow does not reach its end within its time limits.
     pub async fn finish(self, shop: &Shop, mut begun: Begun) -> anyhow::Result<Vec<Known>> {
         match self {
             Flow::Confirm => {
@@ -183,8 +194,11 @@ impl Flow {
             .collect())
     }
 
-    /// What the flow owes beyond the invariants, when all is quiet.
-    /// `twice`: how many mails may have come twice.
+    /// Checks what the flow requires beyond the invariants, once the shop is quiet. `twice` is the
+    /// number of mails that may have been sent twice. Returns the violations.
+    ///
+    /// # Errors
+    /// Returns an error if the mails cannot be read.
     pub async fn owes(
         self,
         shop: &Shop,
@@ -203,12 +217,13 @@ impl Flow {
         })
     }
 
+    /// Returns the number of low-stock alerts that were sent before the flow began.
     pub fn alerts_before(begun: &Begun) -> usize {
         begun.alerts
     }
 }
 
-/// Refused at the door when the other was very fast, which is as good.
+/// Orders the last unit. A 409 counts as success without an order: the other customer was faster.
 async fn buy_last(shop: &Shop) -> anyhow::Result<Option<Placed>> {
     match customer::order(shop, FEW, 1, "tok_ok", Duration::from_secs(60)).await {
         customer::Answer::Ok(placed) => Ok(Some(placed)),
@@ -236,7 +251,8 @@ async fn until_told(shop: &Shop, before: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As a worker leaves it that died between the hold and everything else, a quarter of an hour ago.
+/// Creates a stock hold that has expired, as a worker leaves it that died 15 minutes ago between
+/// the hold and the next step.
 async fn hold_that_has_ended(shop: &Shop, order_id: OrderId) -> anyhow::Result<()> {
     let product_id = ProductId::parse(PLENTY)?;
     let quantity = Quantity::new(2).ok_or_else(|| anyhow::anyhow!("a quantity"))?;

@@ -1,4 +1,5 @@
-//! Which calls an order makes, and how one of them is recognized when it is made again.
+//! Selects the calls of an order at which processes are killed, and recognizes a selected call when
+//! it is made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ pub enum Side {
 }
 
 impl Side {
+    /// Returns the side's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Side::Before => "before",
@@ -29,26 +31,28 @@ impl Side {
     }
 }
 
-/// A kind of call: whose, to what, which.
+/// A kind of call: the client, the dependency, and the name of the call.
 pub type Kind = (String, Dependency, String);
 
-/// The n-th call of a kind, counted from where the flow begins.
+/// The n-th call of a kind since the flow began.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     pub kind: Kind,
-    /// From 1.
+    /// Counts from 1.
     pub nth: usize,
-    /// Only its other side is of an order: whether a poll brings something is known when it is
-    /// answered.
+    /// Whether the call is a poll. A poll only has the side after the call, because the reply
+    /// decides whether it belongs to an order.
     pub poll: bool,
 }
 
 impl Point {
+    /// Returns a line that identifies the point.
     pub fn describe(&self) -> String {
         let (client, dependency, name) = &self.kind;
         format!("{client} -> {dependency:?} {name} #{}", self.nth)
     }
 
+    /// Returns the sides of the call on which a process can be killed.
     pub fn sides(&self) -> &'static [Side] {
         if self.poll {
             &[Side::After]
@@ -66,7 +70,8 @@ fn kind(entry: &Entry) -> Kind {
     )
 }
 
-/// Settings and numbers go their own way, every so often: they are of no order.
+/// Returns whether the calls of a kind never belong to an order: settings, secrets and metrics are
+/// read and written at intervals, and a GET changes nothing.
 fn of_no_order(kind: &Kind) -> bool {
     ["monitoring.", "ssm.", "secretsmanager."]
         .iter()
@@ -74,7 +79,8 @@ fn of_no_order(kind: &Kind) -> bool {
         || kind.1 == Dependency::Shop && kind.2.starts_with("GET ")
 }
 
-/// What goes on when there is no order: by kind, whether it ever brings something.
+/// Returns the kinds of calls that occur without an order, and whether any of them returned
+/// something.
 pub fn idle_kinds(idle: &[Entry]) -> BTreeMap<Kind, bool> {
     let mut kinds = BTreeMap::new();
     for entry in idle {
@@ -83,10 +89,10 @@ pub fn idle_kinds(idle: &[Entry]) -> BTreeMap<Kind, bool> {
     kinds
 }
 
-/// The calls of an order in the order that they were first made: those that were made in each of
-/// the recorded runs, so that a timer that happened to go off is none.
+/// Returns the calls of an order in the sequence of the first run. Only calls that every recorded
+/// run made are returned, because a call of a timer can occur in one run by chance.
 pub fn points(idle: &BTreeMap<Kind, bool>, runs: &[Vec<Entry>]) -> Vec<Point> {
-    // What came back with nothing even once asks again and again.
+    // A kind that returned nothing at least once is a poll.
     let asks_again: BTreeSet<Kind> = runs
         .iter()
         .flatten()
@@ -99,7 +105,7 @@ pub fn points(idle: &BTreeMap<Kind, bool>, runs: &[Vec<Entry>]) -> Vec<Point> {
         for entry in run {
             let kind = kind(entry);
             let poll = match idle.get(&kind) {
-                // It always brings something: a clock.
+                // A call that returns something even without an order belongs to a timer.
                 Some(true) => continue,
                 Some(false) => true,
                 None => asks_again.contains(&kind),
@@ -126,8 +132,8 @@ pub fn points(idle: &BTreeMap<Kind, bool>, runs: &[Vec<Entry>]) -> Vec<Point> {
         .collect()
 }
 
-/// Watches for a point, kills whoever reaches it, and says so. Notes what every role is given
-/// meanwhile.
+/// Returns a hook that kills the client at the point and sends to `killed`. The hook also records
+/// the receipt handles that every role receives.
 pub fn trap(
     point: &Point,
     side: Side,
@@ -169,7 +175,7 @@ pub fn trap(
     })
 }
 
-/// Notes what every role is given, and kills nobody.
+/// Returns a hook that only records the receipt handles that every role receives.
 pub fn bystander(given: Given) -> Hook {
     Arc::new(move |call: &Call, moment: Moment<'_>| {
         if let Moment::After { reply, .. } = moment {

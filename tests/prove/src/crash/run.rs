@@ -1,4 +1,4 @@
-//! One flow on one database: recorded, then run again for each point.
+//! Runs one flow on one database: several times to record its calls, and then once for each point.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,21 @@ use crate::hurry::{self, Given};
 use crate::invariants::{MailsTwice, QUIET_WITHIN, until_quiet, violations};
 use crate::shop::Shop;
 
-/// So long nothing is ordered, to see what goes on by itself: above the sweeper's rhythm.
+/// How long the shop is idle while its background calls are recorded. Longer than the interval of
+/// the sweeper.
 const IDLE: Duration = Duration::from_secs(7);
-/// Runs that are recorded: what all of them do belongs to the flow.
+/// Number of recorded runs. A call belongs to the flow if all of them made it.
 const RECORDED: usize = 3;
-/// A point that is not reached is tried so often: what happens at the same time changes places.
+/// Maximum number of runs to reach a point. Concurrent calls can change their order, so a run may
+/// miss the point.
 const TRIES: usize = 12;
+/// Interval at which messages of the killed process are made visible again.
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
 
+/// Kills at the selected points of a flow and reports the violations.
+///
+/// # Errors
+/// Returns an error if the flow cannot be recorded or a role cannot be started again.
 pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<Report> {
     let begun = Instant::now();
     let given = Given::default();
@@ -89,7 +96,7 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
 }
 
 async fn record(shop: &Shop, flow: Flow) -> anyhow::Result<Vec<Point>> {
-    // The first time is different: connections, statements, settings.
+    // The first run differs, because it opens connections, prepares statements and reads settings.
     let begun = flow.begin(shop).await?;
     flow.finish(shop, begun).await?;
     quiet(shop, None).await;
@@ -109,7 +116,8 @@ async fn record(shop: &Shop, flow: Flow) -> anyhow::Result<Vec<Point>> {
     Ok(points::points(&idle, &runs))
 }
 
-/// Waits for quiet; messages that were given to the dead come back meanwhile.
+/// Waits until the shop is quiet. Meanwhile, messages that killed processes had received are made
+/// visible again.
 async fn quiet(shop: &Shop, given: Option<&Given>) -> Option<String> {
     until_quiet(shop, QUIET_WITHIN, async || {
         let Some(given) = given else { return };
@@ -120,7 +128,7 @@ async fn quiet(shop: &Shop, given: Option<&Given>) -> Option<String> {
     .await
 }
 
-/// Runs the flow with somebody killed at the point. Gives what did not hold.
+/// Runs the flow and kills a process at the point. Returns the violations.
 async fn at_point(
     shop: &Shop,
     flow: Flow,
@@ -139,7 +147,7 @@ async fn at_point(
         let (killed, mut kills) = unbounded_channel();
         shop.faults
             .watch(trap(point, side, shop.lives.clone(), given.clone(), killed));
-        // A dead role is started again by another hand than the customer's.
+        // Starts the killed role again while the flow continues.
         let reviving = async {
             let Some(()) = kills.recv().await else {
                 return Ok(false);
@@ -147,8 +155,8 @@ async fn at_point(
             shop.replace(&point.kind.0, &[]).await?;
             if let Some(given) = hurried {
                 hurry::end_claims(shop, &point.kind.0, given).await?;
-                // A poll of the dead may still be answered, and take what was just shown. Until the
-                // trap is gone:
+                // A poll of the killed process may still be answered and take a message that was
+                // just made visible. Repeat until the trap is removed.
                 while tokio::time::timeout(SHOWN_EVERY, kills.recv())
                     .await
                     .is_err()
@@ -164,7 +172,7 @@ async fn at_point(
                 Some(why) => vec![why],
                 None => Vec::new(),
             };
-            // Nobody is killed any more: without the trap, `reviving` ends.
+            // Removing the trap closes its channel, which ends `reviving`.
             shop.faults.watch(bystander(given.clone()));
             (finished, noise)
         };
@@ -192,9 +200,9 @@ async fn at_point(
     Ok(vec![format!("never reached in {TRIES} runs")])
 }
 
-/// How many mails may come twice: those that were sent, and their sender dead before that was
-/// written down. A mail service that knows no ids sends them again. Where two mails are sent at
-/// once, either may be there whenever the sender dies, or both.
+/// Returns how many mails may be sent twice. A sender that dies after it sent a mail and before it
+/// recorded that sends the mail again, because SES does not deduplicate. A flow that sends two
+/// mails at once can repeat both, at any point.
 fn between_mail_and_note(flow: Flow, point: &Point, side: Side) -> usize {
     let (client, _, name) = &point.kind;
     if client != "notification-worker" {

@@ -1,5 +1,5 @@
-//! Faults that no rule of a proxy makes: signals, sessions in the database, customers who behave
-//! badly.
+//! Faults that need more than rules of a fault proxy: signals, database sessions, and clients that
+//! misbehave.
 
 mod clocks;
 mod customers;
@@ -24,7 +24,7 @@ use crate::shop::Shop;
 
 pub use queues::parked;
 
-/// What is done.
+/// An action that causes a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     KillStorefrontBeforeReply,
@@ -60,23 +60,27 @@ pub enum Act {
     Skew,
 }
 
-/// What came of it.
+/// The result of an action.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub hits: u64,
-    /// Orders beside those of the load.
+    /// Orders that were placed in addition to those of the load.
     pub placed: Vec<Placed>,
-    /// What users may not see even while it lasts.
+    /// Errors that users must not see even during the fault.
     pub failures: Vec<String>,
-    /// Messages that had to be parked.
+    /// Number of messages that had to become dead letters.
     pub parked: u64,
-    /// Mails that may have come twice.
+    /// Number of mails that may have been sent twice.
     pub mails_twice: usize,
 }
 
+/// How long to wait for an expected effect.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether it becomes so in time.
+/// Waits until a condition holds. Returns false if it does not hold within the time limit.
+///
+/// # Errors
+/// Returns an error if the condition cannot be checked.
 pub async fn until(
     within: Duration,
     so: impl AsyncFn() -> anyhow::Result<bool>,
@@ -100,6 +104,10 @@ const WORKERS: [&str; 5] = [
 ];
 
 impl Act {
+    /// Causes the fault.
+    ///
+    /// # Errors
+    /// Returns an error if the fault cannot be caused.
     pub async fn strike(self, shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
         match self {
             Act::KillStorefrontBeforeReply => kill_storefront_before_reply(shop, lasting).await,
@@ -124,7 +132,7 @@ impl Act {
             Act::ReadOnly => database::read_only(shop, lasting).await,
             Act::RestartPostgres => database::restart(shop, Signal::INT).await,
             Act::CrashPostgres => database::restart(shop, Signal::KILL).await,
-            // The one by an operator, the other by Redis: what a customer meets is the same.
+            // An operator flushes all carts and Redis evicts one; the customer sees the same.
             Act::FlushCarts | Act::EvictCart => customers::flush_carts(shop).await,
             Act::HotProduct => customers::hot_product(shop).await,
             Act::EndHolds => customers::end_holds(shop).await,
@@ -143,7 +151,10 @@ impl Act {
     }
 }
 
-/// What is looked at beside the rules of a fault, while it lasts.
+/// Runs the checks that accompany the rules of a fault while it lasts.
+///
+/// # Errors
+/// Never. The result type is that of [`Act::strike`].
 pub async fn beside(shop: &Shop, id: &str, lasting: Duration) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let (begun, redis) = (Instant::now(), id.starts_with('R'));
@@ -156,7 +167,8 @@ pub async fn beside(shop: &Shop, id: &str, lasting: Duration) -> anyhow::Result<
     Ok(outcome)
 }
 
-/// Without carts a customer is told so, soon; nobody gets an error that says nothing.
+/// Adds to a cart while Redis is unavailable. Returns a violation unless the response is 200 or 503
+/// and arrives within 2 seconds.
 async fn use_cart(shop: &Shop) -> Option<String> {
     let begun = Instant::now();
     let body = json!({ "product_id": "latte", "quantity": 1 });
@@ -214,7 +226,8 @@ async fn kill_storefront_before_reply(shop: &Shop, lasting: Duration) -> anyhow:
     })
 }
 
-/// Asked to stop, a role finishes or hands back what it has, and leaves in time with 0.
+/// Stops roles with SIGTERM. A role must finish or hand back its messages and exit with 0 within
+/// its drain.
 async fn term(shop: &Shop, roles: &[&'static str]) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     for role in roles {
@@ -230,7 +243,7 @@ async fn term(shop: &Shop, roles: &[&'static str]) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Beyond the lease: what it had in hand is somebody else's when it wakes.
+/// Stops a worker for longer than its lease. Its messages have other owners when it continues.
 async fn stop_and_continue(shop: &Shop) -> anyhow::Result<Outcome> {
     shop.signal("order-worker", Signal::STOP);
     tokio::time::sleep(ORDERS.lease + Duration::from_secs(3)).await;
@@ -244,7 +257,7 @@ async fn stop_and_continue(shop: &Shop) -> anyhow::Result<Outcome> {
 async fn kill(shop: &Shop, role: &'static str) -> anyhow::Result<Outcome> {
     shop.signal(role, Signal::KILL);
     shop.start_again(role, &[]).await?;
-    // A mail that was sent by a worker that died before it wrote that down comes again.
+    // A worker that died before it recorded a sent mail sends the mail again.
     Ok(Outcome {
         hits: 1,
         mails_twice: usize::from(role == "notification-worker") * 10,
@@ -269,8 +282,8 @@ async fn rolling_kills(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome
     Ok(outcome)
 }
 
-/// Who sells reads the stock only where something was done before: so messages come twice
-/// meanwhile. Staff look at the shelves as well.
+/// Makes reads of stock return old values. A sale reads stock only for a message that was handled
+/// before, so messages are delivered twice meanwhile. Staff read the inventory as well.
 async fn stale_reads(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     shop.faults
         .add(Rule::on(Dependency::Aws, "sqs.ReceiveMessage", Fault::Replay).chance(0.3));
@@ -294,7 +307,7 @@ async fn stale_reads(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> 
     })
 }
 
-/// A role that starts without its parameters goes on with their defaults.
+/// Starts a role while Parameter Store fails. The role must work with default values.
 async fn no_parameters(shop: &Shop) -> anyhow::Result<Outcome> {
     let out = Fault::Fail {
         status: 500,

@@ -1,4 +1,4 @@
-//! Customers at a steady rate, whether or not those before them have been answered.
+//! Orders at a constant rate, whether or not earlier orders have been answered.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use futures::future::join_all;
 use crate::customer::{self, Answer};
 use crate::shop::Shop;
 
-/// Sold under load; enough of each is put on the shelf first.
+/// Products that are ordered under load. Enough of each is restocked first.
 const PRODUCTS: [&str; 6] = [
     "espresso",
     "flat-white",
@@ -18,10 +18,10 @@ const PRODUCTS: [&str; 6] = [
 ];
 /// Every tenth card is declined, so that compensation runs as well.
 const DECLINED_EVERY: usize = 10;
-/// A customer's program asks so long under the same key.
+/// How long a client repeats an order with the same idempotency key.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What customers were told.
+/// The responses to the customers.
 #[derive(Debug, Default)]
 pub struct Told {
     pub placed: Vec<customer::Placed>,
@@ -29,6 +29,10 @@ pub struct Told {
     pub unknown: Vec<String>,
 }
 
+/// Restocks 1000 units of each product.
+///
+/// # Errors
+/// Returns an error if a product cannot be restocked.
 pub async fn fill_shelves(shop: &Shop) -> anyhow::Result<()> {
     for product in PRODUCTS {
         customer::shelve(shop, product, 1_000).await?;
@@ -36,8 +40,8 @@ pub async fn fill_shelves(shop: &Shop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Orders `rate` a second for so long, and waits until every customer has an answer or has given
-/// up.
+/// Places `rate` orders a second for a while. Returns when every customer has a final response or
+/// has given up.
 pub async fn orders(shop: &Shop, rate: f64, lasting: Duration) -> Told {
     let count = (rate * lasting.as_secs_f64()).round() as usize;
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The faults, in the order of the matrix, and how each is injected on one machine.
+//! The matrix of faults, and how each fault is injected on one machine.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use faults::{Dependency, Fault, Rule};
 
 use super::acts::Act;
 
-/// A line of the matrix.
+/// A row of the matrix.
 #[derive(Debug)]
 pub struct Row {
     pub id: &'static str,
@@ -14,18 +14,21 @@ pub struct Row {
     pub how: How,
 }
 
+/// How a fault is injected.
 #[derive(Debug, Clone, Copy)]
 pub enum How {
-    /// By what the proxies do; `Duration` is how long the fault lasts.
+    /// By rules of the fault proxies. The argument is how long the fault lasts.
     Rules(fn(Duration) -> Vec<Rule>),
-    /// By something done beside the load.
+    /// By an action during the load.
     Act(Act),
-    /// Another proof or test of this repository shows it.
+    /// Not injected: another proof or test of this repository shows it.
     Elsewhere(&'static str),
+    /// Not injected on one machine; the text is the reason.
     NotHere(&'static str),
 }
 
 impl How {
+    /// Returns why the fault is not injected here, or `None` if it is.
     pub fn not_here(self) -> Option<String> {
         match self {
             How::Rules(_) | How::Act(_) => None,
@@ -47,7 +50,7 @@ fn on(dependency: Dependency, name: &str, fault: Fault) -> Rule {
     Rule::on(dependency, name, fault)
 }
 
-/// So likely while the fault lasts.
+/// Applies the rule to a share of the calls while the fault lasts.
 fn now_and_then(rule: Rule, chance: f64, lasting: Duration) -> Rule {
     rule.chance(chance).between(Duration::ZERO, lasting)
 }
@@ -57,6 +60,7 @@ use How::{Elsewhere, NotHere, Rules};
 
 const ALL_CRASHES: &str = "prove crash, which kills at every boundary call";
 
+/// All faults, in the sequence of the matrix.
 pub const ROWS: &[Row] = &[
     row(
         "A1",
@@ -596,7 +600,7 @@ mod tests {
 
     use super::*;
 
-    /// W1 stands for W1-W12, as the matrix counts them.
+    /// The row W1 stands for W1 to W12 of the matrix.
     #[test]
     fn every_fault_of_the_matrix_has_its_line() {
         let ids: BTreeSet<&str> = ROWS.iter().map(|row| row.id).collect();

@@ -1,4 +1,4 @@
-//! One fault: load, fault, quiet, invariants; once a seed.
+//! Runs one fault: load, fault, quiet, invariants; once for each seed.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,13 @@ use crate::customer::{self, Placed};
 use crate::invariants::{Known, MailsTwice, QUIET_WITHIN, until_quiet, violations};
 use crate::shop::Shop;
 
-/// Orders flow for a while before the fault strikes.
+/// How long orders are placed before the fault begins.
 const LEAD: Duration = Duration::from_millis(500);
 
+/// Runs a fault with each seed until one fails.
+///
+/// # Errors
+/// Returns an error if the fault cannot be caused or a role does not become ready.
 pub async fn row(shop: &Shop, row: &'static Row, options: &Options) -> anyhow::Result<Report> {
     let mut report = Report {
         id: row.id,
@@ -65,7 +69,8 @@ async fn once(
                 let beside = acts::beside(shop, row.id, lasting / 2).await?;
                 let mut hits = count(&first);
                 if hits == 0 {
-                    // On a busy machine no order may have come that far yet.
+                    // On a busy machine, no order may have reached the faulty call yet. Wait for
+                    // one.
                     let second = strike(acts::PATIENCE);
                     acts::until(acts::PATIENCE, async || Ok(count(&second) > 0)).await?;
                     shop.faults.clear();
@@ -89,7 +94,7 @@ async fn once(
     for role in contract::role::ROLES {
         shop.until_ready(role.slug).await?;
     }
-    // A customer has an end to wait for; what is written down is looked at below.
+    // The last order must reach an end. `violations` checks the others below.
     if noise.is_none()
         && let Some(last) = placed.last()
     {

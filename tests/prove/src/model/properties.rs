@@ -1,5 +1,5 @@
-//! What must hold in every reachable state, and what must be reachable for the check to mean
-//! anything.
+//! Properties that must hold in every reachable state, and states that must be reachable for the
+//! check to be meaningful.
 
 use domain::saga::{Command, State};
 use stateright::Property;
@@ -7,6 +7,7 @@ use stateright::Property;
 use super::saga::Shop;
 use super::world::{Hand, Hold, Message, Order, World};
 
+/// Returns all properties.
 pub fn all() -> Vec<Property<Shop>> {
     vec![
         Property::<Shop>::always("stock is conserved and never negative", |shop, world| {
@@ -77,8 +78,8 @@ fn active<'a>(shop: &Shop, world: &'a World) -> impl Iterator<Item = &'a Order> 
     world.orders.iter().take(usize::from(shop.orders))
 }
 
-/// Whether a message that carries the order on waits, or a worker is at it. When the worker dies,
-/// the first must hold.
+/// Returns whether a message that advances the order is waiting, or a worker handles one. If the
+/// worker dies, a message must be waiting.
 fn is_under_way(world: &World, index: u8) -> bool {
     if world
         .workers

@@ -1,4 +1,5 @@
-//! Exact reductions: worlds that differ only in what can never matter again count as one.
+//! Exact reductions of the state space: worlds that differ only in what has no further effect count
+//! as one.
 
 use std::sync::LazyLock;
 
@@ -6,7 +7,7 @@ use domain::saga::{Decision, Event, State};
 
 use super::world::{Charge, Hand, Message, Order, Step, World};
 
-/// For each state, the events that are already done there and in whatever may follow.
+/// For each state, the events that are already done there and in every state that can follow.
 static DONE_FOR_EVER: LazyLock<Vec<Vec<Event>>> = LazyLock::new(|| {
     let for_ever = |state| {
         Event::ALL
@@ -17,12 +18,13 @@ static DONE_FOR_EVER: LazyLock<Vec<Vec<Event>>> = LazyLock::new(|| {
     State::ALL.into_iter().map(for_ever).collect()
 });
 
-/// Drops what is inert, and puts orders and workers, which are alike, into one sequence. Gives the
-/// duplicates dropped.
+/// Removes messages without effect, and sorts orders and workers, because they are interchangeable.
+/// Returns the number of messages that were removed.
 pub fn reduce(world: &mut World, orders: u8) -> u32 {
     let mut dropped = 0;
     for order in &mut world.orders {
-        // It will find the answer that is there: the key is the same.
+        // A request that arrives later has the same idempotency key, so it gets the existing
+        // answer.
         order.gateway.under_way &= order.gateway.answer.is_none();
         for message in Message::ALL {
             if order.waiting.has(message) && is_inert(order, message) {
@@ -55,17 +57,17 @@ pub fn reduce(world: &mut World, orders: u8) -> u32 {
     dropped
 }
 
-/// Whether a delivery of the message can do nothing, now and ever after.
+/// Returns whether a delivery of the message has no effect, now or later.
 fn is_inert(order: &Order, message: Message) -> bool {
     let done = |event| DONE_FOR_EVER[order.state as usize].contains(&event);
     match message {
-        // A `Validated` order is one whose reserve is not over.
+        // In `Validated`, the reservation is not finished.
         Message::ReserveStock => done(Event::Accepted) && order.state != State::Validated,
         Message::ReleaseStock => done(Event::StockReleased),
         Message::PaymentCompleted => done(Event::CardCharged) && order.state != State::Paid,
         Message::PaymentFailed => done(Event::CardRefused),
         Message::PaymentRefunded => done(Event::CardRefunded),
-        // Asked again, it says again what came of it.
+        // A repeated request for a charge returns the same outcome again.
         Message::ChargeCard => match order.charge {
             Charge::Captured => is_inert(order, Message::PaymentCompleted),
             Charge::Declined => is_inert(order, Message::PaymentFailed),
@@ -97,7 +99,7 @@ fn is_done_for_ever(state: State, event: Event) -> bool {
     true
 }
 
-/// Any total order will do.
+/// Any total order of the orders is sufficient.
 fn order_rank(order: &Order) -> [u8; 10] {
     let answer = order.gateway.answer.map_or(0, |verdict| 1 + verdict as u8);
     [

@@ -1,7 +1,7 @@
-//! The steps of the world: what a worker does about a message, and what else may happen.
+//! The transitions of the model: what a worker does with a message, and what else can happen.
 //!
-//! The sweeper's asking again is left out: the message that it would add stands there anyway when
-//! its deletion got lost.
+//! The sweeper's repeated commands are left out. They would add a message that is also waiting in
+//! the model if its deletion was lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use super::properties;
 use super::reduce::reduce;
 use super::world::{Charge, Hand, Hold, Message, Mistake, Order, Step, Verdict, World};
 
-/// One thing that may happen next.
+/// One step that can happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A worker receives a message and reads what it needs.
@@ -22,30 +22,30 @@ pub enum Action {
         order: u8,
         message: Message,
     },
-    /// It does its next step; `reply` matters only where the gateway is asked.
+    /// The worker does its next step. `reply` matters only for calls to the gateway.
     Work { worker: u8, reply: Reply },
-    /// It dies; its message comes again.
+    /// The worker dies; its message is still waiting.
     Crash { worker: u8 },
-    /// The customer calls the order off.
+    /// The customer cancels the order.
     Cancel { order: u8 },
-    /// The order's time is over.
+    /// The order's time limit ends.
     TimeOut { order: u8 },
-    /// A charge that was lost on its way arrives after all.
+    /// A charge request that was delayed reaches the gateway.
     Arrive { order: u8, verdict: Verdict },
 }
 
-/// How a call to the gateway goes.
+/// The outcome of a call to the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reply {
-    /// As the gateway decides; the verdict counts only when it has not decided before.
+    /// The reply arrives. The verdict counts only if the gateway has not decided before.
     Clear(Verdict),
-    /// It was done, and nobody hears of it.
+    /// The gateway handled the request, but its reply was lost.
     LostAfter(Verdict),
-    /// It was not done, or not yet.
+    /// The gateway has not handled the request; it may still arrive.
     LostBefore,
 }
 
-/// What must have happened for the check to mean anything.
+/// Events that must occur for the check to be meaningful.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hit {
     Redelivery,
@@ -61,6 +61,7 @@ pub enum Hit {
 }
 
 impl Hit {
+    /// All kinds of hits.
     pub const ALL: [Hit; 10] = [
         Hit::Redelivery,
         Hit::Crash,
@@ -75,7 +76,7 @@ impl Hit {
     ];
 }
 
-/// How often each was taken into account.
+/// Number of occurrences of each hit.
 #[derive(Debug, Default)]
 pub struct Hits([AtomicU64; Hit::ALL.len()]);
 
@@ -84,12 +85,13 @@ impl Hits {
         self.0[hit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Returns how often a hit occurred.
     pub fn of(&self, hit: Hit) -> u64 {
         self.0[hit as usize].load(Ordering::Relaxed)
     }
 }
 
-/// The shop, or one with a mistake planted into it.
+/// The model's parameters. `mistake` is a planted mistake.
 #[derive(Debug, Clone)]
 pub struct Shop {
     pub orders: u8,
@@ -214,7 +216,7 @@ impl Model for Shop {
 
 impl Shop {
     fn reduce(&self, world: &mut World) {
-        // A mistake may make a difference of what makes none in the product.
+        // A message without effect in the product can have one with a planted mistake.
         if self.mistake.is_none() {
             for _ in 0..reduce(world, self.orders) {
                 self.hits.count(Hit::Duplicate);
@@ -222,7 +224,7 @@ impl Shop {
         }
     }
 
-    /// What is to be done about a message, given what is stored now.
+    /// Returns a worker's first step for a message, given the stored state.
     fn begin(&self, world: &mut World, order: u8, message: Message) -> Hand {
         let there = &mut world.orders[usize::from(order)];
         let read = there.state;
@@ -259,7 +261,7 @@ impl Shop {
             Message::RefundCard => match (there.charge, there.refunded) {
                 (Charge::Captured, false) => Ok(Step::Refund),
                 (Charge::Captured, true) | (Charge::Declined, _) => Ok(Step::SaveRefund),
-                // The charge has no outcome yet: later.
+                // The charge has no outcome yet, so the message stays for a later delivery.
                 (Charge::Requested | Charge::Unknown, _) => return Hand::Free,
             },
         };
@@ -288,7 +290,7 @@ impl Shop {
         }
     }
 
-    /// Does one step; gives what is next.
+    /// Does one step and returns the next.
     fn work(
         &self,
         world: &mut World,
@@ -409,7 +411,8 @@ impl Shop {
                         self.unknown()
                     }
                 };
-                // Known to be unknown already: nothing to write, the message comes again.
+                // The charge was unknown before, so nothing is written. The message is delivered
+                // again.
                 if read == next {
                     Hand::Free
                 } else {
@@ -457,7 +460,7 @@ impl Shop {
         }
     }
 
-    /// The gateway takes in a charge; it decides once for a key.
+    /// The gateway handles a charge. It decides once for each idempotency key.
     fn capture(&self, order: &mut Order, verdict: Verdict) -> Verdict {
         if let Some(known) = order.gateway.answer
             && self.mistake != Some(Mistake::ChargeWithNewKey)
@@ -479,7 +482,7 @@ impl Shop {
         }
     }
 
-    /// An event that is written in one transaction with nothing done in the world before.
+    /// Applies an event that is stored in one transaction and needs no earlier step.
     fn happen(&self, order: &mut Order, event: Event) -> Option<()> {
         let Decision::Advance(next) = order.state.on(event) else {
             return None;
@@ -496,7 +499,7 @@ fn ask(order: &mut Order, state: State) {
     }
 }
 
-/// The ways a step may go: one, unless the gateway is asked.
+/// Returns the possible outcomes of a step: one, unless the step calls the gateway.
 fn replies(order: &Order, step: Step) -> Vec<Reply> {
     match step {
         Step::Charge { .. } => {

@@ -1,17 +1,19 @@
-//! What the model knows of: orders, their stock, their money, their messages, and workers that may
-//! die anywhere.
+//! The state of the model: orders, their stock, payments and messages, and workers that can die at
+//! any step.
 //!
-//! What may follow what is not modeled but asked of `domain::saga`, so that model and product
-//! cannot disagree. A message waits until it is deleted, and any worker may take it at any time,
-//! also one that another has in hand: that is redelivery, a lost delete, a relay that sends twice,
-//! and any order of delivery, all in one.
+//! The transitions between order states come from `domain::saga`, so the model cannot differ from
+//! the product. A message waits until it is deleted, and any worker can receive it at any time,
+//! even while another worker handles it. This covers redelivery, lost deletions, duplicate sends
+//! and every order of delivery.
 
 use domain::saga::{Command, State};
 
+/// Maximum number of orders.
 pub const ORDERS_MAX: usize = 2;
+/// Maximum number of workers.
 pub const WORKERS_MAX: usize = 2;
 
-/// The whole world between two steps.
+/// One state of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct World {
     pub stock: Stock,
@@ -19,7 +21,7 @@ pub struct World {
     pub workers: [Hand; WORKERS_MAX],
 }
 
-/// Units of the one product; signed, so that a mistake can show.
+/// Units of the single product. Signed, so that a mistake can make them negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stock {
     pub available: i8,
@@ -27,7 +29,7 @@ pub struct Stock {
     pub sold: i8,
 }
 
-/// One order for one unit, and what the world holds for it.
+/// One order for one unit, with its messages, stock hold and payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Order {
     pub state: State,
@@ -35,13 +37,14 @@ pub struct Order {
     pub waiting: Waiting,
     pub hold: Hold,
     pub charge: Charge,
-    /// The refund is written down as made.
+    /// Whether the refund is recorded as made.
     pub refunded: bool,
     pub gateway: Gateway,
-    /// A message was judged impossible.
+    /// Whether a message was impossible in the order's state, and became a dead letter.
     pub parked: bool,
 }
 
+/// The order's stock hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hold {
     None,
@@ -50,7 +53,7 @@ pub enum Hold {
     Released,
 }
 
-/// What the shop has written down of the charge.
+/// The charge as the shop has recorded it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Charge {
     Requested,
@@ -59,17 +62,18 @@ pub enum Charge {
     Declined,
 }
 
-/// What the gateway did.
+/// The payment gateway's view of the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gateway {
-    /// What it answers under the order's key; `None` when it never saw it.
+    /// The answer for the order's idempotency key; `None` if no request has arrived.
     pub answer: Option<Verdict>,
-    /// A request that got lost and may still arrive.
+    /// Whether a request was delayed and may still arrive.
     pub under_way: bool,
     pub captures: u8,
     pub refunds: u8,
 }
 
+/// The gateway's decision about a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
     Captured,
@@ -77,8 +81,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Both verdicts.
     pub const ALL: [Verdict; 2] = [Verdict::Captured, Verdict::Declined];
 
+    /// Returns the charge that the shop records for the verdict.
     pub const fn charge(self) -> Charge {
         match self {
             Verdict::Captured => Charge::Captured,
@@ -87,10 +93,11 @@ impl Verdict {
     }
 }
 
-/// Messages about one order, as many of each kind as one bit can say.
+/// The waiting messages about one order: a set with one bit for each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Waiting(u8);
 
+/// A message about an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Message {
     ReserveStock,
@@ -103,6 +110,7 @@ pub enum Message {
 }
 
 impl Message {
+    /// All messages.
     pub const ALL: [Message; 7] = [
         Message::ReserveStock,
         Message::ReleaseStock,
@@ -113,6 +121,7 @@ impl Message {
         Message::PaymentRefunded,
     ];
 
+    /// Returns the message that carries a command.
     pub const fn asking_for(command: Command) -> Message {
         match command {
             Command::ReserveStock => Message::ReserveStock,
@@ -122,7 +131,7 @@ impl Message {
         }
     }
 
-    /// The answer of the payment worker.
+    /// Returns the payment worker's event for an outcome.
     pub const fn telling(charge: Charge) -> Option<Message> {
         match charge {
             Charge::Captured => Some(Message::PaymentCompleted),
@@ -133,32 +142,38 @@ impl Message {
 }
 
 impl Waiting {
+    /// Returns a set with one message.
     pub const fn of(message: Message) -> Waiting {
         Waiting(1 << message as u8)
     }
 
+    /// Returns whether a message is waiting.
     pub const fn has(self, message: Message) -> bool {
         self.0 & (1 << message as u8) != 0
     }
 
+    /// Returns whether no message is waiting.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
+    /// Returns the set as bits.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
+    /// Adds a message.
     pub fn add(&mut self, message: Message) {
         self.0 |= 1 << message as u8;
     }
 
+    /// Removes a message.
     pub fn remove(&mut self, message: Message) {
         self.0 &= !(1 << message as u8);
     }
 }
 
-/// What one worker is about to do. Between any two of these it may die.
+/// A worker's next step. A worker can die between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hand {
     Free,
@@ -169,7 +184,7 @@ pub enum Hand {
     },
 }
 
-/// The next thing to be done about a message; with what was read before.
+/// The next step for a message, with the state that was read before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     Reserve {
@@ -181,17 +196,16 @@ pub enum Step {
     Release {
         read: State,
     },
-    /// Write the order's new state, with the message that asks for what it awaits.
+    /// Store the order's new state, with the command that the state awaits.
     Save {
         read: State,
         next: State,
     },
-    /// Only when the outbox is planted apart from the state: the message of a state that was
-    /// written.
+    /// Only for a planted mistake: send the command of a state that was stored before.
     Send {
         next: State,
     },
-    /// Ask the gateway what became of the charge.
+    /// Ask the gateway for the outcome of the charge.
     Query,
     Charge {
         read: Charge,
@@ -228,6 +242,7 @@ pub enum Mistake {
 
 #[cfg(test)]
 impl Mistake {
+    /// All mistakes.
     pub const ALL: [Mistake; 8] = [
         Mistake::ReserveWithoutRecord,
         Mistake::ReleaseWithoutMark,
@@ -241,7 +256,7 @@ impl Mistake {
 }
 
 impl World {
-    /// Every order was just accepted and asks for its stock.
+    /// Returns the initial state: every order is placed and asks for its stock.
     pub fn opening(units: i8) -> World {
         let order = Order {
             state: State::Placed,

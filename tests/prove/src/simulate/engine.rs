@@ -1,8 +1,12 @@
-//! Time, chance and the scheduler: one thread, a clock that only moves when nobody can, and a seed
-//! that decides whose turn it is, what a call comes to, and who dies where.
+//! The simulated clock, the random choices and the scheduler.
 //!
-//! Every call of a port waits twice: once before its effect, once before its reply. A task that is
-//! dropped at one of these has crashed before or after the effect; use-cases wait nowhere else.
+//! Everything runs on one thread. The clock advances only if no task can run. A seed determines
+//! which task runs next, how each call ends, and which task dies at which point. A seed therefore
+//! always produces the same run.
+//!
+//! Every call of a port waits twice: before its effect, and before its reply. A task that is
+//! dropped at the first wait crashed before the effect, and at the second wait after the effect.
+//! Use cases have no other waits, so these two cover every crash.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,10 +28,10 @@ use super::mistake::Mistake;
 use super::plan::Plan;
 use super::trace::Trace;
 
-/// When a run begins, in seconds since 1970: 2026-03-01 08:00 UTC.
+/// Start of every run in seconds since 1970: 2026-03-01 08:00 UTC.
 const OPENING: i64 = 1_772_352_000;
 
-/// What can be called, and can fail.
+/// A port whose calls can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
     Orders,
@@ -40,6 +44,7 @@ pub enum Port {
 }
 
 impl Port {
+    /// All ports.
     pub const ALL: [Port; 7] = [
         Port::Orders,
         Port::Stock,
@@ -50,6 +55,7 @@ impl Port {
         Port::Stream,
     ];
 
+    /// Returns the port's name.
     pub const fn name(self) -> &'static str {
         match self {
             Port::Orders => "orders",
@@ -63,34 +69,35 @@ impl Port {
     }
 }
 
-/// How a call failed, as only the simulation knows: the caller cannot tell.
+/// How a call failed. Only the simulation can tell the two apart; the caller cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// Nothing happened.
+    /// The call had no effect.
     Before,
-    /// It happened; the reply was lost.
+    /// The call had its effect, but the reply was lost.
     After,
 }
 
 impl Lost {
+    /// Returns the error that the caller sees.
     pub fn unavailable(self, port: Port) -> Unavailable {
         Unavailable::new(port.name(), "the simulation says so")
     }
 }
 
-/// A promise that did not hold.
+/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// Such as `I7`; see `docs/proofs.md`.
+    /// The invariant's number, such as `I7`; see `docs/proofs.md`.
     pub invariant: &'static str,
     pub what: String,
     pub order: Option<OrderId>,
 }
 
-/// Names a task, and through it the process that a call comes from.
+/// The index of a task, which stands for a process or a person.
 pub type Who = usize;
 
-/// What everything in a run shares.
+/// The state that all parts of a run share.
 pub struct Engine {
     pub plan: Plan,
     pub mistake: Option<Mistake>,
@@ -104,7 +111,7 @@ struct Core {
     dice: Dice,
     timers: BTreeMap<(u64, u64), Waker>,
     timers_set: u64,
-    /// By task, in ms: how wrong its clock is.
+    /// For each task, how many milliseconds its clock is fast (positive) or slow (negative).
     skews: Vec<i64>,
     hits: Hits,
     trace: Trace,
@@ -129,6 +136,7 @@ impl Wake for TaskWaker {
 }
 
 impl Engine {
+    /// Creates the engine of a run.
     pub fn new(plan: Plan, mistake: Option<Mistake>) -> Engine {
         let core = Core {
             now_ms: 0,
@@ -153,31 +161,37 @@ impl Engine {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the simulated time since the start in milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.core().now_ms
     }
 
-    /// The true time.
+    /// Returns the correct time, whatever the clocks of processes show.
     pub fn now(&self) -> Timestamp {
         at(self.core().now_ms as i64)
     }
 
+    /// Draws random numbers.
     pub fn dice<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
         throw(&mut self.core().dice)
     }
 
+    /// Counts a hit.
     pub fn hit(&self, hit: Hit) {
         self.core().hits.count(hit);
     }
 
+    /// Returns the hits so far.
     pub fn hits(&self) -> Hits {
         self.core().hits.clone()
     }
 
+    /// Reads the trace.
     pub fn trace<T>(&self, read: impl FnOnce(&Trace) -> T) -> T {
         read(&self.core().trace)
     }
 
+    /// Adds an event to the trace.
     pub fn note(
         &self,
         who: Who,
@@ -190,6 +204,7 @@ impl Engine {
         core.trace.add(at, who, what, outcome, order);
     }
 
+    /// Records a violation.
     pub fn violate(
         &self,
         invariant: &'static str,
@@ -203,26 +218,29 @@ impl Engine {
         });
     }
 
+    /// Returns the violations so far.
     pub fn violations(&self) -> Vec<Violation> {
         self.core().violations.clone()
     }
 
+    /// Returns whether a mistake is planted.
     pub fn is_mistaken(&self, mistake: Mistake) -> bool {
         self.mistake == Some(mistake)
     }
 
-    /// Whether faults still happen.
+    /// Returns whether faults still occur.
     pub fn storms(&self) -> bool {
         self.storm.load(Ordering::Relaxed)
     }
 
-    /// Ends all faults; clocks are right again.
+    /// Ends all faults and corrects all clocks.
     pub fn calm(&self) {
         self.storm.store(false, Ordering::Relaxed);
         self.core().skews.iter_mut().for_each(|skew| *skew = 0);
     }
 
-    /// True so many times in a thousand, while there are faults at all.
+    /// Returns true with a probability of `permille` in 1000 while faults occur, and counts the
+    /// hit.
     pub fn strikes(&self, permille: u32, hit: Hit) -> bool {
         if !self.storms() {
             return false;
@@ -235,12 +253,14 @@ impl Engine {
         struck
     }
 
+    /// Sets how many milliseconds a task's clock is fast.
     pub fn skew(&self, who: Who, ms: i64) {
         if let Some(skew) = self.core().skews.get_mut(who) {
             *skew = ms;
         }
     }
 
+    /// Returns a new UUIDv7 with the simulated time.
     pub fn uuid(&self) -> Uuid {
         let mut core = self.core();
         let at = (OPENING as u128) * 1_000 + u128::from(core.now_ms);
@@ -249,6 +269,7 @@ impl Engine {
         Uuid::from_u128((at << 80) | (7 << 76) | (twelve_bits << 64) | (2 << 62) | rest)
     }
 
+    /// Waits for `ms` simulated milliseconds.
     pub fn sleep(&self, ms: u64) -> Sleep<'_> {
         Sleep {
             engine: self,
@@ -257,7 +278,7 @@ impl Engine {
         }
     }
 
-    /// The result, unless it takes longer.
+    /// Returns the future's result, or `None` if it takes longer than `ms`.
     pub async fn within<F: Future>(&self, ms: u64, future: F) -> Option<F::Output> {
         match select(pin!(future), pin!(self.sleep(ms))).await {
             Either::Left((output, _)) => Some(output),
@@ -265,7 +286,7 @@ impl Engine {
         }
     }
 
-    /// Until the signal has moved past `seen`, at most so long.
+    /// Waits until the signal's count differs from `seen`, or until `ms` have passed.
     pub async fn wait(&self, signal: &Signal, seen: u64, ms: u64) {
         let mut sleep = pin!(self.sleep(ms));
         poll_fn(|context| {
@@ -278,7 +299,11 @@ impl Engine {
         .await;
     }
 
-    /// One call of a port: on its way, done, and on its way back, each of which may go wrong.
+    /// Makes one call of a port: waits, has the effect, waits for the reply. The call can fail
+    /// before the effect, or lose its reply.
+    ///
+    /// # Errors
+    /// Returns the kind of failure, which the caller must not use to decide anything.
     pub async fn call<T>(
         &self,
         who: Who,
@@ -328,6 +353,7 @@ fn at(ms: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + time::Duration::seconds(OPENING) + time::Duration::milliseconds(ms)
 }
 
+/// A future that waits for a simulated time.
 pub struct Sleep<'a> {
     engine: &'a Engine,
     at_ms: u64,
@@ -353,7 +379,7 @@ impl Future for Sleep<'_> {
     }
 }
 
-/// Something that can be waited for: counts how often it happened.
+/// An event that tasks can wait for. Counts how often it occurred.
 #[derive(Default)]
 pub struct Signal(Mutex<(u64, Vec<Waker>)>);
 
@@ -362,10 +388,12 @@ impl Signal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns how often the event occurred.
     pub fn count(&self) -> u64 {
         self.inner().0
     }
 
+    /// Counts an occurrence and wakes the waiting tasks.
     pub fn raise(&self) {
         let mut inner = self.inner();
         inner.0 += 1;
@@ -382,7 +410,7 @@ impl Signal {
     }
 }
 
-/// The clock and the ids of one process.
+/// The clock and the source of ids for one process.
 #[derive(Clone)]
 pub struct SimSource {
     pub engine: Arc<Engine>,
@@ -400,10 +428,10 @@ impl Source for SimSource {
     }
 }
 
-/// Whether a task may be struck down.
+/// Whether a task can crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mortality {
-    /// Dies at any await and starts anew.
+    /// Crashes at any wait and starts again.
     Mortal,
     Immortal,
 }
@@ -425,6 +453,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
+    /// Creates a scheduler without tasks.
     pub fn new(engine: Arc<Engine>) -> Scheduler {
         Scheduler {
             engine,
@@ -432,7 +461,7 @@ impl Scheduler {
         }
     }
 
-    /// Adds a task that is started by `start`, again after each crash.
+    /// Adds a task. `start` creates it, and creates it again after each crash.
     pub fn add(&mut self, mortality: Mortality, start: impl Fn(Who) -> Task + 'static) {
         let who = self.slots.len();
         let waker = Waker::from(Arc::new(TaskWaker {
@@ -450,7 +479,7 @@ impl Scheduler {
         });
     }
 
-    /// Runs until the clock shows `until_ms`.
+    /// Runs the tasks until the clock shows `until_ms`.
     pub fn run_until(&mut self, until_ms: u64) {
         loop {
             let next = {
@@ -472,7 +501,7 @@ impl Scheduler {
         }
     }
 
-    /// Moves the clock to the next timer; false when there is none before `until_ms`.
+    /// Advances the clock to the next timer. Returns false if no timer is due by `until_ms`.
     fn advance(&self, until_ms: u64) -> bool {
         let mut core = self.engine.core();
         let Some(timer) = core.timers.first_entry() else {

@@ -1,4 +1,4 @@
-//! The payment gateway, with books of its own: what it did, whatever it said.
+//! A simulated payment gateway. Its ledger records what the gateway did, even if a reply was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +11,14 @@ use super::engine::{Engine, Lost, Port, Who};
 use super::hits::Hit;
 use super::mistake::Mistake;
 
-/// What one order's card went through.
+/// The captures and refunds of one order, in minor units.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
     pub captured: Vec<i64>,
     pub refunded: Vec<i64>,
 }
 
+/// The gateway's ledger.
 #[derive(Default)]
 pub struct Ledger(Mutex<Books>);
 
@@ -28,7 +29,7 @@ struct Books {
     refunds: BTreeSet<String>,
     charges: BTreeMap<String, OrderId>,
     accounts: BTreeMap<OrderId, Account>,
-    /// Requests that are lost on their way, and when they arrive.
+    /// Requests that were delayed, with the times at which they arrive.
     under_way: Vec<(u64, Request)>,
 }
 
@@ -45,11 +46,12 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whatever was still under way arrives.
+    /// Handles all requests that were delayed.
     pub fn take_in_all(&self, engine: &Engine) {
         self.books().arrive(engine, u64::MAX);
     }
 
+    /// Returns the captures and refunds of an order.
     pub fn account(&self, order_id: OrderId) -> Account {
         self.books()
             .accounts
@@ -133,7 +135,7 @@ impl Books {
     }
 }
 
-/// One process's client.
+/// The client of one process.
 pub struct SimGateway {
     pub engine: Arc<Engine>,
     pub ledger: Arc<Ledger>,
@@ -141,7 +143,7 @@ pub struct SimGateway {
 }
 
 impl SimGateway {
-    /// The key that the gateway sees.
+    /// Returns the idempotency key that the gateway sees.
     fn key(&self, key: &str, mistake: Mistake) -> String {
         if self.engine.is_mistaken(mistake) {
             format!("{key}:{}", self.engine.uuid())
@@ -179,7 +181,7 @@ impl SimGateway {
         }
     }
 
-    /// The request did not get there; perhaps it still will.
+    /// Handles a request that had no effect. The request may still arrive later.
     fn lose(&self, request: Request) -> GatewayError {
         let engine = &self.engine;
         let late = engine.plan.late;
@@ -188,7 +190,7 @@ impl SimGateway {
             self.ledger.books().under_way.push((at, request));
             return self.unknown("no answer");
         }
-        // Refused before it was sent, or nobody knows: both happen.
+        // The client either knows that the request was not sent or does not; both are simulated.
         if engine.dice(|dice| dice.permille(500)) {
             GatewayError::Unavailable("connection refused".to_owned())
         } else {
@@ -238,7 +240,7 @@ impl Gateway for SimGateway {
             .engine
             .call(self.who, Port::Gateway, "ask after charge", None, effect)
             .await;
-        // Asking changes nothing: an answer that did not come is only that.
+        // The query changes nothing, so a lost reply is no unknown outcome.
         called.map_err(|_| GatewayError::Unavailable("no answer".to_owned()))
     }
 

@@ -1,6 +1,6 @@
-//! What really happened in a run. A fault that never happened was not survived.
+//! Counts of what occurred in a run. A fault that never occurred was not tested.
 
-/// Faults first, then situations that only come about when much happens at once.
+/// Faults, followed by situations that need several events at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hit {
     Failure,
@@ -37,6 +37,7 @@ pub enum Hit {
 }
 
 impl Hit {
+    /// All kinds of hits.
     pub const ALL: [Hit; 31] = [
         Hit::Failure,
         Hit::LostReply,
@@ -72,24 +73,29 @@ impl Hit {
     ];
 }
 
+/// Number of occurrences of each hit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hits([u64; Hit::ALL.len()]);
 
 impl Hits {
+    /// Counts a hit.
     pub fn count(&mut self, hit: Hit) {
         self.0[hit as usize] += 1;
     }
 
+    /// Returns how often a hit occurred.
     pub fn of(&self, hit: Hit) -> u64 {
         self.0[hit as usize]
     }
 
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Hits) {
         for (sum, count) in self.0.iter_mut().zip(other.0) {
             *sum += count;
         }
     }
 
+    /// Returns the hits that never occurred.
     pub fn never(&self) -> Vec<Hit> {
         Hit::ALL
             .into_iter()

@@ -1,6 +1,6 @@
-//! What must hold when it is quiet: I1 to I10 of `docs/proofs.md`, asked of what is stored and of
-//! what the world outside saw. I11 is the quiet itself, I12 and I13 need HTTP, I14 needs
-//! dashboards.
+//! Checks the invariants I1 to I10 of `docs/proofs.md`, and I12 in part, when the shop is quiet.
+//! The checks compare the stored data with what the outside world saw. I11 is the quiet itself. The
+//! rest of I12 needs HTTP, and I13 and I14 need real processes.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use domain::stock::Availability;
 use super::orders::at_once;
 use super::shop::Shop;
 
-/// Writes down whatever does not hold.
+/// Records a violation for each invariant that does not hold.
 pub fn check(shop: &Shop) {
     shop.ledger.take_in_all(&shop.engine);
     shop.table.arrive(&shop.engine, u64::MAX);
@@ -51,7 +51,7 @@ fn is_sold(order: &Order) -> bool {
     }
 }
 
-/// I1, I2 and the stranded holds of I3.
+/// Checks I1, I2, and I3's rule that no stock hold is left over.
 fn stock(shop: &Shop, orders: &[Order]) {
     for product in at_once(shop.table.stock.products()).unwrap_or_default() {
         let (id, counters) = (&product.product.product_id, product.counters);
@@ -78,7 +78,7 @@ fn stock(shop: &Shop, orders: &[Order]) {
     }
 }
 
-/// I4 and I6: what customers were told against what is there.
+/// Checks I4, I6, and I12's rule that a refused request creates no order.
 fn customers(shop: &Shop, orders: &[Order]) {
     for customer in &shop.customers {
         let history = customer.history();
@@ -108,7 +108,7 @@ fn customers(shop: &Shop, orders: &[Order]) {
     }
 }
 
-/// I5 and I9.
+/// Checks I5 and I9, and reports both as I9.
 fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
     let wrong = |what: String| shop.engine.violate("I9", what, Some(order.order_id));
     let mut before: Option<Status> = None;
@@ -146,7 +146,7 @@ fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
     }
 }
 
-/// I7: the shop's payments against the gateway's own books.
+/// Checks I7: the shop's payments against the gateway's ledger.
 fn money(shop: &Shop, order: &Order) {
     let account = shop.ledger.account(order.order_id);
     let wrong = |what: String| shop.engine.violate("I7", what, Some(order.order_id));
@@ -179,7 +179,7 @@ fn money(shop: &Shop, order: &Order) {
     }
 }
 
-/// I8: each status that people are told of, told once; none that never was.
+/// Checks I8: each status with a notification was notified once, and no other status was.
 fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
     let about = order.order_id.to_string();
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
@@ -211,7 +211,8 @@ fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
     }
 }
 
-/// I10: every change of status reached the bus, as one event however often it was sent.
+/// Checks I10: every change of status reached the event bus as one event, however often it was
+/// sent.
 fn events(shop: &Shop, order: &Order, reached: &[Status]) {
     let on_bus = shop.broker.on_bus(order.order_id);
     let count = |name: &str, status: &str| {
@@ -244,9 +245,9 @@ fn events(shop: &Shop, order: &Order, reached: &[Status]) {
     }
 }
 
-/// I8 for staff: each fall of a product to a level told once. After records were lost only what is
-/// so now can be told, and what the rebuild told may be told again by records that were still
-/// there.
+/// Checks I8 for staff: each fall of a product to a level caused one alert. After lost stream
+/// records, a rebuild only knows the current level, so alerts may be missing. Records that remained
+/// can repeat an alert of the rebuild.
 fn alerts(shop: &Shop) {
     let rebuilds = shop.table.rebuilds();
     for product in at_once(shop.table.stock.products()).unwrap_or_default() {

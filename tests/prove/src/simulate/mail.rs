@@ -1,5 +1,4 @@
-//! The mail service. It knows a mail by its id and delivers it once; what it was handed is counted
-//! all the same.
+//! A simulated mail service. It deduplicates mails by id, and counts how often each was sent.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,16 +8,18 @@ use app::use_cases::notify::{Compose, News};
 
 use super::engine::{Engine, Lost, Port, Who};
 
+/// All mails that were sent.
 #[derive(Default)]
 pub struct Sink(Mutex<BTreeMap<String, Letter>>);
 
-/// One notice.
+/// One notification.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// Such as `order_confirmed`.
+    /// The kind, such as `order_confirmed`.
     pub kind: String,
-    /// The order's or the product's.
+    /// The order's id or the product's name.
     pub about: String,
+    /// How often the service accepted the mail.
     pub taken: u32,
     sending: u32,
 }
@@ -28,7 +29,7 @@ impl Sink {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was delivered, each notice once.
+    /// Returns the delivered notifications, each once.
     pub fn delivered(&self) -> Vec<Letter> {
         self.letters()
             .values()
@@ -38,7 +39,7 @@ impl Sink {
     }
 }
 
-/// Plain words: the kind, and what it is about.
+/// Composes mails that contain only the kind and the subject's id.
 pub struct Words;
 
 impl Compose for Words {
@@ -69,14 +70,14 @@ impl Compose for Words {
     }
 }
 
-/// One process's client.
+/// The client of one process.
 pub struct SimMailer {
     pub engine: Arc<Engine>,
     pub sink: Arc<Sink>,
     pub who: Who,
 }
 
-/// A mail is being sent until this is dropped, by whatever end.
+/// A mail that is being sent. Dropping the value ends the sending.
 struct Sending<'a> {
     sink: &'a Sink,
     id: &'a str,
@@ -109,8 +110,8 @@ impl Mailer for SimMailer {
             sink: &self.sink,
             id: &mail.dedup_id,
         };
-        // A claim is a matter of clocks: where they jump, only the mail service keeps two senders
-        // apart.
+        // A claim depends on the clock. If clocks jump, two senders can work at the same time, and
+        // only the mail service deduplicates.
         if at_once > 1 && !self.engine.plan.clock_jumps {
             self.engine.violate(
                 "I8",
@@ -137,7 +138,7 @@ impl Mailer for SimMailer {
     }
 }
 
-/// Customers of the simulation want e-mails, and no text is ever sent.
+/// A sender of texts that refuses all. Customers of the simulation only want e-mails.
 pub struct NoTexts;
 
 impl Texter for NoTexts {

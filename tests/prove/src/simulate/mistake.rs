@@ -1,4 +1,4 @@
-//! Mistakes to plant, so that the simulation is seen to find them.
+//! Mistakes to plant, to show that the simulation finds them.
 
 /// See `prove simulate --plant`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -31,6 +31,7 @@ pub enum Mistake {
 
 #[cfg(test)]
 impl Mistake {
+    /// All mistakes.
     pub const ALL: [Mistake; 12] = [
         Mistake::InboxForgotten,
         Mistake::ReserveWithoutRecord,

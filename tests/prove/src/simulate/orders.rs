@@ -1,4 +1,5 @@
-//! The database: the in-memory store of `app`, behind calls that may fail before or after.
+//! A simulated database: the in-memory store of `app`, with calls that can fail before or after
+//! their effect.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,16 +27,16 @@ use super::engine::{Engine, Port, Signal, Who};
 use super::hits::Hit;
 use super::mistake::Mistake;
 
-/// What all connections to the database share.
+/// The database that all connections share.
 #[derive(Default)]
 pub struct Database {
     pub store: MemoryOrders,
     pub outbox_changed: Signal,
-    /// What was applied, by consumer: seen from outside, so that a forgotten inbox shows.
+    /// Applied events by consumer. Kept outside the store, so that a forgotten inbox is detected.
     applied: Mutex<HashSet<(&'static str, EventId)>>,
 }
 
-/// One process's connection.
+/// The connection of one process.
 pub struct SimOrders {
     pub engine: Arc<Engine>,
     pub database: Arc<Database>,
@@ -43,7 +44,7 @@ pub struct SimOrders {
     who: Who,
 }
 
-/// Memory answers at once.
+/// Returns the result of a future that never waits, because its port is in memory.
 pub fn at_once<T>(future: impl Future<Output = T>) -> T {
     future
         .now_or_never()
@@ -51,6 +52,7 @@ pub fn at_once<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl SimOrders {
+    /// Creates the connection of a process.
     pub fn connect(engine: &Arc<Engine>, database: &Arc<Database>, who: Who) -> SimOrders {
         let store = database.store.another();
         SimOrders {

@@ -1,4 +1,5 @@
-//! Customers who order, repeat and cancel, and staff who make, hand over, call off and count.
+//! Customers who order, repeat requests and cancel, and staff who prepare and cancel orders and
+//! adjust stock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,31 +26,31 @@ use super::shop::{HOT, PLAIN, Shop, product_id};
 use super::stock::SimStock;
 use super::trace::fnv;
 
-/// A customer gives up after so many tries.
+/// Maximum number of attempts before a customer gives up.
 const TRIES_MAX: u32 = 8;
 const TABS_MAX: usize = 2;
 
-/// One person with one idempotency key, and perhaps two browser tabs.
+/// A customer with one idempotency key and one or two browser tabs.
 pub struct Customer {
     pub n: u64,
     pub tabs: usize,
     lines: Lines,
     token: &'static str,
     start_ms: u64,
-    /// How long after the answer the order is called off.
+    /// How long after the response the customer cancels the order.
     cancels_after_ms: Option<u64>,
     repeats: bool,
     history: Mutex<History>,
 }
 
-/// What the customer saw, as a client of Jepsen's would write it down.
+/// The responses that a customer saw, as a Jepsen client would record them.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     /// Orders that were acknowledged.
     pub ok: Vec<OrderId>,
-    /// A try was refused for good.
+    /// Whether an attempt was refused finally.
     pub refused: bool,
-    /// A try had no answer: there may be an order.
+    /// Whether an attempt had no response, so that an order may exist.
     pub unknown: bool,
     open: [bool; TABS_MAX],
     done: [bool; TABS_MAX],
@@ -57,6 +58,7 @@ pub struct History {
 }
 
 impl Customer {
+    /// Draws a customer's behavior.
     pub fn of(n: u64, plan: &Plan, dice: &mut Dice) -> Customer {
         const TOKENS: [&str; 8] = [
             "tok_ok",
@@ -95,14 +97,17 @@ impl Customer {
         }
     }
 
+    /// Returns the customer's address, which no other customer has.
     pub fn email(&self) -> String {
         format!("customer{}@example.com", self.n)
     }
 
+    /// Returns the responses so far.
     pub fn history(&self) -> History {
         self.book().clone()
     }
 
+    /// Returns whether all tabs are done.
     pub fn is_done(&self) -> bool {
         self.book().done[..self.tabs].iter().all(|done| *done)
     }
@@ -135,7 +140,7 @@ impl Customer {
     }
 }
 
-/// One tab of a customer, as the storefront serves it. After a crash the customer asks again.
+/// Runs one tab of a customer. After a crash, the customer repeats the request.
 pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Who) {
     let engine = &*shop.engine;
     let desk = Desk::open(&shop, who);
@@ -185,7 +190,7 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
     }
     if customer.repeats && engine.storms() {
         engine.hit(Hit::RepeatedKey);
-        // Whatever comes of it: an answer is compared with the first.
+        // Any result is fine here; `invariants` compares the orders of one key.
         let _ = desk.place(&customer).await;
     }
     if let (Some(order_id), Some(after)) = (placed, customer.cancels_after_ms) {
@@ -211,7 +216,7 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
     customer.book().done[tab] = true;
 }
 
-/// The storefront's side of a person.
+/// The storefront's part of a person's requests.
 struct Desk<'a> {
     shop: &'a Shop,
     orders: SimOrders,
@@ -266,7 +271,7 @@ impl Desk<'_> {
     }
 }
 
-/// A member of staff, until the storm is over.
+/// Runs a member of staff until the faults end.
 pub async fn serve(shop: Arc<Shop>, who: Who) {
     let engine = &*shop.engine;
     let desk = Desk::open(&shop, who);
@@ -296,7 +301,7 @@ pub async fn serve(shop: Arc<Shop>, who: Who) {
             Status::Ready => Status::Completed,
             Status::Pending | Status::Completed | Status::Cancelled | Status::Failed => continue,
         };
-        // Sometimes they look at a screen that is old.
+        // Sometimes staff use a page that is out of date.
         let age = i64::from(engine.dice(|dice| dice.permille(100)));
         let asked = Move {
             scope: Scope::of(&shop.settings),

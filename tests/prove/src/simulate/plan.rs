@@ -1,45 +1,44 @@
-//! What a seed makes of a run: who orders what, and which faults there are, how often. No two seeds
-//! have the same weather: some kinds of fault are off in each, so that others come through (swarm
-//! testing).
+//! The parameters of a run, drawn from its seed: customers, kinds of faults and their rates. In
+//! each run, some kinds of faults are off, so that others have a larger effect (swarm testing).
 
 use faults::Dice;
 
 use super::engine::Port;
 
-/// Rates are per thousand calls, deliveries or polls.
+/// The parameters of a run. Rates are per thousand calls, deliveries or polls.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub seed: u64,
     pub customers: u64,
     pub staff: u64,
-    /// Units of the product that everybody wants.
+    /// Units of the product that most customers order.
     pub hot_units: u32,
-    /// Faults last so long; then comes the quiet.
+    /// How long faults occur, in milliseconds. A quiet time follows.
     pub storm_ms: u64,
-    /// Calls that fail before they have an effect.
+    /// Rate of calls that fail before their effect.
     pub failure: u32,
-    /// Calls whose effect happens and whose reply does not come.
+    /// Rate of calls that have their effect but lose their reply.
     pub lost_reply: u32,
     pub slow: u32,
     pub crash: u32,
     pub duplicate: u32,
     pub partial_batch: u32,
     pub lost_delete: u32,
-    /// Reads of the stream that find records gone.
+    /// Rate of stream reads that find records trimmed.
     pub lost_stream: u32,
-    /// A call that got lost arrives later.
+    /// Rate of lost calls that arrive later.
     pub late: u32,
     pub clock_jumps: bool,
-    /// FIFO queues drop a repeat of five minutes, or one is to assume that they do not.
+    /// Whether FIFO queues deduplicate within five minutes, as SQS does.
     pub fifo_dedup: bool,
-    /// One port that does not work for a while, from when to when.
+    /// A port that is unavailable for a while, with the start and the end of that time.
     pub outage: Option<(Port, u64, u64)>,
 }
 
 const MINUTE: u64 = 60_000;
 
 impl Plan {
-    /// The same for the same seed and size.
+    /// Draws the parameters. Equal arguments produce equal plans.
     pub fn of(seed: u64, customers: u64) -> Plan {
         let mut dice = Dice::of(seed ^ 0x0070_6c61_6e00);
         let mut rate = |most: u64| {
@@ -73,7 +72,7 @@ impl Plan {
         plan.clock_jumps = dice.permille(200);
         plan.fifo_dedup = dice.permille(700);
         match dice.below(20) {
-            // Long enough for orders to be given up and for holds to expire while the card is being
+            // Long enough that orders time out, and that stock holds expire while a card is
             // charged.
             0 => {
                 plan.storm_ms = 18 * MINUTE;

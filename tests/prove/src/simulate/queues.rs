@@ -1,4 +1,5 @@
-//! Queues with leases and groups, topics that fan out to them, and the bus.
+//! Simulated queues with visibility timeouts and message groups, topics that fan out to them, and
+//! the event bus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use super::engine::{Engine, Lost, Port, Signal, Who};
 use super::hits::Hit;
 use super::mistake::Mistake;
 
-/// SQS drops a repeat on a FIFO queue for so long.
+/// How long SQS deduplicates a message on a FIFO queue.
 const DEDUP_MS: u64 = 5 * 60_000;
 
 /// One delivery.
@@ -28,6 +29,7 @@ pub struct Delivery {
     handle: u64,
 }
 
+/// All queues, and the event bus.
 #[derive(Default)]
 pub struct Broker {
     arrived: [Signal; QUEUES.len()],
@@ -48,7 +50,7 @@ struct Stored {
     envelope: Envelope,
     visible_at_ms: u64,
     deliveries: u32,
-    /// Of the last delivery.
+    /// The receipt handle of the last delivery.
     handle: u64,
     in_hand: bool,
 }
@@ -58,7 +60,7 @@ impl Broker {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Raised when a message of the queue may have become visible.
+    /// Returns the signal that is raised when a message of the queue may have become visible.
     pub fn arrived(&self, queue: &Queue) -> &Signal {
         let index = QUEUES
             .iter()
@@ -67,16 +69,18 @@ impl Broker {
         &self.arrived[index]
     }
 
+    /// Returns whether all queues are empty.
     pub fn is_empty(&self) -> bool {
         self.inner().queues.values().all(Vec::is_empty)
     }
 
+    /// Returns the dead letters with their reasons.
     pub fn parked(&self) -> Vec<(Option<OrderId>, String)> {
         self.inner().parked.clone()
     }
 
-    /// The events of an order that the bus has seen: kind, the status if it is about one, and id,
-    /// each once.
+    /// Returns each event of an order that the event bus received, once: its kind, the new status
+    /// if it has one, and its id.
     pub fn on_bus(&self, order_id: OrderId) -> Vec<(&'static str, String, EventId)> {
         let inner = self.inner();
         let of_order = inner
@@ -88,7 +92,7 @@ impl Broker {
             .collect()
     }
 
-    /// When the next message of the queue can be received.
+    /// Returns when the next message of the queue becomes visible.
     pub fn next_visible_ms(&self, queue: &Queue) -> Option<u64> {
         self.inner()
             .queues
@@ -98,8 +102,8 @@ impl Broker {
             .min()
     }
 
-    /// Up to `most` messages. Of one group only the first, and only while none of the group is in
-    /// flight; of a standard queue any.
+    /// Receives up to `most` messages. A FIFO queue only returns the first message of each group,
+    /// and none while a message of the group is in flight. A standard queue returns any.
     pub fn receive(&self, engine: &Engine, queue: &'static Queue, most: usize) -> Vec<Delivery> {
         let now = engine.now_ms();
         let mut inner = self.inner();
@@ -144,7 +148,7 @@ impl Broker {
         taken
     }
 
-    /// Only with the handle of the last delivery.
+    /// Deletes a message, if the handle is that of its last delivery.
     pub fn delete(&self, queue: &Queue, delivery: &Delivery) {
         if let Some(stored) = self.inner().queues.get_mut(queue.slug) {
             stored.retain(|message| message.id != delivery.id || message.handle != delivery.handle);
@@ -152,6 +156,7 @@ impl Broker {
         self.arrived(queue).raise();
     }
 
+    /// Makes a message visible again at a time, if the handle is that of its last delivery.
     pub fn hide(&self, queue: &Queue, delivery: &Delivery, until_ms: u64) {
         if let Some(stored) = self.inner().queues.get_mut(queue.slug) {
             let ours = |message: &&mut Stored| {
@@ -164,6 +169,7 @@ impl Broker {
         self.arrived(queue).raise();
     }
 
+    /// Records a message as a dead letter.
     pub fn park(&self, delivery: &Delivery, reason: &str) {
         self.inner()
             .parked
@@ -252,7 +258,7 @@ fn status_of(envelope: &Envelope) -> String {
     }
 }
 
-/// One relay's client.
+/// The client of one outbox relay.
 pub struct SimPublisher {
     pub engine: Arc<Engine>,
     pub broker: Arc<Broker>,

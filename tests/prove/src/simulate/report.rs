@@ -1,4 +1,4 @@
-//! What the seeds came to, for people and as JSON.
+//! The result of all seeds, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::hits::{Hit, Hits};
 use super::{DESCRIBED_MAX, Options, Run, SEEDS_THAT_SEE_ALL};
 
+/// The result of all seeds.
 #[derive(Debug, Serialize)]
 pub struct Report {
     first_seed: u64,
@@ -17,12 +18,12 @@ pub struct Report {
     pub orders: usize,
     events: usize,
     simulated_seconds: u64,
-    /// The longest time from the end of the faults until all was settled.
+    /// The longest time from the end of the faults until everything was settled.
     pub settled_ms_max: u64,
     pub seconds: f64,
     pub failed_seeds: u64,
     pub hits: BTreeMap<String, u64>,
-    /// Kinds of fault that never happened, where there were seeds enough to see all.
+    /// Kinds of faults that never occurred. Empty if there were too few seeds to expect all.
     pub never_hit: Vec<String>,
     pub failures: Vec<Failure>,
     pub holds: bool,
@@ -30,7 +31,7 @@ pub struct Report {
     sum: Hits,
 }
 
-/// A seed that broke a promise.
+/// A seed that violated an invariant.
 #[derive(Debug, Serialize)]
 pub struct Failure {
     pub seed: u64,
@@ -42,6 +43,7 @@ pub struct Failure {
 }
 
 impl Report {
+    /// Creates an empty report.
     pub fn of(options: &Options) -> Report {
         Report {
             first_seed: options.first(),
@@ -61,6 +63,7 @@ impl Report {
         }
     }
 
+    /// Adds the result of a seed. `again` is the trace hash of a second run.
     pub fn take_in(&mut self, options: &Options, run: &Run, again: Option<u64>) {
         self.orders += run.orders;
         self.events += run.events;
@@ -87,11 +90,12 @@ impl Report {
             broken,
             last_events: run.last_events.clone(),
         });
-        // Whatever thread was first: the smallest seeds are kept.
+        // Threads finish in any order, so the smallest failing seeds are kept.
         self.failures.sort_by_key(|failure| failure.seed);
         self.failures.truncate(DESCRIBED_MAX);
     }
 
+    /// Completes the report after the last seed.
     pub fn close(&mut self, options: &Options, elapsed: Duration) {
         self.seconds = (elapsed.as_secs_f64() * 100.0).round() / 100.0;
         self.hits = Hit::ALL
@@ -110,7 +114,7 @@ impl Report {
     }
 }
 
-/// The command that does it again.
+/// Returns the command that repeats a seed.
 fn replay(options: &Options, seed: u64) -> String {
     let mut command = format!(
         "prove simulate --seed {seed} --customers {}",

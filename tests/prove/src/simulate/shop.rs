@@ -1,4 +1,5 @@
-//! The whole shop of one run: what processes share, who they are, and when it is quiet.
+//! The shop of one run: its shared state, its processes and people, and the check whether it is
+//! quiet.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use super::queues::Broker;
 use super::stock::Table;
 use super::workers::{self, Job};
 
-/// The processes of the shop; the people come behind them.
+/// The processes of the shop. The clock task and the people have the indexes after them.
 const JOBS: [(&str, Job); 10] = [
     ("order-worker 1", Job::Orders),
     ("order-worker 2", Job::Orders),
@@ -37,13 +38,14 @@ const JOBS: [(&str, Job); 10] = [
     ("inventory-worker", Job::Inventory),
 ];
 
-/// Everybody wants this one.
+/// The product that most customers order.
 pub const HOT: &str = "affogato";
-/// There is enough of this one.
+/// A product with enough stock for all.
 pub const PLAIN: &str = "espresso";
-/// At or below so many available, staff are told.
+/// Low-stock threshold of both products.
 const LOW: i64 = 2;
 
+/// The state of the shop, which all tasks share.
 pub struct Shop {
     pub engine: Arc<Engine>,
     pub database: Arc<Database>,
@@ -55,6 +57,7 @@ pub struct Shop {
     pub customers: Vec<Arc<Customer>>,
 }
 
+/// Returns the name of a task.
 pub fn name_of(who: Who) -> String {
     match JOBS.get(who) {
         Some((name, _)) => (*name).to_owned(),
@@ -63,12 +66,13 @@ pub fn name_of(who: Who) -> String {
     }
 }
 
+/// Returns the product id for a valid slug.
 pub fn product_id(slug: &str) -> ProductId {
     ProductId::parse(slug).unwrap_or_else(|_| unreachable!("a slug"))
 }
 
 impl Shop {
-    /// A shop with its stock on the shelf and its people at the door.
+    /// Creates a shop with stock, and a scheduler with its processes and people.
     pub fn open(plan: Plan, mistake: Option<Mistake>) -> (Arc<Shop>, Scheduler) {
         let mut dice = Dice::of(plan.seed ^ 0x0063_7573_746f);
         let customers: Vec<_> = (0..plan.customers)
@@ -133,7 +137,7 @@ impl Shop {
         (shop, scheduler)
     }
 
-    /// Every order, as it is stored.
+    /// Returns all orders as they are stored.
     pub fn orders(&self) -> Vec<Order> {
         at_once(self.database.store.list(
             &Scope::Everything,
@@ -145,7 +149,7 @@ impl Shop {
         .unwrap_or_default()
     }
 
-    /// Why it is not quiet yet; `None` when everything has come to rest.
+    /// Returns why the shop is not quiet, or `None` if it is.
     pub fn unrest(&self) -> Option<String> {
         if let Some(order) = self.orders().iter().find(|order| !order.state.settled()) {
             return Some(format!(
@@ -170,7 +174,7 @@ impl Shop {
     }
 }
 
-/// Clocks of single processes go wrong for a while.
+/// Sets the clocks of single processes wrong for a while.
 async fn clocks_jump(engine: Arc<Engine>) {
     use super::hits::Hit;
     const JUMPS_MS: [i64; 4] = [7 * 60_000, -2 * 3_600_000, 25_000, -40_000];

@@ -1,4 +1,4 @@
-//! The products' table and its stream of changes.
+//! A simulated products table and its stream of changes.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use super::hits::Hit;
 use super::mistake::Mistake;
 use super::orders::at_once;
 
-/// The table as all processes see it.
+/// The table that all processes share.
 #[derive(Default)]
 pub struct Table {
     pub stock: MemoryStock,
@@ -30,15 +30,15 @@ pub struct Table {
 #[derive(Default)]
 struct Inner {
     records: Vec<StockChange>,
-    /// Records before this one are gone.
+    /// Index of the oldest record that is not trimmed.
     oldest: usize,
-    /// How far the reader's effects are durable.
+    /// The position up to which every record has taken effect.
     checkpoint: usize,
-    /// How far anybody ever read.
+    /// The position up to which any reader has read.
     read: usize,
     rebuilds: u64,
     reserved_once: BTreeSet<OrderId>,
-    /// Reserves that are lost on their way, and when they arrive.
+    /// Reservations that were delayed, with the times at which they arrive.
     under_way: Vec<(u64, Reserve)>,
 }
 
@@ -50,10 +50,10 @@ struct Reserve {
     expires_at: Timestamp,
 }
 
-/// What a reader of the stream gets.
+/// The result of a read of the stream.
 pub enum Page {
     Records(Vec<StockChange>),
-    /// Records after the checkpoint are gone.
+    /// Records after the checkpoint were trimmed.
     Trimmed,
 }
 
@@ -62,7 +62,7 @@ impl Table {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does it, and puts what it changed on the stream.
+    /// Applies a change, and adds a record to the stream for each product that changed.
     pub fn change<T>(&self, engine: &Engine, change: impl FnOnce(&MemoryStock) -> T) -> T {
         let before = at_once(self.stock.products()).unwrap_or_default();
         let result = change(&self.stock);
@@ -93,7 +93,7 @@ impl Table {
         result
     }
 
-    /// What was lost on its way until then arrives.
+    /// Applies the reservations that were delayed until `now_ms`.
     pub fn arrive(&self, engine: &Engine, now_ms: u64) {
         let mut inner = self.inner();
         let (there, later): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.under_way)
@@ -112,14 +112,14 @@ impl Table {
         ) in there
         {
             engine.hit(Hit::LateReserve);
-            // Nobody waits for the answer.
+            // The process that made the request has given up.
             let _ = self.change(engine, |stock| {
                 at_once(stock.reserve(order_id, &lines, now, expires_at))
             });
         }
     }
 
-    /// From the position, which is the checkpoint for a reader that just began.
+    /// Returns the records from a position. A reader starts at the checkpoint.
     pub fn read(&self, position: usize) -> Page {
         let inner = self.inner();
         if position < inner.oldest {
@@ -128,16 +128,18 @@ impl Table {
         Page::Records(inner.records.get(position..).unwrap_or_default().to_vec())
     }
 
+    /// Returns the checkpoint.
     pub fn checkpoint(&self) -> usize {
         self.inner().checkpoint
     }
 
+    /// Moves the checkpoint forward.
     pub fn set_checkpoint(&self, position: usize) {
         let mut inner = self.inner();
         inner.checkpoint = inner.checkpoint.max(position);
     }
 
-    /// Says that this record was read; true when somebody had read it before.
+    /// Marks a record as read. Returns whether it had been read before.
     pub fn was_read(&self, position: usize) -> bool {
         let mut inner = self.inner();
         let again = position < inner.read;
@@ -145,7 +147,7 @@ impl Table {
         again
     }
 
-    /// Everything until now is gone.
+    /// Trims all records. Returns whether a record was lost that had not taken effect.
     pub fn trim(&self) -> bool {
         let mut inner = self.inner();
         let news = inner.oldest < inner.records.len() && inner.checkpoint < inner.records.len();
@@ -153,24 +155,28 @@ impl Table {
         news
     }
 
+    /// Returns the index of the oldest record.
     pub fn oldest(&self) -> usize {
         self.inner().oldest
     }
 
+    /// Counts a rebuild.
     pub fn count_rebuild(&self) {
         self.inner().rebuilds += 1;
     }
 
+    /// Returns the number of rebuilds.
     pub fn rebuilds(&self) -> u64 {
         self.inner().rebuilds
     }
 
+    /// Returns whether every record has taken effect.
     pub fn is_read(&self) -> bool {
         let inner = self.inner();
         inner.checkpoint >= inner.records.len()
     }
 
-    /// How often the product really fell to the level.
+    /// Returns how often the product's availability fell to a level.
     pub fn crossings(&self, product_id: &ProductId, level: Availability) -> u64 {
         let fell = |record: &&StockChange| {
             let of = |product: &Option<StockedProduct>| {
@@ -191,7 +197,7 @@ impl Table {
     }
 }
 
-/// One process's client.
+/// The client of one process.
 pub struct SimStock {
     pub engine: Arc<Engine>,
     pub table: Arc<Table>,

@@ -36,7 +36,7 @@ fn other_seeds_go_other_ways() {
     assert_eq!(hashes.len(), 10);
 }
 
-/// One after the other, so that the first seed that shows a mistake is known.
+/// Runs seeds in sequence, so that the first seed that finds a mistake is printed.
 #[test]
 fn every_planted_mistake_is_found() {
     const WITHIN: u64 = 400;

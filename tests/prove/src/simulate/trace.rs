@@ -1,4 +1,4 @@
-//! What happened, in order: to be compared by its hash, and to be read when a seed fails.
+//! The events of a run, in order. Their hash compares runs, and their text explains a failure.
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use domain::ids::OrderId;
 
 use super::engine::Who;
 
+/// One event.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     at_ms: u64,
@@ -34,6 +35,7 @@ impl fmt::Display for Entry {
     }
 }
 
+/// The events of a run and their hash.
 #[derive(Debug, Clone)]
 pub struct Trace {
     entries: Vec<Entry>,
@@ -52,7 +54,7 @@ impl Default for Trace {
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// FNV-1a: tells runs apart, and guards against nobody.
+/// Returns the FNV-1a hash of bytes, which is not secure against deliberate collisions.
 pub fn fnv(start: Option<u64>, bytes: &[u8]) -> u64 {
     bytes
         .iter()
@@ -62,6 +64,7 @@ pub fn fnv(start: Option<u64>, bytes: &[u8]) -> u64 {
 }
 
 impl Trace {
+    /// Adds an event.
     pub fn add(
         &mut self,
         at_ms: u64,
@@ -85,15 +88,17 @@ impl Trace {
         });
     }
 
+    /// Returns the hash of all events.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
+    /// Returns the number of events.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The last events of the order, or of all when there is none.
+    /// Returns the last events of an order, or of the whole run if `order` is `None`.
     pub fn last(&self, order: Option<OrderId>, count: usize) -> Vec<String> {
         let about = |entry: &&Entry| order.is_none() || entry.order == order;
         let entries: Vec<_> = self.entries.iter().filter(about).collect();

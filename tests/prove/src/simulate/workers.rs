@@ -1,5 +1,5 @@
-//! The processes: the product's use-cases, wired as `workers/worker` wires them, with a consume
-//! loop that lacks the comforts of the real one (no heartbeat), so that more comes twice.
+//! The simulated processes. They run the product's use cases, wired as in `workers/worker`. Their
+//! consume loop has no heartbeat, unlike the real one, so that more messages are delivered twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +32,9 @@ use super::queues::{Delivery, SimPublisher};
 use super::shop::Shop;
 use super::stock::{Page, SimStock};
 
-/// Messages that one receive takes.
+/// Messages in one receive call.
 const RECEIVED_AT_ONCE: usize = 3;
-/// As the consume loop of `chassis` waits between deliveries.
+/// Pause between two deliveries, as in the consume loop of `chassis`.
 const BETWEEN_ATTEMPTS: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(20),
@@ -42,9 +42,10 @@ const BETWEEN_ATTEMPTS: Backoff = Backoff {
 const AFTER_FAILURE_MS: u64 = 500;
 const LOOK_MS: u64 = 500;
 const SWEEP_ORDERS_MS: u64 = 5_000;
-/// Holds are swept every so many rounds of orders.
+/// Number of sweeps of orders for each sweep of stock holds.
 const ROUNDS_A_HOLD_SWEEP: u64 = 12;
 
+/// The work of a process.
 #[derive(Debug, Clone, Copy)]
 pub enum Job {
     Orders,
@@ -55,7 +56,7 @@ pub enum Job {
     Inventory,
 }
 
-/// One process, from its start to its death.
+/// Runs a process until it crashes.
 pub async fn run(shop: Arc<Shop>, who: Who, job: Job) {
     let process = Process::start(shop, who, job);
     match job {
@@ -120,7 +121,7 @@ impl Process {
             match broker.next_visible_ms(queue) {
                 Some(visible) if visible <= now => {}
                 later => {
-                    // A long poll.
+                    // As a long poll.
                     engine
                         .wait(signal, seen, later.map_or(5_000, |at| at - now))
                         .await;
@@ -132,7 +133,7 @@ impl Process {
                 .call(self.who, Port::Queues, "receive", None, effect)
                 .await
             {
-                // A group is closed: something of it is in flight elsewhere.
+                // Messages of the groups are in flight elsewhere.
                 Ok(deliveries) if deliveries.is_empty() => engine.wait(signal, seen, 1_000).await,
                 Ok(deliveries) => {
                     join_all(deliveries.iter().map(|delivery| self.take(queue, delivery))).await;
@@ -142,7 +143,7 @@ impl Process {
         }
     }
 
-    /// One message, from its delivery to its settlement.
+    /// Handles one message and settles it.
     async fn take(&self, queue: &'static Queue, delivery: &Delivery) {
         let (engine, broker) = (&*self.shop.engine, &*self.shop.broker);
         if engine.now_ms() >= delivery.lease_ends_ms {
@@ -208,7 +209,7 @@ impl Process {
                     .await
             }
         };
-        // Not settled is not lost: it comes again when its lease ends.
+        // A message that was not settled is delivered again when its visibility timeout ends.
         let (Ok(()) | Err(_)) = called;
     }
 
@@ -306,14 +307,14 @@ impl Process {
             round += 1;
             if round % ROUNDS_A_HOLD_SWEEP == 0 {
                 self.look_for_unpaid_holds();
-                // What could not be done now is done in the next round.
+                // A failed sweep is repeated in the next round.
                 let _ = sweep_holds(&self.orders, &self.stock, &self.source).await;
                 let _ = sweep_messages(&self.orders, &self.source).await;
             }
         }
     }
 
-    /// Holds that have expired while their order's payment is in flight.
+    /// Counts stock holds that have expired while their order's payment is in flight.
     fn look_for_unpaid_holds(&self) {
         let (table, store) = (&self.shop.table, &self.shop.database.store);
         let holds =
@@ -356,7 +357,7 @@ impl Process {
                     engine.wait(&table.stream_moved, seen, 2_000).await;
                     continue;
                 }
-                // A checkpoint got lost.
+                // An earlier checkpoint was lost.
                 Page::Records(records) if records.is_empty() => position,
                 Page::Records(records) => {
                     let mut done = position;
@@ -392,7 +393,7 @@ impl Process {
             }
             position = done;
             let checkpoint = || table.set_checkpoint(position);
-            // A checkpoint that was not written costs a second look.
+            // A lost checkpoint costs a second read.
             let _ = engine
                 .call(self.who, Port::Stream, "write checkpoint", None, checkpoint)
                 .await;

@@ -1,4 +1,4 @@
-//! Processes whose clocks are wrong, by libfaketime.
+//! Processes with wrong clocks, by means of libfaketime.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::Outcome;
 use crate::shop::Shop;
 
-/// Ahead, and behind: more than any hold, claim or lease lasts.
+/// Roles and the offsets of their clocks. Each offset is larger than any hold, claim or lease.
 const SKEWS: [(&str, &str); 6] = [
     ("storefront", "+420s"),
     ("order-worker", "+420s"),
@@ -18,7 +18,10 @@ const SKEWS: [(&str, &str); 6] = [
     ("notification-worker", "-7200s"),
 ];
 
-/// For a while six processes disagree about the time, by hours. Each starts and ends in good order.
+/// Restarts six roles with clocks that differ by hours, and later with correct clocks.
+///
+/// # Errors
+/// Returns an error if a role cannot be started again.
 pub async fn skew(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let Some(library) = library() else {
@@ -29,7 +32,7 @@ pub async fn skew(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     };
     let library = library.display().to_string();
     for (role, offset) in SKEWS {
-        // What it waits and what it measures goes on: only the time of day is wrong.
+        // The monotonic clock stays correct; only the time of day is wrong.
         let environment = [
             ("LD_PRELOAD", library.as_str()),
             ("FAKETIME", offset),

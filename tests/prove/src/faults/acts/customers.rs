@@ -1,4 +1,4 @@
-//! What customers do, and what happens to their carts, cards and holds meanwhile.
+//! Clients that misbehave, and faults of their carts, cards and stock holds.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use super::{Outcome, PATIENCE, limits};
 use crate::customer::{self, Answer, Placed};
 use crate::shop::Shop;
 
+/// Opens 200 connections with incomplete requests and keeps them open.
 pub async fn slow_clients(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let mut open = Vec::new();
     for _ in 0..200 {
@@ -36,13 +37,16 @@ pub async fn slow_clients(shop: &Shop, lasting: Duration) -> anyhow::Result<Outc
     })
 }
 
-/// Orders at twenty times the rate that the shop can do on two cores, from one moment to the next.
-/// What it cannot take it refuses soon and says when to come again; it neither breaks nor grows.
+/// Sends orders at twenty times the rate that the shop can handle. The shop must reject the surplus
+/// with `Retry-After` within 3 seconds, and its memory must stay below the limit of its task.
+///
+/// # Errors
+/// Returns an error if the product cannot be restocked.
 pub async fn flood(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
-    /// It does 70 a second (docs/figures.md).
+    /// The shop handles 70 orders a second on two cores (docs/figures.md).
     const RATE: f64 = 20.0 * 70.0;
     const SOON: Duration = Duration::from_secs(3);
-    // Sold out is another answer than too many.
+    // Enough stock, because a 409 for a product that is sold out is no overload response.
     customer::shelve(shop, "latte", 20_000).await?;
     let url = format!("http://{}/api/v1/orders", shop.surroundings.storefront);
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
@@ -122,6 +126,8 @@ fn placed_of(answer: &Value, email: &str) -> Placed {
     }
 }
 
+/// Sends one order 50 times at once with the same idempotency key. All accepted responses must be
+/// equal.
 pub async fn double_click(shop: &Shop) -> anyhow::Result<Outcome> {
     let id = Uuid::now_v7();
     let (email, key) = (format!("{}@example.com", id.simple()), id.to_string());
@@ -153,6 +159,8 @@ pub async fn double_click(shop: &Shop) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// Sends a second order with a used idempotency key and another body. The response must be 422 and
+/// must not contain the first order's id.
 pub async fn other_body(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     for _ in 0..5 {
@@ -180,7 +188,7 @@ pub async fn other_body(shop: &Shop) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// A cart is filled, lost, and checked out: no order comes of it, and no error without words.
+/// Fills a cart, flushes Redis, and checks out. The response must be 409 or 422.
 pub async fn flush_carts(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let Some(url) = &shop.redis_url else {
@@ -244,6 +252,7 @@ pub async fn flush_carts(shop: &Shop) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// Lets 64 customers order a product of which 40 units exist. Exactly 40 orders must be confirmed.
 pub async fn hot_product(shop: &Shop) -> anyhow::Result<Outcome> {
     const UNITS: usize = 40;
     let product = "mocha";
@@ -275,14 +284,14 @@ pub async fn hot_product(shop: &Shop) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// While the bank is slow: paid for what is held no more, the money goes back.
+/// Releases a stock hold while the card is charged. The refund must follow the charge.
 pub async fn end_holds(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     for _ in 0..3 {
         let placed = customer::must_order(shop, "latte", 1, "tok_slow").await?;
         let id = placed.order_id.parse()?;
         let begun = Instant::now();
-        // The hold is made, and the card is being charged.
+        // After a second, the hold exists and the slow charge is in flight.
         tokio::time::sleep(Duration::from_secs(1)).await;
         shop.stock.release(id, Timestamp::now_utc()).await?;
         customer::until(shop, &placed, &["failed", "confirmed"]).await?;
@@ -292,6 +301,7 @@ pub async fn end_holds(shop: &Shop) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// Places orders with cards that are declined. Each order must fail.
 pub async fn decline(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     for token in ["tok_declined", "tok_insufficient_funds", "tok_unknown"]
@@ -307,7 +317,7 @@ pub async fn decline(shop: &Shop) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Nobody but the gateway can say that money came.
+/// Sends webhooks with missing or wrong signatures. Each must be rejected.
 pub async fn forged_webhooks(shop: &Shop) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let event = json!({ "id": "evt_1", "type": "charge.captured", "data": {} }).to_string();
@@ -341,6 +351,7 @@ pub async fn forged_webhooks(shop: &Shop) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// Cancels paid orders while the first six refund requests fail. Each order must be cancelled.
 pub async fn refund_later(shop: &Shop) -> anyhow::Result<Outcome> {
     let no = Fault::Fail {
         status: 500,

@@ -1,4 +1,4 @@
-//! What happens in PostgreSQL itself, and to its processes.
+//! Faults of PostgreSQL: its sessions, its settings and its processes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use super::{Outcome, PATIENCE, until};
 use crate::shop::Shop;
 
+/// Terminates all database sessions every 400 ms.
 pub async fn terminate_backends(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
     while begun.elapsed() < lasting {
@@ -25,7 +26,7 @@ pub async fn terminate_backends(shop: &Shop, lasting: Duration) -> anyhow::Resul
     Ok(outcome)
 }
 
-/// Longer than a statement waits for a lock.
+/// Locks the orders for 5 seconds, which is longer than the lock timeout of a statement.
 pub async fn hold_lock(shop: &Shop) -> anyhow::Result<Outcome> {
     shop.views.hold_lock(Duration::from_secs(5)).await?;
     Ok(Outcome {
@@ -34,9 +35,10 @@ pub async fn hold_lock(shop: &Shop) -> anyhow::Result<Outcome> {
     })
 }
 
+/// Opens sessions until the server refuses more.
 pub async fn take_connections(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let taken = shop.views.take_connections(&shop.database_url).await?;
-    // Those that are there do not notice; those that must be made again do.
+    // Existing sessions are not affected. They are terminated, so that the roles must reconnect.
     shop.views.terminate_backends().await?;
     let more = shop.views.take_connections(&shop.database_url).await?;
     tokio::time::sleep(lasting).await;
@@ -47,6 +49,7 @@ pub async fn take_connections(shop: &Shop, lasting: Duration) -> anyhow::Result<
     })
 }
 
+/// Makes the server read-only for a while. A hit is a statement that failed with SQLSTATE 25006.
 pub async fn read_only(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let refused = Arc::new(AtomicU64::default());
     let counted = refused.clone();
@@ -74,8 +77,8 @@ pub async fn read_only(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome
     })
 }
 
-/// The server ends as it is told to, and is started again: in good order (`INT`, a fast shutdown),
-/// or by a death after which it recovers from its log.
+/// Stops the server with a signal and starts it again. `INT` is a fast shutdown; after `KILL` the
+/// server recovers from its write-ahead log.
 pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
     let server = Server::of(shop)?;
     server.end(signal).await?;
@@ -86,22 +89,26 @@ pub async fn restart(shop: &Shop, signal: Signal) -> anyhow::Result<Outcome> {
     })
 }
 
-/// PostgreSQL as it was found running.
+/// A running PostgreSQL server.
 pub struct Server {
-    /// Its data.
+    /// The data directory.
     pub folder: PathBuf,
     pid: u32,
-    /// How it was started.
+    /// The command line of the server.
     line: Vec<String>,
 }
 
 impl Server {
+    /// Finds the server of a shop.
+    ///
+    /// # Errors
+    /// Returns an error if the shop runs on SQLite, or if the server's process cannot be read.
     pub fn of(shop: &Shop) -> anyhow::Result<Server> {
         let folder = shop
             .postgres_folder()
             .context("this fault is PostgreSQL's: --database postgres")?;
         let pid = postmaster(&folder).context("the server's pid")?;
-        // A zero after each argument; one of them is empty.
+        // A NUL ends each argument. Arguments can be empty.
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
             .context("how it was started")?;
         let line = line
@@ -113,18 +120,22 @@ impl Server {
         Ok(Server { folder, pid, line })
     }
 
-    /// A program of the same installation.
+    /// Returns the path of another program of the same installation.
     pub fn tool(&self, name: &str) -> PathBuf {
         self.line.first().map_or_else(PathBuf::new, |server| {
             Path::new(server).with_file_name(name)
         })
     }
 
+    /// Stops the server with a signal and waits until it has exited.
+    ///
+    /// # Errors
+    /// Returns an error if it does not exit in time.
     pub async fn end(&self, signal: Signal) -> anyhow::Result<()> {
         children::signal(self.pid, signal);
         let pid = children::pid(self.pid);
-        // It is a child of ours: until it is waited for, its pid lives, and no other server starts
-        // over its lock file.
+        // The server is a child process. Until it is waited for, its pid exists and blocks a new
+        // server's lock file.
         let ended = async || {
             Ok(!matches!(
                 rustix::process::waitpid(pid, WaitOptions::NOHANG),
@@ -135,11 +146,15 @@ impl Server {
         Ok(())
     }
 
+    /// Starts the server again, and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// Returns an error if it does not accept connections in time.
     pub async fn start_again(&self, shop: &Shop) -> anyhow::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             let mut server = start(&self.line, shop.log("postgres-again")?)?;
-            // It is refused, and ends, while a child of the one before it lives.
+            // The new server exits while child processes of the old one still run.
             while server.try_wait().context("look at the server")?.is_none()
                 && begun.elapsed() < PATIENCE
             {
@@ -157,9 +172,9 @@ impl Server {
     }
 }
 
-/// Whether this very server takes connections: a child of one that was killed may still answer for
-/// a while. What it says of itself is on the eighth line of its file (PostgreSQL's `miscadmin.h`,
-/// `LOCK_FILE_LINE_PM_STATUS`).
+/// Returns whether this server accepts connections. Child processes of a killed server can still
+/// respond for a while, so a connection is no evidence. The status comes from the eighth line of
+/// `postmaster.pid` (`LOCK_FILE_LINE_PM_STATUS` in PostgreSQL's `miscadmin.h`).
 fn is_ready(folder: &Path, pid: Option<u32>) -> bool {
     let status = std::fs::read_to_string(folder.join("postmaster.pid"));
     let status = status
@@ -178,8 +193,8 @@ fn postmaster(folder: &Path) -> Option<u32> {
         .ok()
 }
 
-/// As `haven up` starts it: PostgreSQL refuses to run as root, and a user namespace gives it
-/// another user.
+/// Starts PostgreSQL as `haven up` does. PostgreSQL refuses to run as root, so a user namespace
+/// maps root to another user.
 fn start(line: &[String], log: File) -> anyhow::Result<Child> {
     let prefix: &[&str] = if rustix::process::geteuid().is_root() {
         &["unshare", "--user", "--map-user=1000", "--map-group=1000"]

@@ -1,5 +1,5 @@
-//! PostgreSQL's disk is lost, and the database made again from a base backup and the log that
-//! somebody else kept.
+//! Loses PostgreSQL's disk and restores the database from a base backup and an archive of the
+//! write-ahead log.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,17 +13,20 @@ use super::database::Server;
 use super::{Outcome, PATIENCE, until};
 use crate::shop::Shop;
 
-/// What the keeper of the log is called.
+/// The `application_name` of the archive's connection.
 const ARCHIVE: &str = "archive";
 
-/// A commit waits until the archive has its log, as with a standby in another zone: what was
-/// acknowledged is not lost.
+/// Restores a database whose disk was lost. Commits wait until the archive has their log, as with a
+/// synchronous standby, so no acknowledged order is lost.
+///
+/// # Errors
+/// Returns an error if the backup or the recovery fails.
 pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let server = Server::of(shop)?;
     let [log, backup, lost] =
         ["wal", "backup", "lost"].map(|name| server.folder.with_extension(name));
     for folder in [&log, &backup, &lost] {
-        // Of the run before.
+        // Left by the previous run.
         let _ = std::fs::remove_dir_all(folder);
     }
     std::fs::create_dir_all(&log).context("make the archive")?;
@@ -48,7 +51,7 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
             String::from_utf8_lossy(&copied.stderr).trim()
         );
     }
-    // Orders come on top of it.
+    // Orders that the backup does not contain and only the log has.
     tokio::time::sleep(lasting).await;
 
     let begun = Instant::now();
@@ -72,7 +75,7 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
     })
 }
 
-/// Returns a URL without its password, and the password: arguments of programs carry none.
+/// Returns a URL without its password, and the password. Arguments of a process are public.
 fn without_password(url: &str) -> (String, String) {
     let parts = url.split_once("://").and_then(|(scheme, rest)| {
         let (login, address) = rest.split_once('@')?;
@@ -99,7 +102,7 @@ fn archive(tool: &Path, from: &str, password: &str, log: &Path) -> anyhow::Resul
         .context("keep the log")
 }
 
-/// From now on a commit is answered when the archive has it.
+/// Makes commits wait until the archive has their log.
 async fn keep_in_step(shop: &Shop) -> anyhow::Result<()> {
     shop.views
         .execute(&format!(
@@ -115,12 +118,12 @@ async fn keep_in_step(shop: &Shop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The backup in the place of what was lost, and where the log is that it must catch up with.
+/// Moves the backup to the data directory and configures recovery from the archive.
 fn restore(folder: &Path, backup: &Path, log: &Path) -> anyhow::Result<()> {
     std::fs::rename(backup, folder).context("put the backup in its place")?;
     for entry in std::fs::read_dir(log).context("look into the archive")? {
         let path: PathBuf = entry?.path();
-        // The one that was being written; what it lacks was never acknowledged.
+        // The segment that was being written. Commits that it lacks were never acknowledged.
         if path
             .extension()
             .is_some_and(|extension| extension == "partial")

@@ -1,4 +1,4 @@
-//! The storefront with less than it needs: few open files, little memory.
+//! The storefront with too few file descriptors, and then with too little memory.
 
 use std::time::Duration;
 
@@ -13,15 +13,20 @@ use super::{Outcome, until};
 use crate::shop::Shop;
 
 const ROLE: &str = "storefront";
-/// More than it may take in, of either.
+/// More clients than the storefront can serve under either limit.
 const CLIENTS: usize = 400;
-/// Beyond what it has when the limit comes.
+/// File descriptors that the storefront may open beyond its current ones.
 const FILES_LEFT: u64 = 20;
+/// Bytes of data that the storefront may allocate beyond its current ones.
 const BYTES_LEFT: u64 = 4 << 20;
-/// Of each client; the shop takes 64 KiB.
+/// Bytes that each client sends of its body; the storefront accepts 64 KiB.
 const BODY: usize = 60_000;
 
-/// First files, then memory. It turns away what it cannot take; if it must die, it comes back.
+/// Limits file descriptors, then memory. The storefront must reject what it cannot serve, and must
+/// work again after a crash.
+///
+/// # Errors
+/// Returns an error if a limit cannot be set.
 pub async fn limits(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let pid = shop.life(ROLE).context("the storefront's pid")?.pid;
@@ -52,7 +57,7 @@ pub async fn limits(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Clients that send a request of which the last bytes do not come.
+/// Opens connections that send a request without its last byte.
 async fn connect(shop: &Shop, body: usize) -> Vec<Option<TcpStream>> {
     let head = format!(
         "POST /api/v1/orders HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n",
@@ -63,17 +68,16 @@ async fn connect(shop: &Shop, body: usize) -> Vec<Option<TcpStream>> {
         let mut stream = TcpStream::connect(&shop.surroundings.storefront)
             .await
             .ok()?;
-        // Whoever is not let in waits at the door with what it cannot send.
+        // A client that is not accepted waits with bytes that it cannot send.
         let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&request)).await;
         Some(stream)
     });
     join_all(clients).await
 }
 
-/// Gives the limit that was.
+/// Sets a limit and returns the previous one.
 fn set(pid: u32, resource: Resource, most: u64) -> anyhow::Result<Rlimit> {
-    // The hard limit stays as it was inherited from this process, so that the other can be lifted
-    // again.
+    // The hard limit stays the inherited one, so that the soft limit can be raised again.
     let maximum = rustix::process::getrlimit(resource).maximum;
     prlimit(
         children::pid(pid),
@@ -112,7 +116,10 @@ fn open_files_max(pid: u32) -> anyhow::Result<u64> {
         .context("a number")
 }
 
-/// Such as `VmData`, of what the process says of itself.
+/// Returns a size from `/proc/PID/status`, such as `VmData`, in bytes.
+///
+/// # Errors
+/// Returns an error if the process has exited.
 pub fn status_bytes(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process")?;
     let line = status

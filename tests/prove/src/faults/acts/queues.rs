@@ -1,4 +1,4 @@
-//! What comes over the queues that should not, and queues that say no.
+//! Unexpected messages on the queues, and queues that deny access.
 
 use contract::address::Address;
 use contract::queue::{NOTIFICATIONS, ORDERS, PAYMENTS};
@@ -17,8 +17,10 @@ fn envelope(kind: &str, order_id: &str, data: Value, schema: u16) -> String {
     .to_string()
 }
 
+/// A queue, and a function that returns the message about an order.
 type Letter = (&'static contract::queue::Queue, fn(&str) -> String);
 
+/// Returns messages that no worker expects for a confirmed order.
 pub fn out_of_order() -> Vec<Letter> {
     vec![
         (&ORDERS, |id| envelope("ReleaseStock", id, json!({}), 1)),
@@ -33,6 +35,7 @@ pub fn out_of_order() -> Vec<Letter> {
     ]
 }
 
+/// Returns messages that no consumer can read.
 pub fn poison() -> Vec<Letter> {
     vec![
         (&ORDERS, |_| "not a message".to_owned()),
@@ -49,8 +52,10 @@ pub fn poison() -> Vec<Letter> {
     ]
 }
 
-/// Sends what does not belong there about an order that is sold: each is parked, and changes
-/// nothing.
+/// Sends messages about a confirmed order. Each must become a dead letter and change nothing.
+///
+/// # Errors
+/// Returns an error if the order is not confirmed or a message cannot be sent.
 pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let placed = customer::must_order(shop, "latte", 1, "tok_ok").await?;
@@ -84,7 +89,10 @@ pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome
     Ok(outcome)
 }
 
-/// How many messages lie in parking queues.
+/// Returns the number of messages in all dead-letter queues.
+///
+/// # Errors
+/// Returns an error if a queue cannot be read.
 pub async fn parked(shop: &Shop) -> anyhow::Result<u64> {
     use aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages as Waiting;
     let mut parked = 0;
@@ -106,6 +114,7 @@ pub async fn parked(shop: &Shop) -> anyhow::Result<u64> {
     Ok(parked)
 }
 
+/// Denies the order worker's receives. Its readiness probe must then fail.
 pub async fn deny_queues(shop: &Shop) -> anyhow::Result<Outcome> {
     let denied = Fault::Fail {
         status: 403,
