@@ -1,4 +1,4 @@
-//! A running shop for a test: `haven up` on a state folder, ports and stacks of its own.
+//! A running shop for a test: `haven up` with its own state directory, ports and stacks.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -23,15 +23,16 @@ mod supervised;
 
 pub use supervised::{Supervised, processes_on};
 
-/// A start with the Python environment still to be made takes a package download.
+/// How long a start may take. The first start downloads the packages of the Python environment.
 const READY_WITHIN: Duration = Duration::from_secs(180);
-/// An order comes to rest within this, faults included.
+/// How long an order may take to settle, faults included.
 pub const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// One shop at a time: nine processes each, and two cores.
+/// Allows one shop at a time, because each shop has nine roles and the machine may have two cores.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// A shop that is open; it ends with the value.
+/// A running shop. Dropping the value stops it and deletes its state directory, unless the test
+/// failed.
 pub struct World {
     pub http: reqwest::Client,
     pub facts: Value,
@@ -42,7 +43,7 @@ pub struct World {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// An answer: status and body.
+/// Status and body of a response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -50,7 +51,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The fields that a problem names.
+    /// Returns the fields that a problem document names.
     pub fn fields(&self) -> Vec<&str> {
         let errors = self.body["errors"]
             .as_array()
@@ -64,12 +65,12 @@ impl Answer {
 }
 
 impl World {
-    /// Opens a shop with more arguments for `haven up`, such as `--postgres`.
+    /// Starts a shop with more arguments for `haven up`, such as `--postgres`.
     pub async fn open(arguments: &[&str]) -> World {
         World::open_in(&[], arguments).await
     }
 
-    /// The same, with more variables in the environment of `haven up`.
+    /// Starts a shop with more arguments and environment variables for `haven up`.
     pub async fn open_in(environment: &[(&'static str, &str)], arguments: &[&str]) -> World {
         let state = std::env::temp_dir().join(format!("haven-e2e-{}", Uuid::now_v7()));
         let environment = environment
@@ -79,7 +80,7 @@ impl World {
         World::open_on(state, arguments, environment).await
     }
 
-    /// Opens a shop on this state directory, with more variables for every `haven up` on it.
+    /// Starts a shop on a state directory. The variables apply to every `haven up` on it.
     pub async fn open_on(
         state: PathBuf,
         arguments: &[&str],
@@ -105,7 +106,7 @@ impl World {
         loop {
             let facts = std::fs::read_to_string(self.state.join("haven.json")).ok();
             let facts: Option<Value> = facts.and_then(|text| serde_json::from_str(&text).ok());
-            // Not the word of one that was killed.
+            // A killed `haven up` leaves a file with its own pid.
             let pid = self.haven.id();
             if let Some(facts) = facts.filter(|facts| facts["ready"] == true && facts["pid"] == pid)
             {
@@ -124,12 +125,12 @@ impl World {
         }
     }
 
-    /// What `haven up` has printed since it was started.
+    /// Returns the output of the current `haven up`.
     pub fn said(&self) -> String {
         std::fs::read_to_string(self.state.join("said")).unwrap_or_default()
     }
 
-    /// A command of `haven` on this shop's state folder.
+    /// Runs a `haven` command on this shop's state directory.
     pub fn haven(&self, arguments: &[&str]) -> std::process::Output {
         Command::new(haven())
             .args(arguments)
@@ -139,13 +140,13 @@ impl World {
             .expect("haven runs")
     }
 
-    /// Stops the shop cleanly and opens it again on the same state.
+    /// Stops the shop and starts it again on the same state directory.
     pub async fn reopen(&mut self, arguments: &[&str]) {
         self.close();
         self.reopen_closed(arguments).await;
     }
 
-    /// Opens a shop again that was closed.
+    /// Starts a shop again that was stopped.
     pub async fn reopen_closed(&mut self, arguments: &[&str]) {
         self.haven = start(&self.state, arguments, &self.environment);
         self.wait_until_ready().await;
@@ -156,7 +157,7 @@ impl World {
         &self.state
     }
 
-    /// Stops the shop cleanly.
+    /// Stops the shop with `haven down`.
     pub fn close(&mut self) {
         let stopped = Command::new(haven())
             .args(["down", "--state"])
@@ -170,7 +171,7 @@ impl World {
         );
     }
 
-    /// Kills `haven up` itself, as the kernel would, and opens the shop again on the same state.
+    /// Kills `haven up` with SIGKILL and starts the shop again on the same state directory.
     pub async fn reopen_after_kill(&mut self, arguments: &[&str]) {
         self.haven.kill().expect("it runs");
         self.haven.wait().expect("it has ended");
@@ -178,12 +179,12 @@ impl World {
         self.wait_until_ready().await;
     }
 
-    /// The containers of this shop, by id, running or not.
+    /// Returns the ids of this shop's containers, stopped ones included.
     pub fn containers(&self) -> Vec<String> {
         containers_on(&self.state).expect("docker lists them")
     }
 
-    /// The process of a role now; none between two lives.
+    /// Returns a role's current pid, or `None` while it is being restarted.
     pub fn pid(&self, role: &str) -> Option<u32> {
         let facts = std::fs::read_to_string(self.state.join("haven.json")).ok()?;
         let facts: Value = serde_json::from_str(&facts).ok()?;
@@ -197,22 +198,25 @@ impl World {
             .filter(|pid| *pid > 0)
     }
 
-    /// Kills a role as the kernel would, with no time to say goodbye.
+    /// Kills a role with SIGKILL.
     pub fn kill(&self, role: &str) {
         if let Some(pid) = self.pid(role) {
             signal(pid, "-KILL");
         }
     }
 
-    /// Stops a role where it stands; it lives, and does nothing until `resume`.
+    /// Stops a role with SIGSTOP until [`World::resume`].
     pub fn pause(&self, role: &str) {
         signal(self.pid(role).expect("it runs"), "-STOP");
     }
 
+    /// Continues a role that [`World::pause`] stopped.
     pub fn resume(&self, role: &str) {
         signal(self.pid(role).expect("it runs"), "-CONT");
     }
 
+    /// Sends a request to the storefront and returns its response. A body that is not JSON becomes
+    /// a string.
     pub async fn ask(
         &self,
         method: Method,
@@ -240,11 +244,12 @@ impl World {
         }
     }
 
+    /// Sends a GET request to the storefront.
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, &[], None).await
     }
 
-    /// Places an order under a key of its own.
+    /// Places an order with a new idempotency key.
     pub async fn order(&self, product: &str, quantity: u32, payment_token: &str) -> Answer {
         let key = Uuid::now_v7().to_string();
         self.ask(
@@ -256,6 +261,7 @@ impl World {
         .await
     }
 
+    /// Sends a request to the storefront with the token of the local staff.
     pub async fn as_staff(
         &self,
         method: Method,
@@ -272,7 +278,7 @@ impl World {
         self.ask(method, path, &all, body).await
     }
 
-    /// Moves an order to a status, as the bar does.
+    /// Moves an order to a status, as the staff board does.
     pub async fn staff_sets(&self, order_id: &str, status: &str) -> Answer {
         let order = self
             .as_staff(
@@ -293,7 +299,7 @@ impl World {
         .await
     }
 
-    /// Follows an order until it has one of the statuses.
+    /// Waits until an order has one of the statuses and returns the order.
     pub async fn until(&self, accepted: &Answer, statuses: &[&str]) -> Value {
         let path = accepted.body["links"]["self"]
             .as_str()
@@ -315,7 +321,7 @@ impl World {
         }
     }
 
-    /// One product's counters.
+    /// Returns a product's stock counters.
     pub async fn stock_of(&self, product: &str) -> Value {
         let inventory = self
             .as_staff(Method::GET, "/api/v1/admin/inventory", &[], None)
@@ -328,7 +334,7 @@ impl World {
             .expect("a known product")
     }
 
-    /// E-mails that were sent, by recipient and subject.
+    /// Returns the recipient and the subject of every mail that was sent.
     pub async fn mails(&self) -> Vec<(String, String)> {
         let mails = self
             .aws()
@@ -341,7 +347,7 @@ impl World {
             .collect()
     }
 
-    /// A role's numbers.
+    /// Returns a role's metrics, or an empty text if the role does not respond.
     pub async fn metrics(&self, role: &str) -> String {
         let roles = self.facts["roles"].as_array().expect("roles");
         let health = roles
@@ -359,12 +365,12 @@ impl World {
         }
     }
 
-    /// What the payment gateway demands of its callers.
+    /// Returns the API key of the payment gateway.
     pub fn payment_api_key(&self) -> &str {
         self.facts["payment_api_key"].as_str().expect("a key")
     }
 
-    /// The gateway's own books.
+    /// Returns the entries of the payment gateway's ledger.
     pub async fn ledger(&self) -> Vec<Value> {
         let url = format!(
             "{}/v1/ledger",
@@ -381,6 +387,7 @@ impl World {
         books["entries"].as_array().cloned().unwrap_or_default()
     }
 
+    /// Returns clients for the shop's local AWS.
     pub fn aws(&self) -> Clients {
         let text = |name: &str| self.facts[name].as_str().expect("a fact").to_owned();
         let access = LocalAccess {
@@ -392,8 +399,8 @@ impl World {
         Clients::local(&access, Arc::new(|_| {}))
     }
 
-    /// Runs a Python script with the variables of `haven env` and nothing else, as somebody with
-    /// another SDK does. The script makes clients with `client("sqs")`.
+    /// Runs a Python script with only the variables of `haven env`, like a user with another SDK.
+    /// The script creates clients with `client("sqs")`.
     pub fn python(&self, script: &str, arguments: &[&str]) -> std::process::Output {
         const CLIENT: &str = "
 import botocore.config, botocore.exceptions, botocore.session, json, os, sys
@@ -414,7 +421,7 @@ def client(service, **options):
         command.output().expect("Python runs")
     }
 
-    /// A queue of its own that hears of a topic from now on.
+    /// Creates a queue that subscribes to a topic, and returns its URL.
     pub async fn listen(&self, topic_arn: &str) -> String {
         let (sqs, name) = (
             self.aws().sqs(),
@@ -451,7 +458,7 @@ def client(service, **options):
         queue
     }
 
-    /// What such a queue has heard, once it is at least so much.
+    /// Receives messages of a queue until there are at least `at_least`.
     pub async fn heard(&self, queue_url: &str, at_least: usize) -> Vec<String> {
         let (begun, mut heard) = (Instant::now(), Vec::new());
         while heard.len() < at_least {
@@ -465,7 +472,7 @@ def client(service, **options):
         heard
     }
 
-    /// Takes up to ten messages from a queue, waiting a second for them: none of them comes again.
+    /// Receives and deletes up to ten messages of a queue, with a long poll of one second.
     pub async fn receive(&self, queue_url: &str) -> Vec<String> {
         let sqs = self.aws().sqs();
         let receive = sqs
@@ -494,18 +501,20 @@ def client(service, **options):
             .collect()
     }
 
-    /// What a role has logged, for the message of a test that fails.
+    /// Returns a role's log for the message of a failed assertion.
     pub fn log_of(&self, role: &str) -> String {
         std::fs::read_to_string(self.state.join("logs").join(format!("{role}.log")))
             .unwrap_or_default()
     }
 
+    /// Returns the addresses of the deployed resources by variable.
     pub async fn addresses(&self) -> HashMap<String, String> {
         adapter_aws::addresses(&self.aws(), "local")
             .await
             .expect("the stacks are deployed")
     }
 
+    /// Returns an adapter for the shop's stock tables.
     pub async fn stock(&self) -> DynamoStock {
         let addresses = self.addresses().await;
         let table = |known| WriteTable::named(&addresses[&Address::Table(known).variable()]);
@@ -517,9 +526,9 @@ def client(service, **options):
         DynamoStock::new(&self.aws(), tables, "test")
     }
 
-    /// The entries of one action in the audit log, oldest first.
+    /// Returns the audit log entries of one action, oldest first.
     pub async fn audit(&self, action: &str) -> Vec<AuditEntry> {
-        /// More than any test writes.
+        /// More entries than any test writes.
         const ENTRIES_MAX: u32 = 10_000;
         let url = self.facts["database_url"].as_str().expect("a URL");
         let store = Store::connect(url, &Login::default())
@@ -531,7 +540,7 @@ def client(service, **options):
         entries
     }
 
-    /// How many messages wait, are in hand and are parked, over all queues.
+    /// Returns the number of messages over all queues: waiting, in flight, and dead letters.
     pub async fn messages(&self) -> (u64, u64, u64) {
         let status = Command::new(haven())
             .args(["status", "--json", "--state"])
@@ -549,7 +558,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = self.haven.kill();
         let _ = self.haven.wait();
-        // Nobody needs what it keeps; everything else is ended as a user would end it.
+        // Its state is not needed, so it is killed. Everything else stops as for a user.
         if let Some(pid) = self.facts["aws_pid"]
             .as_u64()
             .and_then(|pid| u32::try_from(pid).ok())
@@ -580,7 +589,7 @@ impl Drop for World {
 }
 
 fn containers_on(state: &Path) -> Option<Vec<String>> {
-    // None has ever been here; Docker need not be either.
+    // No container was ever started, so Docker is not needed either.
     if !state.join("containers").is_dir() {
         return Some(Vec::new());
     }
@@ -599,7 +608,7 @@ fn containers_on(state: &Path) -> Option<Vec<String>> {
         .then(|| ids.split_whitespace().map(str::to_owned).collect())
 }
 
-/// What a customer sends.
+/// Returns the body of an order.
 pub fn order(product: &str, quantity: u32, payment_token: &str) -> Value {
     json!({
         "customer": { "name": "Ana", "phone": "+1 555 010 0123", "email": "ana@example.com" },
@@ -624,7 +633,8 @@ fn signal(pid: u32, name: &str) {
 }
 
 fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsString)]) -> Child {
-    // The log is in it before haven is, and haven takes no open folder that it did not make.
+    // The test's log must be in the directory before `haven up` starts, and `haven up` refuses an
+    // existing directory that other accounts can read.
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -636,7 +646,7 @@ fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsStrin
         .args(["up", "--port", &port.to_string(), "--state"])
         .arg(state)
         .args(arguments)
-        // One Python environment for all tests.
+        // All tests share one Python environment.
         .env("HAVEN_PYTHON_ENV", servers::python_folder())
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
@@ -646,16 +656,15 @@ fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsStrin
         .expect("haven starts")
 }
 
-/// The `haven` of this checkout, built if it is not fresh.
+/// Returns the path of this checkout's `haven`, built if needed.
 pub fn haven() -> &'static Path {
     static HAVEN: OnceLock<PathBuf> = OnceLock::new();
     HAVEN.get_or_init(|| built("tasks_fit_binaries", "haven"))
 }
 
-/// Returns a binary of this checkout, built if it is not fresh, by way of an integration test of
-/// its package: Cargo builds a package's binaries for its integration tests. A plain `cargo build`
-/// selects other features of the dependencies than `cargo test --workspace` does, and would compile
-/// every SDK a second time.
+/// Builds a binary of this checkout if needed and returns its path. The build goes through an
+/// integration test of the package, because Cargo builds the binaries for it. A plain `cargo build`
+/// selects other features than `cargo test --workspace` and would compile every SDK a second time.
 pub fn built(integration_test: &str, binary: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.args([

@@ -1,4 +1,4 @@
-//! A `haven up` that a test signals, kills and starts again, and what runs on its state directory.
+//! A `haven up` that a test signals, kills and restarts, and the processes on its state directory.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,20 @@ use uuid::Uuid;
 
 use crate::{TURN, haven, signal};
 
-/// A test that waits longer than this has failed.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A state directory, and a `haven up` on it that need not be ready, or run.
+/// A state directory and its `haven up`, which may be starting or stopped.
 pub struct Supervised {
     pub state: PathBuf,
-    /// Outside the state directory, which a test may delete.
+    /// File with the output. It is outside the state directory, because a test may delete that.
     output: PathBuf,
     haven: Option<Child>,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Supervised {
-    /// A state directory without a `haven up`. It is made by the first one.
+    /// Returns a name for a state directory, which the first `haven up` creates.
     pub async fn new() -> Supervised {
         let turn = TURN.lock().await;
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -37,7 +37,8 @@ impl Supervised {
         }
     }
 
-    /// A `haven` on this state directory. SIGHUP is not ignored, however the tests were started.
+    /// Returns a `haven` command for this state directory. SIGHUP has its default effect, even if
+    /// the tests were started with SIGHUP ignored.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("env");
         command
@@ -49,8 +50,7 @@ impl Supervised {
         command
             .env("HAVEN_PYTHON_ENV", servers::python_folder())
             .stdin(Stdio::null());
-        // The one variable that `haven up` passes on to every role: by it, a role is found whatever
-        // else it is told.
+        // `haven up` passes this variable to every role, so it identifies the roles.
         command.env("TMPDIR", self.temporary());
         command
     }
@@ -61,14 +61,14 @@ impl Supervised {
         folder
     }
 
-    /// Starts `haven up`; more arguments and variables with it.
+    /// Starts `haven up` with more arguments and environment variables.
     pub fn start(&mut self, arguments: &[&str], variables: &[(&str, &str)]) {
         let mut command = self.command(&["up", "--port", "0"]);
         command.args(arguments).envs(variables.iter().copied());
         self.start_as(command);
     }
 
-    /// Starts a `haven up` that a test has put together.
+    /// Starts a `haven up` from a prepared command.
     pub fn start_as(&mut self, mut command: Command) {
         let output = std::fs::File::create(&self.output).expect("a file");
         let errors = output.try_clone().expect("one file");
@@ -81,7 +81,7 @@ impl Supervised {
         );
     }
 
-    /// What `haven up` has printed since it was started.
+    /// Returns the output of the current `haven up`.
     pub fn said(&self) -> String {
         let mut text = String::new();
         let read =
@@ -89,15 +89,17 @@ impl Supervised {
         read.map(|_| text).unwrap_or_default()
     }
 
+    /// Returns the pid of `haven up`.
     pub fn pid(&self) -> u32 {
         self.haven.as_ref().expect("it was started").id()
     }
 
+    /// Sends a signal to `haven up`, such as `-INT`.
     pub fn signal(&self, name: &str) {
         signal(self.pid(), name);
     }
 
-    /// Waits until something holds.
+    /// Waits until a condition holds. Panics with `what` after 120 seconds.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&mut Supervised) -> bool) {
         let begun = Instant::now();
@@ -112,7 +114,7 @@ impl Supervised {
         }
     }
 
-    /// Waits until `haven up` has printed a text.
+    /// Waits until `haven up` has printed a text. Panics if it exits before.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         self.wait_until(text, |run| {
@@ -132,18 +134,19 @@ impl Supervised {
         });
     }
 
-    /// Waits until the shop is ready and gives its `haven.json`.
+    /// Waits until the shop is ready and returns its `haven.json`.
     #[track_caller]
     pub fn wait_until_ready(&mut self) -> Value {
         self.wait_for("Ready after");
         self.facts().expect("it is ready")
     }
 
+    /// Returns the content of `haven.json`, or `None` if the file does not exist.
     pub fn facts(&self) -> Option<Value> {
         serde_json::from_str(&std::fs::read_to_string(self.state.join("haven.json")).ok()?).ok()
     }
 
-    /// Waits until `haven up` has ended.
+    /// Waits until `haven up` has exited.
     #[track_caller]
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let mut ended = None;
@@ -159,13 +162,13 @@ impl Supervised {
         ended.expect("it ended")
     }
 
-    /// Every process that has to do with the state directory: by its arguments, its environment or
-    /// its working directory.
+    /// Returns the processes that name the state directory in their arguments or environment, or
+    /// work in it.
     pub fn processes(&self) -> Vec<(u32, String)> {
         processes_on(&self.state)
     }
 
-    /// Waits until no process has to do with the state directory any more.
+    /// Waits until no process uses the state directory.
     #[track_caller]
     pub fn wait_until_nothing_runs(&mut self) {
         self.wait_until("the end of every process", |run| run.processes().is_empty());
@@ -191,8 +194,8 @@ impl Drop for Supervised {
     }
 }
 
-/// Every process of this machine that names a directory in its arguments or environment, or works
-/// in it.
+/// Returns the pid and the command line of every process that names a directory in its arguments or
+/// environment, or works in it.
 pub fn processes_on(state: &Path) -> Vec<(u32, String)> {
     let name = state
         .file_name()
@@ -209,7 +212,7 @@ pub fn processes_on(state: &Path) -> Vec<(u32, String)> {
         };
         let folder = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
         let command = read("cmdline");
-        // Those that have ended and were not waited for have no command line.
+        // A process that has exited and was not waited for has no command line.
         let ours = command.contains(name)
             || read("environ").contains(name)
             || folder.to_string_lossy().contains(name);

@@ -1,5 +1,4 @@
-//! The shop on containers: those that a test starts, and those that `haven up --containers` starts
-//! itself.
+//! The shop on containers: those that a test starts, and those of `haven up --containers`.
 
 use e2e::World;
 use reqwest::{Method, StatusCode};
@@ -86,7 +85,7 @@ async fn a_shop_in_containers_remembers_and_leaves_none_behind() {
         .until(&world.order("espresso", 1, "tok_ok").await, &["confirmed"])
         .await;
 
-    // Killed, it cannot stop them; the next one does, and loses nothing either.
+    // A killed `haven up` cannot stop its containers. The next one stops them and loses no data.
     let before = world.containers();
     world.reopen_after_kill(&["--containers"]).await;
     let after = world.containers();

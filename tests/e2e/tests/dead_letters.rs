@@ -1,4 +1,4 @@
-//! Parked messages and the order time machine, on a running shop.
+//! Dead letters and the order timeline on a running shop.
 
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ fn json_of(output: &Output) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}", said(output)))
 }
 
-/// To the orders queue, as nobody of ours would send it.
+/// Sends a message to the orders queue that no role would send.
 async fn send(world: &World, body: &Value) {
     let url = world.addresses().await[&Address::Queue(&ORDERS).variable()].clone();
     let group = body["order_id"].as_str().unwrap_or("none").to_owned();
@@ -43,7 +43,7 @@ async fn send(world: &World, body: &Value) {
         .expect("sent");
 }
 
-/// The message that says that the order was paid, in full.
+/// Returns a `PaymentCompleted` with the full amount of an order.
 fn paid(order: &Answer) -> Value {
     json!({
         "event_id": Uuid::now_v7(), "type": "PaymentCompleted", "schema": 1, "occurred_at": "2026-03-01T12:00:00Z",
@@ -54,7 +54,7 @@ fn paid(order: &Answer) -> Value {
     })
 }
 
-/// The causes, once so many messages are parked.
+/// Returns the causes of dead letters, once there are `messages` of them.
 async fn causes(world: &World, messages: usize) -> Vec<Value> {
     let begun = Instant::now();
     loop {
@@ -104,8 +104,7 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
     let world = World::open(&[]).await;
     assert!(causes(&world, 0).await.is_empty());
 
-    // The relay stands still: nothing of the order has left, and that it was paid cannot have
-    // happened.
+    // The outbox relay is stopped: no message of the order was sent, so a payment is impossible.
     world.pause("outbox-relay");
     let order = world.order("espresso", 1, "tok_ok").await;
     assert_eq!(order.status, StatusCode::ACCEPTED, "{order:?}");
@@ -146,7 +145,7 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
     );
     assert_eq!(causes(&world, 7).await.len(), 4, "reading hid nothing");
 
-    // What is wrong with each stands beside a good one.
+    // Each cause is shown beside a valid message.
     let show =
         |cause: &Value| json_of(&world.haven(&["dlq", "show", &fingerprint(cause), "--json"]));
     let shown = show(of(&listed, "amount_minor"));
@@ -177,7 +176,7 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
     );
     assert_eq!(shown["foreseen"]["verdict"], "parked");
 
-    // The relay goes on, and the order waits for its money: now the message fits.
+    // The relay continues and the order waits for its payment, so the message is now valid.
     let impossible = fingerprint(impossible);
     let rehearse = || {
         json_of(&world.haven(&["dlq", "redrive", &impossible, "--dry-run", "--json"]))["foreseen"]
@@ -214,7 +213,8 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
     world.until(&order, &["confirmed"]).await;
     world.resume("payment-worker");
 
-    // Still poisoned: the canary comes back, and the other one has not been touched.
+    // The cause still exists: the first message becomes a dead letter again, and the other one is
+    // not redriven.
     let newer = of(&listed, "schema version");
     let redriven = world.haven(&["dlq", "redrive", &fingerprint(newer), "--yes", "--json"]);
     let report = json_of(&redriven);
@@ -243,7 +243,7 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
         "{before} {after}"
     );
 
-    // Who did it stands in the order's journey; and its card was charged once.
+    // The order timeline names the operator, and the card was charged once.
     let id = order.body["order_id"].as_str().expect("an id");
     let journey = json_of(&world.haven(&["orders", "show", id, "--json"]));
     let moments = journey["moments"].as_array().expect("moments");
@@ -331,7 +331,7 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
     }
     let id = |order: &Answer| order.body["order_id"].as_str().expect("an id").to_owned();
     let show = |order: &Answer| json_of(&world.haven(&["orders", "show", &id(order), "--json"]));
-    // The mail is the last to be recorded.
+    // The record of the mail is written last.
     let begun = Instant::now();
     let journey = loop {
         let journey = show(&confirmed);
@@ -394,7 +394,7 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
             .as_array()
             .is_some_and(|traces| !traces.is_empty())
     );
-    // The same over HTTP, for staff and for nobody else.
+    // Staff read the same timeline over HTTP; customers cannot.
     let path = format!("/api/v1/orders/{}/journey", id(&confirmed));
     assert_eq!(
         world.as_staff(Method::GET, &path, &[], None).await.body["trace_ids"],
@@ -417,7 +417,7 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
         assert!(said(&text).contains(part), "no {part:?} in {}", said(&text));
     }
 
-    // Its messages cannot leave, and one that came too early lies parked.
+    // The order's messages are not sent, and a message that came too early is a dead letter.
     world.pause("outbox-relay");
     let stuck = world.order("espresso", 1, "tok_ok").await;
     send(&world, &paid(&stuck)).await;
@@ -451,7 +451,7 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
 
     let nowhere = world.haven(&["orders", "show", &Uuid::now_v7().to_string()]);
     assert_eq!(code(&nowhere), Some(2), "{}", said(&nowhere));
-    // The number that is called at the counter, which means the newest order that has it.
+    // An order number stands for the newest order that has it.
     let number = declined.body["order_number"].as_str().expect("a number");
     let by_number = world.haven(&["orders", "show", number]);
     assert!(
@@ -494,7 +494,7 @@ async fn a_message_of_the_version_before_has_the_effect_of_todays() {
     world.resume("payment-worker");
 }
 
-/// To a parking queue, as a worker that gave up would send it.
+/// Sends a message to a dead-letter queue, as a worker that gives up would.
 async fn park(world: &World, queue: &'static Queue, body: &Value) {
     let url = world.addresses().await[&Address::ParkingQueue(queue).variable()].clone();
     let mut call = world
@@ -534,7 +534,7 @@ async fn a_dry_run_is_truthful_for_every_queue() {
     };
     let amount =
         json!({ "amount_minor": order.body["total_minor"], "currency": order.body["currency"] });
-    // Every queue has one, or this test does not compile.
+    // A `match` without a wildcard, so that a new queue needs a message here.
     let letter = |queue: QueueId| match queue {
         QueueId::Orders => paid(&order),
         QueueId::Payments => about("ChargeCard", amount.clone()),
@@ -561,7 +561,7 @@ async fn a_dry_run_is_truthful_for_every_queue() {
     for queue in QUEUES {
         let (verdict, what) = dry_run(queue);
         let (expected, part) = match queue.id {
-            // The order was paid long ago, by the charge that was asked for then.
+            // The order was paid by the charge of its own saga.
             QueueId::Orders => ("dropped", "applied before"),
             QueueId::Payments => ("done", "the charge is captured already"),
             QueueId::Notifications => ("done", "somebody is told"),
@@ -577,8 +577,7 @@ async fn a_dry_run_is_truthful_for_every_queue() {
     for role in ["fulfilment-worker", "projection-worker"] {
         world.resume(role);
     }
-    // Now the consumers make what was foreseen, by their own messages; then the dead letters have
-    // nothing left to do.
+    // The consumers handle their own messages, so the dead letters become duplicates.
     let begun = Instant::now();
     for queue in [&FULFILMENT, &PROJECTIONS] {
         while dry_run(queue).0 != "dropped" {

@@ -1,4 +1,4 @@
-//! From confirmed to handed over: tickets, parcels, and the customer's list of orders.
+//! Fulfillment of confirmed orders: tickets, parcels, and the customer's list of orders.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Asks until the answer is what is waited for.
+/// Repeats a request until its result is `Ok`.
 async fn until<T, F: Future<Output = Result<T, String>>>(ask: impl Fn() -> F) -> T {
     let begun = Instant::now();
     loop {
@@ -20,7 +20,7 @@ async fn until<T, F: Future<Output = Result<T, String>>>(ask: impl Fn() -> F) ->
     }
 }
 
-/// A browser's session with the shop: its cookie.
+/// Returns the cookie of a new session.
 async fn a_session(shop: &str) -> String {
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -57,7 +57,7 @@ async fn each_confirmed_order_gets_one_ticket_or_one_parcel_and_is_listed() {
                 .ask(Method::POST, "/api/v1/orders", &headers, Some(&body))
                 .await,
         );
-        // Both die again and again while there is work for them.
+        // Both roles are killed repeatedly while they have work.
         world.kill("fulfilment-worker");
         world.kill("projection-worker");
     }

@@ -1,4 +1,4 @@
-//! The image of the roles, run as a task definition runs it.
+//! The container image of the roles, run with the settings of a task definition.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 const BINARY: &str = "/usr/local/bin/order-worker";
 
-/// A container, and the image that was made for it; both are gone with the value.
+/// A container and its image. Dropping the value removes both.
 struct Container {
     tag: String,
     id: String,
@@ -38,7 +38,7 @@ fn said(output: &Output) -> String {
 }
 
 fn build(tag: &str, binary: &Path) {
-    // Any certificate will do where no database is.
+    // Without a database, any certificate is sufficient.
     let roots = servers::Certificates::new();
     let build = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/image/build"))
         .args(["--tag", tag, "--rds-roots"])
@@ -51,7 +51,7 @@ fn build(tag: &str, binary: &Path) {
     assert!(build.status.success(), "{}", said(&build));
 }
 
-/// The role without any network, and so without a database: alive, and never ready.
+/// Starts the role without a network. Without a database it is alive but never ready.
 fn start(tag: &str) -> String {
     let mut run = Command::new("docker");
     run.args([
@@ -75,14 +75,14 @@ fn start(tag: &str) -> String {
     for setting in [
         "HAVEN_ENV=dev",
         "AWS_REGION=eu-central-1",
-        // So that no credentials are looked for where there is no network.
+        // Static credentials, so that the SDK does not look for others on the network.
         "AWS_ACCESS_KEY_ID=none",
         "AWS_SECRET_ACCESS_KEY=none",
         "HAVEN_HEALTH_BIND=127.0.0.1:9000",
         "DATABASE_URL=postgres://127.0.0.1:5432/brewhaven?sslmode=verify-full",
         "PGUSER=nobody",
         "PGPASSWORD=s3cret",
-        // What it is read again from, where there is a network.
+        // The role reads the login from this secret again, if there is a network.
         "HAVEN_DATABASE_LOGIN_ARN=arn:aws:secretsmanager:eu-central-1:111122223333:secret:login",
     ] {
         run.args(["--env", setting]);
@@ -128,7 +128,7 @@ fn a_role_runs_in_its_image_as_nobody_and_answers_for_its_health() {
         said(&unknown),
         "order-worker: unknown argument \"helth\" (see --help)\n"
     );
-    // The column of pids is Docker's wish.
+    // `docker top` requires the column of pids.
     let processes = docker(&["top", &container.id, "-eo", "pid,uid,args"]);
     let said_of = |line: &str| {
         line.split_whitespace()
@@ -147,7 +147,7 @@ fn a_role_runs_in_its_image_as_nobody_and_answers_for_its_health() {
         said(&processes)
     );
 
-    // ECS says SIGTERM, and SIGKILL later.
+    // ECS sends SIGTERM, and SIGKILL after the stop timeout.
     let stopped = docker(&["stop", "-t", "20", &container.id]);
     assert!(stopped.status.success(), "{}", said(&stopped));
     let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", &container.id]);

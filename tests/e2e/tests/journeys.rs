@@ -1,5 +1,5 @@
-//! Journeys through the running shop, from outside: every role a real process, a real AWS protocol
-//! between them.
+//! Customer journeys through the running shop. Every role is a real process, and all calls between
+//! them use the protocols of AWS.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ async fn a_coffee_goes_all_the_way_from_the_menu_to_the_hand() {
         (&ledger[0]["reference"], &ledger[0]["amount_minor"]),
         (&json!(id), &confirmed["total_minor"])
     );
-    // Its status changed faster than a mail is sent: the two may change places.
+    // The order changed its status faster than mails are sent, so the mails may be in either order.
     let mut subjects = mails_of(&world, "ana@example.com", 2).await;
     subjects.sort();
     assert!(
@@ -72,13 +72,14 @@ async fn a_coffee_goes_all_the_way_from_the_menu_to_the_hand() {
         "{subjects:?}"
     );
 
-    // Three products come low and one sold out: staff hear of each.
+    // Staff get an alert for each of the three products with low stock and the one that is sold
+    // out.
     assert_eq!(
         mails_of(&world, "staff@brewhaven.example", 4).await.len(),
         4
     );
 
-    // A clean stop and a start on the same state: nothing is lost, and it goes on.
+    // A stop and a start on the same state directory lose nothing.
     world.reopen(&[]).await;
     assert_eq!(
         world.until(&accepted, &["completed"]).await["order_id"],
@@ -91,8 +92,8 @@ async fn a_coffee_goes_all_the_way_from_the_menu_to_the_hand() {
             &["confirmed"],
         )
         .await;
-    // The stream's records are gone, so the whole table was read; what staff had heard they do not
-    // hear again. (The local AWS empties its mailbox when it stops.)
+    // The stream's records are gone, so the whole table was read. Staff get no alert a second time.
+    // (The local AWS empties its mailbox when it stops.)
     let begun = Instant::now();
     while !world
         .metrics("inventory-worker")
@@ -136,7 +137,7 @@ async fn what_cannot_be_fulfilled_gives_everything_back() {
         (StatusCode::CONFLICT, vec!["items"])
     );
 
-    // Paid, then cancelled: the money comes back before the order is called cancelled.
+    // A paid order is cancelled. The refund comes before the status `cancelled`.
     let accepted = world.order("espresso", 3, "tok_ok").await;
     world.until(&accepted, &["confirmed"]).await;
     let cancel = accepted.body["links"]["cancel"].as_str().expect("a link");
@@ -152,7 +153,7 @@ async fn what_cannot_be_fulfilled_gives_everything_back() {
     let net: i64 = world.ledger().await.iter().map(net).sum();
     assert_eq!(net, 0, "nothing is kept");
 
-    // The bank executes and never answers: asked what happened, charged once.
+    // The gateway charges but its reply is lost. The worker asks for the result and charges once.
     let accepted = world.order("espresso", 1, "tok_timeout").await;
     world.until(&accepted, &["confirmed"]).await;
     let captured: Vec<_> = world
@@ -254,7 +255,7 @@ async fn the_same_holds_on_postgresql_and_redis() {
             Some(&left),
         )
         .await;
-    // 64 customers, each of whom tries twice.
+    // 64 customers with two attempts each.
     let customer = || async {
         [
             world.order("espresso", 1, "tok_ok").await,
@@ -413,7 +414,7 @@ async fn bad_input_is_refused_with_the_field_named_and_nothing_breaks() {
         StatusCode::BAD_REQUEST
     );
 
-    // Somebody else's order is exactly as one that does not exist.
+    // Another customer's order looks the same as one that does not exist.
     let accepted = world.order("espresso", 1, "tok_ok").await;
     let id = accepted.body["order_id"].as_str().expect("an id");
     let foreign = world.get(&format!("/api/v1/orders/{id}")).await;
@@ -452,7 +453,7 @@ async fn a_killed_role_loses_nothing_while_orders_flow() {
         }
         world.kill(victim);
         if *victim == "storefront" {
-            // Only its own clients notice.
+            // Only clients of the storefront can notice its restart.
             let begun = Instant::now();
             while world
                 .http
@@ -512,8 +513,8 @@ async fn what_does_not_belong_on_a_queue_is_parked_and_what_came_twice_changes_n
             "occurred_at": "2026-11-21T08:30:00Z", "order_id": id, "metadata": { "source": "test", "version": "0" } })
         .to_string()
     };
-    // A repeat under a new id, one from long before, one out of order, one of the future, one that
-    // is no message.
+    // Five kinds of messages: a repeat with a new id, one from an earlier state, one out of order,
+    // one with a future schema version, and text that is no message.
     let total = confirmed["total_minor"].clone();
     let charge = json!({ "amount_minor": total, "currency": "USD" });
     let paid = json!({ "payment_id": "x", "amount_minor": total, "currency": "USD", "status": "captured" });
@@ -616,7 +617,7 @@ async fn sixty_four_clients_race_for_a_hundred_units_and_exactly_a_hundred_are_s
         "{adjusted:?}"
     );
 
-    // On the table itself: 600 tries by 64 clients, a sixth of them repeats.
+    // Directly on the table: 600 attempts by 64 clients, one sixth of them repeats.
     let ids: Vec<OrderId> = (0..500).map(|_| OrderId(Uuid::now_v7())).collect();
     let tries: Vec<OrderId> = ids.iter().chain(&ids[..100]).copied().collect();
     let clients = tries
@@ -641,7 +642,7 @@ async fn sixty_four_clients_race_for_a_hundred_units_and_exactly_a_hundred_are_s
         (&json!(50), &json!(0), &json!(50))
     );
 
-    // Through the shop's own door: 64 customers, fifty left.
+    // Through the storefront: 64 customers for the last 50 units.
     let placed = join_all((0..64).map(|_| world.order("espresso", 1, "tok_ok"))).await;
     let mut sold = 0;
     for answer in placed
@@ -659,8 +660,8 @@ async fn sixty_four_clients_race_for_a_hundred_units_and_exactly_a_hundred_are_s
     );
 }
 
-/// From the bus, a rule and a topic to staff; from a metric, an alarm and a topic to whoever is on
-/// call.
+/// Covers two paths: from the event bus over a rule and a topic to staff, and from a metric over an
+/// alarm and a topic to the person on call.
 #[tokio::test(flavor = "multi_thread")]
 async fn staff_hear_of_a_failed_order_and_the_one_on_call_of_an_alarm() {
     let world = World::open(&[]).await;
@@ -680,7 +681,7 @@ async fn staff_hear_of_a_failed_order_and_the_one_on_call_of_an_alarm() {
         "{heard:?}"
     );
 
-    // The local AWS judges an alarm whenever its metric comes in: this shows the wiring, not the
+    // The local AWS evaluates an alarm at each data point. This test covers the wiring and not the
     // threshold.
     let dimension = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let lag = Series {
@@ -724,7 +725,7 @@ async fn reserve_all(stock: &DynamoStock, product: &ProductId, orders: &[OrderId
     held
 }
 
-/// Sequence without a gap, each line from where the last one went, only legal edges.
+/// Checks that the sequence has no gap and that each entry starts where the last one ended.
 fn check_history(history: &[Value]) {
     let mut status = Value::Null;
     for (index, line) in history.iter().enumerate() {
@@ -749,7 +750,7 @@ fn net(entry: &Value) -> i64 {
     }
 }
 
-/// Subjects of the mails to somebody, once there are at least so many.
+/// Returns the subjects of the mails to a recipient, once there are at least `at_least`.
 async fn mails_of(world: &World, to: &str, at_least: usize) -> Vec<String> {
     let begun = Instant::now();
     loop {

@@ -1,5 +1,6 @@
-//! A stack's life on CloudFormation: made, left alone, changed, refused, replaced, failed; and
-//! plans that hold what they promise. On a local AWS of the test's own.
+//! The life of a stack on CloudFormation: created, unchanged, updated, refused, replaced and
+//! failed. Also plans, which are applied as they are or not at all. Each test has its own local
+//! AWS.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -148,7 +149,8 @@ async fn what_holds_data_is_replaced_only_by_name_and_a_failure_gives_everything
     );
     assert_eq!(tables(&aws).await, ["life-two"]);
 
-    // An alarm on nothing cannot be made; the queue that was changed beside it is changed back.
+    // An alarm without a metric cannot be created. CloudFormation rolls back the queue that was
+    // changed in the same update.
     let broken = json!({ "Queue": queue(5), "Table": table("life-two"), "Alarm": { "Type": "AWS::CloudWatch::Alarm",
         "DependsOn": "Queue", "Properties": { "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1 } } });
     let failed = bring(&target, broken, &[])
@@ -196,7 +198,7 @@ async fn a_first_attempt_that_fails_leaves_nothing_and_the_next_one_works() {
     );
 }
 
-/// A folder of a test's own; gone with the value.
+/// A directory for one test, deleted when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -213,7 +215,8 @@ impl Drop for Folder {
     }
 }
 
-/// `haven` as somebody of an account calls it: the local AWS takes the access key for the account.
+/// Runs `haven` with credentials of an account. The local AWS takes the access key id as the
+/// account.
 fn haven_in(aws: &LocalAws, folder: &Path, account: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(haven());
     command
@@ -261,7 +264,7 @@ async fn a_plan_is_done_as_it_is_or_not_at_all() {
         text(&empty)
     );
 
-    // The database becomes another: nobody named it.
+    // Another engine replaces the database, which needs `--allow`.
     let aurora = [
         "plan",
         "local",
@@ -286,7 +289,7 @@ async fn a_plan_is_done_as_it_is_or_not_at_all() {
         text(&refused)
     );
 
-    // A plan that anything has happened to since.
+    // Plans are refused if anything has changed since.
     let change = ["--set", "edge.daily_quota=123456"];
     let plan = |name: &str, more: &[&str]| {
         let planned = ours(&[&["plan", "local", "--out", name], &change[..], more].concat());

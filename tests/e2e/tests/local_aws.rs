@@ -1,5 +1,4 @@
-//! The local AWS of a running shop, as its owner uses it from another program: with `haven env` and
-//! an SDK of AWS.
+//! The local AWS of a running shop, used from another program with `haven env` and an AWS SDK.
 
 use std::process::{Command, Output};
 
@@ -7,7 +6,7 @@ use e2e::{SETTLED_WITHIN, World, haven};
 use reqwest::Method;
 use serde_json::Value;
 
-/// What a script printed, one JSON value.
+/// Returns the JSON value that a script printed.
 #[track_caller]
 fn printed(output: &Output) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -18,7 +17,7 @@ fn printed(output: &Output) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_sdk_uses_the_local_aws_with_what_haven_env_prints_and_nobody_does_without() {
     let mut world = World::open(&[]).await;
-    // As a shell evaluates it.
+    // Evaluated by a shell, as users do.
     let script = r#"eval "$("$0" env --state "$1")" && env"#;
     let shell = Command::new("sh")
         .env_clear()
@@ -50,8 +49,7 @@ async fn another_sdk_uses_the_local_aws_with_what_haven_env_prints_and_nobody_do
         "{queues}"
     );
 
-    // Bodies of every kind that the SDK signs differently, and URLs that are signed for somebody
-    // else to use.
+    // The SDK signs bodies in different ways, and it signs URLs for others to use.
     let of_s3 = r#"
 import hashlib, urllib.error, urllib.request
 s3 = client('s3', config=botocore.config.Config(signature_version='s3v4', s3={'addressing_style': 'path'}))
@@ -91,7 +89,7 @@ print(json.dumps({
         assert_eq!(of_s3[refused][0], 403, "{refused}: {of_s3}");
     }
 
-    // With another secret, and with another key id: the SDK understands each refusal.
+    // With a wrong secret or a wrong key id, the SDK must understand the error.
     for (service, call) in [
         ("sqs", "list_queues"),
         ("sns", "list_topics"),
@@ -121,7 +119,7 @@ print(json.dumps({
         }
     }
 
-    // The pair is of one run, and what was stored is there in the next one.
+    // Each run has its own key pair, but the stored data remains.
     world.reopen(&[]).await;
     assert_ne!(world.facts["aws_access_key_id"], *id);
     let again = printed(&world.python(

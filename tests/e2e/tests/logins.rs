@@ -1,4 +1,5 @@
-//! The logins of PostgreSQL and Redis: what each may do, and that nobody gets in without one.
+//! The logins of PostgreSQL and Redis: the permissions of each, and that both refuse clients
+//! without a password.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ async fn each_login_may_do_what_it_is_for_and_nothing_else() {
         return;
     };
     let mut migrate = connect(&server.logins.migrate).await;
-    // A table and a view of a later migration.
+    // A table and a view that a later migration adds.
     run(
         &mut migrate,
         "CREATE TABLE later (id bigint GENERATED ALWAYS AS IDENTITY, note text)",
@@ -132,7 +133,7 @@ async fn a_copy_of_a_database_is_another_database_and_replaces_no_copy() {
         );
         run(&mut write, &tenant).await.expect("written");
         write.close().await.expect("closed");
-        // Again, as at a start after a migration that failed: nothing was written since.
+        // Twice, as when a start follows a failed migration: the copy is the same.
         for _ in 0..2 {
             let copied = migrations::copy_postgres(
                 &server.logins.admin,
@@ -169,7 +170,7 @@ async fn a_copy_of_a_database_is_another_database_and_replaces_no_copy() {
     }
 }
 
-/// A state directory of a test's own; gone with the value.
+/// A state directory for one test, deleted when the value is dropped.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -178,7 +179,7 @@ impl Drop for Folder {
     }
 }
 
-/// A program of PostgreSQL, which does not run as root.
+/// Returns a command for a program of PostgreSQL, which refuses to run as root.
 fn as_user(program: &Path) -> Command {
     let id = Command::new("id").arg("-u").output().expect("id runs");
     if id.stdout != b"0\n" {
@@ -191,7 +192,7 @@ fn as_user(program: &Path) -> Command {
     command
 }
 
-/// A cluster as haven made it before it used passwords, with a row in it.
+/// Creates a cluster as haven did before it used passwords, with a row in it.
 async fn trusting_cluster(folder: &Path) {
     let binaries = postgres::binaries().expect("PostgreSQL is here");
     let mut initdb = as_user(&binaries.join("initdb"));
@@ -271,7 +272,7 @@ async fn a_cluster_that_trusted_every_account_asks_for_passwords_and_keeps_what_
         take_lock: false,
     };
     let mut passwords = Vec::new();
-    // As it was found; again; and when somebody has deleted the passwords.
+    // The cluster as it was found, again, and after its passwords were deleted.
     for round in ["found", "again", "lost", "again"] {
         if round == "lost" {
             std::fs::remove_file(folder.0.join("postgres-passwords.json")).expect("it is there");

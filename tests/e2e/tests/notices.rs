@@ -1,4 +1,4 @@
-//! Who is told what, by which channel, in the running shop.
+//! Notifications in the running shop, by e-mail and by text.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// An order of a customer who wants texts; its id.
+/// Places an order of a customer who wants texts, and returns its id.
 async fn wants_texts(world: &World) -> String {
     let mut body = order("flat-white", 1, "tok_ok");
     body["notify"] = json!({ "sms": true });
     let key = Uuid::now_v7().to_string();
-    // One recipient gets 40 mails a day.
+    // A recipient gets at most 40 messages a day, so each order has its own address.
     body["customer"]["email"] = json!(format!("ana-{key}@example.com"));
     let accepted = world
         .ask(
@@ -30,7 +30,7 @@ async fn wants_texts(world: &World) -> String {
         .to_owned()
 }
 
-/// Channel and state of each notice of an order, once one of them was sent.
+/// Returns channel and state of each notification about an order, once one of them was sent.
 async fn told(world: &World, order_id: &str) -> Vec<(String, String)> {
     let begun = Instant::now();
     loop {
@@ -53,7 +53,7 @@ async fn told(world: &World, order_id: &str) -> Vec<(String, String)> {
     }
 }
 
-/// Texts that were sent.
+/// Returns the texts that were sent.
 async fn texts(world: &World) -> Vec<String> {
     let texts = world
         .aws()
@@ -86,8 +86,8 @@ async fn a_text_is_sent_once_the_switch_is_on_and_an_e_mail_in_its_place_before(
         .send()
         .await
         .expect("set");
-    // The switch is read every half a minute. Until then and after, each customer is told by one
-    // channel.
+    // The setting is read every 30 seconds. Each customer is notified by exactly one channel before
+    // and after.
     let begun = Instant::now();
     let (mut orders, mut mails) = (1, 1);
     loop {

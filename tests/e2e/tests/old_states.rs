@@ -1,6 +1,6 @@
-//! State directories of older releases (`tests/e2e/states`), made by `states/pack`: orders in every
-//! state, messages in every queue, dead letters, carts and holds. This build takes them over, and
-//! every order ends.
+//! State directories of older releases (`tests/e2e/states`, packed by `states/pack`), with orders
+//! in every state, messages in every queue, dead letters, carts and stock holds. The current build
+//! must adopt them and bring every order to its end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,12 +19,14 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 use worker::stores::Store;
 
-/// Migrations that dd24681 had.
+/// Number of migrations in revision dd24681.
 const MIGRATIONS: usize = 16;
-/// Answers that were lost with the old processes are asked for again within a minute.
+/// How long all orders may take to end. Replies that were lost with the old processes are requested
+/// again within a minute.
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
 
-/// Unpacks a state directory, open to every account, as an older haven with a loose umask left it.
+/// Unpacks a state directory that every account can read, as an older haven with a wide umask
+/// created it.
 fn unpacked(pack: &str) -> PathBuf {
     let pack = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("states")
@@ -43,7 +45,7 @@ fn unpacked(pack: &str) -> PathBuf {
     );
     let state = folder.join("state");
     open_to_all(&state);
-    // Not one inside the other: the test removes the state directory alone.
+    // The test deletes only the state directory, so it must not be inside another one.
     let place = folder.with_extension("state");
     fs::rename(&state, &place).expect("moved");
     fs::remove_dir(&folder).expect("empty");
@@ -52,7 +54,7 @@ fn unpacked(pack: &str) -> PathBuf {
 
 fn open_to_all(path: &Path) {
     let metadata = fs::symlink_metadata(path).expect("metadata");
-    // The packer's user is not this one.
+    // The archive has the owner of the machine that packed it.
     let _ = std::os::unix::fs::lchown(path, Some(id("-u")), Some(id("-g")));
     let mode = metadata.mode() & 0o7777 | if metadata.is_dir() { 0o777 } else { 0o666 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changed");
@@ -76,7 +78,7 @@ fn id(what: &str) -> u32 {
         .expect("a number")
 }
 
-/// The orders that the packer names: id and tracking token.
+/// Returns the orders in the archive by name, each with id and tracking token.
 fn packed(state: &Path) -> BTreeMap<String, [String; 2]> {
     let text = fs::read_to_string(state.join("packed.json")).expect("packed");
     let all: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).expect("JSON");
@@ -85,7 +87,7 @@ fn packed(state: &Path) -> BTreeMap<String, [String; 2]> {
         .collect()
 }
 
-/// Serves every order until it has ended, as the bar would.
+/// Moves every order to its end, as staff would. Returns the final statuses.
 async fn serve(world: &World, orders: &BTreeMap<String, [String; 2]>) -> BTreeMap<String, String> {
     let (begun, mut ended) = (Instant::now(), BTreeMap::new());
     while ended.len() < orders.len() {
@@ -113,7 +115,7 @@ async fn serve(world: &World, orders: &BTreeMap<String, [String; 2]>) -> BTreeMa
                 _ => None,
             };
             if let Some(next) = next {
-                // A delivery may go on by itself meanwhile.
+                // A delivery can move on at the same time, so a conflict is fine.
                 world.staff_sets(id, next).await;
             }
             open.push(format!("{name}: {status}"));

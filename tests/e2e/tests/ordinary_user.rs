@@ -1,5 +1,5 @@
-//! `haven up` as an account that is not root: under each usual umask, with a company's proxy, from
-//! a path that needs care.
+//! `haven up` as an account other than root: with each usual umask, with a company's proxy, and
+//! from a path with special characters.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -10,10 +10,10 @@ use e2e::{Supervised, haven, order, processes_on};
 use reqwest::StatusCode;
 use uuid::Uuid;
 
-/// `nobody`: PostgreSQL's programs want an account with a name.
+/// The account `nobody`. PostgreSQL's programs require an account with a name.
 const USER: u32 = 65_534;
 
-/// A home of the account's own, with a copy of what it runs: the tests' own build is root's.
+/// A home directory of the account, with a copy of `haven`, because only root can read the build.
 struct Home(PathBuf);
 
 impl Home {
@@ -27,7 +27,7 @@ impl Home {
             .arg(home.join("python"))
             .status();
         assert!(copied.expect("cp runs").success());
-        // The tests' Python may be root's own as well; the system's is everybody's.
+        // The tests' Python may also be readable by root only, but the system's is not.
         fs::remove_file(home.join("python/bin/python")).expect("a link");
         std::os::unix::fs::symlink("/usr/bin/python3", home.join("python/bin/python"))
             .expect("another link");
@@ -36,7 +36,7 @@ impl Home {
         Home(home)
     }
 
-    /// Runs `haven` as the account.
+    /// Returns a command that runs `haven` as the account.
     fn command(&self, umask: &str, state: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command.args([
@@ -72,7 +72,7 @@ impl Drop for Home {
     }
 }
 
-/// Files and folders below, with itself, that other accounts may use.
+/// Returns the files and directories, `path` included, that other accounts may use.
 fn open_to_others(path: &Path) -> Vec<PathBuf> {
     let mut open = Vec::new();
     let metadata = fs::symlink_metadata(path).expect("it is there");

@@ -1,4 +1,4 @@
-//! Provisioning, as a user calls it, on a local AWS of the test's own.
+//! Provisioning as a user runs it, on a local AWS of the test's own.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use e2e::{World, haven};
 use serde_json::Value;
 use servers::{LocalAws, local_aws};
 
-/// What `haven` says and how it ends, against a local AWS that no `haven up` runs.
+/// Runs `haven` against a local AWS without a running shop.
 fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let mut command = Command::new(haven());
@@ -29,7 +29,7 @@ fn said(output: &Output) -> String {
     text
 }
 
-/// The last line of `--json` is the outcome; those before are the progress.
+/// Returns the outcome, which is the last line of `--json`. The lines before it report progress.
 fn outcome(output: &Output) -> Value {
     let text = said(output);
     serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")

@@ -1,4 +1,4 @@
-//! The commands that only read, as a user calls them.
+//! Commands that only read, run as a user does.
 
 use std::process::{Command, Output, Stdio};
 

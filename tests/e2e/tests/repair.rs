@@ -1,4 +1,5 @@
-//! What went wrong and the way back, as a user does it, on a local AWS of the test's own.
+//! Drift, plans that were left behind, and the commands that repair them, on a local AWS of the
+//! test's own.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use servers::{LocalAws, local_aws};
 use uuid::Uuid;
 
-/// What `haven` says and how it ends, against a local AWS that no `haven up` runs.
+/// Runs `haven` against a local AWS without a running shop.
 fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let mut command = Command::new(haven());
@@ -23,7 +24,7 @@ fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     command.output().expect("haven runs")
 }
 
-/// What it says when it ends with `code`.
+/// Returns the output of a command that ended with `code`.
 #[track_caller]
 fn said(output: &Output, code: i32) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -42,7 +43,7 @@ struct Queue {
     url: String,
 }
 
-/// The first queue of the platform.
+/// Returns the first work queue of the platform.
 async fn queue(aws: &LocalAws) -> Queue {
     let client = Clients::local(&aws.access, Arc::new(|_| {})).sqs().clone();
     let queues = client
@@ -81,7 +82,7 @@ impl Queue {
     }
 }
 
-/// A file of the test's own; gone with the value.
+/// A plan file for one test, deleted when the value is dropped.
 struct PlanFile(PathBuf);
 
 impl PlanFile {
@@ -194,7 +195,7 @@ async fn a_plan_whose_stacks_were_changed_by_hand_since_is_refused() {
 async fn the_doctor_names_the_next_command_and_clears_what_a_forgotten_plan_left() {
     let aws = local_aws().await;
     let plan = PlanFile::new();
-    // Its change sets wait in stacks that are nothing else.
+    // The plan's change sets are in stacks that have no resources.
     said(&haven_on(&aws, &["plan", "local", "--out", plan.path()]), 0);
     let check = |document: &Value, name: &str| -> Value {
         let checks = document["checks"].as_array().expect("checks").iter();

@@ -1,5 +1,5 @@
-//! The database's password changes under load, on a real PostgreSQL: no order is lost or refused,
-//! and nothing is started anew.
+//! The rotation of the database's password under load, on a real PostgreSQL: no order is lost or
+//! refused, and no process is restarted.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,13 +14,13 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use worker::renewal::Renewal;
 use worker::stores::Store;
 
-/// The secret is written so long after the database knows the new password, as a rotation does.
+/// Time between the change in the database and the change of the secret, as in a rotation.
 const GAP: Duration = Duration::from_millis(700);
 
 struct Guarded {
     url: String,
     owner: PgConnection,
-    /// What Secrets Manager would hold.
+    /// The value of the secret in Secrets Manager.
     secret: Arc<Mutex<String>>,
     _server: Server,
 }
@@ -35,7 +35,7 @@ fn login(password: &str) -> Login {
 }
 
 impl Guarded {
-    /// A shop's database that asks its barista for a password.
+    /// Starts a database that requires a password from the login `barista`.
     async fn start() -> Option<Guarded> {
         let server = servers::migrated_postgres().await?;
         let owner = PgConnection::connect(&server.logins.admin)
@@ -55,7 +55,7 @@ impl Guarded {
             secret,
             _server: server,
         };
-        // With the rights of the roles, as a login that is rotated on AWS has.
+        // With the permissions of the roles, like the login that AWS rotates.
         guarded
             .execute("CREATE ROLE barista LOGIN PASSWORD 'of-monday' IN ROLE haven_write")
             .await;
@@ -135,8 +135,8 @@ async fn a_password_that_changes_under_load_costs_no_order_and_no_restart() {
     let mut customers = vec![order_on(&store, &load)];
     for password in ["of-tuesday", "of-wednesday"] {
         let store = store.clone();
-        // More customers than connections so far: new ones are opened while only the database knows
-        // the new password.
+        // More customers than open connections, so that new connections are opened while only the
+        // database has the new password.
         let arriving = async {
             tokio::time::sleep(GAP / 2).await;
             (0..3).map(|_| order_on(&store, &load)).collect::<Vec<_>>()

@@ -1,4 +1,5 @@
-//! Staff tokens and the audit log on a running shop: roles, the list, revocation, sign-out.
+//! Staff tokens and the audit log on a running shop: roles, the list of tokens, revocation and
+//! sign-out.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).trim().to_owned()
 }
 
-/// What a token may do now.
+/// Returns the status of a request that restocks a product with a token.
 async fn restock(world: &World, token: &str) -> StatusCode {
     let bearer = format!("bearer {token}");
     let body = json!({ "quantity": 1, "reason": "delivery" });
@@ -27,7 +28,8 @@ async fn restock(world: &World, token: &str) -> StatusCode {
         .status
 }
 
-/// Until the storefront has read what was revoked: it promises two seconds.
+/// Waits until the storefront refuses a revoked token. The storefront reads revocations within two
+/// seconds.
 async fn until_refused(world: &World, token: &str) {
     let begun = Instant::now();
     while restock(world, token).await != StatusCode::UNAUTHORIZED {
@@ -90,7 +92,7 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
             .expect("listed")
             .clone()
     };
-    // That of haven.json, and the two.
+    // The token in haven.json, and the two that were issued.
     assert_eq!(listed.len(), 3, "{listed:?}");
     let local = of("staff");
     assert_eq!(
@@ -109,7 +111,7 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
     let unknown = world.haven(&["staff", "revoke", "01890000-0000-7000-8000-000000000000"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
 
-    // Sign-out holds after a restart too: what was revoked is in the database.
+    // A sign-out still holds after a restart, because revocations are in the database.
     let mine = issue("manager");
     let address = format!(
         "{}/staff/sign-out",
@@ -150,7 +152,8 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
     assert_eq!(restock(&world, &mine).await, StatusCode::UNAUTHORIZED);
     assert_eq!(restock(&world, &barista).await, StatusCode::UNAUTHORIZED);
 
-    // Whoever signs out with the token of haven.json takes it from no program for long.
+    // A sign-out with the token of haven.json revokes it for all programs, until `haven up`
+    // replaces it.
     let printed = world.facts["staff_token"]
         .as_str()
         .expect("a token")

@@ -1,5 +1,5 @@
-//! The state directory and the Python environment of a running shop: odd paths, hostile settings,
-//! and who may read them.
+//! The state directory and the Python environment of a running shop: unusual paths, hostile
+//! settings, and file permissions.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::Command;
 use e2e::{Supervised, World};
 use uuid::Uuid;
 
-/// A folder of a test's own; gone with the value.
+/// A directory for one test, deleted when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -36,7 +36,7 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
         "long ".repeat(20)
     );
     let state = folder.0.join(odd).join("state");
-    // What would send packages elsewhere, or keep Python from starting.
+    // Settings that install packages elsewhere or keep Python from starting.
     let elsewhere = folder.0.join("elsewhere");
     let evil = folder.0.join("evil");
     fs::create_dir(&evil).expect("a folder");
@@ -76,14 +76,14 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     no_argument_carries_a_password(&world);
     let accepted = world.order("espresso", 1, "tok_ok").await;
     world.until(&accepted, &["confirmed"]).await;
-    // What a command of another process makes of the same path.
+    // A command in another process must handle the same path.
     assert!(world.haven(&["reconcile"]).status.success());
 
     assert!(!elsewhere.exists(), "packages were installed elsewhere");
     only_ours(world.state());
     readable_by_all(&python);
 
-    // Somebody moves the environment, and nothing has to be made anew.
+    // A moved environment is used without a new installation.
     world.close();
     let moved = folder.0.join("moved");
     let marker = |folder: &Path| {
@@ -106,7 +106,7 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     );
     world.close();
 
-    // Another user made it: it is used as it is, unless others may write to it.
+    // An environment of another user is used as it is, unless other accounts can write to it.
     let class = folder.0.join("class");
     fs::create_dir(&class).expect("a folder");
     let theirs = class.join("python");
@@ -138,7 +138,7 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     );
 }
 
-/// A link is how many install it, and its name is what stands in the command line.
+/// Many users install a link, and the link's name is in the command line.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_under_another_name_can_be_stopped() {
     let folder = Folder::new();
@@ -164,7 +164,7 @@ async fn a_shop_under_another_name_can_be_stopped() {
     run.wait_until_nothing_runs();
 }
 
-/// Every account of the machine can read the arguments of every program.
+/// Checks that no command line contains a password, because every account can read command lines.
 fn no_argument_carries_a_password(world: &World) {
     let mut secrets = vec![
         world.facts["staff_token"]
@@ -193,7 +193,7 @@ fn no_argument_carries_a_password(world: &World) {
     }
 }
 
-/// Everything in a state directory is its owner's alone; `said` is the test's.
+/// Checks that only the owner can access the state directory. `said` is the test's own file.
 fn only_ours(path: &Path) {
     let metadata = fs::symlink_metadata(path).expect("metadata");
     if path.file_name().is_some_and(|name| name == "said") || metadata.is_symlink() {
@@ -213,7 +213,7 @@ fn only_ours(path: &Path) {
     }
 }
 
-/// A shared environment holds no secret: a classroom uses it.
+/// Checks that every account can read a shared environment, as in a classroom. It holds no secret.
 fn readable_by_all(path: &Path) {
     let metadata = fs::symlink_metadata(path).expect("metadata");
     if metadata.is_symlink() {

@@ -1,5 +1,5 @@
-//! The books of stock on a running shop: alerts once a crossing whatever dies, and `haven
-//! reconcile` when somebody put them out of order by hand.
+//! Stock on a running shop: one alert for each crossing even if a role is killed, and `haven
+//! reconcile` after changes by hand.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -30,7 +30,7 @@ fn document(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {error}"))
 }
 
-/// Names with what they are about; with a name that was found twice, twice.
+/// Returns name and subject of each difference, sorted, duplicates included.
 fn names(list: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut names: Vec<_> = list
@@ -43,7 +43,7 @@ fn names(list: &Value) -> Vec<(String, String)> {
     names
 }
 
-/// Statements on the shop's SQLite file, as somebody with a shell would run them.
+/// Runs statements on the shop's SQLite file, as a person with a shell would.
 fn by_hand_in_sql(world: &World, statements: &str) {
     let path = world.facts["database_url"]
         .as_str()
@@ -62,7 +62,7 @@ fn by_hand_in_sql(world: &World, statements: &str) {
     );
 }
 
-/// One call of DynamoDB, as somebody with a shell would make it: `delete_item` with its parameters.
+/// Makes one DynamoDB call, such as `delete_item`, as a person with a shell would.
 fn by_hand_in_dynamodb(world: &World, call: &str, parameters: &Value) {
     let script = "getattr(client('dynamodb'), sys.argv[1])(**json.loads(sys.argv[2]))";
     let run = world.python(script, &[call, &parameters.to_string()]);
@@ -88,7 +88,7 @@ impl Tables {
         }
     }
 
-    /// The order's hold is forgotten, and its units are held anew.
+    /// Deletes an order's stock hold and holds its units again.
     async fn hold_again(&self, world: &World, order_id: OrderId, lines: &Lines) {
         let key = json!({ "reservation_id": { "S": order_id.to_string() } });
         by_hand_in_dynamodb(
@@ -132,7 +132,7 @@ async fn settled(world: &World, payment_token: &str, status: &str) -> OrderId {
         .expect("a UUID")
 }
 
-/// An order like another one, whose message was lost before anybody saw it.
+/// Inserts a copy of an order whose command was lost before any role received it.
 fn forgotten_like(world: &World, like: OrderId) -> OrderId {
     let order_id = OrderId(Uuid::now_v7());
     let two_minutes_ago = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-2 minutes')";
@@ -299,7 +299,7 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
         BTreeSet::from(safe).into_iter().collect::<Vec<_>>()
     );
 
-    // The order that nobody knew of goes its way, and is paid by its own saga.
+    // The overdue order continues, and its own saga charges the card.
     let path = format!("/api/v1/orders/{overdue}");
     let begun = Instant::now();
     loop {
@@ -472,12 +472,12 @@ fn without_a_running_shop_it_says_so() {
     );
 }
 
-/// Alerts of one product, as a queue at the topic has them: event and level.
+/// Returns event id and level of a product's alerts from the messages of a subscribed queue.
 fn alerts_of(product: &str, bodies: &[String]) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let envelopes = bodies.iter().filter_map(|body| {
         let body: Value = serde_json::from_str(body).ok()?;
-        // As SNS wraps it, or as it was sent.
+        // SNS wraps a message unless raw delivery is set.
         body["Message"]
             .as_str()
             .map_or(Some(body.clone()), |inner| serde_json::from_str(inner).ok())
@@ -510,7 +510,7 @@ async fn staff_hear_once_of_each_crossing_though_the_worker_is_killed_at_each() 
         let answer = world.as_staff(Method::POST, &path, &[], Some(&body)).await;
         assert_eq!(answer.status, reqwest::StatusCode::OK, "{answer:?}");
     };
-    // Down to the threshold, out, up again, and down once more.
+    // The stock falls to the threshold, to zero, rises, and falls to the threshold again.
     change("latte", threshold - available).await;
     world.kill("inventory-worker");
     change("latte", -threshold).await;
@@ -518,8 +518,8 @@ async fn staff_hear_once_of_each_crossing_though_the_worker_is_killed_at_each() 
     change("latte", available).await;
     change("latte", threshold - available).await;
     world.kill("inventory-worker");
-    // The last word of the stream: whatever is told a second time was told before it. Between
-    // products no order is promised.
+    // The last record of the stream: its alert comes after every repeated alert for the other
+    // product, though the order between products is not guaranteed.
     let espresso = world.stock_of("espresso").await["available"]
         .as_i64()
         .expect("a number");

@@ -1,9 +1,9 @@
-//! A running shop and another account of the machine: every port of the run, every file of its
-//! state, and what `ps` shows.
+//! Access to a running shop from another account of the machine: every port of the run, every file
+//! of its state, and the output of `ps`.
 //!
-//! The shop is public by design: its menu, and an order for whoever has its tracking token. The
-//! numbers on the health ports of the roles (`/healthz`, `/readyz`, `/metrics`) are open as well:
-//! they count, and name no customer and no secret.
+//! Public by design are the menu, and an order for a client with its tracking token. The health
+//! ports of the roles (`/healthz`, `/readyz`, `/metrics`) are open too, because they contain no
+//! customer data and no secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,11 +14,11 @@ use std::process::Command;
 use e2e::World;
 use serde_json::{Value, json};
 
-/// `nobody`, which owns nothing.
+/// The account `nobody`, which owns no files.
 const STRANGER: &str = "65534";
 
-/// What the other account does: Python, since every machine of the tests has it. Prints what it got
-/// as JSON.
+/// The other account's script. Every machine for tests has Python. The script prints its results as
+/// JSON.
 const ATTEMPT: &str = r#"
 import json, os, socket, struct, sys
 asked = json.load(sys.stdin)
@@ -84,7 +84,7 @@ print(json.dumps({
 }))
 "#;
 
-/// Every file, folder and socket below a folder, with itself.
+/// The files, directories and sockets below a directory, itself included.
 #[derive(Default)]
 struct Tree {
     files: Vec<PathBuf>,
@@ -107,7 +107,7 @@ impl Tree {
     }
 }
 
-/// `haven up` and everything that it started.
+/// Returns the pids of `haven up` and of all its descendants.
 fn processes_of(parent: u32) -> BTreeSet<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").expect("Linux").flatten() {
@@ -119,7 +119,7 @@ fn processes_of(parent: u32) -> BTreeSet<u32> {
             continue;
         };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The name in parentheses may have spaces in it; the state and the parent follow.
+        // The process name in parentheses can contain spaces. State and parent follow it.
         let parent = stat
             .rsplit(") ")
             .next()
@@ -138,7 +138,7 @@ fn processes_of(parent: u32) -> BTreeSet<u32> {
     found
 }
 
-/// The addresses at which these processes listen, as /proc/net/tcp writes them.
+/// Returns the ports on which the processes listen, with addresses as in /proc/net/tcp.
 fn listeners(pids: &BTreeSet<u32>) -> BTreeMap<u16, String> {
     let mut sockets = BTreeSet::new();
     for pid in pids {
@@ -192,7 +192,7 @@ fn port_of(url: &str) -> String {
         .to_owned()
 }
 
-/// The password in a URL.
+/// Returns the password in a URL, if it is long enough to search for.
 fn password(url: &str) -> Option<String> {
     let login = url.split("://").nth(1)?.rsplit_once('@')?.0;
     login
@@ -250,10 +250,10 @@ async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop
     let got = as_a_stranger(&question);
     assert_eq!(got["uid"].to_string(), STRANGER);
 
-    // Nothing of the state, and none of its sockets.
+    // No file, directory or socket of the state directory is accessible.
     for kind in ["files", "folders", "sockets"] {
         for (path, outcome) in got[kind].as_object().expect("outcomes") {
-            // What was removed since is read by nobody.
+            // The file was removed meanwhile.
             let refused = ["PermissionError", "FileNotFoundError"]
                 .contains(&outcome.as_str().unwrap_or_default());
             let mode = fs::metadata(path).map_or(0, |found| found.mode());
@@ -261,7 +261,7 @@ async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop
         }
     }
 
-    // No secret and no customer in any answer, command line or environment.
+    // No response, command line or environment contains a secret or customer data.
     let mut secrets = [
         "staff_token",
         "aws_secret_access_key",
@@ -292,7 +292,7 @@ async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop
         assert_eq!(process["environ"], "", "the environment of process {pid}");
     }
 
-    // The local AWS refuses what is not signed, and what is signed with a guess.
+    // The local AWS refuses requests that are unsigned or signed with a guessed key.
     let aws = port_of(&fact("aws_endpoint"));
     for (path, answer) in got["http"][&aws].as_object().expect("answers") {
         assert!(status(answer) == 403, "{path}: {answer}");
@@ -304,10 +304,10 @@ async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop
         "{}",
         got["guessed"]
     );
-    // The gateway wants its credential.
+    // The payment gateway requires its API key.
     let gateway = &got["http"][&port_of(&fact("payment_url"))];
     assert_eq!(status(&gateway["/v1/ledger"]), 401, "{gateway}");
-    // The staff's API and pages want a sign-in.
+    // The staff API and the staff pages require a sign-in.
     let shop = &got["http"][&port_of(&fact("storefront"))];
     assert_eq!(status(&shop["/"]), 200, "the menu is for everybody");
     for path in ["/api/v1/admin/orders", "/api/v1/admin/inventory"] {
@@ -318,7 +318,7 @@ async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop
     }
 }
 
-/// Runs [`ATTEMPT`] under another uid.
+/// Runs [`ATTEMPT`] with another uid.
 fn as_a_stranger(question: &Value) -> Value {
     use std::io::Write as _;
     let python = "/usr/bin/python3";

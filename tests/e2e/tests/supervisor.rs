@@ -1,5 +1,5 @@
-//! One supervisor for each state directory: however it ends, everything that it started ends with
-//! it, what the local AWS keeps is saved where that is possible, and no second one writes
+//! The supervisor of a state directory. However it ends, everything that it started ends too, and
+//! the local AWS saves its state if possible. A second supervisor cannot use the directory
 //! meanwhile.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use haven::local::state::{Held, State};
 use haven::operate::audit::operator;
 use serde_json::{Value, json};
 
-/// Whether the local AWS has saved its state. The next start then begins with none.
+/// Returns whether the local AWS has saved its state, and deletes that state.
 fn saved(run: &Supervised) -> bool {
     let saved = run.state.join("aws/sqs.json").exists();
     std::fs::remove_dir_all(run.state.join("aws")).expect("removed");
@@ -51,8 +51,8 @@ fn kill(pid: u32, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_during_the_start_and_afterwards_ends_everything_that_was_started() {
     let mut run = Supervised::new().await;
-    // Before anything runs, while the local AWS starts, while the stacks are deployed, and when all
-    // runs.
+    // Before any process runs, while the local AWS starts, while the stacks are deployed, and when
+    // all roles run.
     let moments = [
         "Brew Haven is starting",
         "Python environment",
@@ -85,13 +85,13 @@ async fn a_second_signal_ends_everything_at_once() {
     let mut run = Supervised::new().await;
     run.start(&[], &[]);
     let facts = run.wait_until_ready();
-    // It cannot stop by itself, so that the first signal alone would take the longest drain.
+    // The stopped local AWS cannot exit, so the first signal alone would take the longest drain.
     kill(number(&facts, "aws_pid"), "-STOP");
     run.signal("-INT");
     run.wait_for("Stopping on SIGINT");
     let begun = Instant::now();
     let mut ended = None;
-    // One that comes too soon counts as the same key press.
+    // A second signal that follows too soon counts as the same key press.
     run.wait_until("its end", |run| {
         run.signal("-INT");
         std::thread::sleep(Duration::from_millis(50));
@@ -117,7 +117,7 @@ async fn a_second_signal_ends_everything_at_once() {
     );
 }
 
-/// Whether a process runs; one that was not waited for does not.
+/// Returns whether a process runs. A process that has exited and was not waited for does not.
 fn alive(pid: u32) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
 }
@@ -136,8 +136,7 @@ async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
         .stdin(Stdio::null());
     run.start_as(command);
     let aws = number(&run.wait_until_ready(), "aws_pid");
-    // To all of them, as some login managers send it: to the servers and what watches over them,
-    // too.
+    // Sent to all processes, as some login managers do, keepers of servers included.
     let processes = run.processes();
     assert!(
         processes
@@ -148,7 +147,8 @@ async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
     for (pid, _) in processes {
         kill(pid, "-HUP");
     }
-    // Whatever the signals do, they have done it once each process has answered a later one.
+    // SIGTERM comes after SIGHUP, so all effects of SIGHUP are visible once each process has
+    // handled SIGTERM.
     let text = down(&run);
     assert!(text.contains("Stopped."), "{text}");
     assert!(run.wait_for_end().success());
@@ -270,13 +270,13 @@ async fn down_and_the_next_start_end_what_a_killed_supervisor_left_and_no_strang
             .expect("it runs");
         let left = number(role, "pid");
         run.signal("-KILL");
-        // While it drains. Earlier, the kernel would wake it: a stopped process of a group that
-        // loses its parent is sent SIGHUP and SIGCONT.
+        // The role is stopped while it drains. If it were stopped earlier, the kernel would wake
+        // it: a stopped process of an orphaned process group gets SIGHUP and SIGCONT.
         run.wait_for_end();
         kill(left, "-STOP");
         run.wait_until("the end of all others", |run| run.processes().len() == 1);
         assert!(alive(left));
-        // A pid that was given away again.
+        // The record names a pid that now belongs to another process.
         let record = run.state.join("run/sweeper.json");
         let text = std::fs::read_to_string(&record).expect("a record");
         let mut processes: Value = serde_json::from_str(&text).expect("JSON");
@@ -339,7 +339,7 @@ async fn a_directory_has_one_supervisor_and_is_handed_over_without_a_gap() {
                 .expect("haven starts")
         })
         .collect();
-    // From the first moment on, the directory is held.
+    // The directory must be locked from now on.
     let begun = Instant::now();
     while !State::is_used(&state).expect("ours") {
         assert!(begun.elapsed() < Duration::from_secs(60));
@@ -382,7 +382,7 @@ async fn a_directory_has_one_supervisor_and_is_handed_over_without_a_gap() {
         .iter()
         .filter(|(_, command)| command.contains(" keep "))
         .count();
-    // `haven keep` and, on Linux, the program that it became.
+    // `haven keep` executes the server's program in its place on Linux.
     assert_eq!(servers, 1, "{:#?}", run.processes());
     down(&run);
     assert_eq!(processes_on(&state), []);
@@ -393,7 +393,7 @@ async fn a_supervisor_whose_directory_is_deleted_or_replaced_stops_and_touches_n
     let mut run = Supervised::new().await;
     run.start(&[], &[]);
     run.wait_until_ready();
-    // Until nothing was added meanwhile.
+    // Repeated until no process has added a file during the deletion.
     run.wait_until("the directory is deleted", |run| {
         std::fs::remove_dir_all(&run.state).is_ok()
     });
@@ -469,7 +469,7 @@ async fn down_says_when_the_local_aws_could_not_save() {
     let mut run = Supervised::new().await;
     run.start(&[], &[]);
     run.wait_until_ready();
-    // It writes to this name first.
+    // The local AWS writes to this name before it renames the file.
     std::fs::create_dir_all(run.state.join("aws/sqs.json.tmp/in-the-way")).expect("made");
     let text = down(&run);
     assert!(
@@ -493,7 +493,7 @@ async fn down_says_when_the_local_aws_could_not_save() {
 
     run.start(&[], &[]);
     let aws = number(&run.wait_until_ready(), "aws_pid");
-    // Stopped, so that it cannot save before it crashes.
+    // Stopped, so that it cannot save its state before it crashes.
     kill(aws, "-STOP");
     let mut down = run.command(&["down"]);
     let down = down
@@ -513,7 +513,7 @@ async fn down_says_when_the_local_aws_could_not_save() {
     assert!(run.wait_for_end().success());
 }
 
-/// Who did it to what, and what it was before and after.
+/// Returns actor, subject, and the values before and after.
 fn act(entry: &AuditEntry) -> (String, String, Value, Value) {
     let parsed = |text: &Option<String>| {
         text.as_deref().map_or(Value::Null, |text| {
@@ -540,7 +540,7 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
     for (round, damage) in damages.into_iter().enumerate() {
         let services: Vec<&str> = damage.iter().map(|(service, _)| *service).collect();
         let before = world.stock_of("latte").await;
-        // One of them waits for its worker, so that its message is in a queue.
+        // One order waits for a stopped worker, so that its message is in a queue.
         let first = world.order("latte", 1, "tok_ok").await;
         world.until(&first, &["confirmed"]).await;
         world.pause("payment-worker");
@@ -550,7 +550,7 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
         );
         let waiting = world.until(&second, &["pending"]).await;
         assert_eq!(waiting["status"], "pending");
-        // Both hold stock, which a start has to restore too.
+        // Both orders hold stock, which the start has to restore too.
         let begun = Instant::now();
         while world.stock_of("latte").await["reserved"] != 3 {
             assert!(
@@ -568,11 +568,11 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
                 .write(true)
                 .open(file)
                 .expect("a file");
-            // Empty, a part of it, or all but its end.
+            // Empty, a part of the file, or everything but the last byte.
             let torn = [0, length / 3, length / 2, length.saturating_sub(1)];
             match torn.get(*kept) {
                 Some(torn) => file.set_len(*torn).expect("torn"),
-                // A byte that no text has, and a service without anything.
+                // A byte that is invalid in UTF-8, or a service without any data.
                 None if *kept == 4 => file.write_all_at(b"\xff", length / 2).expect("written"),
                 None => {
                     let nothing = br#"{"__ministack_format__": 2, "payload": {}}"#;
@@ -617,8 +617,8 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
             !world.state().join("aws-rebuilt.json").exists(),
             "it is in the audit log"
         );
-        // The menu and the stock are in DynamoDB alone. A start that finds its file intact changes
-        // neither and adds no row.
+        // The menu and the stock are only in DynamoDB. A start with an intact file changes neither
+        // and adds no entry.
         assert_eq!(
             world.audit("menu.seed").await.len(),
             if round == 0 { 1 } else { 2 }
@@ -627,7 +627,7 @@ async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_know
         if round == 0 {
             assert_eq!(repaired, []);
         } else {
-            // Three orders were sold by then, and two hold stock.
+            // By then three orders are sold and two hold stock.
             let after = json!({ "orders": 5, "units_received": 0 });
             assert_eq!(
                 repaired,

@@ -1,5 +1,5 @@
-//! A shop in surroundings that are not ours: with a company's proxy in every variable, and with a
-//! reader that leaves.
+//! A shop in unusual surroundings: with a company's proxy in every variable, and with a reader of
+//! the output that leaves.
 
 use std::process::{Command, Stdio};
 
@@ -19,7 +19,7 @@ const PROXIES: [&str; 6] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_cannot_reach_this_machine_stops_nothing() {
-    // Nothing listens there: whatever asks it fails.
+    // Nothing listens on this port, so a request through the proxy fails.
     let environment = PROXIES.map(|variable| (variable, "http://127.0.0.1:1"));
     let world = World::open_in(&environment, &[]).await;
     let order = world.order("espresso", 1, "tok_ok").await;

@@ -1,5 +1,5 @@
-//! The storefront with exactly the addresses of its role: every page and route reaches what it
-//! needs, and what does not answer keeps no visitor waiting.
+//! The storefront with exactly the addresses of its role. Every page and route must reach what it
+//! needs, and a dependency that does not respond must not delay a visitor.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A fake has every table; the storefront has those of its `Role`.
+/// Needs a real shop: a fake has every table, but the storefront has only those of its `Role`.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_and_route_of_the_storefront_reaches_what_it_needs() {
     let world = World::open(&[]).await;
@@ -26,7 +26,7 @@ async fn every_page_and_route_of_the_storefront_reaches_what_it_needs() {
             .expect("paths")
             .iter()
             .filter(|(path, operations)| {
-                // A stream that never ends is no answer to wait for.
+                // An event stream never ends, so there is no complete response.
                 operations.get("get").is_some() && !path.ends_with("/events")
             });
     let mut paths: Vec<String> = routes
@@ -64,7 +64,7 @@ async fn every_page_and_route_of_the_storefront_reaches_what_it_needs() {
             assert!(!text.contains(leaked), "{path} says {leaked}: {text}");
         }
     }
-    // The timeline has the order's stock.
+    // The order timeline contains the stock ledger's entries.
     let journey = world
         .as_staff(
             Method::GET,
@@ -131,7 +131,7 @@ async fn a_delivery_is_on_its_way_when_it_leaves(world: &World) {
     for status in ["preparing", "ready"] {
         assert_eq!(world.staff_sets(&id, status).await.status, StatusCode::OK);
     }
-    // The parcel has its number, and is still in the shop.
+    // The parcel has a tracking number but is still in the shop.
     until("ready").await;
     let ready = world
         .as_staff(Method::GET, &format!("/api/v1/orders/{id}"), &[], None)
@@ -166,7 +166,7 @@ async fn a_local_aws_that_hangs_keeps_no_visitor_waiting(world: &World) {
     signal("-STOP");
     let begun = Instant::now();
     let mut asked = 0;
-    // Past the second for which a copy is fresh, on to where the read has been given up.
+    // Longer than the second for which a cached copy is fresh, until the read has timed out.
     while begun.elapsed() < Duration::from_secs(4) {
         for path in ["/api/v1/menu", "/", "/cart"] {
             let begun = Instant::now();
