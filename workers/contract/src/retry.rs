@@ -1,20 +1,23 @@
-//! When to try again. Chance is an argument, so that a test can be sure.
+//! The back-off between retries. The random number is an argument, which makes tests deterministic.
 
 use std::time::Duration;
 
-/// Exponential back-off between a base and a cap, with full jitter
-/// (AWS Architecture Blog, "Exponential Backoff and Jitter").
+/// Exponential back-off between a base and a cap, with equal jitter (AWS Architecture Blog,
+/// "Exponential Backoff and Jitter").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
+    /// The exponential step after the first failed attempt.
     pub base: Duration,
+    /// The largest exponential step.
     pub cap: Duration,
 }
 
 impl Backoff {
-    /// The wait before the next try, after `attempts` failed ones.
+    /// Returns the pause after `attempts` failed attempts.
     ///
-    /// `chance` is drawn from 0.0..1.0; the wait lies between half of the exponential step and all
-    /// of it, so that it neither synchronizes clients nor falls to nothing.
+    /// `chance` is a random number from 0.0 to 1.0. The pause is between half of the exponential
+    /// step and the whole step. Jitter keeps clients from retrying at the same time, and the lower
+    /// bound keeps the pause from becoming zero.
     pub fn delay(self, attempts: u32, chance: f64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(20);
         let step = self.base.saturating_mul(1 << doublings).min(self.cap);

@@ -1,23 +1,24 @@
-//! Who may do what: one total function over closed enums.
+//! Access control: which actor may perform which action on which resource.
 //!
-//! Accounts, locations and masked contact data come with a later release. They add actors, actions
-//! and fields to the answer; the compiler then names every place that has to decide.
+//! [`may`] is a total function over closed enums. A new actor, role or action does not compile
+//! until every match has decided about it.
 
 use crate::FieldError;
 
-/// What a member of staff is, as the staff token says.
+/// The role of a member of staff, as the staff token states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StaffRole {
     Admin,
     Manager,
     Barista,
-    /// Answers customers, on the phone or by mail.
+    /// Answers customers by phone or by mail.
     Support,
-    /// Everything that staff do in one shop: the role of the token that `haven up` issues.
+    /// Performs every task of one shop. The token that `haven up` issues has this role.
     Staff,
 }
 
 impl StaffRole {
+    /// Every staff role.
     pub const ALL: [StaffRole; 5] = [
         StaffRole::Admin,
         StaffRole::Manager,
@@ -26,6 +27,7 @@ impl StaffRole {
         StaffRole::Staff,
     ];
 
+    /// Returns the name of the role in staff tokens and on the command line.
     pub const fn code(self) -> &'static str {
         match self {
             StaffRole::Admin => "admin",
@@ -36,12 +38,15 @@ impl StaffRole {
         }
     }
 
+    /// Returns the role with this name.
     pub fn from_code(code: &str) -> Option<StaffRole> {
         StaffRole::ALL.into_iter().find(|role| role.code() == code)
     }
 
+    /// Returns the role with this name.
+    ///
     /// # Errors
-    /// Names the roles there are when the text is none of them.
+    /// A field error that lists the valid roles when the text names none of them.
     pub fn parse(text: &str) -> Result<StaffRole, FieldError> {
         StaffRole::from_code(text).ok_or_else(|| {
             let known = StaffRole::ALL.map(StaffRole::code).join(", ");
@@ -53,17 +58,18 @@ impl StaffRole {
     }
 }
 
-/// Who asks.
+/// The person or program that makes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Actor {
-    /// Anybody who is not signed in: a customer, a program, a stranger.
+    /// A person or program that is not signed in.
     Visitor,
-    /// The payment gateway, proven by its signature.
+    /// The payment gateway. Its signature on the request has been verified.
     Gateway,
+    /// A signed-in member of staff.
     Staff(StaffRole),
 }
 
-/// What is asked for. Each route has one action; see `storefront::access`.
+/// One thing that an actor may do. Each route has one action; see `storefront::access`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
     ReadMenu,
@@ -75,7 +81,7 @@ pub enum Action {
     ReadOrder,
     CancelOrder,
     ReadTimeline,
-    /// What the local AWS kept of mails and texts.
+    /// Read the mails and texts that the local AWS kept instead of sending.
     ReadMailbox,
     ReadBoard,
     ListOrders,
@@ -89,11 +95,12 @@ pub enum Action {
     SignIn,
     SignOut,
     ReceiveWebhook,
-    /// Styles, scripts, pictures, the API's description.
+    /// Read stylesheets, scripts, pictures and the description of the API.
     ReadFiles,
 }
 
 impl Action {
+    /// Every action.
     pub const ALL: [Action; 23] = [
         Action::ReadMenu,
         Action::ReadSlots,
@@ -120,7 +127,7 @@ impl Action {
         Action::ReadFiles,
     ];
 
-    /// The name in logs and in the audit log.
+    /// Returns the name of the action in logs and in the audit log.
     pub const fn code(self) -> &'static str {
         match self {
             Action::ReadMenu => "menu.read",
@@ -149,19 +156,19 @@ impl Action {
         }
     }
 
-    /// Who may, before anything is known about the object.
+    /// Returns the rule for this action, before anything about the resource is known.
     const fn rule(self) -> Rule {
         const EVERY: &[StaffRole] = &StaffRole::ALL;
-        /// Who works at the bar.
+        /// Roles that prepare orders and count stock.
         const BAR: &[StaffRole] = &[
             StaffRole::Admin,
             StaffRole::Manager,
             StaffRole::Barista,
             StaffRole::Staff,
         ];
-        /// Who buys from suppliers.
+        /// Roles that order from suppliers.
         const BUYERS: &[StaffRole] = &[StaffRole::Admin, StaffRole::Manager, StaffRole::Staff];
-        /// Who answers for what happened.
+        /// Roles that answer questions about past orders.
         const ANSWERABLE: &[StaffRole] = &[
             StaffRole::Admin,
             StaffRole::Manager,
@@ -194,7 +201,8 @@ impl Action {
         }
     }
 
-    /// The staff roles that may do this to any object; `None` for what needs no role.
+    /// Returns the staff roles that may perform the action on any resource. `None` means that the
+    /// action needs no staff role, or that only the payment gateway may perform it.
     pub const fn staff(self) -> Option<&'static [StaffRole]> {
         match self.rule() {
             Rule::Everybody | Rule::Gateway => None,
@@ -203,41 +211,44 @@ impl Action {
     }
 }
 
+/// The condition under which an action is allowed.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
     Everybody,
-    /// The order's owner and these roles. For others the order does not exist.
+    /// The owner of the order and these roles. For every other visitor the order does not exist.
     OwnerOr(&'static [StaffRole]),
-    /// These roles, and for whoever is not signed in the order does not exist.
+    /// These roles. For a visitor the order does not exist, even for its owner.
     HiddenBut(&'static [StaffRole]),
     Staff(&'static [StaffRole]),
     Gateway,
 }
 
-/// What the action is about.
+/// The object of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resource {
     /// The shop as a whole.
     Shop,
-    /// One order. The actor owns it by session or tracking token, or does not.
+    /// One order. `owned` is true when the session or a tracking token proves that it is the
+    /// actor's.
     Order { owned: bool },
 }
 
-/// Why not.
+/// The reason for a denial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Denial {
-    /// Signing in may help.
+    /// The actor is not signed in. Signing in may help.
     NotSignedIn,
-    /// The answer is that of an unknown object: a stranger does not learn that it exists.
+    /// The actor may not know whether the resource exists. The response is that for an unknown
+    /// resource.
     NotVisible,
-    /// The actor is known, and their role may not.
+    /// The actor is signed in, and the role does not allow the action.
     Role,
 }
 
-/// Decides whether the actor may do this to that.
+/// Decides whether the actor may perform the action on the resource.
 ///
 /// # Errors
-/// Says why not.
+/// The reason for the denial.
 pub fn may(actor: Actor, action: Action, resource: Resource) -> Result<(), Denial> {
     let owned = match resource {
         Resource::Order { owned } => owned,
@@ -281,7 +292,7 @@ mod tests {
             .collect()
     }
 
-    /// One row an action and resource, one column an actor.
+    /// Returns one row for each action and resource, with one column for each actor.
     fn table() -> String {
         let mut text = format!("{:<24}{:<8}", "action", "about");
         for (name, _) in actors() {

@@ -1,4 +1,4 @@
-//! Where a delivery goes. A value of this type has been checked.
+//! Delivery addresses. Each [`DeliveryAddress`] from [`DeliveryAddress::parse`] has been validated.
 
 use std::fmt;
 
@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::FieldError;
 use crate::text::line;
 
-/// Longest line of an address, in characters.
+/// Maximum length of an address line, in characters.
 pub const LINE_MAX: usize = 100;
-/// Longest name of a city, in characters: the longest that is in use has 85.
+/// Maximum length of the name of a city, in characters. The longest name in use has 85.
 pub const CITY_MAX: usize = 90;
-/// Longest postal code, in characters. The longest in use, with its separator, has 10.
+/// Maximum length of a postal code, in characters. The longest in use has 10 with its separator.
 pub const POSTAL_CODE_MAX: usize = 12;
-/// Longest note to the rider, in characters.
+/// Maximum length of the note to the rider, in characters.
 pub const NOTE_MAX: usize = 200;
 
+/// A validated delivery address.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryAddress {
     /// Street and number.
@@ -25,12 +26,12 @@ pub struct DeliveryAddress {
     pub line2: Option<String>,
     pub city: String,
     pub postal_code: String,
-    /// To the rider.
+    /// A note to the rider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// An address as somebody wrote it.
+/// The fields of an address as the customer typed them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Written<'a> {
     pub line1: &'a str,
@@ -41,6 +42,7 @@ pub struct Written<'a> {
 }
 
 impl Written<'_> {
+    /// Returns whether every field is blank.
     pub fn is_empty(&self) -> bool {
         [
             self.line1,
@@ -55,10 +57,10 @@ impl Written<'_> {
 }
 
 impl DeliveryAddress {
-    /// Checks and trims an address. Whether somebody delivers there is not asked.
+    /// Validates and trims an address. The shop's delivery area is not checked.
     ///
     /// # Errors
-    /// Every wrong field, by its path in the API.
+    /// One error for each invalid field, with the path of the field in the API.
     pub fn parse(written: Written<'_>) -> Result<DeliveryAddress, Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut keep =
@@ -93,7 +95,7 @@ impl DeliveryAddress {
         }
     }
 
-    /// The address in one line, without the note.
+    /// Returns the address in one line, without the note.
     pub fn one_line(&self) -> String {
         let DeliveryAddress {
             line1,
@@ -109,6 +111,8 @@ impl DeliveryAddress {
     }
 }
 
+/// Returns a postal code: ASCII letters, digits, dashes and spaces, with at least three letters or
+/// digits.
 fn parse_postal_code(field: &str, text: &str) -> Result<String, FieldError> {
     let text = line(field, text, POSTAL_CODE_MAX)?;
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ' ';
@@ -121,7 +125,7 @@ fn parse_postal_code(field: &str, text: &str) -> Result<String, FieldError> {
     ))
 }
 
-// Personal data does not belong in logs.
+// Addresses are personal data, which must not reach the logs.
 impl fmt::Debug for DeliveryAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DeliveryAddress(***)")

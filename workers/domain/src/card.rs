@@ -1,19 +1,20 @@
-//! Card numbers in text that people type. A card number must never be stored or logged, so text
-//! that holds one is refused.
+//! Detects card numbers in free text. A card number must never be stored or logged, so text that
+//! contains one is rejected.
 
 use uuid::{Uuid, Variant};
 
 use crate::FieldError;
 
-/// Digits of a card number (ISO/IEC 7812-1: 8 to 19; the issued ones of the card schemes have 13 to
-/// 19).
+/// Minimum number of digits of a card number. ISO/IEC 7812-1 allows 8 to 19; the card schemes issue
+/// numbers of 13 to 19.
 const DIGITS_MIN: usize = 13;
+/// Maximum number of digits of a card number.
 const DIGITS_MAX: usize = 19;
 
-/// Refuses text that holds a card number. The message never repeats the text.
+/// Rejects text that contains a card number. The error message never repeats the text.
 ///
 /// # Errors
-/// Names `field` when 13 to 19 digits in a row, spaces and dashes ignored, pass the Luhn check.
+/// A field error for `field` when [`contains_card_number`] returns true.
 pub fn refuse_card_number(field: &str, text: &str) -> Result<(), FieldError> {
     if contains_card_number(text) {
         return Err(FieldError::new(
@@ -24,19 +25,20 @@ pub fn refuse_card_number(field: &str, text: &str) -> Result<(), FieldError> {
     Ok(())
 }
 
-/// Returns whether the text holds 13 to 19 digits in a row that pass the Luhn check.
+/// Returns whether the text contains 13 to 19 consecutive digits that pass the Luhn check.
 ///
-/// Spaces, dashes and invisible characters between digits are ignored. A number may stand beside
-/// other digits (`2 x 4111 1111 1111 1111`), so every sequence of whole groups of digits is tried.
+/// Spaces, dashes and invisible characters between digits are ignored. A card number can follow
+/// other digits, as in `2 x 4111 1111 1111 1111`. Therefore every run of adjacent digit groups is
+/// tried.
 ///
-/// The digits of a UUID are none: among thousands of random ids some pass by chance, and an address
-/// or a note may hold one. Only versions that programs make today count as one (4, 5 and 7), or a
-/// card with letters behind it could pass as a UUID.
+/// The digits of a UUID do not count: some random ids pass the Luhn check by chance, and an address
+/// or a note may contain an id. Only UUIDs of the versions 4, 5 and 7, with at least one letter,
+/// are skipped. Otherwise a card number with letters beside it could pass as a UUID.
 pub fn contains_card_number(text: &str) -> bool {
     holds_a_card(text) && holds_a_card(&without_uuids(text))
 }
 
-/// Returns the text with every UUID, with or without its dashes, made one character.
+/// Returns the text with every UUID, with or without dashes, replaced by one underscore.
 fn without_uuids(text: &str) -> String {
     let uuid_at = |at: usize, length: usize| {
         text.get(at..at + length)
@@ -62,6 +64,7 @@ fn without_uuids(text: &str) -> String {
     kept
 }
 
+/// Returns whether a run of digit groups in the text contains a card number.
 fn holds_a_card(text: &str) -> bool {
     let mut run: Vec<Vec<u8>> = Vec::new();
     let mut joined = false;
@@ -84,7 +87,7 @@ fn holds_a_card(text: &str) -> bool {
     run_holds_a_card(&run)
 }
 
-/// Tries every sequence of neighboring groups whose digits are as many as those of a card.
+/// Tries every sequence of adjacent groups that has as many digits as a card number.
 fn run_holds_a_card(groups: &[Vec<u8>]) -> bool {
     (0..groups.len()).any(|first| {
         let mut digits = Vec::with_capacity(DIGITS_MAX);
@@ -101,8 +104,8 @@ fn run_holds_a_card(groups: &[Vec<u8>]) -> bool {
     })
 }
 
-/// ISO/IEC 7812-1, annex B: from the right, every second digit is doubled; the sum of all digits is
-/// a multiple of ten.
+/// Returns whether the digits pass the Luhn check (ISO/IEC 7812-1, annex B) and are not all zero.
+/// From the right, every second digit is doubled; the sum of all digits must be a multiple of ten.
 fn passes_luhn(digits: &[u8]) -> bool {
     let sum: u32 = digits
         .iter()
@@ -113,13 +116,14 @@ fn passes_luhn(digits: &[u8]) -> bool {
     sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != 0)
 }
 
+/// Returns the contribution of a digit to the sum. `index` counts from the right, starting at 0.
 fn luhn_value(index: usize, digit: u8) -> u32 {
     let value = u32::from(digit) << (index % 2);
     if value > 9 { value - 9 } else { value }
 }
 
-/// ASCII digits, and those that keyboards for other scripts type: full-width, Arabic-Indic,
-/// Devanagari.
+/// Returns the value of a decimal digit: ASCII, full-width, Arabic-Indic, Persian or Devanagari.
+/// Keyboards for other scripts type these digits.
 fn digit(letter: char) -> Option<u8> {
     let zero = match letter {
         '0'..='9' => '0',
@@ -132,7 +136,7 @@ fn digit(letter: char) -> Option<u8> {
     u8::try_from(u32::from(letter) - u32::from(zero)).ok()
 }
 
-/// Spaces, dashes and characters that cannot be seen.
+/// Returns whether the character is a space, a dash or an invisible character.
 fn is_separator(letter: char) -> bool {
     letter.is_whitespace()
         || matches!(
@@ -147,7 +151,7 @@ fn is_separator(letter: char) -> bool {
 mod tests {
     use super::*;
 
-    /// Published test numbers of the card schemes, 13 to 19 digits.
+    /// Published test numbers of the card schemes, with 13 to 19 digits.
     const CARDS: [&str; 6] = [
         "4222222222222",
         "378282246310005",

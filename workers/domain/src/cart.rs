@@ -1,27 +1,33 @@
-//! Lines of products and quantities: what a cart and an order share.
+//! Lines of products and quantities, which carts and orders share.
 
 use serde::{Deserialize, Serialize};
 
 use crate::FieldError;
 use crate::ids::ProductId;
 
-/// Most distinct products in a cart or an order: a hold is one transaction with a record and, for
-/// each product, its counters and a line in the ledger. DynamoDB takes 100 actions a transaction.
+/// Maximum number of different products in a cart or an order.
+///
+/// Reserving the stock of an order is one DynamoDB transaction. The transaction writes the stock
+/// hold and, for each product, the counters and a ledger entry. DynamoDB allows 100 actions in a
+/// transaction.
 pub const LINES_MAX: usize = 49;
+/// Actions in the transaction for an order with [`LINES_MAX`] products.
 const HOLD_ACTIONS: usize = 1 + 2 * LINES_MAX;
 const _: () = assert!(
     HOLD_ACTIONS <= 100,
     "the longest order does not fit into a transaction"
 );
 
-/// How many of one product: 1 to 99.
+/// A number of units of one product, from 1 to 99.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Quantity(u32);
 
 impl Quantity {
+    /// The largest quantity of one product.
     pub const MAX: u32 = 99;
 
+    /// Returns the quantity, or `None` when `count` is not 1 to 99.
     pub const fn new(count: u32) -> Option<Quantity> {
         if count >= 1 && count <= Quantity::MAX {
             Some(Quantity(count))
@@ -30,6 +36,7 @@ impl Quantity {
         }
     }
 
+    /// Returns the number of units.
     pub const fn get(self) -> u32 {
         self.0
     }
@@ -50,24 +57,24 @@ impl From<Quantity> for u32 {
     }
 }
 
-/// So many of one product.
+/// One product with its quantity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     pub product_id: ProductId,
     pub quantity: Quantity,
 }
 
-/// At most `LINES_MAX` lines, each product once, in the order in which they were added.
+/// At most [`LINES_MAX`] lines in the order in which they were added, with each product once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Line>", into = "Vec<Line>")]
 pub struct Lines(Vec<Line>);
 
 impl Lines {
-    /// Merges lines of the same product.
+    /// Merges lines of the same product. An empty list is valid; see [`Lines::is_empty`].
     ///
     /// # Errors
-    /// When a merged quantity passes 99 or there are more than `LINES_MAX` products. An empty list
-    /// is legal: see `is_empty`.
+    /// A field error when a merged quantity exceeds 99 or there are more than [`LINES_MAX`]
+    /// products.
     pub fn merge(lines: impl IntoIterator<Item = Line>) -> Result<Lines, FieldError> {
         let mut merged = Lines::default();
         for (index, line) in lines.into_iter().enumerate() {
@@ -78,7 +85,11 @@ impl Lines {
         Ok(merged)
     }
 
-    /// Adds to what is there of the same product.
+    /// Adds a line. The quantity is added to an existing line of the same product.
+    ///
+    /// # Errors
+    /// A field error when the quantity would exceed 99 or there would be more than [`LINES_MAX`]
+    /// products.
     pub fn add(&mut self, line: Line) -> Result<(), FieldError> {
         if let Some(there) = self
             .0
@@ -99,7 +110,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Replaces the quantity of a product; false when the product is not there.
+    /// Replaces the quantity of a product. Returns false when there is no line with the product.
     pub fn set(&mut self, product_id: &ProductId, quantity: Quantity) -> bool {
         let line = self
             .0
@@ -108,26 +119,29 @@ impl Lines {
         line.map(|line| line.quantity = quantity).is_some()
     }
 
-    /// Takes a product out; false when it was not there.
+    /// Removes a product. Returns false when there is no line with the product.
     pub fn remove(&mut self, product_id: &ProductId) -> bool {
         let before = self.0.len();
         self.0.retain(|line| line.product_id != *product_id);
         self.0.len() < before
     }
 
+    /// Returns the lines in the order in which they were added.
     pub fn iter(&self) -> std::slice::Iter<'_, Line> {
         self.0.iter()
     }
 
+    /// Returns the number of lines, which is the number of different products.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Returns whether there is no line.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many units in all.
+    /// Returns the number of units of all products.
     pub fn units(&self) -> u32 {
         self.0.iter().map(|line| line.quantity.get()).sum()
     }

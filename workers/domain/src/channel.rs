@@ -1,8 +1,9 @@
-//! The ways in which a customer can be told something, and which of them the customer wants.
+//! Notification channels, and which of them a customer wants.
 
 use serde::{Deserialize, Serialize};
 
-/// A way to reach one person. The order's page is none: nobody knows whether it is looked at.
+/// A way to notify one person. The page of the order is not a channel, because nothing shows
+/// whether the customer looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
@@ -12,8 +13,10 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// Every channel.
     pub const ALL: [Channel; 2] = [Channel::Email, Channel::Sms];
 
+    /// Returns the name of the channel in the database.
     pub const fn code(self) -> &'static str {
         match self {
             Channel::Email => "email",
@@ -21,6 +24,7 @@ impl Channel {
         }
     }
 
+    /// Returns the channel with this name.
     pub fn from_code(code: &str) -> Option<Channel> {
         Channel::ALL
             .into_iter()
@@ -28,7 +32,7 @@ impl Channel {
     }
 }
 
-/// What a customer asked for with an order. It stays as it was then.
+/// The channels that a customer chose with an order. They do not change after the order is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preferences {
     pub email: bool,
@@ -45,10 +49,12 @@ impl Default for Preferences {
 }
 
 impl Preferences {
-    /// The channels that a notice may take, best first; it takes one. Who asked for texts gets
-    /// texts, and an e-mail only in place of one: it is about their own order, and better than
-    /// nothing. Who did not ask for texts gets none: that takes consent. Who wants neither is told
-    /// nothing.
+    /// Returns the channels for a notification, the preferred one first. One of them is used.
+    ///
+    /// A customer who asked for texts gets texts. E-mail is the fallback even when it was not asked
+    /// for, because the notification is about the customer's own order. A customer who did not ask
+    /// for texts gets none, because texts need consent. The list is empty when the customer wants
+    /// neither.
     pub const fn channels(self) -> &'static [Channel] {
         match (self.email, self.sms) {
             (_, true) => &[Channel::Sms, Channel::Email],

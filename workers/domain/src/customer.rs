@@ -1,4 +1,4 @@
-//! Who ordered, and how to reach them. A value of these types has been checked.
+//! Name and contact data of the customer of an order. [`Customer::parse`] validates them.
 
 use std::fmt;
 
@@ -9,33 +9,34 @@ use crate::phone::{Country, Phone};
 use crate::text::{line, paragraph};
 use crate::{FieldError, email};
 
-/// Longest name, in characters.
+/// Maximum length of a name, in characters.
 pub const NAME_MAX: usize = 100;
-/// Longest note to the barista, in characters.
+/// Maximum length of the note to the barista, in characters.
 pub const INSTRUCTIONS_MAX: usize = 500;
 
-/// How to call and reach the customer of one order.
+/// Name and contact data of the customer of one order.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     pub name: String,
-    /// In E.164, such as `+12125550123`. Orders from before 0.1.0 have it as it was typed.
+    /// The phone number in E.164, such as `+12125550123`. Orders from before release 0.1.0 have the
+    /// number as it was typed.
     pub phone: String,
-    /// Digits to dial once the number has answered.
+    /// Digits to dial after the call is answered.
     #[serde(default)]
     pub phone_extension: Option<String>,
-    /// Its host is in punycode where it is internationalized.
+    /// The e-mail address. An internationalized host is in Punycode.
     pub email: String,
-    /// By which channels they want to hear of their order.
+    /// The channels on which the customer wants notifications about the order.
     #[serde(default)]
     pub notify: Preferences,
 }
 
 impl Customer {
-    /// Checks the three fields and brings them into their stored form. A phone number without a
-    /// country code is of `country`.
+    /// Validates the three fields and converts them to their stored form. A phone number without a
+    /// country code belongs to `country`.
     ///
     /// # Errors
-    /// Every field that is wrong.
+    /// One error for each invalid field.
     pub fn parse(
         name: &str,
         phone: &str,
@@ -59,11 +60,11 @@ impl Customer {
         }
     }
 
-    /// The same customer with wishes of their own.
+    /// Returns the customer with these notification preferences.
     ///
     /// # Errors
-    /// When texts are wanted and the phone number has an extension: a switchboard receives no
-    /// texts.
+    /// A field error when texts are wanted and [`Customer::text_number`] returns `None`, for
+    /// example because the number has an extension. A telephone switchboard cannot receive texts.
     pub fn told_by(self, notify: Preferences) -> Result<Customer, FieldError> {
         if notify.sms && self.text_number().is_none() {
             let message =
@@ -73,12 +74,12 @@ impl Customer {
         Ok(Customer { notify, ..self })
     }
 
-    /// Returns the number to text, in E.164: `None` where it has an extension, or was stored before
-    /// numbers were normalized and does not say its country.
+    /// Returns the number to send texts to, in E.164. `None` when the number has an extension, or
+    /// when it was stored before numbers were normalized and has no country code.
     pub fn text_number(&self) -> Option<String> {
         let digits: String = self.phone.chars().filter(char::is_ascii_digit).collect();
-        // A country's code never begins with 0, and no number of a mobile phone is shorter than
-        // eight digits with it.
+        // A country code never starts with 0, and no mobile number has fewer than eight digits
+        // including its country code.
         let whole = self.phone_extension.is_none()
             && self.phone.starts_with('+')
             && !digits.starts_with('0')
@@ -87,17 +88,17 @@ impl Customer {
     }
 }
 
-// Personal data does not belong in logs.
+// Contact data must not reach the logs.
 impl fmt::Debug for Customer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Customer(***)")
     }
 }
 
-/// Returns a note to the barista: may be empty, may have line breaks.
+/// Validates a note to the barista. The note may be empty and may have line breaks.
 ///
 /// # Errors
-/// When it is too long or has control characters.
+/// A field error when the note is too long, or has other control characters or a card number.
 pub fn parse_instructions(text: &str) -> Result<String, FieldError> {
     paragraph("special_instructions", text, INSTRUCTIONS_MAX)
 }

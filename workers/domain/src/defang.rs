@@ -1,12 +1,14 @@
-//! Links and addresses in what people typed, made harmless before they stand in a mail or a text of
-//! ours.
+//! Makes links and addresses in user input harmless before the text appears in a mail or a text
+//! message.
 //!
-//! Mail programs make a link of whatever looks like one. A stranger who orders under the name
-//! `win.example.com` would have our servers send their link to an address of their choice.
+//! Mail programs turn everything that looks like a link into a link. Without this module, a
+//! customer with the name `win.example.com` and the e-mail address of a victim could send a link
+//! from our servers.
 
-/// Returns the text without anything that a mail program or a phone makes a link of: `example.com`
-/// becomes `example[.]com`, `ana@example.com` becomes `ana[@]example[.]com`, `https://` becomes
-/// `https[:]//`. Abbreviations (`J.R.`), prices and quantities stay as they are.
+/// Returns the text with brackets wherever a mail program or a phone would create a link.
+///
+/// `example.com` becomes `example[.]com`, `ana@example.com` becomes `ana[@]example[.]com`, and
+/// `https://` becomes `https[:]//`. Abbreviations (`J.R.`), prices and quantities do not change.
 pub fn defang(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let mut written = String::with_capacity(text.len());
@@ -31,26 +33,30 @@ pub fn defang(text: &str) -> String {
     written
 }
 
-/// The full stop, and those of other scripts that browsers read as one (RFC 3490 section 3.1).
+/// Returns whether the character is a full stop, or one of those that browsers treat as a full stop
+/// in a host name (RFC 3490 section 3.1).
 fn is_dot(letter: char) -> bool {
     matches!(letter, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
 }
 
+/// Returns whether the character can be part of a label of a host name.
 fn is_label(letter: &char) -> bool {
     letter.is_alphanumeric() || *letter == '-'
 }
 
+/// Returns whether the text starts with a letter or a digit.
 fn starts_word(after: &[char]) -> bool {
     after.first().is_some_and(|letter| letter.is_alphanumeric())
 }
 
-/// Whether a dot stands between labels of a host's name, or of an IPv4 address.
+/// Returns whether a dot at this position separates the labels of a host name or the parts of an
+/// IPv4 address.
 fn is_within_host(before: &[char], after: &[char]) -> bool {
     if !before.last().is_some_and(is_label) || !starts_word(after) {
         return false;
     }
     let label: Vec<&char> = after.iter().take_while(|letter| is_label(letter)).collect();
-    // No top-level domain has one letter, and none is a number.
+    // No top-level domain has only one letter, and none consists of digits.
     let is_name = label.len() >= 2 && label.iter().any(|letter| letter.is_alphabetic());
     let is_part = |letter: &&char| letter.is_ascii_digit() || is_dot(**letter);
     let numbers = before
@@ -61,7 +67,7 @@ fn is_within_host(before: &[char], after: &[char]) -> bool {
     is_name || numbers.filter(|letter| is_dot(**letter)).count() == 2
 }
 
-/// Whether a colon here ends the name of a scheme that needs no slashes.
+/// Returns whether the text before a colon ends with a URL scheme that needs no slashes.
 fn names_scheme(before: &[char]) -> bool {
     const SCHEMES: [&str; 6] = ["mailto", "tel", "sms", "javascript", "data", "facetime"];
     let word: String = before

@@ -1,4 +1,4 @@
-//! E-mail addresses that a server would accept.
+//! Validates e-mail addresses and converts them to the form that mail servers accept.
 
 use email_address::{EmailAddress, Options};
 
@@ -6,15 +6,17 @@ use crate::FieldError;
 use crate::card::refuse_card_number;
 use crate::text::normalize;
 
-/// RFC 5321 section 4.5.3.1.3: a path is at most 256 octets, angle brackets included.
+/// Maximum length of an address, in octets. RFC 5321 section 4.5.3.1.3 limits a path to 256 octets
+/// including the angle brackets.
 pub const EMAIL_MAX: usize = 254;
 
-/// Returns the address as servers take it: the host in lower case, and in punycode where it is
-/// internationalized (RFC 5891). The part before the `@` is left as it is: only its host knows what
-/// it means.
+/// Returns the address with its host in lower case. An internationalized host is converted to
+/// Punycode (RFC 5891). The part before the `@` does not change, because only the host can
+/// interpret it.
 ///
 /// # Errors
-/// When no server accepts it. The error names `field`.
+/// A field error for `field` when the address is empty, too long, not valid for SES, or contains a
+/// card number.
 pub fn parse(field: &str, text: &str) -> Result<String, FieldError> {
     let wrong = || FieldError::new(field, "must be an e-mail address, such as ana@example.com");
     let text = normalize(text);
@@ -23,7 +25,8 @@ pub fn parse(field: &str, text: &str) -> Result<String, FieldError> {
     }
     refuse_card_number(field, &text)?;
     let (user, host) = text.rsplit_once('@').ok_or_else(wrong)?;
-    // Hyphens at the ends of labels, labels over 63 octets and underscores are refused here.
+    // This conversion also rejects hyphens at the ends of labels, labels over 63 octets, and
+    // underscores.
     let host = idna::domain_to_ascii_strict(host).map_err(|_| wrong())?;
     let address = format!("{user}@{host}");
     if address.len() > EMAIL_MAX {
@@ -32,10 +35,11 @@ pub fn parse(field: &str, text: &str) -> Result<String, FieldError> {
             format!("must be at most {EMAIL_MAX} characters"),
         ));
     }
-    // Quoted names and letters beyond ASCII need extensions (RFC 6531) that SES does not have.
+    // Quoted local parts and letters outside ASCII need extensions (RFC 6531) that SES does not
+    // support.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~.-".contains(&byte);
-    // RFC 3696 section 2: a top-level domain is not all digits, so that an IPv4 address is never
-    // taken for a host.
+    // A top-level domain is never all digits (RFC 3696 section 2). The check rejects IPv4
+    // addresses.
     let numeric = host
         .rsplit('.')
         .next()

@@ -1,17 +1,17 @@
-//! How long a text message is: the alphabet of phones (3GPP TS 23.038 section 6.2.1, the old GSM
-//! 03.38).
+//! Counts the length of a text message in the GSM 7-bit default alphabet (3GPP TS 23.038 section
+//! 6.2.1, formerly GSM 03.38).
 
-/// Septets in one text message; a longer one is split, and each part is paid for.
+/// Septets in one text message. A longer message is split, and each part is billed.
 pub const SEPTETS_MAX: usize = 160;
 
-/// Of one septet each.
+/// Characters that take one septet.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§\
     ¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// Of two: an escape comes first.
+/// Characters that take two septets, the first of which is an escape.
 const EXTENDED: &str = "\u{c}^{}\\[~]|€";
 
-/// Septets that the text takes; `None` when a letter is not in the alphabet. The whole message
-/// would then be sent in sixteen bits a letter, and 70 letters be all that fit.
+/// Returns the number of septets that the text takes. `None` when a character is not in the
+/// alphabet: the whole message would then be sent as UCS-2, with at most 70 characters.
 pub fn septets(text: &str) -> Option<usize> {
     text.chars()
         .map(
@@ -24,7 +24,7 @@ pub fn septets(text: &str) -> Option<usize> {
         .sum()
 }
 
-/// Whether the text is one message.
+/// Returns whether the text fits into one text message.
 pub fn fits(text: &str) -> bool {
     septets(text).is_some_and(|septets| septets <= SEPTETS_MAX)
 }
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn the_alphabet_has_its_two_times_letters() {
-        // 128 places, of which one is the escape.
+        // The alphabet has 128 positions, and one of them is the escape.
         assert_eq!(BASIC.chars().count(), 127);
         assert_eq!(EXTENDED.chars().count(), 10);
     }

@@ -1,25 +1,27 @@
-//! When a shop is open, on its own clock, and the pick-up slots that follow from it.
+//! Opening hours of a shop in its own time zone, and the pickup slots within them.
 //!
-//! Opening hours are wall-clock times, and a day of change has 23 or 25 hours: slots are counted in
-//! real time from opening to closing, so that no slot is twice as long as another and none is
-//! missing. Time zones come with the program (`jiff`, with the IANA database built in); a machine
-//! without one gives the same answer.
+//! Opening hours are wall-clock times, and a day with a daylight saving change has 23 or 25 hours.
+//! Slots are therefore counted in elapsed time from opening to closing: all have the same length,
+//! and none is missing. `jiff` is built with the IANA database, so the result does not depend on
+//! the time zone files of the machine.
 
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use time::{Date, Duration, PrimitiveDateTime, UtcOffset};
 
 use crate::{FieldError, Timestamp};
 
-/// Minutes of a day of wall-clock time.
+/// Minutes in a day of wall-clock time.
 const DAY: u16 = 24 * 60;
 
-/// A time zone of the IANA database.
+/// A time zone from the IANA database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone(TimeZone);
 
 impl Zone {
+    /// Returns the time zone with this name.
+    ///
     /// # Errors
-    /// When there is no such zone.
+    /// A field error when the IANA database has no such zone.
     pub fn parse(name: &str) -> Result<Zone, FieldError> {
         let unknown = |_| {
             FieldError::new(
@@ -30,15 +32,17 @@ impl Zone {
         TimeZone::get(name).map(Zone).map_err(unknown)
     }
 
+    /// Returns the zone UTC.
     pub fn utc() -> Zone {
         Zone(TimeZone::UTC)
     }
 
+    /// Returns the name in the IANA database.
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")
     }
 
-    /// What calendar and clock on the shop's wall show.
+    /// Returns the date and the wall-clock time in this zone.
     pub fn local(&self, at: Timestamp) -> PrimitiveDateTime {
         let instant = jiff::Timestamp::from_second(at.unix_timestamp()).unwrap_or_default();
         let offset = self.0.to_offset(instant).seconds();
@@ -47,14 +51,15 @@ impl Zone {
         PrimitiveDateTime::new(local.date(), local.time())
     }
 
-    /// The date on the shop's own calendar.
+    /// Returns the date in this zone.
     pub fn date_of(&self, at: Timestamp) -> Date {
         self.local(at).date()
     }
 
-    /// Returns the time of day as people read it, such as `8:30 am`. In the hour that the clock
-    /// shows twice when it goes back, the zone's abbreviation tells which one is meant: `1:30 am
-    /// EDT`, and an hour later `1:30 am EST`.
+    /// Returns the time of day for people, such as `8:30 am`.
+    ///
+    /// When clocks go back, one hour occurs twice. Times in that hour get the abbreviation of the
+    /// zone: `1:30 am EDT`, and an hour later `1:30 am EST`.
     pub fn clock_text(&self, at: Timestamp) -> String {
         let local = self.local(at);
         let fold = self
@@ -70,7 +75,7 @@ impl Zone {
         format!("{hour}:{:02} {half}{fold}", local.minute())
     }
 
-    /// Returns the abbreviation in force where the clock on the wall shows the time twice.
+    /// Returns the abbreviation of the zone when the wall-clock time at `at` occurs twice.
     fn abbreviation_in_fold(&self, at: Timestamp) -> Option<String> {
         let instant = jiff::Timestamp::from_second(at.unix_timestamp()).ok()?;
         let info = self.0.to_offset_info(instant);
@@ -81,13 +86,13 @@ impl Zone {
         }
     }
 
-    /// Returns date and time of day, such as `Mon 2 Mar, 8:30 am`.
+    /// Returns the date and the time of day, such as `Mon 2 Mar, 8:30 am`.
     pub fn date_and_clock_text(&self, at: Timestamp) -> String {
         format!("{}, {}", date_text(self.date_of(at)), self.clock_text(at))
     }
 
-    /// Returns the time of day, with the date where that is not today's: `8:30 am`, or `Mon 2 Mar,
-    /// 8:30 am`. A date of another year has its year.
+    /// Returns the time of day, with the date when it is not today: `8:30 am`, or `Mon 2 Mar, 8:30
+    /// am`. A date in another year includes the year.
     pub fn time_text(&self, at: Timestamp, now: Timestamp) -> String {
         let (date, today) = (self.date_of(at), self.date_of(now));
         if date == today {
@@ -101,9 +106,9 @@ impl Zone {
         format!("{}{year}, {}", date_text(date), self.clock_text(at))
     }
 
-    /// When the clock on the wall shows so many minutes after the midnight that `date` begins with.
-    /// A time that a day of change leaves out is the one after the gap; one that it has twice is
-    /// the first.
+    /// Returns the instant at which the wall clock shows `minutes` after the midnight at the start
+    /// of `date`. Of a time that occurs twice, the first one counts. A time that a daylight saving
+    /// change skips becomes a time after the gap.
     fn instant(&self, date: Date, minutes: u16) -> Option<Timestamp> {
         let year = i16::try_from(date.year()).ok()?;
         let midnight =
@@ -122,7 +127,7 @@ impl Zone {
     }
 }
 
-/// Returns a date as people read it, such as `Mon 2 Mar`.
+/// Returns a date for people, such as `Mon 2 Mar`.
 pub fn date_text(date: Date) -> String {
     format!(
         "{:.3} {} {:.3}",
@@ -132,7 +137,8 @@ pub fn date_text(date: Date) -> String {
     )
 }
 
-/// From when to when a shop is open on a weekday, in minutes since midnight on its own clock.
+/// The opening and closing time of a shop on a weekday, in minutes after midnight of wall-clock
+/// time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
     opens: u16,
@@ -140,14 +146,16 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// The whole day.
+    /// The whole day, from 0:00 to 24:00.
     pub const ALL_DAY: Opening = Opening {
         opens: 0,
         closes: DAY,
     };
 
+    /// Returns an opening from `opens` to `closes`.
+    ///
     /// # Errors
-    /// When it does not close after it opens, or closes after the midnight at the end of the day.
+    /// A field error unless `opens` is before `closes` and `closes` is at most 24:00.
     pub fn new(opens: u16, closes: u16) -> Result<Opening, FieldError> {
         if opens < closes && closes <= DAY {
             return Ok(Opening { opens, closes });
@@ -159,25 +167,28 @@ impl Opening {
     }
 }
 
-/// When a shop is open.
+/// The opening hours of a shop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hours {
+    /// The time zone of the shop.
     pub zone: Zone,
-    /// Monday first; `None` on a day when it is closed.
+    /// The opening of each weekday, Monday first. `None` is a day on which the shop is closed.
     pub week: [Option<Opening>; 7],
 }
 
-/// How a day is cut into slots.
+/// The length and the capacity of the pickup slots of a shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotRule {
     minutes: u16,
-    /// Orders that can be handed over within one slot.
+    /// Number of orders that the shop can hand over in one slot.
     pub capacity: u32,
 }
 
 impl SlotRule {
+    /// Returns the rule for slots of this many minutes.
+    ///
     /// # Errors
-    /// When a slot is not 1 to 240 minutes long.
+    /// A field error when the length of a slot is not 1 to 240 minutes.
     pub fn new(minutes: u16, capacity: u32) -> Result<SlotRule, FieldError> {
         if (1..=240).contains(&minutes) {
             return Ok(SlotRule { minutes, capacity });
@@ -186,16 +197,17 @@ impl SlotRule {
     }
 }
 
-/// A time in which orders are picked up.
+/// A pickup slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
+    /// The first instant of the slot.
     pub starts_at: Timestamp,
-    /// Not in it any more.
+    /// The first instant after the slot.
     pub ends_at: Timestamp,
 }
 
 impl Hours {
-    /// Open at any time.
+    /// Returns the hours of a shop that never closes.
     pub const fn always(zone: Zone) -> Hours {
         Hours {
             zone,
@@ -203,7 +215,8 @@ impl Hours {
         }
     }
 
-    /// When it opens and closes on a date of its own calendar.
+    /// Returns when the shop opens and closes on a date in its own zone. `None` on a day on which
+    /// it is closed.
     pub fn on(&self, date: Date) -> Option<(Timestamp, Timestamp)> {
         let opening = self.week[usize::from(date.weekday().number_days_from_monday())]?;
         let (opens, closes) = (
@@ -213,12 +226,13 @@ impl Hours {
         (opens < closes).then_some((opens, closes))
     }
 
+    /// Returns whether the shop is open at an instant.
     pub fn is_open(&self, at: Timestamp) -> bool {
         self.on(self.zone.date_of(at))
             .is_some_and(|(opens, closes)| opens <= at && at < closes)
     }
 
-    /// When it next opens, within a week.
+    /// Returns the next opening after `at`, within seven days.
     pub fn opens_after(&self, at: Timestamp) -> Option<Timestamp> {
         let today = self.zone.date_of(at);
         (0..=7)
@@ -227,7 +241,7 @@ impl Hours {
             .find(|opens| *opens > at)
     }
 
-    /// Returns for how long it was open between two instants.
+    /// Returns the time for which the shop was open between two instants.
     pub fn open_between(&self, from: Timestamp, until: Timestamp) -> Duration {
         let days = std::iter::successors(Some(self.zone.date_of(from)), |day| day.next_day());
         let last = self.zone.date_of(until);
@@ -237,8 +251,8 @@ impl Hours {
             .sum()
     }
 
-    /// Returns how long its longest day is, by the clock on the wall; 24 hours where it never
-    /// opens.
+    /// Returns the length of the longest opening of the week, in wall-clock time. Returns 24 hours
+    /// for a shop that never opens.
     pub fn longest_day(&self) -> Duration {
         let longest = self
             .week
@@ -249,8 +263,8 @@ impl Hours {
         Duration::minutes(i64::from(longest.unwrap_or(DAY)))
     }
 
-    /// Tells a visitor that the shop is closed at a time and when it opens again; `None` while it
-    /// is open.
+    /// Returns a sentence for visitors that states when the shop opens again. `None` while it is
+    /// open.
     pub fn closed_notice(&self, now: Timestamp) -> Option<String> {
         if self.is_open(now) {
             return None;
@@ -267,7 +281,8 @@ impl Hours {
         })
     }
 
-    /// The slots of a date: each whole, from opening to closing.
+    /// Returns the slots of a date, from opening to closing. A slot that would end after closing is
+    /// left out.
     pub fn slots(&self, date: Date, rule: SlotRule) -> Vec<Slot> {
         let Some((opens, closes)) = self.on(date) else {
             return Vec::new();
@@ -282,7 +297,7 @@ impl Hours {
             .collect()
     }
 
-    /// The slot that a time lies in.
+    /// Returns the slot that contains an instant.
     pub fn slot_at(&self, at: Timestamp, rule: SlotRule) -> Option<Slot> {
         let slots = self.slots(self.zone.date_of(at), rule);
         slots
@@ -363,7 +378,7 @@ mod tests {
     fn only_the_time_that_it_was_open_counts() {
         let hours = weekdays("Europe/Berlin", 9 * 60, 17 * 60);
         let open = |from, until| hours.open_between(from, until);
-        // From Friday at 16:00 to Monday at 9:04, on the shop's own clock.
+        // From Friday at 16:00 to Monday at 9:04 in the shop's own zone.
         assert_eq!(
             open(
                 datetime!(2026-03-27 15:00 UTC),
@@ -410,7 +425,7 @@ mod tests {
             (datetime!(2026-03-02 04:59 UTC), "11:59 pm"),
             (datetime!(2026-03-02 05:00 UTC), "Mon 2 Mar, 12:00 am"),
             (datetime!(2025-09-30 16:00 UTC), "Tue 30 Sep 2025, 12:00 pm"),
-            // The clocks have gone forward by then.
+            // Daylight saving time has started by this date.
             (datetime!(2026-03-08 12:00 UTC), "Sun 8 Mar, 8:00 am"),
         ] {
             assert_eq!(new_york.time_text(at, now), text, "{at}");
@@ -445,7 +460,7 @@ mod tests {
         );
     }
 
-    /// Clocks in New York go back from 2:00 to 1:00 on 1 November 2026.
+    /// In New York, clocks go back from 2:00 to 1:00 on November 1, 2026.
     #[test]
     fn an_hour_that_the_clock_shows_twice_says_which_one_it_is() {
         let new_york = zone("America/New_York");
@@ -500,7 +515,7 @@ mod tests {
     }
 
     proptest! {
-        /// In every zone with odd rules, on every day, at every length of slot.
+        /// Covers every zone with unusual rules, every day and every length of slot.
         #[test]
         fn slots_follow_each_other_and_find_their_own_times(
             which in 0usize..5,

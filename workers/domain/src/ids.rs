@@ -1,4 +1,4 @@
-//! Identifiers. One type each, so that an order's id cannot be passed as an event's.
+//! Identifiers. Each has its own type, so an order id cannot be passed as an event id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,10 +32,11 @@ macro_rules! uuid_ids {
 }
 
 uuid_ids! {
-    /// An order; UUIDv7, made by the storefront. It sorts by time, so it is no secret: see
-    /// `TrackingToken`.
+    /// The id of an order, a UUIDv7 that the storefront creates. A UUIDv7 contains the time and can
+    /// be guessed in part, so the id is not a secret: the tracking token protects an order.
     OrderId;
-    /// One message or event, whatever road it takes. Consumers recognize a repeat by it.
+    /// The id of one message, on every queue, topic and bus. Consumers use it to recognize
+    /// duplicates.
     EventId;
 }
 
@@ -47,8 +48,10 @@ macro_rules! slug_ids {
         pub struct $name(String);
 
         impl $name {
+            /// Returns the id for a slug.
+            ///
             /// # Errors
-            /// When the text is not 1 to 40 characters of `a-z`, `0-9` and `-`.
+            /// A field error when the text is not 1 to 40 characters of `a-z`, `0-9` and `-`.
             pub fn parse(text: &str) -> Result<Self, FieldError> {
                 let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
                 if text.is_empty() || text.len() > 40 || !text.bytes().all(legal) {
@@ -57,6 +60,7 @@ macro_rules! slug_ids {
                 Ok(Self(text.to_owned()))
             }
 
+            /// Returns the id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -87,26 +91,27 @@ macro_rules! slug_ids {
 slug_ids! {
     /// A product on the menu, such as `flat-white`.
     ProductId = "product_id";
-    /// A business that runs shops.
+    /// The owner of one or more locations.
     TenantId = "tenant_id";
-    /// One shop of a tenant.
+    /// A shop of a tenant.
     LocationId = "location_id";
 }
 
-/// The number called at the counter, such as `A-047`: letters and three digits. The first 26,000
-/// orders of a location's day have one letter, the next ones two (`AA-000`): no number comes twice
-/// on a day.
+/// The number that a shop calls out, such as `A-047`: letters and three digits.
+///
+/// The first 26,000 orders of a day at a location have one letter, and later orders have two
+/// (`AA-000`). No number is used twice on a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OrderNumber(u64);
 
 impl OrderNumber {
-    /// The number of the `sequence`th order of a location's day, counted from zero.
+    /// Returns the number of the order at position `sequence` of a location's day, counted from 0.
     pub const fn of(sequence: u64) -> Self {
         Self(sequence)
     }
 
-    /// Reads a number as people say and type it: in any case, without the dash or the zeros before
-    /// the digits.
+    /// Parses a number as people type it: in upper or lower case, with or without the dash and
+    /// leading zeros.
     pub fn parse(text: &str) -> Option<OrderNumber> {
         let text = text.trim().to_ascii_uppercase();
         let at = text

@@ -1,8 +1,8 @@
-//! The coffee shop's own rules: money, stock, orders, and what may follow what.
+//! The business rules of the coffee shop: money, stock, orders, and the saga of an order.
 //!
-//! Nothing here knows what time it is, draws a random number, or opens a connection: `now` and ids
-//! are arguments. What a rule needs to be carried out (queues, tables, gateways) is not here
-//! either; see `contract` and `app`.
+//! Functions in this crate read no clock, draw no random numbers and open no connections. The
+//! current time and ids are arguments. The infrastructure that carries out the rules is in the
+//! crates `contract` (queues, tables) and `app` (use cases and ports).
 
 pub mod access;
 pub mod address;
@@ -24,19 +24,21 @@ pub mod saga;
 pub mod stock;
 pub mod text;
 
-/// An instant, always in UTC.
+/// An instant in UTC.
 pub type Timestamp = time::OffsetDateTime;
 
-/// A rejected input: which field, and what would be right.
+/// A rejected input field, with a message that states what is valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct FieldError {
     /// The path of the field as the caller wrote it, such as `items[2].quantity`.
     pub field: String,
+    /// What is wrong, or what would be valid, as the end of a sentence that starts with the field.
     pub message: String,
 }
 
 impl FieldError {
+    /// Creates an error for a field.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             field: field.into(),

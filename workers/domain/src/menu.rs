@@ -1,11 +1,11 @@
-//! What the shop sells.
+//! The products on the menu.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ProductId;
 use crate::money::Money;
 
-/// The heading a product stands under.
+/// The section of the menu in which a product is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProductType {
@@ -16,6 +16,7 @@ pub enum ProductType {
 }
 
 impl ProductType {
+    /// Every section.
     pub const ALL: [ProductType; 4] = [
         ProductType::Coffee,
         ProductType::Tea,
@@ -23,6 +24,7 @@ impl ProductType {
         ProductType::Sandwich,
     ];
 
+    /// Returns the name of the section in JSON and in the products table.
     pub const fn code(self) -> &'static str {
         match self {
             ProductType::Coffee => "coffee",
@@ -32,6 +34,7 @@ impl ProductType {
         }
     }
 
+    /// Returns the section with this name.
     pub fn from_code(code: &str) -> Option<ProductType> {
         ProductType::ALL
             .into_iter()
@@ -39,7 +42,7 @@ impl ProductType {
     }
 }
 
-/// A product as the menu shows it. How many there are is `stock`'s business.
+/// A product on the menu. Its units are counted in [`crate::stock`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Product {
     pub product_id: ProductId,

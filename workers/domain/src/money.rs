@@ -1,10 +1,10 @@
-//! Money in integer minor units. There is no float on any path of a price.
+//! Money in integer minor units. No price is ever computed with floating-point numbers.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An ISO 4217 code of a currency with two decimal digits.
+/// A currency by its ISO 4217 code. Every currency here has two decimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Currency {
@@ -14,8 +14,10 @@ pub enum Currency {
 }
 
 impl Currency {
+    /// Every currency.
     pub const ALL: [Currency; 3] = [Currency::Usd, Currency::Eur, Currency::Gbp];
 
+    /// Returns the ISO 4217 code.
     pub const fn code(self) -> &'static str {
         match self {
             Currency::Usd => "USD",
@@ -24,6 +26,7 @@ impl Currency {
         }
     }
 
+    /// Returns the symbol that precedes an amount.
     const fn symbol(self) -> &'static str {
         match self {
             Currency::Usd => "$",
@@ -32,7 +35,8 @@ impl Currency {
         }
     }
 
-    /// The currency of an upper-case ISO code; `None` for one the shop does not trade in.
+    /// Returns the currency with this upper-case ISO 4217 code. `None` for a currency that the shop
+    /// does not accept.
     pub fn from_code(code: &str) -> Option<Currency> {
         Currency::ALL
             .into_iter()
@@ -43,29 +47,37 @@ impl Currency {
 /// An amount in minor units (cents).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Money {
+    /// The amount in minor units.
     pub minor: i64,
     pub currency: Currency,
 }
 
-/// Why an amount could not be computed.
+/// The reason why an amount cannot be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
+    /// The two amounts have different currencies.
     #[error("amounts in {0:?} and {1:?} cannot be added")]
     CurrencyMismatch(Currency, Currency),
+    /// The result does not fit into 64 bits.
     #[error("the amount is too large")]
     Overflow,
 }
 
 impl Money {
+    /// Creates an amount from minor units.
     pub const fn new(minor: i64, currency: Currency) -> Self {
         Self { minor, currency }
     }
 
+    /// Creates an amount of zero.
     pub const fn zero(currency: Currency) -> Self {
         Self { minor: 0, currency }
     }
 
-    /// The sum, or an error for two currencies or an overflow.
+    /// Returns the sum of two amounts.
+    ///
+    /// # Errors
+    /// When the currencies differ or the sum overflows.
     pub fn plus(self, other: Money) -> Result<Money, MoneyError> {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch(self.currency, other.currency));
@@ -77,6 +89,10 @@ impl Money {
         Ok(Money { minor, ..self })
     }
 
+    /// Returns the amount multiplied by a count.
+    ///
+    /// # Errors
+    /// When the product overflows.
     pub fn times(self, count: u32) -> Result<Money, MoneyError> {
         let minor = self
             .minor
@@ -85,7 +101,10 @@ impl Money {
         Ok(Money { minor, ..self })
     }
 
-    /// The tax on this amount, rounded half away from zero to the minor unit.
+    /// Returns the tax on this amount, rounded half away from zero to the minor unit.
+    ///
+    /// # Errors
+    /// When the tax overflows.
     pub fn tax(self, rate: TaxRate) -> Result<Money, MoneyError> {
         let scaled = i128::from(self.minor) * i128::from(rate.millionths);
         let half = if scaled < 0 { -500_000 } else { 500_000 };
@@ -93,8 +112,8 @@ impl Money {
         Ok(Money { minor, ..self })
     }
 
-    /// Splits into `parts` amounts that differ by at most one minor unit and sum to this one. Empty
-    /// for zero parts.
+    /// Splits the amount into `parts` amounts that differ by at most one minor unit and add up to
+    /// it. Returns an empty list for zero parts.
     pub fn split(self, parts: u32) -> Vec<Money> {
         if parts == 0 {
             return Vec::new();
@@ -124,32 +143,35 @@ impl fmt::Display for Money {
     }
 }
 
-/// A sales tax with four decimals of a percent, in millionths: 88,750 is 8.875 %.
+/// A sales tax rate with four decimals of a percent, stored in millionths: 88,750 is 8.875 %.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaxRate {
     millionths: u32,
 }
 
 impl TaxRate {
-    /// The highest that a location may have, 50 %: above it somebody mistook the unit. No country
-    /// taxes food higher.
+    /// The highest rate that a location may have: 50 %. A higher value is almost certainly in the
+    /// wrong unit, because no country taxes food that much.
     pub const MAX: TaxRate = TaxRate {
         millionths: 500_000,
     };
 
+    /// Creates a rate from millionths.
     pub const fn of_millionths(millionths: u32) -> TaxRate {
         TaxRate { millionths }
     }
 
-    /// Of hundredths of a percent: 888 is 8.88 %.
+    /// Creates a rate from basis points (hundredths of a percent): 888 is 8.88 %.
     pub const fn of_basis_points(basis_points: u32) -> TaxRate {
         TaxRate {
             millionths: basis_points.saturating_mul(100),
         }
     }
 
-    /// Returns the rate that is stored in both units. Basis points that are not the millionths
-    /// rounded were written by a program or a person who knows basis points alone: then they count.
+    /// Returns the rate of a row that stores both units.
+    ///
+    /// The millionths count when they round to the basis points. Otherwise an older program or a
+    /// person changed only the basis points, and the basis points count.
     pub fn stored(basis_points: u32, millionths: Option<u32>) -> TaxRate {
         let rounded = TaxRate::of_basis_points(basis_points);
         match millionths {
@@ -160,11 +182,12 @@ impl TaxRate {
         }
     }
 
+    /// Returns the rate in millionths.
     pub const fn millionths(self) -> u32 {
         self.millionths
     }
 
-    /// In hundredths of a percent, rounded half up.
+    /// Returns the rate in basis points, rounded half up.
     pub const fn basis_points(self) -> u32 {
         self.millionths.saturating_add(50) / 100
     }
@@ -231,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_rate_has_four_decimals_of_a_percent() {
-        // Twenty lattes at 4.60 in New York City.
+        // Twenty lattes at 4.60 in New York City, where the sales tax is 8.875 %.
         let tax = Money::new(20 * 460, Currency::Usd)
             .tax(TaxRate::of_millionths(88_750))
             .map(|tax| tax.minor);

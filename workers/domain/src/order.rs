@@ -1,4 +1,4 @@
-//! An order as a customer and a barista see it.
+//! Orders as customers and baristas see them: items, totals, status and history.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::money::{Money, MoneyError, TaxRate};
 use crate::saga::{Event, State};
 use crate::{FieldError, Timestamp};
 
-/// What the customer is told.
+/// The progress of an order as the customer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -24,6 +24,7 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
     pub const ALL: [Status; 7] = [
         Status::Pending,
         Status::Confirmed,
@@ -34,6 +35,7 @@ impl Status {
         Status::Failed,
     ];
 
+    /// Returns the name of the status in JSON and in the database.
     pub const fn code(self) -> &'static str {
         match self {
             Status::Pending => "pending",
@@ -46,11 +48,12 @@ impl Status {
         }
     }
 
+    /// Returns the status with this name.
     pub fn from_code(code: &str) -> Option<Status> {
         Status::ALL.into_iter().find(|status| status.code() == code)
     }
 
-    /// The edges of the status machine.
+    /// Returns whether an order may change from this status to `next`.
     pub const fn may_become(self, next: Status) -> bool {
         matches!(
             (self, next),
@@ -63,7 +66,8 @@ impl Status {
         )
     }
 
-    /// What staff do to an order when they set this status by hand; `None` where only the saga may.
+    /// Returns the event that staff cause by setting this status. `None` when only the saga sets
+    /// it.
     pub const fn set_by_staff(self) -> Option<Event> {
         match self {
             Status::Preparing => Some(Event::PreparationStarted),
@@ -75,7 +79,7 @@ impl Status {
     }
 }
 
-/// Where the machines are: the processing steps beside the customer's status.
+/// The progress of the processing of an order, beside the customer's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -83,12 +87,13 @@ pub enum Step {
     InventoryCheck,
     PaymentProcessing,
     Fulfilment,
-    /// Money and stock are going back.
+    /// The saga is refunding the charge and releasing the stock.
     Compensating,
     Done,
 }
 
 impl Step {
+    /// Every step.
     pub const ALL: [Step; 6] = [
         Step::Validating,
         Step::InventoryCheck,
@@ -98,6 +103,7 @@ impl Step {
         Step::Done,
     ];
 
+    /// Returns the name of the step in JSON and in the database.
     pub const fn code(self) -> &'static str {
         match self {
             Step::Validating => "validating",
@@ -109,6 +115,7 @@ impl Step {
         }
     }
 
+    /// Returns the step with this name.
     pub fn from_code(code: &str) -> Option<Step> {
         Step::ALL.into_iter().find(|step| step.code() == code)
     }
@@ -124,8 +131,10 @@ pub enum OrderType {
 }
 
 impl OrderType {
+    /// Every type of order.
     pub const ALL: [OrderType; 3] = [OrderType::Pickup, OrderType::DineIn, OrderType::Delivery];
 
+    /// Returns the name of the type in JSON and in the database.
     pub const fn code(self) -> &'static str {
         match self {
             OrderType::Pickup => "pickup",
@@ -134,12 +143,13 @@ impl OrderType {
         }
     }
 
+    /// Returns the type with this name.
     pub fn from_code(code: &str) -> Option<OrderType> {
         OrderType::ALL.into_iter().find(|kind| kind.code() == code)
     }
 }
 
-/// One product of an order at the price agreed when it was placed.
+/// One product of an order, with its name and price when the order was placed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     pub product_id: ProductId,
@@ -148,23 +158,25 @@ pub struct Item {
     pub unit_price: Money,
 }
 
-/// What the order costs.
+/// The amounts of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     pub subtotal: Money,
-    /// The rate that was in force where and when it was placed; a later change of it touches no
-    /// order.
+    /// The tax rate of the location when the order was placed. Later changes of the rate do not
+    /// affect the order.
     pub rate: TaxRate,
     pub tax: Money,
     pub total: Money,
 }
 
 impl Totals {
-    /// Adds up `items` and the location's tax on the sum: rounded once, on the sum, half away from
-    /// zero. So the total does not depend on how an order is split into lines.
+    /// Returns the sum of `items` and the location's tax on it. The tax is computed once, on the
+    /// sum, and rounded half away from zero. Therefore the total does not depend on how an order is
+    /// split into lines.
     ///
     /// # Errors
-    /// A field error when there are no items, they are in two currencies, or the sum is too large.
+    /// A field error when there are no items, the items have different currencies, or an amount
+    /// overflows.
     pub fn of(items: &[Item], rate: TaxRate) -> Result<Totals, FieldError> {
         let first = items
             .first()
@@ -186,43 +198,46 @@ impl Totals {
     }
 }
 
-/// An order with everything but its history.
+/// An order without its history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     pub order_id: OrderId,
     pub tenant_id: TenantId,
     pub location_id: LocationId,
-    /// What is called at the counter, such as `A-047`.
+    /// The number that the shop calls out, such as `A-047`.
     pub order_number: String,
     pub order_type: OrderType,
     pub customer: Customer,
     pub special_instructions: String,
-    /// Of a delivery. Orders from before addresses were asked for have none.
+    /// The address of a delivery. Deliveries from before the release that asks for addresses have
+    /// none.
     pub delivery_address: Option<DeliveryAddress>,
+    /// The pickup time that the customer chose.
     pub pickup_at: Option<Timestamp>,
     pub items: Vec<Item>,
     pub totals: Totals,
+    /// The state of the saga.
     pub state: State,
     pub status: Status,
-    /// Grows by one with every change. Whoever writes says which version it read, so that no change
-    /// is lost.
+    /// The version, which each change increments by one. A writer passes the version that it read,
+    /// so that no concurrent change is lost.
     pub version: i64,
-    /// Why it failed or was cancelled, for people.
+    /// Why the order failed or was cancelled, in words for people.
     pub reason: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// One line of an order's history.
+/// One change of status or step in the history of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
-    /// Counts from 1 without a gap.
+    /// The position in the history, counted from 1 without gaps.
     pub seq: i64,
-    /// `None` on the first line.
+    /// The previous status. `None` in the first entry.
     pub from: Option<Status>,
     pub to: Status,
     pub step: Step,
-    /// Who did it: a role's name, `customer`, or a staff member's name.
+    /// The author of the change: the name of a role, `customer`, or the name of a member of staff.
     pub actor: String,
     pub note: Option<String>,
     pub at: Timestamp,
@@ -263,14 +278,14 @@ mod tests {
             let rate = TaxRate::of_millionths(millionths);
             let items: Vec<_> = prices.iter().map(|(price, quantity)| item(*price, *quantity)).collect();
             let totals = Totals::of(&items, rate).expect("adds up");
-            // Counted by hand, in whole millionths of a cent: half a cent and more is a cent.
+            // The expected tax in whole millionths of a minor unit, rounded half up.
             let sum: i128 = prices.iter().map(|(price, quantity)| i128::from(*price) * i128::from(*quantity)).sum();
             let exact = sum * i128::from(millionths);
             let expected = exact / 1_000_000 + i128::from(exact % 1_000_000 >= 500_000);
             prop_assert_eq!(i128::from(totals.tax.minor), expected);
             prop_assert_eq!(i128::from(totals.total.minor), sum + expected);
             prop_assert_eq!(totals.rate, rate);
-            // One by one and backwards, it costs the same.
+            // The total is the same when every unit has its own line, in reverse order.
             let one_by_one: Vec<_> =
                 prices.iter().rev().flat_map(|(price, quantity)| (0..*quantity).map(|_| item(*price, 1))).collect();
             prop_assert_eq!(Totals::of(&one_by_one, rate), Ok(totals));

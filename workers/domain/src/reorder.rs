@@ -1,53 +1,58 @@
-//! What to order from the supplier, and how urgently: what was sold lately, carried on.
+//! Suggests how many units to order from the supplier, from recent sales.
 
 use time::Duration;
 
-/// How far ahead the shop looks.
+/// The planning periods of a reorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// A delivery takes so many days: who has less left than that orders today.
+    /// Days until a delivery arrives. A product whose stock lasts less than that is ordered today.
     pub lead_days: i64,
-    /// A delivery is to last so many days.
+    /// Days for which a delivery should last.
     pub cover_days: i64,
 }
 
 impl Policy {
-    /// A supplier who comes twice a week, and two weeks on the shelf.
+    /// The default: a supplier who comes twice a week, and stock for two weeks.
     pub const HOUSE: Policy = Policy {
         lead_days: 4,
         cover_days: 14,
     };
 }
 
-/// What was sold of one product, and over which time.
+/// The sales of one product in a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sales {
-    /// Sold and not given back.
+    /// Units sold and not returned.
     pub units: i64,
+    /// The length of the period.
     pub over: Duration,
-    /// Whether `over` has a whole day of opening hours: less says nothing about the next fortnight.
+    /// Whether the period contains at least a whole day of opening hours. Less is not enough for a
+    /// forecast of two weeks.
     pub is_enough: bool,
-    /// Sold at most within seven days of it.
+    /// Units sold in the best seven days of the period.
     pub best_week: i64,
 }
 
-/// What is known, and what to do about it.
+/// The sales rate of a product and the number of units to order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Suggestion {
+    /// Average number of units sold in a day.
     pub sold_per_day: f64,
-    /// Until nothing is left, if it goes on as it did; `None` when nothing was sold.
+    /// Days until the stock is used up at this rate. `None` when nothing was sold.
     pub days_left: Option<f64>,
-    /// Units to order today; zero when what is there lasts until the next delivery.
+    /// Units to order today. Zero when the stock lasts until the next delivery.
     pub quantity: i64,
 }
 
 const DAY_S: i128 = 24 * 3600;
 
-/// Orders when what is left does not outlast a delivery, or stands at its threshold.
+/// Suggests an order when the stock does not last until a delivery arrives, or is at or below the
+/// threshold.
 ///
-/// With enough history: as much as the days to cover take, with the threshold on top, less what is
-/// there, and at most what was sold in the best week, but always up to the threshold. With less
-/// history: up to the threshold. A rush of four minutes is no forecast.
+/// With enough history, the quantity is the demand for `cover_days` plus the threshold minus the
+/// available units. The quantity is limited to the sales of the best week, but always restores the
+/// threshold. Without enough history, the quantity only restores the threshold, because a rush of a
+/// few minutes is not a forecast.
 pub fn suggest(
     available: i64,
     low_stock_threshold: i64,
@@ -58,7 +63,8 @@ pub fn suggest(
     let over_s = i128::from(sales.over.max(Duration::DAY).whole_seconds());
     let there = i128::from(available.max(0));
     let to_threshold = (i128::from(low_stock_threshold.max(0)) - there).max(0);
-    // there / (units / days) < lead, without a division that loses a unit.
+    // Equivalent to `there / (units / days) < lead_days`, without the rounding of an integer
+    // division.
     let runs_out = there * over_s < i128::from(policy.lead_days) * units * DAY_S;
     let quantity = if sales.is_enough && (runs_out || available <= low_stock_threshold) {
         let needed = divided_up(units * DAY_S * i128::from(policy.cover_days), over_s);
@@ -77,7 +83,7 @@ pub fn suggest(
     }
 }
 
-/// Half a cup is a cup that somebody wants. Both are positive.
+/// Returns `units / by`, rounded up. `units` is not negative and `by` is positive.
 const fn divided_up(units: i128, by: i128) -> i128 {
     (units + by - 1) / by
 }
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_does_not_outlast_a_delivery_is_ordered_for_the_days_to_cover() {
-        // Three a day: eleven last less than four days, and twelve just as long.
+        // At three units a day, 11 units last less than four days and 12 units last exactly four.
         let short = suggested(11, 84, 28);
         assert_eq!((short.sold_per_day, short.quantity), (3.0, 14 * 3 + 5 - 11));
         assert!(
@@ -141,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_rush_is_no_forecast() {
-        // Seven sold in four minutes: carried on, that is 2,520 a day.
+        // Seven units in four minutes would be 2,520 units a day.
         let rush = Sales {
             units: 7,
             over: Duration::minutes(4),

@@ -1,97 +1,105 @@
-//! The saga of an order as one total function: what happens next, and what is undone when it cannot
-//! go on.
+//! The saga of an order as a total function: the next state for each event, and the compensation of
+//! an order that cannot continue.
 //!
-//! A state is known by what it waits for. `State::on` gives one of three verdicts, because a queue
-//! needs exactly three: do, drop, park. Who waits for whom, and how, is not here.
+//! Each state is defined by what the order waits for. [`State::on`] returns one of three verdicts,
+//! because a queue consumer has three choices: apply the message, drop it as a duplicate, or move
+//! it to the dead-letter queue. Which role answers which command is defined in `contract`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Status, Step};
 
-/// Where an order stands.
+/// The position of an order in the saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Accepted and durable; nothing is held yet.
+    /// The order is accepted and stored. Nothing is reserved yet.
     Placed,
-    /// The menu still has every product.
+    /// The menu still has every product. The stock hold is awaited.
     Validated,
-    /// Stock is held; the card is being charged.
+    /// The stock is reserved. The charge is awaited.
     Charging,
-    /// Charged; held stock is being turned into sold stock.
+    /// The card is charged. The sale of the reserved units is awaited.
     Paid,
-    /// Sold. The bar may begin.
+    /// The units are sold. Staff may prepare the order.
     Confirmed,
     Preparing,
     Ready,
+    /// The order was handed over or not collected.
     Completed,
-    /// Given up while the card is being charged: the outcome must be known before anything is
-    /// undone.
+    /// The order is to be cancelled while the card is being charged. The result of the charge must
+    /// be known before anything is undone.
     AbandoningToCancel,
+    /// The same for an order that is to fail.
     AbandoningToFail,
-    /// The money goes back first.
+    /// The charge is being refunded, before the stock is released.
     RefundingToCancel,
+    /// The same for an order that is to fail.
     RefundingToFail,
-    /// Then the stock.
+    /// The stock is being released. Any charge has been refunded.
     ReleasingToCancel,
+    /// The same for an order that is to fail.
     ReleasingToFail,
     Cancelled,
     Failed,
 }
 
-/// What may happen to an order.
+/// An event that can change the state of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// Every product is still sold at the price agreed.
+    /// Every product is still on the menu, at the agreed price.
     Accepted,
-    /// A product is gone from the menu.
+    /// A product is no longer on the menu. No use case causes this event.
     Rejected,
     StockHeld,
-    /// Sold out, or the order was released before the hold was made.
+    /// A product is sold out, or the hold was released before it was made.
     StockRefused,
     CardCharged,
     CardRefused,
     StockConfirmed,
-    /// The hold was gone when the payment arrived.
+    /// The stock hold no longer existed when the payment arrived.
     StockLost,
     CardRefunded,
     StockReleased,
-    /// The customer or the staff called it off.
+    /// The customer or a member of staff cancelled the order.
     CancelRequested,
-    /// The state's deadline passed.
+    /// The deadline of the state passed.
     TimedOut,
     PreparationStarted,
     MadeReady,
     HandedOver,
-    /// It was ready, and nobody came for it within the time that the shop keeps it.
+    /// The order was ready, and the customer did not collect it within the time that the shop keeps
+    /// it.
     NotCollected,
 }
 
-/// What a state asks others to do. Carrying one out twice has no second effect.
+/// A command that a state sends to a consumer. Commands are idempotent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Check the menu, then hold the stock.
+    /// Check the menu, then reserve the stock.
     ReserveStock,
-    /// Charge the card, or find out whether it was charged.
+    /// Charge the card, or find out the result of an earlier charge.
     ChargeCard,
     RefundCard,
     ReleaseStock,
 }
 
-/// The verdict on an event.
+/// The verdict on an event in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Move to this state, and ask for what it awaits, atomically.
+    /// Change to this state and send the command that it awaits, in one transaction.
     Advance(State),
-    /// The event was applied before: a duplicate. Acknowledge it, do nothing.
+    /// The event or a later one was applied before. Acknowledge the message and change nothing.
     AlreadyDone,
-    /// The event can never apply here. Park the message for a human.
+    /// The event is not possible in this state. Move the message to the dead-letter queue for a
+    /// person.
     Impossible,
 }
 
 impl State {
+    /// Every state.
     pub const ALL: [State; 16] = [
         State::Placed,
         State::Validated,
@@ -111,7 +119,8 @@ impl State {
         State::Failed,
     ];
 
-    /// Returns whether the order's units are sold, and stay sold.
+    /// Returns whether the units of the order are sold. In every other state the units are not
+    /// sold, or the sale is being undone.
     pub const fn is_sold(self) -> bool {
         match self {
             State::Confirmed | State::Preparing | State::Ready | State::Completed => true,
@@ -130,13 +139,13 @@ impl State {
         }
     }
 
-    /// The one place that knows what may follow what.
+    /// Returns the verdict on an event. This function is the only definition of the transitions.
     pub const fn on(self, event: Event) -> Decision {
         use Decision::{Advance, AlreadyDone, Impossible};
         use Event::*;
         use State::*;
         match (self, event) {
-            // The way forward.
+            // Forward transitions.
             (Placed, Accepted) => Advance(Validated),
             (Validated, StockHeld) => Advance(Charging),
             (Charging, CardCharged) => Advance(Paid),
@@ -145,21 +154,21 @@ impl State {
             (Preparing, MadeReady) => Advance(Ready),
             (Ready, HandedOver | NotCollected) => Advance(Completed),
 
-            // It cannot go on.
+            // A step fails.
             (Placed, Rejected) => Advance(ReleasingToFail),
             (Validated, StockRefused) => Advance(ReleasingToFail),
             (Charging, CardRefused) => Advance(ReleasingToFail),
             (Paid, StockLost) => Advance(RefundingToFail),
 
-            // It shall not go on. A release before the reserve leaves a mark that the reserve then
-            // finds.
+            // The order is cancelled or times out. When the release reaches the stock tables before
+            // the reservation, the release leaves a record that makes the later reservation fail.
             (Placed | Validated, CancelRequested) => Advance(ReleasingToCancel),
             (Charging, CancelRequested) => Advance(AbandoningToCancel),
             (Paid | Confirmed | Preparing, CancelRequested) => Advance(RefundingToCancel),
             (Placed | Validated, TimedOut) => Advance(ReleasingToFail),
             (Charging, TimedOut) => Advance(AbandoningToFail),
 
-            // The way back: first the money, then the stock.
+            // Compensation: refund first, then release the stock.
             (AbandoningToCancel, CardCharged) => Advance(RefundingToCancel),
             (AbandoningToFail, CardCharged) => Advance(RefundingToFail),
             (AbandoningToCancel, CardRefused) => Advance(ReleasingToCancel),
@@ -169,7 +178,7 @@ impl State {
             (ReleasingToCancel, StockReleased) => Advance(Cancelled),
             (ReleasingToFail, StockReleased) => Advance(Failed),
 
-            // Came again: the state already lies behind the event.
+            // Duplicates: the state is already past the event.
             (
                 Validated | Charging | Paid | Confirmed | Preparing | Ready | Completed
                 | AbandoningToCancel | AbandoningToFail | RefundingToCancel | RefundingToFail
@@ -203,7 +212,7 @@ impl State {
             (Preparing | Ready | Completed, PreparationStarted) => AlreadyDone,
             (Ready | Completed, MadeReady) => AlreadyDone,
             (Completed, HandedOver | NotCollected) => AlreadyDone,
-            // A timer that went off late found the order elsewhere.
+            // The deadline passed at the same time as the order advanced.
             (
                 Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel
                 | AbandoningToFail | RefundingToCancel | RefundingToFail | ReleasingToCancel
@@ -211,7 +220,7 @@ impl State {
                 TimedOut,
             ) => AlreadyDone,
 
-            // Never.
+            // Impossible: the event cannot precede this state or follow it.
             (Placed, StockHeld | StockRefused) => Impossible,
             (Placed | Validated, CardCharged | CardRefused) => Impossible,
             (Paid | Confirmed | Preparing | Ready | Completed, CardRefused) => Impossible,
@@ -252,13 +261,13 @@ impl State {
         }
     }
 
-    /// What the order waits for others to do. Whoever enters the state asks for it in the same
-    /// transaction, and the sweeper asks again when no answer came.
+    /// Returns the command whose result the order waits for. The transaction that enters the state
+    /// also sends the command, and the sweeper sends it again when no answer arrives in time.
     pub const fn awaits(self) -> Option<Command> {
         match self {
             State::Placed | State::Validated => Some(Command::ReserveStock),
-            // A charge is asked for with one idempotency key for ever, so that asking again only
-            // learns the outcome.
+            // Every request to charge an order uses the same idempotency key. A second request
+            // therefore returns the result of the first and charges nothing.
             State::Charging | State::Paid | State::AbandoningToCancel | State::AbandoningToFail => {
                 Some(Command::ChargeCard)
             }
@@ -273,8 +282,9 @@ impl State {
         }
     }
 
-    /// What the customer is told; `None` means that the status stays what it was. An order is
-    /// called cancelled or failed only when its money and its stock are back.
+    /// Returns the status that the customer sees. `None` means that the status does not change. The
+    /// status is *cancelled* or *failed* only after the charge is refunded and the stock is
+    /// released.
     pub const fn status(self) -> Option<Status> {
         match self {
             State::Placed | State::Validated | State::Charging | State::Paid => {
@@ -295,6 +305,7 @@ impl State {
         }
     }
 
+    /// Returns the step of the processing.
     pub const fn step(self) -> Step {
         match self {
             State::Placed => Step::Validating,
@@ -311,12 +322,13 @@ impl State {
         }
     }
 
-    /// Whether the machines have nothing left to do: the order is sold (and then people act) or
-    /// ended.
+    /// Returns whether no role has anything left to do. The order is then sold, and staff continue,
+    /// or the order has ended.
     pub const fn settled(self) -> bool {
         self.awaits().is_none()
     }
 
+    /// Returns the name of the state in the database.
     pub const fn code(self) -> &'static str {
         match self {
             State::Placed => "placed",
@@ -338,12 +350,14 @@ impl State {
         }
     }
 
+    /// Returns the state with this name.
     pub fn from_code(code: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.code() == code)
     }
 }
 
 impl Event {
+    /// Every event.
     pub const ALL: [Event; 16] = [
         Event::Accepted,
         Event::Rejected,
@@ -458,7 +472,8 @@ mod tests {
         }
     }
 
-    /// Follows every path; `held` and `charged` are what the world would hold for this order on it.
+    /// Follows every path. `held` and `charged` track whether stock is reserved and the card is
+    /// charged.
     #[test]
     fn an_order_that_ends_badly_leaves_neither_money_nor_stock_behind() {
         let mut seen = BTreeSet::new();
@@ -502,7 +517,8 @@ mod tests {
         }
     }
 
-    /// Whoever waits for a machine waits for the one that can help, and is told only what is so.
+    /// Each state that waits has the command that moves it on, and the right status for the
+    /// customer.
     #[test]
     fn an_order_waits_for_its_machine_until_it_is_sold_or_ended() {
         use State::*;

@@ -1,9 +1,9 @@
-//! Counting units. Whatever happens, `received = available + reserved + sold + written_off` and
-//! none is negative.
+//! Stock counters of a product. The conservation law `received = available + reserved + sold +
+//! written_off` always holds, and no counter is negative.
 
 use serde::{Deserialize, Serialize};
 
-/// The five counters of one product, in units.
+/// The five stock counters of one product, in units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counters {
     pub available: i64,
@@ -13,36 +13,38 @@ pub struct Counters {
     pub received: i64,
 }
 
-/// One thing that can happen to a product's units.
+/// A change of a product's stock counters. Each change becomes a ledger entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Movement {
-    /// Units held for an order that is not paid yet.
+    /// Units are reserved for an order that is not paid yet.
     Reserve(u32),
-    /// Held units become sold.
+    /// Reserved units are sold.
     Confirm(u32),
-    /// Held units go back on the shelf.
+    /// Reserved units become available again.
     Release(u32),
-    /// Sold units of a cancelled order go back on the shelf.
+    /// Sold units of a cancelled order become available again.
     Return(u32),
-    /// Units delivered to the shop.
+    /// Units are delivered to the shop.
     Restock(u32),
-    /// Units found to be missing or spoiled.
+    /// Units are missing or spoiled.
     WriteOff(u32),
-    /// A write-off was a mistake: the units are there after all.
+    /// Written-off units become available again, because the write-off was a mistake.
     WriteOn(u32),
 }
 
-/// A movement that the counters do not allow: there are too few units to take.
+/// A change that the counters do not allow, because a counter would become negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too few units: {wanted} wanted, {there} there")]
 pub struct TooFew {
+    /// Units to subtract from the counter.
     pub wanted: u32,
+    /// The value of the counter.
     pub there: i64,
 }
 
 impl Movement {
-    /// What the ledger calls it.
+    /// Returns the name of the change in the ledger.
     pub const fn code(self) -> &'static str {
         match self {
             Movement::Reserve(_) => "reserve",
@@ -55,6 +57,7 @@ impl Movement {
         }
     }
 
+    /// Returns the change with this name.
     pub fn from_code(code: &str, units: u32) -> Option<Movement> {
         let all = [
             Movement::Reserve(units),
@@ -68,6 +71,7 @@ impl Movement {
         all.into_iter().find(|movement| movement.code() == code)
     }
 
+    /// Returns the number of units.
     pub const fn units(self) -> u32 {
         match self {
             Movement::Reserve(n)
@@ -80,8 +84,8 @@ impl Movement {
         }
     }
 
-    /// What is added to each counter. Each row sums to zero against `received`: that is the
-    /// conservation law.
+    /// Returns the change of each counter. The change of `received` equals the sum of the other
+    /// changes, which preserves the conservation law.
     pub const fn delta(self) -> Counters {
         const NONE: Counters = Counters {
             available: 0,
@@ -131,7 +135,7 @@ impl Movement {
 }
 
 impl Counters {
-    /// A product's counters when its first units arrive.
+    /// Returns the counters of a product after its first delivery.
     pub const fn received(units: u32) -> Counters {
         Counters {
             available: units as i64,
@@ -142,10 +146,10 @@ impl Counters {
         }
     }
 
-    /// The counters after `movement`.
+    /// Returns the counters after `movement`.
     ///
     /// # Errors
-    /// `TooFew` when a counter would become negative; nothing changes then.
+    /// [`TooFew`] when a counter would become negative.
     pub fn after(self, movement: Movement) -> Result<Counters, TooFew> {
         let delta = movement.delta();
         let mut next = self;
@@ -167,7 +171,7 @@ impl Counters {
         Ok(next)
     }
 
-    /// The sum of what movements added, in whatever order: what a ledger says the counters are.
+    /// Returns the sum of ledger entries, in any order: the counters according to the ledger.
     pub fn of(movements: impl IntoIterator<Item = Movement>) -> Counters {
         movements
             .into_iter()
@@ -183,8 +187,8 @@ impl Counters {
             })
     }
 
-    /// Whether the conservation law holds. False means a defect or a hand in the table: see
-    /// `runbooks/stock-drift.md`.
+    /// Returns whether the conservation law holds. False means a defect or a manual change of the
+    /// table; see `runbooks/stock-drift.md`.
     pub const fn conserved(self) -> bool {
         self.received == self.available + self.reserved + self.sold + self.written_off
             && self.available >= 0
@@ -193,6 +197,7 @@ impl Counters {
             && self.written_off >= 0
     }
 
+    /// Returns the availability that customers see.
     pub const fn availability(self, low_stock_threshold: i64) -> Availability {
         if self.available <= 0 {
             Availability::Out
@@ -204,16 +209,20 @@ impl Counters {
     }
 }
 
-/// What a customer is told about a product's stock.
+/// The availability of a product as customers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Availability {
+    /// More units than the threshold for low stock.
     InStock,
+    /// No more units than the threshold.
     Low,
+    /// Sold out.
     Out,
 }
 
 impl Availability {
+    /// Returns the name of the level in JSON and in messages.
     pub const fn code(self) -> &'static str {
         match self {
             Availability::InStock => "in_stock",
@@ -222,14 +231,16 @@ impl Availability {
         }
     }
 
+    /// Returns the level with this name.
     pub fn from_code(code: &str) -> Option<Availability> {
         [Availability::InStock, Availability::Low, Availability::Out]
             .into_iter()
             .find(|level| level.code() == code)
     }
 
-    /// The level just reached when stock fell from `self` to `now`; `None` when it did not get
-    /// worse. Staff are told once a crossing, not once an order.
+    /// Returns the new level when the stock fell from level `self` to `now`. `None` when the level
+    /// did not get worse. Staff are therefore notified once for each change of level, not once for
+    /// each order.
     pub fn worsened_to(self, now: Availability) -> Option<Availability> {
         (now > self).then_some(now)
     }
@@ -318,7 +329,7 @@ mod tests {
             }
             .conserved()
         );
-        // Each sums up and has one counter below zero.
+        // Each of these satisfies the equation and has one negative counter.
         for broken in [
             Counters {
                 available: -1,

@@ -1,8 +1,8 @@
-//! Text that people type: brought into one form before it is counted, judged or stored.
+//! Normalizes free text before it is counted, validated or stored.
 //!
-//! The form: line ends are `\n`, characters are composed (Unicode NFC), and characters that show
-//! nothing or that reorder what stands around them are removed. Control characters are kept here
-//! and refused by [`line`] and [`paragraph`].
+//! In normalized text, line ends are `\n` and characters are composed (Unicode NFC). Characters
+//! that are invisible or that reorder their neighbors are removed. Normalization keeps control
+//! characters; [`line`] and [`paragraph`] reject them.
 
 use std::borrow::Cow;
 
@@ -14,18 +14,18 @@ use crate::card::refuse_card_number;
 
 const ZWNJ: char = '\u{200c}';
 const ZWJ: char = '\u{200d}';
-/// Begins the flags of regions, which are spelled in tag characters (UTS #51 annex C).
+/// The base of the flags of regions such as Scotland, which are spelled in tag characters (UTS #51
+/// annex C).
 const BLACK_FLAG: char = '\u{1f3f4}';
 const TAG_END: char = '\u{e007f}';
 
-/// Returns `text` in its one form, without white space at its ends. Applying it again changes
-/// nothing.
+/// Returns `text` in normalized form, without white space at its ends. The function is idempotent.
 pub fn normalize(text: &str) -> String {
     visible(text).trim().to_owned()
 }
 
-/// Returns what may be shown of a text that was stored before texts were normalized. Text in its
-/// form is not copied.
+/// Returns text that was stored before texts were normalized, in the form in which it may be
+/// displayed. Normalized text is not copied.
 pub fn shown(text: String) -> String {
     match visible(&text) {
         Cow::Borrowed(_) => text,
@@ -33,8 +33,8 @@ pub fn shown(text: String) -> String {
     }
 }
 
-/// Returns one line for a terminal: [`shown`], with a space for every control character, so that
-/// nothing in the text moves the cursor, changes a color or begins a line of its own.
+/// Returns one line for a terminal: normalized text with a space for every control character. The
+/// text cannot move the cursor, change a color or start a line.
 pub fn printable(text: &str) -> String {
     visible(text)
         .chars()
@@ -42,17 +42,17 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Whether a terminal shows the character where it stands: neither a control character nor one that
-/// is invisible or reorders its neighbors.
+/// Returns whether a terminal displays the character. Control characters, invisible characters and
+/// characters that reorder their neighbors are not printable.
 pub fn is_printable(letter: char) -> bool {
     !letter.is_control() && !is_invisible(letter)
 }
 
-/// Returns one line of 1 to `max` characters. At least one of them is visible.
+/// Validates one line of 1 to `max` characters, of which at least one is visible.
 ///
 /// # Errors
-/// When it is empty, too long, or has control characters (a line break would reach mail headers) or
-/// a card number. The error names `field`.
+/// A field error for `field` when the text is empty or too long, or has control characters or a
+/// card number. A line break could otherwise add a header to a mail.
 pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
     let text = normalize(text);
     if !text.chars().any(leaves_ink) {
@@ -75,10 +75,12 @@ pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
     counted(field, text, max)
 }
 
-/// Returns at most `max` characters of text, which may have line breaks and tabs, and may be empty.
+/// Validates text of at most `max` characters. The text may be empty and may have line breaks and
+/// tabs.
 ///
 /// # Errors
-/// When it is too long, or has other control characters or a card number. The error names `field`.
+/// A field error for `field` when the text is too long, or has other control characters or a card
+/// number.
 pub fn paragraph(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
     let text = normalize(text);
     if text
@@ -94,6 +96,7 @@ pub fn paragraph(field: &str, text: &str, max: usize) -> Result<String, FieldErr
     counted(field, text, max)
 }
 
+/// Returns the text when it has at most `max` characters.
 fn counted(field: &str, text: String, max: usize) -> Result<String, FieldError> {
     if text.chars().count() > max {
         return Err(FieldError::new(
@@ -104,9 +107,9 @@ fn counted(field: &str, text: String, max: usize) -> Result<String, FieldError> 
     Ok(text)
 }
 
-/// The form without trimming. Borrowed where the text has it already: most text does.
+/// Returns the normalized text without trimming. Text that is already normalized is borrowed.
 fn visible(text: &str) -> Cow<'_, str> {
-    // ASCII is composed, and has no invisible characters but controls.
+    // ASCII text is composed, and its only invisible characters are control characters.
     if text.is_ascii() && !text.contains('\r') {
         return Cow::Borrowed(text);
     }
@@ -123,17 +126,18 @@ fn visible(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// CRLF, CR, NEL and Unicode's own separators of lines and paragraphs are line feeds.
+/// Replaces CRLF, CR, NEL and Unicode's line and paragraph separators by line feeds.
 fn with_line_feeds(text: &str) -> String {
     text.replace("\r\n", "\n")
         .replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n")
 }
 
-/// Removes what shows nothing. A joiner stays between two characters that it joins, a variation
-/// selector behind one that it varies, and tags within the flag that they spell.
+/// Removes invisible characters. A joiner is kept between two characters that it joins, a variation
+/// selector after a visible character, and tags within the flag that they spell.
 fn without_invisible(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
-    // Joiners, selectors and flags need their neighbors: what is always removed goes first.
+    // Joiners, selectors and flags depend on their neighbors, so other invisible characters are
+    // removed first.
     let letters: Vec<char> = text
         .chars()
         .filter(|letter| is_contextual(*letter) || !is_invisible(*letter))
@@ -148,12 +152,13 @@ fn without_invisible(text: &str) -> String {
             continue;
         }
         let stays = match letter {
-            // A selector behind a joiner varies nothing and goes, so the joiner would join nothing.
+            // A selector after a joiner has no effect and is removed below, so this joiner would
+            // join nothing.
             ZWNJ | ZWJ => {
                 before.is_some_and(joins)
                     && after.is_some_and(|next| joins(next) && !is_selector(next))
             }
-            // One at most: a run of them can hide a message.
+            // At most one selector is kept, because a run of them can hide a message.
             letter if is_selector(letter) => before.is_some_and(leaves_ink),
             letter => !is_tag(letter),
         };
@@ -166,8 +171,8 @@ fn without_invisible(text: &str) -> String {
     kept
 }
 
-/// How many tag characters spell a region directly behind a black flag, the end tag included: 0
-/// where none do.
+/// Returns the number of tag characters, including the end tag, that spell a region directly after
+/// a black flag. Returns 0 when they spell none.
 fn region_tags(behind: &[char]) -> usize {
     let spelled = behind
         .iter()
@@ -181,8 +186,8 @@ fn region_tags(behind: &[char]) -> usize {
     }
 }
 
-/// What a joiner may stand beside: letters, their marks, digits, and symbols such as emoji with
-/// their selectors.
+/// Returns whether a joiner may be next to the character: a letter, a mark, a digit, or a symbol
+/// such as an emoji with its selector.
 fn joins(letter: char) -> bool {
     let group = letter.general_category_group();
     let visible = matches!(
@@ -192,7 +197,7 @@ fn joins(letter: char) -> bool {
     (visible && !is_blank(letter)) || group == GeneralCategoryGroup::Mark
 }
 
-/// Whether the character shows something by itself: letters, digits, punctuation and symbols.
+/// Returns whether the character is visible by itself: a letter, a digit, punctuation or a symbol.
 fn leaves_ink(letter: char) -> bool {
     let visible = matches!(
         letter.general_category_group(),
@@ -201,11 +206,12 @@ fn leaves_ink(letter: char) -> bool {
             | GeneralCategoryGroup::Punctuation
             | GeneralCategoryGroup::Symbol
     );
-    // Letters for private use have a shape where their font is: a name of one is somebody's.
+    // Private-use characters are visible with a suitable font, and people use them in their names.
     (visible && !is_blank(letter)) || letter.general_category() == GeneralCategory::PrivateUse
 }
 
-/// Invisible in one place and part of a character in another: see `without_invisible`.
+/// Returns whether the character is invisible by itself but can be part of another; see
+/// [`without_invisible`].
 fn is_contextual(letter: char) -> bool {
     matches!(letter, ZWNJ | ZWJ) || is_selector(letter) || is_tag(letter)
 }
@@ -218,8 +224,8 @@ fn is_tag(letter: char) -> bool {
     matches!(letter, '\u{e0020}'..='\u{e007f}')
 }
 
-/// Letters and symbols of Unicode that look like nothing: fillers of Hangul and Khmer, and Braille
-/// without a dot.
+/// Returns whether the character is a letter or symbol without a visible shape: the fillers of
+/// Hangul and Khmer, and the empty Braille pattern.
 fn is_blank(letter: char) -> bool {
     matches!(
         letter,
@@ -234,12 +240,12 @@ fn is_blank(letter: char) -> bool {
     )
 }
 
-/// Whether the character shows nothing, or only reorders others: Unicode's format characters
-/// (bidirectional controls among them), its default ignorable code points, blanks, and code points
-/// that are no characters.
+/// Returns whether the character is invisible or only reorders others. These are Unicode's format
+/// characters (with the bidirectional controls), default ignorable code points, blanks, and
+/// noncharacters.
 fn is_invisible(letter: char) -> bool {
-    // Formats by their category, but visible signs that stand before a number: ARABIC NUMBER SIGN
-    // and its like.
+    // Signs such as ARABIC NUMBER SIGN, which have the category Format but are visible before a
+    // number.
     const SIGNS: [char; 11] = [
         '\u{600}', '\u{601}', '\u{602}', '\u{603}', '\u{604}', '\u{605}', '\u{6dd}', '\u{70f}',
         '\u{890}', '\u{891}', '\u{8e2}',
