@@ -1,24 +1,30 @@
-//! How the physical address of a resource reaches a process: one environment variable, written by
-//! the template, and the same value in Parameter Store.
+//! The environment variables and parameters through which a process learns the physical address of
+//! a resource. The template writes each address to one environment variable of a role and to
+//! Parameter Store.
 
 use crate::queue::{QUEUES, Queue};
 use crate::table::{TABLES, Table};
 use crate::topic::{BUS, Bus, TOPICS, Topic};
 
-/// Something that CloudFormation names and a process must find.
+/// A resource that CloudFormation names and a process must find.
 #[derive(Debug, Clone, Copy)]
 pub enum Address {
+    /// The URL of a work queue.
     Queue(&'static Queue),
+    /// The URL of the dead-letter queue of a work queue.
     ParkingQueue(&'static Queue),
+    /// The ARN of a topic.
     Topic(&'static Topic),
+    /// The name of the event bus.
     Bus(&'static Bus),
+    /// The name of a table.
     Table(&'static Table),
     /// The ARN of a table's stream.
     Stream(&'static Table),
 }
 
 impl Address {
-    /// Every address of the platform.
+    /// Returns every address of the platform.
     pub fn all() -> impl Iterator<Item = Address> {
         let queues = QUEUES
             .iter()
@@ -36,7 +42,7 @@ impl Address {
             .chain(streams)
     }
 
-    /// The environment variable, such as `HAVEN_QUEUE_ORDERS_URL`.
+    /// Returns the name of the environment variable, such as `HAVEN_QUEUE_ORDERS_URL`.
     pub fn variable(self) -> String {
         let [kind, slug, form] = self.words();
         format!("HAVEN_{kind}_{slug}_{form}")
@@ -44,12 +50,13 @@ impl Address {
             .to_uppercase()
     }
 
-    /// The key below the environment's parameter root, such as `queue/orders/url`.
+    /// Returns the key below the environment's parameter root, such as `queue/orders/url`.
     pub fn parameter(self) -> String {
         let [kind, slug, form] = self.words();
         format!("{kind}/{slug}/{form}")
     }
 
+    /// Returns the kind of the resource, its slug and the form of the address.
     fn words(self) -> [String; 3] {
         let words = |kind: &str, slug: &str, form: &str| {
             [kind.to_owned(), slug.to_owned(), form.to_owned()]

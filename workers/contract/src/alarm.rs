@@ -1,4 +1,4 @@
-//! What calls for a human, when, and which runbook they open.
+//! The alarms of the platform: metric, threshold, severity and runbook of each.
 
 use std::time::Duration;
 
@@ -9,121 +9,123 @@ use crate::role::{
     PAYMENT_WORKER, PROJECTION_WORKER, Role, STOREFRONT, SWEEPER,
 };
 
-/// What an alarm watches.
+/// The metric that an alarm watches.
 #[derive(Debug, Clone, Copy)]
 pub enum Signal {
     /// `ApproximateAgeOfOldestMessage` of a work queue, in seconds.
     QueueAge(&'static Queue),
-    /// `ApproximateNumberOfMessagesVisible` of a parking queue. Not `NumberOfMessagesSent`: SQS
-    /// does not count there what its redrive policy moves.
+    /// `ApproximateNumberOfMessagesVisible` of a dead-letter queue. `NumberOfMessagesSent` is not
+    /// usable, because SQS does not count messages that its redrive policy moves.
     Parked(&'static Queue),
-    /// One of ours, of one service.
+    /// A metric of our own, reported by one service.
     Ours {
         metric: Metric,
         service: &'static str,
         statistic: Statistic,
     },
-    /// What AWS measures of the machinery below us. A laptop has none of it.
+    /// A metric that AWS reports about the infrastructure. Local platforms have no such metrics.
     Platform(Platform),
 }
 
-/// One thing that AWS measures. Shares are in percent, so that a threshold holds for every size of
-/// an environment.
+/// A metric that AWS reports. Shares are percentages, so that one threshold fits environments of
+/// every size.
 #[derive(Debug, Clone, Copy)]
 pub enum Platform {
-    /// Percent of the database's CPU.
+    /// CPU utilization of the database, in percent.
     DatabaseCpu,
-    /// Percent of its memory that is free.
+    /// Free memory of the database, in percent.
     DatabaseMemory,
-    /// Percent of the storage it began with that is free.
+    /// Free storage of the database, in percent of its initial storage.
     DatabaseStorage,
-    /// Percent of the connections it takes that are open.
+    /// Open connections to the database, in percent of the maximum.
     DatabaseConnections,
-    /// Percent of the cache engine's one thread, of the busiest node.
+    /// CPU utilization of the cache engine's single thread on the busiest node, in percent.
     CacheCpu,
-    /// Percent of the cache's memory, of the fullest node.
+    /// Memory usage of the fullest cache node, in percent.
     CacheMemory,
-    /// Keys that a node threw away for want of memory, in one period.
+    /// Keys that a cache node evicted in one period because its memory was full.
     CacheEvictions,
-    /// Seconds that a replica is behind.
+    /// Replication lag of the cache, in seconds.
     CacheLag,
-    /// Reads and writes that DynamoDB refused for want of capacity, in one period.
+    /// Reads and writes that DynamoDB throttled in one period.
     TableThrottles,
-    /// Requests that DynamoDB itself failed, in one period.
+    /// Requests that failed inside DynamoDB in one period.
     TableErrors,
-    /// Percent of a service's CPU, each role's by itself.
+    /// CPU utilization of a service, in percent, for each role.
     TasksCpu,
-    /// Percent of a service's memory, each role's by itself.
+    /// Memory utilization of a service, in percent, for each role.
     TasksMemory,
-    /// Tasks that one of the roles should have and has not.
+    /// Difference between the desired and the running tasks of one of the roles.
     TasksMissing(&'static [&'static Role]),
-    /// Percent of the shop's answers that are 5xx.
+    /// Responses of the shop with a status 5xx, in percent.
     ShopErrors,
-    /// Seconds that 99 of 100 of the shop's answers come within.
+    /// 99th percentile of the shop's response time, in seconds.
     ShopLatency,
     /// Storefront tasks that fail their health check.
     ShopUnhealthy,
-    /// Connections to a storefront task that failed, in one period.
+    /// Failed connections to storefront tasks in one period.
     ShopConnections,
-    /// Percent of the API's answers that are 5xx.
+    /// Responses of the API with a status 5xx, in percent.
     ApiErrors,
-    /// Messages that a topic could not hand over, in one period.
+    /// Messages that a topic failed to deliver in one period.
     TopicFailures,
-    /// Messages that no topic or rule could hand over, kept for a human.
+    /// Messages that no topic or rule could deliver, kept for a person.
     Undelivered,
-    /// Deployments of one service that run beside each other; more than one while it is being
-    /// deployed.
+    /// Concurrent deployments of one service. A service has more than one only during a deployment.
     Deployments,
 }
 
 impl Platform {
-    /// Whether too little is the fault, where else too much is.
+    /// Returns whether the alarm fires below its threshold. Other alarms fire above it.
     pub const fn is_a_floor(self) -> bool {
         matches!(self, Platform::DatabaseMemory | Platform::DatabaseStorage)
     }
 }
 
+/// The statistic of a metric over one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statistic {
     Maximum,
     Sum,
 }
 
-/// How soon somebody must look.
+/// How soon a person must react to an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// Now.
+    /// Immediately.
     Page,
-    /// Today.
+    /// On the same day.
     Ticket,
-    /// Never: it only says what is going on.
+    /// Never. The alarm is only information.
     Notice,
 }
 
-/// What no data means.
+/// The meaning of missing data points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// Silence is health: nothing failed.
+    /// Missing data is healthy: the metric is reported only for failures.
     NotBreaching,
-    /// Silence is the fault: the one who reports is gone.
+    /// Missing data is the fault: the process that reports the metric does not run.
     Breaching,
 }
 
+/// A CloudWatch alarm.
 #[derive(Debug)]
 pub struct Alarm {
+    /// The name of the alarm in templates and runbooks.
     pub slug: &'static str,
-    /// One sentence: what the customer notices.
+    /// The effect on customers or staff, in one sentence.
     pub impact: &'static str,
     pub signal: Signal,
-    /// It fires above this value, or below it where the signal is a floor.
+    /// The alarm fires above this value, or below it if [`Platform::is_a_floor`] returns true.
     pub threshold: u64,
     pub period: Duration,
-    /// So many of `evaluation_periods` must be beyond it.
+    /// The number of data points, out of `evaluation_periods`, that must be beyond the threshold.
     pub datapoints: u32,
     pub evaluation_periods: u32,
     pub missing: Missing,
     pub severity: Severity,
-    /// File name, without `.md`, in `runbooks/`.
+    /// The name of the file in `runbooks/`, without `.md`.
     pub runbook: &'static str,
 }
 
@@ -195,7 +197,7 @@ const fn ours(
     }
 }
 
-/// A role holds back its calls to something that it needs.
+/// Returns an alarm for an open circuit breaker in a role.
 const fn breaker(
     slug: &'static str,
     role: &Role,
@@ -216,7 +218,7 @@ const fn breaker(
     }
 }
 
-/// Beyond `threshold` in `datapoints.0` of `datapoints.1` minutes.
+/// Returns an alarm that fires beyond `threshold` in `datapoints.0` of `datapoints.1` minutes.
 const fn platform(
     slug: &'static str,
     watched: Platform,
@@ -240,7 +242,8 @@ const fn platform(
     }
 }
 
-/// The roles that an order passes through. Metric math takes ten metrics, two a role.
+/// The roles that process an order until it is fulfilled. CloudWatch metric math accepts ten
+/// metrics, and each role needs two.
 const ON_AN_ORDERS_WAY: &[&Role] = &[
     &STOREFRONT,
     &OUTBOX_RELAY,
@@ -248,6 +251,7 @@ const ON_AN_ORDERS_WAY: &[&Role] = &[
     &PAYMENT_WORKER,
     &FULFILMENT_WORKER,
 ];
+/// The other roles.
 const BESIDE_IT: &[&Role] = &[
     &INVENTORY_WORKER,
     &NOTIFICATION_WORKER,
@@ -255,7 +259,8 @@ const BESIDE_IT: &[&Role] = &[
     &SWEEPER,
 ];
 
-/// Five minutes: longer than a task takes to start when a service grows.
+/// Returns an alarm for roles with missing tasks. Five minutes are longer than a new task needs to
+/// start when a service scales out.
 const fn tasks_missing(
     slug: &'static str,
     roles: &'static [&'static Role],
@@ -264,7 +269,7 @@ const fn tasks_missing(
 ) -> Alarm {
     assert!(roles.len() * 2 <= 10, "more metrics than metric math takes");
     Alarm {
-        // A service without any task reports nothing.
+        // A service without any running task reports nothing.
         missing: Missing::Breaching,
         ..platform(
             slug,
@@ -278,6 +283,7 @@ const fn tasks_missing(
     }
 }
 
+/// Every alarm.
 pub const ALARMS: &[Alarm] = &[
     queue_age(
         "orders-age",
@@ -340,7 +346,8 @@ pub const ALARMS: &[Alarm] = &[
         Severity::Ticket,
     ),
     Alarm {
-        // The relay reports every minute; if it is silent, nothing leaves the outbox either.
+        // The relay reports this metric every minute. Without a report the relay does not run, and
+        // nothing leaves the outbox.
         missing: Missing::Breaching,
         ..ours(
             "outbox-lag",
@@ -415,11 +422,11 @@ pub const ALARMS: &[Alarm] = &[
         "Customers are told late.",
         Severity::Ticket,
     ),
-    // Thresholds: AWS's "Recommended alarms" (CloudWatch user guide) where it names one. The share
-    // of errors is of the shop's objective, 0.1 %: ten times it is a ticket, fifty times it wakes
-    // somebody.
+    // Most thresholds are from "Recommended alarms" in the CloudWatch user guide. The thresholds of
+    // error rates are multiples of the shop's error budget of 0.1 %: ten times the budget is a
+    // ticket, and fifty times is a page.
     Alarm {
-        // A database that reports nothing is gone.
+        // A database that reports nothing is down.
         missing: Missing::Breaching,
         ..platform(
             "database-cpu",
@@ -440,8 +447,8 @@ pub const ALARMS: &[Alarm] = &[
         "database",
         "The database will read from disk and slow down.",
     ),
-    // Storage grows by itself once less than a tenth has been free for five minutes: whoever is
-    // still below after ten has reached its limit.
+    // RDS adds storage after less than 10 % has been free for five minutes. A database that is
+    // still below 10 % after ten minutes has reached its maximum storage.
     platform(
         "database-storage",
         Platform::DatabaseStorage,
@@ -628,7 +635,8 @@ pub const ALARMS: &[Alarm] = &[
         "deployments",
         "A deployment runs; pages about the platform are held back.",
     ),
-    // Longer than any deployment of ours takes; after it, pages are held back no more.
+    // 45 minutes are longer than any deployment of this platform. The alarm for running deployments
+    // suppresses pages only until then.
     platform(
         "deployment-stuck",
         Platform::Deployments,

@@ -1,25 +1,30 @@
-//! What AWS bills calls by. Counted where calls are made, priced where prices are: both by these
-//! names.
+//! The units in which AWS bills calls. The code that counts calls and the code that knows prices
+//! use these names.
 
-/// A thing that AWS puts on the bill.
+/// A unit on the bill of AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Billed {
-    /// A request to a standard queue, of up to ten messages and 64 KiB.
+    /// A request to a standard queue, for up to ten messages and 64 KiB.
     QueueRequest,
+    /// A request to a FIFO queue, for up to ten messages and 64 KiB.
     FifoQueueRequest,
-    /// A request to a topic, of up to ten messages and 64 KiB. Deliveries to queues cost nothing.
+    /// A request to a topic, for up to ten messages and 64 KiB. Deliveries from topics to queues
+    /// are free.
     TopicRequest,
-    /// Each event, however many a call carries.
+    /// One event on the bus. A call with several events is billed for each of them.
     Event,
-    /// A write of up to 1 KiB; two in a transaction.
+    /// A write of up to 1 KiB to a table. A write in a transaction counts as two.
     TableWrite,
-    /// A consistent read of up to 4 KiB.
+    /// A strongly consistent read of up to 4 KiB from a table.
     TableRead,
+    /// A read from a table's stream.
     StreamRead,
+    /// An e-mail.
     Mail,
 }
 
 impl Billed {
+    /// Every unit.
     pub const ALL: [Billed; 8] = [
         Billed::QueueRequest,
         Billed::FifoQueueRequest,
@@ -31,6 +36,7 @@ impl Billed {
         Billed::Mail,
     ];
 
+    /// Returns the value of the metric dimension `unit`.
     pub const fn code(self) -> &'static str {
         match self {
             Billed::QueueRequest => "queue_request",
@@ -44,6 +50,7 @@ impl Billed {
         }
     }
 
+    /// Returns the unit with this code.
     pub fn from_code(code: &str) -> Option<Billed> {
         Billed::ALL.into_iter().find(|billed| billed.code() == code)
     }

@@ -1,20 +1,24 @@
-//! What roles call while they work, beside their queues: each has a circuit breaker in every
-//! process that calls it.
+//! The dependencies of roles, apart from queues. Every process that calls a dependency has a
+//! circuit breaker for it.
 
 use crate::role::Role;
 use crate::table::PRODUCTS;
 
-/// Something that may be down while the role is up.
+/// A service that can fail while the role runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dependency {
+    /// The database: PostgreSQL, or SQLite on an embedded platform.
     Database,
-    /// The tables that stock is kept in.
+    /// The DynamoDB tables with the stock.
     Stock,
+    /// The payment gateway.
     Gateway,
+    /// Amazon SES.
     Mail,
 }
 
 impl Dependency {
+    /// Every dependency.
     pub const ALL: [Dependency; 4] = [
         Dependency::Database,
         Dependency::Stock,
@@ -22,7 +26,7 @@ impl Dependency {
         Dependency::Mail,
     ];
 
-    /// For metrics and readiness.
+    /// Returns the name in metrics and in the response of `/readyz`.
     pub const fn code(self) -> &'static str {
         match self {
             Dependency::Database => "database",
@@ -34,6 +38,7 @@ impl Dependency {
 }
 
 impl Role {
+    /// Returns whether the role calls the dependency.
     pub fn depends_on(&self, dependency: Dependency) -> bool {
         match dependency {
             Dependency::Database => self.database,

@@ -1,11 +1,11 @@
-//! The kinds of message, and the road each takes.
+//! The kinds of messages and their routes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{ORDERS, PAYMENTS, Queue};
 use crate::topic::{INVENTORY_ALERTS, ORDER_CREATED, ORDER_STATUS_CHANGED, Topic};
 
-/// Every kind of message in the system. Its name is the `type` of the envelope.
+/// Every kind of message. Its name is the `type` of the envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventKind {
     ReserveStock,
@@ -23,16 +23,19 @@ pub enum EventKind {
     StockLevelReached,
 }
 
-/// Where a message goes when it leaves the outbox.
+/// The destination of a message in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
+    /// A work queue.
     Queue(&'static Queue),
+    /// A topic.
     Topic(&'static Topic),
+    /// The event bus.
     Bus,
 }
 
 impl Route {
-    /// How the outbox names it, such as `queue/orders`.
+    /// Returns the name in the outbox, such as `queue/orders`.
     pub fn code(self) -> String {
         match self {
             Route::Queue(queue) => format!("queue/{}", queue.slug),
@@ -43,6 +46,7 @@ impl Route {
 }
 
 impl EventKind {
+    /// Every kind.
     pub const ALL: [EventKind; 13] = [
         EventKind::ReserveStock,
         EventKind::ReleaseStock,
@@ -59,6 +63,7 @@ impl EventKind {
         EventKind::StockLevelReached,
     ];
 
+    /// Returns the name, which is the `type` of the envelope.
     pub const fn name(self) -> &'static str {
         match self {
             EventKind::ReserveStock => "ReserveStock",
@@ -77,8 +82,8 @@ impl EventKind {
         }
     }
 
-    /// The version of its body that producers write today. Consumers also read the one before it
-    /// ([`crate::messages::Envelope::decode`]).
+    /// Returns the version of the body that producers write. Consumers also accept the version
+    /// before it; see [`crate::messages::Envelope::decode`].
     pub const fn schema(self) -> u16 {
         match self {
             EventKind::PaymentFailed => 2,
@@ -97,12 +102,13 @@ impl EventKind {
         }
     }
 
+    /// Returns the kind with this name.
     pub fn from_name(name: &str) -> Option<EventKind> {
         EventKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Where it goes: commands to the queue of whoever carries them out, events to the bus and the
-    /// topics that people know, and payment results also to the saga.
+    /// Returns the destinations of the message. Commands go to the queue of their consumer. Events
+    /// go to the bus, some also to a topic, and the results of payments also to the saga.
     pub const fn routes(self) -> &'static [Route] {
         match self {
             EventKind::ReserveStock | EventKind::ReleaseStock => &[Route::Queue(&ORDERS)],

@@ -1,9 +1,11 @@
-//! What the running system and the template that builds it must agree on.
+//! Definitions that the processes and the CloudFormation templates share: queues, tables, topics,
+//! roles, messages and alarms.
 //!
-//! Keys and promises, never physical names: CloudFormation names the resources, and the address
-//! reaches a process through the environment variable that stands here. A worker may use a resource
-//! only by naming it in its `Role`; its IAM statements follow from that. Relations between limits
-//! are `const` assertions: a drain shorter than its handler's timeout does not compile.
+//! This crate contains logical names and limits and no physical names. CloudFormation assigns the
+//! physical names and passes them to processes in environment variables; see [`address`]. A process
+//! may use only the resources of its [`role::Role`], from which its IAM statements are generated.
+//! Relations between limits are `const` assertions: for example, a drain that is shorter than a
+//! handler timeout does not compile.
 //!
 //! Two modules do not concern the template: use cases and the loops that run them share
 //! [`settlement`] and [`retry`], and do not depend on each other.
@@ -23,26 +25,27 @@ pub mod settlement;
 pub mod table;
 pub mod topic;
 
-/// The root of all parameters and secrets of an environment: `/brewhaven/<env>`.
+/// Returns the root of all parameters and secrets of an environment: `/brewhaven/<env>`.
 pub fn parameter_root(environment: &str) -> String {
     format!("/brewhaven/{environment}")
 }
 
-/// Message attribute (and HTTP header) that carries the W3C trace context.
+/// Name of the message attribute and HTTP header with the W3C trace context.
 pub const TRACEPARENT_ATTRIBUTE: &str = "traceparent";
-/// Message attribute on which SNS filter policies select.
+/// Name of the message attribute with the kind of the message, for SNS filter policies.
 pub const EVENT_TYPE_ATTRIBUTE: &str = "event_type";
-/// Message attribute of `OrderStatusChanged`: the new status.
+/// Name of the message attribute of `OrderStatusChanged` with the new status.
 pub const STATUS_ATTRIBUTE: &str = "status";
-/// Message attribute under which a parked message says why it was parked.
+/// Name of the message attribute of a dead letter with the reason.
 pub const PARK_REASON_ATTRIBUTE: &str = "park_reason";
-/// Message attribute under which a parked message names the message that it was.
+/// Name of the message attribute of a dead letter with the id of the original message.
 pub const ORIGINAL_ID_ATTRIBUTE: &str = "original_message_id";
-/// Message attribute of a parked message: how often it had been delivered.
+/// Name of the message attribute of a dead letter with the number of deliveries of the original.
 pub const DELIVERIES_ATTRIBUTE: &str = "deliveries";
 
-/// Liveness: the process can answer.
+/// Path of the liveness check: the process runs.
 pub const HEALTH_PATH: &str = "/healthz";
-/// Readiness: every hard dependency answers.
+/// Path of the readiness check: every dependency without which the role has no work is reachable.
 pub const READY_PATH: &str = "/readyz";
+/// Path of the metrics in the Prometheus text format.
 pub const METRICS_PATH: &str = "/metrics";

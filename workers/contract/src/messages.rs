@@ -1,9 +1,9 @@
-//! The messages themselves: one envelope, one body for each kind, a schema version on each.
+//! Messages: one envelope, and one versioned body for each kind.
 //!
-//! Their JSON Schemas are published in `workers/contract/schemas/`, a file for each kind and
-//! version, and derived from these types; a test keeps the files fresh. A body may gain optional
-//! fields under the same version; anything else is a new version of its kind
-//! ([`EventKind::schema`]), and consumers then read both ([`versions`]).
+//! The JSON Schemas in `workers/contract/schemas/` are generated from these types, one file for
+//! each kind and version. A test keeps the files up to date. A body may gain optional fields within
+//! a version. Any other change needs a new version of the kind ([`EventKind::schema`]), and
+//! consumers then read both ([`versions`]).
 
 use domain::ids::{EventId, OrderId};
 use schemars::JsonSchema;
@@ -154,6 +154,7 @@ pub struct ReservedItem {
 }
 
 impl Message {
+    /// Returns the kind of the message.
     pub const fn kind(&self) -> EventKind {
         match self {
             Message::ReserveStock {} => EventKind::ReserveStock,
@@ -174,13 +175,14 @@ impl Message {
 }
 
 impl Envelope {
+    /// Serializes the message as JSON.
     pub fn encode(&self) -> String {
-        // These types hold nothing that JSON cannot: string keys, integers, text.
+        // Serialization cannot fail: the types contain only structs, integers and text.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// Stand-ins that say the JSON form of types of other crates.
+/// Types that define the JSON Schema of types from other crates.
 mod uuid_schema {
     use schemars::JsonSchema;
 

@@ -1,52 +1,61 @@
-//! Settings and secrets: which there are, what they mean, and what they must look like.
+//! Live parameters and secrets: their names, meaning, defaults and permitted values.
 
-/// A setting that may change while the system runs; read from Parameter Store again and again.
+/// A live parameter: a value in Parameter Store that roles read again while they run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Below the environment's parameter root.
+    /// The key below the environment's parameter root.
     pub key: &'static str,
+    /// One sentence for templates and help texts, with the unit.
     pub about: &'static str,
+    /// The value of a new environment.
     pub default: &'static str,
-    /// A regular expression that CloudFormation holds the value to.
+    /// A regular expression that CloudFormation requires the value to match.
     pub pattern: &'static str,
 }
 
+/// The limit of unconfirmed orders.
 pub const MAX_QUEUE_SIZE: Parameter = Parameter {
     key: "order/max_queue_size",
     about: "Orders that may wait to be confirmed before new ones are turned away",
     default: "1000",
     pattern: "^[0-9]{1,6}$",
 };
+/// The pause before the sweeper sends a command again.
 pub const PROCESSING_TIMEOUT: Parameter = Parameter {
     key: "order/processing_timeout",
     about: "Seconds between two askings after an order that machines are still working on",
     default: "20",
     pattern: "^[0-9]{1,4}$",
 };
+/// The time after which staff are notified of an order.
 pub const PREPARATION_TIMEOUT: Parameter = Parameter {
     key: "order/preparation_timeout",
     about: "Seconds that an order may wait for the bar, first to be begun and then to be ready, before staff are told",
     default: "600",
     pattern: "^[0-9]{1,6}$",
 };
+/// The time after which a customer is notified to collect an order.
 pub const COLLECTION_TIMEOUT: Parameter = Parameter {
     key: "order/collection_timeout",
     about: "Seconds that a ready order may wait to be collected before its customer is told",
     default: "900",
     pattern: "^[0-9]{1,6}$",
 };
+/// The time after which an order that was not collected is completed.
 pub const UNCOLLECTED_TIMEOUT: Parameter = Parameter {
     key: "order/uncollected_timeout",
     about: "Seconds after that until an order that nobody has collected is closed",
     default: "7200",
     pattern: "^[0-9]{1,6}$",
 };
+/// The switch for e-mails.
 pub const EMAIL_ENABLED: Parameter = Parameter {
     key: "notification/email_enabled",
     about: "Whether e-mails are sent",
     default: "true",
     pattern: "^(true|false)$",
 };
+/// The switch for text messages.
 pub const SMS_ENABLED: Parameter = Parameter {
     key: "notification/sms_enabled",
     about: "Whether text messages are sent to customers who want them; else they get an e-mail",
@@ -54,6 +63,7 @@ pub const SMS_ENABLED: Parameter = Parameter {
     pattern: "^(true|false)$",
 };
 
+/// Every live parameter.
 pub const PARAMETERS: &[&Parameter] = &[
     &MAX_QUEUE_SIZE,
     &PROCESSING_TIMEOUT,
@@ -64,40 +74,45 @@ pub const PARAMETERS: &[&Parameter] = &[
     &SMS_ENABLED,
 ];
 
-/// A secret that Secrets Manager makes and keeps; a container gets it by reference.
+/// A secret that Secrets Manager generates and stores. A container receives it by reference.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Secret {
+    /// The name below the environment's parameter root.
     pub slug: &'static str,
+    /// The purpose of the secret.
     pub about: &'static str,
-    /// The environment variable a process finds it in.
+    /// The environment variable of the process.
     pub variable: &'static str,
 }
 
 impl Secret {
-    /// Returns the secret's name in Secrets Manager.
+    /// Returns the name of the secret in Secrets Manager.
     pub fn id(&self, environment: &str) -> String {
         format!("{}/{}", crate::parameter_root(environment), self.slug)
     }
 }
 
+/// The key of the signatures on webhooks.
 pub const PAYMENT_WEBHOOK: Secret = Secret {
     slug: "payment-webhook",
     about: "Signs what the payment gateway tells us",
     variable: "PAYMENT_WEBHOOK_SECRET",
 };
+/// The key of the signatures on staff tokens.
 pub const SIGNING_KEY: Secret = Secret {
     slug: "signing-key",
     about: "Signs the tokens of staff",
     variable: "HAVEN_SIGNING_KEY",
 };
 
-/// Generated like every secret here, for the simulated gateway. With a real card processor its
-/// value is replaced by the key that the processor issued; the roles read the new value within a
-/// minute.
+/// The API key of the payment gateway. Secrets Manager generates a value for the simulated gateway.
+/// With a real card processor, an operator replaces the value by the processor's key. Roles read
+/// the new value within a minute.
 pub const PAYMENT_API: Secret = Secret {
     slug: "payment-api-key",
     about: "Authenticates us to the payment gateway",
     variable: "PAYMENT_API_KEY",
 };
 
+/// Every secret.
 pub const SECRETS: &[&Secret] = &[&PAYMENT_WEBHOOK, &SIGNING_KEY, &PAYMENT_API];

@@ -1,21 +1,22 @@
-//! Work queues, each with its parking queue (the dead-letter queue), and the promises their
-//! consumers rely on.
+//! Work queues with their dead-letter queues, and the limits that consumers rely on.
 
 use std::time::Duration;
 
-/// SQS returns at most ten messages a receive, and takes at most ten entries a batch.
+/// Maximum number of messages in one receive and of entries in one batch, set by SQS.
 pub const BATCH_MAX: usize = 10;
-/// How long a receive waits for a message. SQS allows 20 s; a drain lets the current poll finish,
-/// so a shorter one stops a worker sooner, and costs some 20 cents a month for each idle queue.
+/// Maximum time that a receive waits for a message. SQS allows 20 s. A drain waits for the current
+/// poll, so a shorter poll stops a worker sooner. The additional requests cost about 20 cents a
+/// month for each idle queue.
 pub const LONG_POLL: Duration = Duration::from_secs(5);
-/// Parked messages stay as long as SQS keeps any: 14 days.
+/// Retention of dead letters: 14 days, the maximum of SQS.
 pub const PARKING_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
-/// Work waits four days, less than it may stay parked, so that parking never shortens a message's
-/// life.
+/// Retention of work queues: four days. A message that SQS moves from a standard queue to its
+/// dead-letter queue keeps its enqueue timestamp. The dead-letter queue must therefore retain
+/// messages longer.
 pub const RETENTION: Duration = Duration::from_secs(4 * 24 * 3600);
 
-/// Which queue a [`Queue`] is: code that does something for each of them matches on it, and does
-/// not compile when one is added and forgotten there.
+/// The identity of a [`Queue`]. Code that treats queues differently matches on it exhaustively and
+/// does not compile when a new queue is not handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QueueId {
     Orders,
@@ -25,34 +26,36 @@ pub enum QueueId {
     Projections,
 }
 
-/// A work queue and its parking queue.
+/// A work queue and its dead-letter queue.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Queue {
+    /// The identity of the queue.
     pub id: QueueId,
+    /// The logical name of the queue.
     pub slug: &'static str,
-    /// What travels on it, for people.
+    /// The messages on the queue, described for people.
     pub about: &'static str,
-    /// Ordered within a message group (the order's id), which also is worked on by one consumer at
-    /// a time.
+    /// Whether the queue is FIFO. Messages of a group (the order id) are then delivered in order,
+    /// and one consumer at a time handles a group.
     pub fifo: bool,
-    /// Longest a handler may hold one message before the chassis cancels it.
+    /// Maximum time of a handler for one message. The chassis then cancels the handler.
     pub handler_timeout: Duration,
-    /// The queue's own visibility timeout: for anyone who receives without asking for another.
+    /// Visibility timeout of the queue, for receivers that request no other timeout.
     pub visibility_timeout: Duration,
-    /// What our consumers ask for at receive and renew by heartbeat. Short, because a killed
-    /// worker's messages come back only after it.
+    /// Visibility timeout that consumers request at receive and renew with a heartbeat. A short
+    /// lease makes the messages of a killed worker visible soon.
     pub lease: Duration,
-    /// Deliveries before the message is parked. Enough to outlast any outage of what the handler
-    /// needs: a fault that has ended must not need a human.
+    /// Deliveries before SQS moves the message to the dead-letter queue. The number outlasts an
+    /// outage of the handler's dependencies, so that no person is needed after an outage.
     pub deliveries_max: u32,
-    /// Deliveries before a message whose handler panics or does not end is parked: the fault is
-    /// then the message's own.
+    /// Deliveries before a message is parked because its handler panics or exceeds its timeout. The
+    /// cause is then the message itself.
     pub crashes_max: u32,
-    /// Age of the oldest message that calls for a human.
+    /// Age of the oldest message at which the alarm of the queue fires.
     pub age_alarm: Duration,
 }
 
-/// What to do with orders: reserve, take in the payment's outcome, release.
+/// Commands and payment results for the saga.
 pub const ORDERS: Queue = Queue {
     id: QueueId::Orders,
     slug: "orders",
@@ -66,7 +69,7 @@ pub const ORDERS: Queue = Queue {
     age_alarm: Duration::from_secs(60),
 };
 
-/// Charges and refunds.
+/// Commands to charge and refund cards.
 pub const PAYMENTS: Queue = Queue {
     id: QueueId::Payments,
     slug: "payments",
@@ -80,7 +83,7 @@ pub const PAYMENTS: Queue = Queue {
     age_alarm: Duration::from_secs(60),
 };
 
-/// What customers and staff are to be told.
+/// Events that customers and staff are notified of.
 pub const NOTIFICATIONS: Queue = Queue {
     id: QueueId::Notifications,
     slug: "notifications",
@@ -94,7 +97,7 @@ pub const NOTIFICATIONS: Queue = Queue {
     age_alarm: Duration::from_secs(300),
 };
 
-/// Orders to be handed over or sent.
+/// Confirmed orders, for tickets and parcels.
 pub const FULFILMENT: Queue = Queue {
     id: QueueId::Fulfilment,
     slug: "fulfilment",
@@ -108,7 +111,7 @@ pub const FULFILMENT: Queue = Queue {
     age_alarm: Duration::from_secs(60),
 };
 
-/// Orders whose view is to be made anew.
+/// Events after which an order view must be written again.
 pub const PROJECTIONS: Queue = Queue {
     id: QueueId::Projections,
     slug: "projections",
@@ -122,6 +125,7 @@ pub const PROJECTIONS: Queue = Queue {
     age_alarm: Duration::from_secs(300),
 };
 
+/// Every queue, in the order of [`QueueId`].
 pub const QUEUES: &[&Queue] = &[
     &ORDERS,
     &PAYMENTS,
@@ -130,8 +134,8 @@ pub const QUEUES: &[&Queue] = &[
     &PROJECTIONS,
 ];
 
-/// The shortest time that any handler has: every call that one makes must end sooner, or the
-/// message pays for it.
+/// The shortest handler timeout of all queues. Each call that a handler makes must time out sooner,
+/// so that the call fails before the handler is cancelled.
 pub const HANDLER_TIMEOUT_MIN: Duration = {
     let mut shortest = QUEUES[0].handler_timeout;
     let mut i = 1;
@@ -145,13 +149,13 @@ pub const HANDLER_TIMEOUT_MIN: Duration = {
 };
 
 impl Queue {
-    /// The slug of its parking queue.
+    /// Returns the slug of the dead-letter queue.
     pub fn parking_slug(&self) -> String {
         format!("{}-parking", self.slug)
     }
 }
 
-// A consumer that breaks one of these does not compile.
+// A queue that violates one of these limits does not compile.
 const _: () = {
     let mut i = 0;
     while i < QUEUES.len() {
@@ -160,7 +164,7 @@ const _: () = {
             queue.id as usize == i,
             "QUEUES is not in the order of QueueId"
         );
-        // AWS advises six times the time a handler needs.
+        // AWS recommends a visibility timeout of at least six times the handler timeout.
         assert!(
             queue.visibility_timeout.as_secs() >= 6 * queue.handler_timeout.as_secs(),
             "visibility below six handlers"
@@ -173,12 +177,12 @@ const _: () = {
             queue.lease.as_secs() <= queue.visibility_timeout.as_secs(),
             "a lease longer than the queue's own"
         );
-        // SQS: 0 seconds to 12 hours.
+        // SQS allows 0 seconds to 12 hours.
         assert!(
             queue.visibility_timeout.as_secs() <= 43_200,
             "visibility past the SQS limit"
         );
-        // SQS: maxReceiveCount is 1 to 1,000.
+        // SQS allows a maxReceiveCount from 1 to 1,000.
         assert!(
             queue.deliveries_max <= 1_000,
             "deliveries past the SQS limit"

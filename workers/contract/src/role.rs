@@ -1,4 +1,4 @@
-//! The long-running services: what each may touch, and how it starts and stops.
+//! The long-running services of the platform, with everything that each may use.
 
 use std::time::Duration;
 
@@ -12,22 +12,23 @@ use crate::queue::{FULFILMENT, LONG_POLL, NOTIFICATIONS, ORDERS, PAYMENTS, PROJE
 use crate::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS, Table};
 use crate::topic::{BUS, Bus, INVENTORY_ALERTS, ORDER_CREATED, ORDER_STATUS_CHANGED, Topic};
 
-/// The longest that Fargate waits between SIGTERM and SIGKILL (ECS task definition parameters,
-/// `stopTimeout`).
+/// Maximum time between SIGTERM and SIGKILL on Fargate (`stopTimeout` in the ECS task definition
+/// parameters).
 pub const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(120);
-/// What is kept between the end of a drain and SIGKILL, for the process to leave.
+/// Time between the end of the drain and SIGKILL, in which the process exits.
 pub const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-/// What a role does to a table.
+/// The access of a role to a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
+    /// The role reads the table.
     Read,
-    /// Reads too.
+    /// The role reads and writes the table.
     Write,
 }
 
-/// Which service a [`Role`] is: code that does something for each of them matches on it, and does
-/// not compile when one is added and forgotten there.
+/// The identity of a [`Role`]. Code that treats roles differently matches on it exhaustively and
+/// does not compile when a new role is not handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RoleId {
     Storefront,
@@ -41,42 +42,56 @@ pub enum RoleId {
     Sweeper,
 }
 
-/// One long-running ECS service: what it is called and all it may touch.
+/// One long-running ECS service, with everything that it may use.
 #[derive(Debug)]
 pub struct Role {
+    /// The identity of the role.
     pub id: RoleId,
-    /// The worker binary, the ECS service and the task role.
+    /// The name of the role, the ECS service and the task role.
     pub slug: &'static str,
+    /// The purpose of the role, as a sentence without a subject.
     pub about: &'static str,
+    /// Queues whose messages the role receives.
     pub consumes: &'static [&'static Queue],
+    /// Queues that the role sends messages to.
     pub sends: &'static [&'static Queue],
+    /// Topics that the role publishes to.
     pub publishes: &'static [&'static Topic],
+    /// Event buses that the role sends events to.
     pub puts_events: &'static [&'static Bus],
+    /// Tables that the role uses.
     pub tables: &'static [(&'static Table, Access)],
-    /// Tables whose streams it reads.
+    /// Tables whose streams the role reads.
     pub streams: &'static [&'static Table],
+    /// Live parameters that the role reads.
     pub parameters: &'static [&'static Parameter],
+    /// Secrets that the role receives.
     pub secrets: &'static [&'static Secret],
+    /// Whether the role uses the database.
     pub database: bool,
+    /// Whether the role uses the Redis cache.
     pub cache: bool,
+    /// Whether the role calls the payment gateway.
     pub gateway: bool,
+    /// Whether the role sends e-mails.
     pub mail: bool,
-    /// Whether it sends text messages, to any phone.
+    /// Whether the role sends text messages to phones.
     pub text_messages: bool,
-    /// Whether people reach it through the load balancer.
+    /// Whether the role is reachable through the load balancer.
     pub public: bool,
-    /// Messages in hand at once.
+    /// Maximum number of messages or requests in flight.
     pub concurrency: usize,
-    /// How long it needs between SIGTERM and the end.
+    /// Time that the role needs between SIGTERM and exit.
     pub drain: Duration,
-    /// CPU units (1,024 are one vCPU) and MiB of memory of its task.
+    /// CPU of a task, in CPU units; 1,024 are one vCPU.
     pub cpu: u32,
+    /// Memory of a task, in MiB.
     pub memory_mib: u32,
 }
 
-/// A role that touches nothing.
+/// A role without any permission, as a base for the others.
 const NOTHING: Role = Role {
-    // Every role has its own: an assertion below compares them with their places in ROLES.
+    // A placeholder. Every role sets its own id, which an assertion below compares with its index.
     id: RoleId::Storefront,
     slug: "",
     about: "",
@@ -100,6 +115,7 @@ const NOTHING: Role = Role {
     memory_mib: 512,
 };
 
+/// The web server of customers and staff.
 pub const STOREFRONT: Role = Role {
     id: RoleId::Storefront,
     slug: "storefront",
@@ -107,7 +123,7 @@ pub const STOREFRONT: Role = Role {
     tables: &[
         (&PRODUCTS, Access::Write),
         (&MOVEMENTS, Access::Write),
-        // The timeline of an order shows its hold.
+        // The timeline of an order shows its stock hold.
         (&RESERVATIONS, Access::Read),
         (&ORDER_VIEWS, Access::Read),
     ],
@@ -120,6 +136,7 @@ pub const STOREFRONT: Role = Role {
     ..NOTHING
 };
 
+/// The sender of the outbox.
 pub const OUTBOX_RELAY: Role = Role {
     id: RoleId::OutboxRelay,
     slug: "outbox-relay",
@@ -131,6 +148,7 @@ pub const OUTBOX_RELAY: Role = Role {
     ..NOTHING
 };
 
+/// The consumer of the orders queue.
 pub const ORDER_WORKER: Role = Role {
     id: RoleId::OrderWorker,
     slug: "order-worker",
@@ -147,6 +165,7 @@ pub const ORDER_WORKER: Role = Role {
     ..NOTHING
 };
 
+/// The consumer of the payments queue.
 pub const PAYMENT_WORKER: Role = Role {
     id: RoleId::PaymentWorker,
     slug: "payment-worker",
@@ -159,6 +178,7 @@ pub const PAYMENT_WORKER: Role = Role {
     ..NOTHING
 };
 
+/// The reader of the stream of the products table.
 pub const INVENTORY_WORKER: Role = Role {
     id: RoleId::InventoryWorker,
     slug: "inventory-worker",
@@ -169,6 +189,7 @@ pub const INVENTORY_WORKER: Role = Role {
     ..NOTHING
 };
 
+/// The consumer of the notifications queue.
 pub const NOTIFICATION_WORKER: Role = Role {
     id: RoleId::NotificationWorker,
     slug: "notification-worker",
@@ -182,6 +203,7 @@ pub const NOTIFICATION_WORKER: Role = Role {
     ..NOTHING
 };
 
+/// The consumer of the fulfilment queue.
 pub const FULFILMENT_WORKER: Role = Role {
     id: RoleId::FulfilmentWorker,
     slug: "fulfilment-worker",
@@ -192,6 +214,7 @@ pub const FULFILMENT_WORKER: Role = Role {
     ..NOTHING
 };
 
+/// The consumer of the projections queue.
 pub const PROJECTION_WORKER: Role = Role {
     id: RoleId::ProjectionWorker,
     slug: "projection-worker",
@@ -203,6 +226,7 @@ pub const PROJECTION_WORKER: Role = Role {
     ..NOTHING
 };
 
+/// The periodic checks of orders and stock holds.
 pub const SWEEPER: Role = Role {
     id: RoleId::Sweeper,
     slug: "sweeper",
@@ -223,6 +247,7 @@ pub const SWEEPER: Role = Role {
     ..NOTHING
 };
 
+/// Every role, in the order of [`RoleId`].
 pub const ROLES: &[&Role] = &[
     &STOREFRONT,
     &OUTBOX_RELAY,
@@ -236,12 +261,13 @@ pub const ROLES: &[&Role] = &[
 ];
 
 impl Role {
+    /// Returns the role with this slug.
     pub fn by_slug(slug: &str) -> Option<&'static Role> {
         ROLES.iter().find(|role| role.slug == slug).copied()
     }
 
-    /// The resources whose addresses its process needs: exactly the variables that its
-    /// configuration demands.
+    /// Returns the addresses that the process of the role needs. Its configuration requires exactly
+    /// these environment variables.
     pub fn addresses(&self) -> Vec<Address> {
         let mut addresses = Vec::new();
         for queue in self.consumes {
@@ -255,13 +281,13 @@ impl Role {
         addresses
     }
 
-    /// `stopTimeout` of its container.
+    /// Returns the `stopTimeout` of the role's container.
     pub const fn stop_timeout(&self) -> Duration {
         Duration::from_secs(self.drain.as_secs() + STOP_MARGIN.as_secs())
     }
 }
 
-// A service that breaks one of these does not compile.
+// A role that violates one of these limits does not compile.
 const _: () = {
     let mut i = 0;
     while i < ROLES.len() {
@@ -275,7 +301,7 @@ const _: () = {
             role.drain.as_secs() > LONG_POLL.as_secs(),
             "a poll outlives the drain"
         );
-        // To text, a role may publish to whatever is no topic.
+        // The IAM statement for text messages allows `sns:Publish` to everything except topics.
         assert!(
             !role.text_messages || role.publishes.is_empty(),
             "a role both texts and publishes to topics"

@@ -1,13 +1,13 @@
-//! DynamoDB tables: stock, the holds on it, its ledger, how far streams were read, and the view of
-//! orders.
+//! DynamoDB tables: products, stock holds, ledger entries, stream leases and order views.
 
-/// Type of a key attribute.
+/// The type of a key attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyType {
     Text,
     Number,
 }
 
+/// A key attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     pub attribute: &'static str,
@@ -22,19 +22,24 @@ pub struct Index {
     pub sort: Option<Key>,
 }
 
+/// A DynamoDB table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Table {
+    /// The logical name of the table.
     pub slug: &'static str,
+    /// The content of the table.
     pub about: &'static str,
     pub partition: Key,
     pub sort: Option<Key>,
     pub indexes: &'static [Index],
-    /// A stream of old and new images.
+    /// Whether the table has a stream with new and old images.
     pub stream: bool,
-    /// Housekeeping only: nothing relies on when DynamoDB deletes an expired item.
+    /// The attribute with the time at which an item expires. Nothing depends on when DynamoDB
+    /// deletes an expired item.
     pub ttl_attribute: Option<&'static str>,
 }
 
+/// Returns a key attribute that contains text.
 const fn text(attribute: &'static str) -> Key {
     Key {
         attribute,
@@ -42,6 +47,7 @@ const fn text(attribute: &'static str) -> Key {
     }
 }
 
+/// Returns a key attribute that contains a number.
 const fn number(attribute: &'static str) -> Key {
     Key {
         attribute,
@@ -49,6 +55,7 @@ const fn number(attribute: &'static str) -> Key {
     }
 }
 
+/// The products with their stock counters.
 pub const PRODUCTS: Table = Table {
     slug: "products",
     about: "The menu and the five stock counters of each product",
@@ -59,18 +66,19 @@ pub const PRODUCTS: Table = Table {
     ttl_attribute: None,
 };
 
-/// The index that finds holds past their expiry. Sparse: a reservation carries its attributes only
-/// while it is held.
+/// The index that finds stock holds past their expiry. The index is sparse: a reservation has the
+/// key attributes only while its units are reserved.
 pub const HELD_BY_EXPIRY: Index = Index {
     name: "held-by-expiry",
     partition: number("held_shard"),
     sort: Some(text("expires_at")),
 };
 
-/// Holds are spread over so many partitions of `HELD_BY_EXPIRY`, so that none is written for every
-/// order.
+/// Number of partitions of [`HELD_BY_EXPIRY`]. Several partitions distribute the writes, because
+/// every order writes to the index.
 pub const HELD_SHARDS: u32 = 8;
 
+/// The stock holds.
 pub const RESERVATIONS: Table = Table {
     slug: "reservations",
     about: "One record for each order's hold on stock: held, confirmed or released",
@@ -81,6 +89,7 @@ pub const RESERVATIONS: Table = Table {
     ttl_attribute: Some("forget_at"),
 };
 
+/// The stock ledger.
 pub const MOVEMENTS: Table = Table {
     slug: "movements",
     about: "The ledger of stock: every movement of every product, with what it is for, who made it and why",
@@ -91,6 +100,7 @@ pub const MOVEMENTS: Table = Table {
     ttl_attribute: None,
 };
 
+/// The leases of stream shards.
 pub const LEASES: Table = Table {
     slug: "leases",
     about: "Which worker reads a stream's shard, and how far it has come",
@@ -101,16 +111,16 @@ pub const LEASES: Table = Table {
     ttl_attribute: None,
 };
 
-/// A session's orders by their ids, which sort by time. Sparse: an order that came without a
-/// session is in nobody's list.
+/// The index of a session's orders by order id, which sorts by time. The index is sparse: an order
+/// without a session is in no list.
 pub const BY_SESSION: Index = Index {
     name: "by-session",
     partition: text("session_hash"),
     sort: Some(text("order_id")),
 };
 
-/// Derived from the orders, and made again from them at any time. An item goes 90 days after its
-/// order was placed.
+/// The order views. They are derived from the orders and can be written again at any time. An item
+/// expires 90 days after its order was placed.
 pub const ORDER_VIEWS: Table = Table {
     slug: "order-views",
     about: "What a customer's list of orders shows",
@@ -121,4 +131,5 @@ pub const ORDER_VIEWS: Table = Table {
     ttl_attribute: Some("forget_at"),
 };
 
+/// Every table.
 pub const TABLES: &[&Table] = &[&PRODUCTS, &RESERVATIONS, &MOVEMENTS, &LEASES, &ORDER_VIEWS];

@@ -1,4 +1,4 @@
-//! Topics, their subscriptions, the event bus, its rules and its stream: how events fan out.
+//! Topics and their subscriptions, and the event bus with its rules and its Kinesis stream.
 
 use std::time::Duration;
 
@@ -8,35 +8,44 @@ use crate::queue::{FULFILMENT, NOTIFICATIONS, PROJECTIONS, Queue};
 /// A standard SNS topic.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Topic {
+    /// The logical name of the topic.
     pub slug: &'static str,
+    /// The messages on the topic.
     pub about: &'static str,
 }
 
+/// The topic of new orders.
 pub const ORDER_CREATED: Topic = Topic {
     slug: "order-created",
     about: "An order was accepted",
 };
+/// The topic of status changes.
 pub const ORDER_STATUS_CHANGED: Topic = Topic {
     slug: "order-status-changed",
     about: "The status that a customer sees has changed",
 };
+/// The topic of order events for external subscribers.
 pub const ORDER_FEED: Topic = Topic {
     slug: "order-feed",
     about: "What happened to orders, from the bus, for whoever subscribes",
 };
+/// The topic of failed orders for staff.
 pub const STAFF_ALERTS: Topic = Topic {
     slug: "staff-alerts",
     about: "What the bar must hear of at once",
 };
+/// The topic of stock levels.
 pub const INVENTORY_ALERTS: Topic = Topic {
     slug: "inventory-alerts",
     about: "A product runs low or is sold out",
 };
+/// The topic of alarms.
 pub const SYSTEM_ALERTS: Topic = Topic {
     slug: "system-alerts",
     about: "Alarms for whoever is on call",
 };
 
+/// Every topic.
 pub const TOPICS: &[&Topic] = &[
     &ORDER_CREATED,
     &ORDER_STATUS_CHANGED,
@@ -46,8 +55,8 @@ pub const TOPICS: &[&Topic] = &[
     &SYSTEM_ALERTS,
 ];
 
-/// A queue that hears of a topic, raw, and of only those messages whose attribute has one of the
-/// values.
+/// A subscription of a queue to a topic, with raw message delivery. With a filter, the queue
+/// receives only messages whose attribute has one of the values.
 #[derive(Debug)]
 pub struct Subscription {
     pub topic: &'static Topic,
@@ -55,12 +64,14 @@ pub struct Subscription {
     pub filter: Option<Filter>,
 }
 
+/// A filter policy on one message attribute.
 #[derive(Debug)]
 pub struct Filter {
     pub attribute: &'static str,
     pub values: &'static [&'static str],
 }
 
+/// Every subscription.
 pub const SUBSCRIPTIONS: &[Subscription] = &[
     Subscription {
         topic: &ORDER_STATUS_CHANGED,
@@ -77,34 +88,41 @@ pub const SUBSCRIPTIONS: &[Subscription] = &[
     },
 ];
 
-/// The event bus. Every event goes to it, so that a later consumer needs a rule and nothing else.
+/// An EventBridge bus. Every event goes to the bus, so that a new consumer needs only a rule.
 #[derive(Debug)]
 pub struct Bus {
+    /// The logical name of the bus.
     pub slug: &'static str,
 }
 
+/// The event bus of the platform.
 pub const BUS: Bus = Bus { slug: "events" };
 
-/// What an event must look like, and where it then goes.
+/// A rule of the bus: the events that it selects, and their target.
 #[derive(Debug)]
 pub struct Rule {
+    /// The logical name of the rule.
     pub slug: &'static str,
+    /// The purpose of the rule.
     pub about: &'static str,
+    /// The kind of event that the rule selects.
     pub kind: EventKind,
-    /// Values of `data.to`; empty for any.
+    /// Values of `data.to` that the rule selects. An empty list selects every event of the kind.
     pub to: &'static [&'static str],
     pub target: Target,
 }
 
-/// Where a rule sends what it selects.
+/// The target of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
+    /// A topic.
     Topic(&'static Topic),
-    /// Gets the message as it was sent, without what the bus wraps round it.
+    /// A queue. It receives the original message without the envelope of EventBridge.
     Queue(&'static Queue),
 }
 
 impl Target {
+    /// Returns the slug of the topic or queue.
     pub const fn slug(self) -> &'static str {
         match self {
             Target::Topic(topic) => topic.slug,
@@ -113,9 +131,10 @@ impl Target {
     }
 }
 
+/// Every rule of the bus.
 pub const RULES: &[Rule] = &[
-    // Stock and payment hear of an order by the saga's own commands, which are in order and taken
-    // in once; these rules are for those who only listen.
+    // Reserving stock and charging cards do not depend on these rules: the saga sends commands for
+    // them, which are ordered and deduplicated. The rules serve the other consumers.
     Rule {
         slug: "order-created",
         about: "Whoever follows orders hears of a new one",
@@ -137,8 +156,8 @@ pub const RULES: &[Rule] = &[
         to: &["failed"],
         target: Target::Topic(&STAFF_ALERTS),
     },
-    // Not when it is paid: an order that was paid may still be refunded, when the hold on its stock
-    // had ended.
+    // The rule does not select paid orders, because a paid order can still be refunded when its
+    // stock hold has expired.
     Rule {
         slug: "confirmed-orders",
         about: "An order that is paid and whose stock is sold is handed to fulfilment",
@@ -176,22 +195,25 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// A Kinesis stream that the bus fills with every event about an order, in the order in which they
-/// came for each order. Whoever analyses them reads it again and again: nothing is taken out by
-/// reading.
+/// A Kinesis stream that receives every event about an order from the bus. The events of one order
+/// are in one shard. Several readers can read the stream, because reading does not remove records.
 #[derive(Debug)]
 pub struct Stream {
+    /// The logical name of the stream.
     pub slug: &'static str,
+    /// The content of the stream.
     pub about: &'static str,
-    /// How far back a reader can begin: the archive of the bus has what is older.
+    /// How long the stream keeps records. The archive of the bus has older events.
     pub retention: Duration,
 }
 
+/// The stream of order events.
 pub const ORDER_EVENTS: Stream = Stream {
     slug: "order-events",
     about: "Every event about an order, for analytics",
     retention: Duration::from_secs(7 * 24 * 3600),
 };
 
-/// The field of an envelope that an order's events share, and that keeps them in one shard.
+/// The field of an envelope that is the partition key of [`ORDER_EVENTS`]. It keeps the events of
+/// an order in one shard.
 pub const ORDER_EVENTS_KEY: &str = "order_id";

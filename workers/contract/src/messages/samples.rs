@@ -1,11 +1,11 @@
-//! One message of each kind and each version that is read: what a good one looks like, for people
-//! and for tests.
+//! One sample message of each kind and each readable version, for people and for tests.
 //!
-//! Never edit a sample: a consumer must read what was written once. A new version is a new file.
+//! Never edit a sample: consumers must be able to read every message that was ever written. Add a
+//! file for a new version.
 
 use crate::event::EventKind;
 
-/// Kind, version, and the whole message as it travels.
+/// Kind, version and JSON of each sample.
 pub const SAMPLES: &[(EventKind, u16, &str)] = &[
     (
         EventKind::ReserveStock,
@@ -79,7 +79,7 @@ pub const SAMPLES: &[(EventKind, u16, &str)] = &[
     ),
 ];
 
-/// The sample of a kind as it is written today.
+/// Returns the sample of a kind in the version that producers write.
 pub fn of(kind: EventKind) -> &'static str {
     let today = SAMPLES
         .iter()

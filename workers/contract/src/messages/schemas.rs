@@ -1,4 +1,4 @@
-//! The published JSON Schemas: one file for each kind and version, whole messages.
+//! Generates the published JSON Schemas of whole messages, one for each kind and version.
 
 use serde_json::{Map, Value, json};
 
@@ -6,8 +6,8 @@ use super::Envelope;
 use crate::event::EventKind;
 
 impl Envelope {
-    /// The JSON Schema of every kind as it is written today, by file name. Those of older versions
-    /// stay as they were published.
+    /// Returns the file name and the JSON Schema of every kind in the version that producers write.
+    /// The files of older versions do not change after their release.
     pub fn schemas() -> Vec<(String, Value)> {
         let all = serde_json::to_value(schemars::schema_for!(Envelope)).unwrap_or_default();
         EventKind::ALL
@@ -21,7 +21,7 @@ impl Envelope {
     }
 }
 
-/// Of the schema of all messages what is about one kind.
+/// Returns the part of the schema of all messages that describes one kind.
 fn schema_of(kind: EventKind, all: &Value) -> Value {
     let mut schema = all.clone();
     let bodies = schema["oneOf"].take();
@@ -44,16 +44,18 @@ fn schema_of(kind: EventKind, all: &Value) -> Value {
         schema.remove("oneOf");
         leave_out_unused(schema);
     }
-    // The same file whatever else is built: some crates make serde_json keep the order of writing.
+    // Some crates enable the feature of `serde_json` that keeps insertion order. Sorting makes the
+    // file independent of the other crates in the build.
     schema.sort_all_objects();
     schema
 }
 
+/// Removes definitions that the schema does not refer to.
 fn leave_out_unused(schema: &mut Map<String, Value>) {
     let Some(Value::Object(mut definitions)) = schema.remove("$defs") else {
         return;
     };
-    // A definition may need another, so that one look is not enough.
+    // A definition that is kept can refer to another one, so the search starts again after each.
     let mut text = Value::Object(schema.clone()).to_string();
     while let Some(name) = definitions
         .keys()

@@ -11,8 +11,8 @@ fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// The published files, not what would be published today: those of older versions are made by
-/// nobody any more.
+/// Returns the validator of a published file. Generated schemas would not do, because no code
+/// generates older versions.
 fn published(kind: EventKind, schema: u16) -> jsonschema::Validator {
     let path = schemas().join(format!("{}.v{schema}.json", kind.name()));
     let text = std::fs::read_to_string(&path)
@@ -100,8 +100,7 @@ fn a_payment_that_failed_is_read_as_both_versions_tell_it() {
     assert_eq!(cause(1), cause(2));
 }
 
-/// What version 1 looked like when it was published. Never edit a line: a consumer must read it for
-/// ever.
+/// Version 1 as it was released. Never edit a line: consumers must always be able to read it.
 #[test]
 fn version_one_is_read_as_it_was_first_written() {
     for (body, kind) in [
@@ -146,7 +145,7 @@ fn a_body_that_cannot_be_read_says_why() {
             r#"{"schema":1,"type":"PaymentFailed","data":5}"#,
             "not an envelope",
         ),
-        // A list can pass for a struct.
+        // Serde also accepts a JSON array for a struct.
         (r#"["PaymentFailed",1]"#, "not an envelope"),
         (r#"["PaymentFailed",2]"#, "not an envelope"),
     ] {

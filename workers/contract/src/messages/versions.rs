@@ -1,10 +1,11 @@
-//! Reading what another version of the program wrote. The only place that knows more than one
-//! version.
+//! Decoding of messages that another version of the program wrote. No other module handles more
+//! than one schema version.
 //!
-//! During a deployment both versions run, messages wait in queues for days, and parked ones for two
-//! weeks. So a consumer reads the version that producers write today and the one before it, which
-//! is lifted to today's before anything else sees it. A kind's version is raised in two releases:
-//! the first reads it, the second writes it.
+//! During a deployment, two versions of the program run. Messages wait in work queues for days, and
+//! in dead-letter queues for two weeks. A consumer therefore reads the current schema version of a
+//! kind and the previous one. The previous version is converted to the current one before other
+//! code sees it. A schema version is raised in two releases: the first reads it, the second writes
+//! it.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -12,11 +13,15 @@ use serde_json::{Map, Value, json};
 use super::Envelope;
 use crate::event::EventKind;
 
-/// Why a message body cannot be read. Trying again would not help: it is parked.
+/// The reason why a message body cannot be decoded. A retry would fail again, so the message is
+/// parked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Undecodable {
+    /// The body is not an envelope, with the error of the parser.
     NotAnEnvelope(String),
+    /// The envelope has an unknown `type`.
     UnknownKind(String),
+    /// The envelope has a schema version that this program does not read.
     UnknownSchema { kind: EventKind, schema: u16 },
 }
 
@@ -45,11 +50,12 @@ impl std::fmt::Display for Undecodable {
 impl std::error::Error for Undecodable {}
 
 impl Envelope {
-    /// Reads a message body, raw as SQS delivers it or inside an EventBridge event, of today's
-    /// version or the one before.
+    /// Decodes the body of an SQS message, in the current schema version of its kind or the
+    /// previous one.
     ///
     /// # Errors
-    /// `Undecodable` with what was expected; the sender must be mended, not the delivery.
+    /// [`Undecodable`] with the versions that are accepted. The fault is in the sender, so another
+    /// delivery does not help.
     pub fn decode(body: &str) -> Result<Envelope, Undecodable> {
         #[derive(Deserialize)]
         struct Head {
@@ -59,7 +65,8 @@ impl Envelope {
         }
         let not_an_envelope =
             |error: serde_json::Error| Undecodable::NotAnEnvelope(error.to_string());
-        // Kind and version first: a body of another version need not fit these types at all.
+        // The head is decoded first, because a body of another version may not fit the current
+        // types.
         let Head { kind, schema } = serde_json::from_str(body).map_err(not_an_envelope)?;
         let kind = EventKind::from_name(&kind).ok_or(Undecodable::UnknownKind(kind))?;
         if schema == kind.schema() {
@@ -76,8 +83,8 @@ impl Envelope {
     }
 }
 
-/// Makes today's body of the one before. Whatever is missing of the older one stays missing, and is
-/// then said.
+/// Converts an envelope of the previous schema version to the current one. A missing field stays
+/// missing and becomes a decoding error.
 fn lift(kind: EventKind, envelope: &mut Map<String, Value>) {
     envelope.insert("schema".to_owned(), json!(kind.schema()));
     let Some(data) = envelope.get_mut("data").and_then(Value::as_object_mut) else {
@@ -85,10 +92,10 @@ fn lift(kind: EventKind, envelope: &mut Map<String, Value>) {
     };
     match kind {
         EventKind::PaymentFailed => {
-            // Version 1 told every failure as the bank's.
+            // Version 1 reported every failure as a decline by the bank.
             data.insert("cause".to_owned(), json!("declined"));
         }
-        // In their first version: there is none before it.
+        // The current version is the first one.
         EventKind::ReserveStock
         | EventKind::ReleaseStock
         | EventKind::ChargeCard
