@@ -1,5 +1,5 @@
-//! Use-cases and the ports they need. No AWS, no SQL, no clock, no chance: all of these are
-//! arguments.
+//! Use cases, and the ports that they need. This crate calls no AWS service and no database, reads
+//! no clock and draws no random numbers: ports provide all of these.
 
 pub mod ports;
 pub mod use_cases;

@@ -1,8 +1,8 @@
-//! What the use-cases need of the world, in their own words.
+//! Ports: traits that describe what the use cases need from the outside.
 //!
-//! An error's variants say what the caller can do about it, never what broke inside. Every
-//! implementation passes the laws in `laws`, and so do the in-memory ones in `fakes`: a fake cannot
-//! lie.
+//! The error of a port states what the caller can do about it, without details of the
+//! implementation. Every implementation passes the tests in `laws`, and so do the in-memory
+//! implementations in `fakes`.
 
 pub mod access;
 pub mod carts;
@@ -24,24 +24,26 @@ pub mod views;
 use domain::Timestamp;
 use uuid::Uuid;
 
-/// Time, identity and chance: everything a use-case must not make up.
+/// Time and identifiers. Use cases take both from this port, so that tests are deterministic.
 pub trait Source: Send + Sync {
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
-    /// A new UUIDv7.
+    /// Returns a new UUIDv7.
     fn uuid(&self) -> Uuid;
 }
 
-/// A store or service cannot answer now. Trying again later may help.
+/// A store or a service that cannot answer now. A retry can succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is unavailable: {why}")]
 pub struct Unavailable {
-    /// Such as `orders`, `stock`, `carts`.
+    /// The name of the store or service, such as `orders`, `stock` or `carts`.
     pub what: &'static str,
-    /// For the log; never shown to a customer.
+    /// The cause, for the log. Customers never see it.
     pub why: String,
 }
 
 impl Unavailable {
+    /// Creates an error about the store or service `what`.
     pub fn new(what: &'static str, why: impl std::fmt::Display) -> Self {
         Self {
             what,

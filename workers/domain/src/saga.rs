@@ -15,7 +15,7 @@ use crate::order::{Status, Step};
 pub enum State {
     /// The order is accepted and stored. Nothing is reserved yet.
     Placed,
-    /// The menu still has every product. The stock hold is awaited.
+    /// The order worker accepted the order. The stock hold is awaited.
     Validated,
     /// The stock is reserved. The charge is awaited.
     Charging,
@@ -48,7 +48,7 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// Every product is still on the menu, at the agreed price.
+    /// The order worker began to reserve the stock. The menu is checked before an order is placed.
     Accepted,
     /// A product is no longer on the menu. No use case causes this event.
     Rejected,
@@ -78,7 +78,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Check the menu, then reserve the stock.
+    /// Reserve the stock.
     ReserveStock,
     /// Charge the card, or find out the result of an earlier charge.
     ChargeCard,

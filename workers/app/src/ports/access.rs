@@ -1,4 +1,4 @@
-//! Staff tokens that were issued, and the audit log.
+//! Issued staff tokens, and the audit log.
 
 use std::future::Future;
 
@@ -8,20 +8,22 @@ use uuid::Uuid;
 
 use super::Unavailable;
 
-/// What is recorded about a staff token. The token itself is shown once and kept nowhere.
+/// The record of a staff token. The token itself is shown once and never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaffToken {
     pub id: Uuid,
-    /// Who it was issued for: the actor of everything that is done with it.
+    /// The name of the holder, who is the actor of every act with the token.
     pub name: String,
     pub role: StaffRole,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
+    /// The time of the revocation. `None` for a token that is not revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
+/// The store of staff tokens.
 pub trait StaffTokens: Send + Sync {
-    /// Records a token that is about to be handed out.
+    /// Stores the record of a token, before the token is issued.
     fn record_token(
         &self,
         token: &StaffToken,
@@ -30,8 +32,8 @@ pub trait StaffTokens: Send + Sync {
     /// Returns every recorded token, newest first.
     fn staff_tokens(&self) -> impl Future<Output = Result<Vec<StaffToken>, Unavailable>> + Send;
 
-    /// Revokes a token; one that is revoked already keeps its time. Returns the token as it was
-    /// before, and `None` when there is none of this id.
+    /// Revokes a token. A token that is already revoked keeps its first time of revocation. Returns
+    /// the record from before the call, or `None` when no token has this id.
     fn revoke_token(
         &self,
         id: Uuid,
@@ -45,24 +47,27 @@ pub trait StaffTokens: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Uuid>, Unavailable>> + Send;
 }
 
-/// One act of a person. `before` and `after` are JSON without personal data of customers.
+/// One act by a member of staff or an operator. `before` and `after` are JSON without personal data
+/// of customers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub at: Timestamp,
     pub actor: String,
-    /// Such as `order.move`.
+    /// The action, such as `order.move`.
     pub action: String,
-    /// What it was done to, such as `order/01954f0c-6b00-7000-8000-000000000047`.
+    /// The object of the act, such as `order/01954f0c-6b00-7000-8000-000000000047`.
     pub subject: String,
     pub before: Option<String>,
     pub after: Option<String>,
-    /// Names an act that may come twice, such as `stock/espresso/delivery-7`: its row is written
-    /// once.
+    /// The id of an act that can be repeated, such as `stock/espresso/delivery-7`. Its entry is
+    /// written once.
     pub act_id: Option<String>,
 }
 
+/// The audit log.
 pub trait AuditLog: Send + Sync {
-    /// Appends an entry, unless there is one with its `act_id`. No entry can be changed or removed.
+    /// Appends an entry unless one with the same `act_id` exists. Entries are never changed or
+    /// removed.
     fn append_audit(
         &self,
         entry: &AuditEntry,

@@ -1,4 +1,4 @@
-//! Carts by session. They may vanish at any time and nothing but convenience is lost.
+//! Carts by session. A cart may be lost at any time: no order depends on it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,23 +10,25 @@ use domain::ids::ProductId;
 
 use super::Unavailable;
 
-/// A cart is forgotten so long after its last change.
+/// Time from the last change of a cart until it expires.
 pub const CART_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// What is in a cart.
+/// The content of a cart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cart {
-    /// Sorted by product.
+    /// The lines, sorted by product.
     pub lines: Lines,
-    /// The unit price, in minor units, that the customer saw when each product entered the cart. A
-    /// line that was kept before prices were remembered has none.
+    /// The unit price, in minor units, that the customer saw when each product was added. Lines
+    /// that were stored before the release that records prices have none.
     pub seen: BTreeMap<ProductId, i64>,
 }
 
-/// Returns the version of a cart: equal for equal lines, and different, but for a chance of 1 in
-/// 2^52, for different ones. Computed and not counted, so that a cart that expired and was filled
-/// again in the same way is the same cart. At most 52 bits: every JSON reader keeps such an integer
-/// exactly. `digest` is SHA-256 in hex.
+/// Returns the version of a cart, which is equal for equal lines.
+///
+/// The version is a hash and not a counter. A cart that expired and was filled again with the same
+/// lines therefore has the same version. Different lines have the same version with a probability
+/// of 2^-52. A version has at most 52 bits, because every JSON parser represents such an integer
+/// exactly. `digest` returns the SHA-256 in hexadecimal.
 pub fn version_of(lines: &Lines, digest: fn(&[u8]) -> String) -> i64 {
     let mut sorted: Vec<&Line> = lines.iter().collect();
     sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
@@ -40,22 +42,27 @@ pub fn version_of(lines: &Lines, digest: fn(&[u8]) -> String) -> i64 {
         .unwrap_or_default()
 }
 
+/// The reason why a cart was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CartError {
-    /// The change would break a limit; the cart is as it was.
+    /// The change would exceed a limit.
     #[error(transparent)]
     Limit(#[from] FieldError),
+    /// The store cannot answer now.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
-/// `session` is the hash of the customer's session. Two changes at once both take effect. Lines
-/// come sorted by product, and every change puts the end of the cart's life off.
+/// The store of carts. `session` is the hash of a session.
+///
+/// Concurrent changes of one cart both take effect. Lines are returned sorted by product. Every
+/// change restarts the lifetime of the cart.
 pub trait CartStore: Send + Sync {
+    /// Returns the cart. A session without a cart has an empty one.
     fn get(&self, session: &str) -> impl Future<Output = Result<Cart, Unavailable>> + Send;
 
-    /// Adds to what is there of the product. `price_minor` is the unit price that the customer saw;
-    /// the one of the line's first units stays.
+    /// Adds units of a product. `price_minor` is the unit price that the customer saw. A line keeps
+    /// the price of its first units.
     fn add(
         &self,
         session: &str,
@@ -63,7 +70,7 @@ pub trait CartStore: Send + Sync {
         price_minor: i64,
     ) -> impl Future<Output = Result<Cart, CartError>> + Send;
 
-    /// Replaces the quantity; `None` when the product is not in the cart.
+    /// Replaces the quantity of a product. Returns `None` when the product is not in the cart.
     fn set(
         &self,
         session: &str,
@@ -71,19 +78,21 @@ pub trait CartStore: Send + Sync {
         quantity: Quantity,
     ) -> impl Future<Output = Result<Option<Cart>, Unavailable>> + Send;
 
+    /// Removes a product and returns the cart.
     fn remove(
         &self,
         session: &str,
         product_id: &ProductId,
     ) -> impl Future<Output = Result<Cart, Unavailable>> + Send;
 
-    /// Takes out what was ordered: of each product as many as are in `ordered`, or all that are
-    /// there. What was added since the order was priced stays.
+    /// Removes the ordered products, each up to its ordered quantity. Units that were added after
+    /// the order was priced stay.
     fn take_out(
         &self,
         session: &str,
         ordered: &Lines,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
+    /// Removes every line.
     fn clear(&self, session: &str) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }

@@ -1,5 +1,5 @@
-//! What is made of a confirmed order: a ticket for the counter, or a shipment. One of each order,
-//! for ever.
+//! Fulfillment: the ticket or the shipment of a confirmed order. Each order has at most one of
+//! them.
 
 use std::future::Future;
 
@@ -12,20 +12,20 @@ use super::Unavailable;
 use super::orders::Applied;
 use super::scope::Scope;
 
-/// What the counter hands over: whose number is called, in which order. Number and items are the
-/// order's own, which never change.
+/// The ticket of a pickup or dine-in order. Its order number and items are those of the order,
+/// which never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     pub order_id: OrderId,
-    /// The location's own date on which it is handed over.
+    /// The date of the pickup in the time zone of the location.
     pub day: Date,
-    /// The so-manieth ticket of its location and day, from 1, without a gap.
+    /// The position among the tickets of the location on that day, counted from 1 without gaps.
     pub position: u32,
-    /// The start of its pick-up slot; `None` for as soon as it is ready.
+    /// The start of the pickup slot. `None` for an order that is collected as soon as it is ready.
     pub slot_at: Option<Timestamp>,
 }
 
-/// A parcel on its way to the customer.
+/// The parcel of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shipment {
     pub order_id: OrderId,
@@ -33,10 +33,10 @@ pub struct Shipment {
     pub shipped_at: Timestamp,
 }
 
-/// What is to be made.
+/// The item to create for an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// Its position is found as it is made.
+    /// A ticket. The store assigns its position.
     Ticket {
         tenant_id: TenantId,
         location_id: LocationId,
@@ -47,11 +47,11 @@ pub enum Work {
     },
 }
 
-/// One order's fulfilment, with the message that asks for it and those that follow from it: applied
-/// whole or not at all.
+/// The fulfillment of one order, together with the handled message and the messages to send. The
+/// store applies all of it in one transaction or nothing.
 #[derive(Debug, Clone)]
 pub struct Fulfilment {
-    /// Who applies it: a role's slug. Together with `event_id` the key of the inbox.
+    /// The slug of the role that handles the message. With `event_id`, the key of the inbox.
     pub consumer: &'static str,
     pub event_id: EventId,
     pub order_id: OrderId,
@@ -60,21 +60,26 @@ pub struct Fulfilment {
     pub at: Timestamp,
 }
 
+/// The store of tickets and shipments.
 pub trait FulfilmentStore: Send + Sync {
-    /// `Duplicate` when this consumer had applied this event, `Conflict` when the order has its
-    /// ticket or its shipment already, from another event.
+    /// Creates the ticket or the shipment of an order.
+    ///
+    /// Returns `Duplicate` when this consumer applied this event before. Returns `Conflict` when
+    /// another event already created the ticket or the shipment.
     fn fulfil(
         &self,
         fulfilment: &Fulfilment,
     ) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
 
-    /// The tickets of those orders in scope that have one, in no order.
+    /// Returns the tickets of these orders, in any order. Orders out of scope and orders without a
+    /// ticket are left out.
     fn tickets(
         &self,
         scope: &Scope,
         orders: &[OrderId],
     ) -> impl Future<Output = Result<Vec<Ticket>, Unavailable>> + Send;
 
+    /// Returns the shipment of an order in scope.
     fn shipment(
         &self,
         scope: &Scope,

@@ -1,32 +1,37 @@
-//! The payment gateway. What it did is known only when it said so.
+//! The payment gateway. The result of a call is known only from an answer of the gateway.
 
 use std::future::Future;
 
 use domain::ids::OrderId;
 use domain::money::Money;
 
+/// The result of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeOutcome {
+    /// The card was charged.
     Captured { charge_id: String, amount: Money },
+    /// The bank declined the charge.
     Declined { charge_id: String, reason: String },
 }
 
-/// Why there is no outcome.
+/// The reason why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
-    /// It was asked and did not answer: it may have done it. Ask what happened.
+    /// The gateway did not answer and may have carried out the request. Look up the result before
+    /// another attempt.
     #[error("the gateway did not answer: {0}")]
     Unknown(String),
-    /// It said that it did nothing now; later it may.
+    /// The gateway did nothing. A retry can succeed.
     #[error("the gateway is unavailable: {0}")]
     Unavailable(String),
-    /// It said no to the request itself: nothing was done, and asking again would not help.
+    /// The gateway rejected the request and did nothing. A retry would fail again.
     #[error("the gateway refused the request: {0}")]
     Refused(String),
 }
 
+/// The payment gateway.
 pub trait Gateway: Send + Sync {
-    /// Charges under `key`: the same key never charges twice.
+    /// Charges a card. `key` is the idempotency key: two calls with one key charge once.
     fn charge(
         &self,
         key: &str,
@@ -35,15 +40,18 @@ pub trait Gateway: Send + Sync {
         token: &str,
     ) -> impl Future<Output = Result<ChargeOutcome, GatewayError>> + Send;
 
-    /// What became of the charge of `amount` under `key`; `None` when the gateway never saw it.
+    /// Returns the result of the charge of `amount` with this idempotency key. `None` when the
+    /// gateway never received the charge.
     fn charge_by_key(
         &self,
         key: &str,
         amount: Money,
     ) -> impl Future<Output = Result<Option<ChargeOutcome>, GatewayError>> + Send;
 
-    /// Refunds under `key`: the same key never refunds twice. `Ok` when the money is on its way
-    /// back; anything less sure is `Unknown`.
+    /// Refunds a charge. `key` is the idempotency key: two calls with one key refund once.
+    ///
+    /// `Ok` means that the gateway accepted the refund. Every uncertain result is
+    /// [`GatewayError::Unknown`].
     fn refund(
         &self,
         key: &str,
@@ -52,7 +60,7 @@ pub trait Gateway: Send + Sync {
     ) -> impl Future<Output = Result<(), GatewayError>> + Send;
 }
 
-/// What a line of the gateway's own ledger says.
+/// The kind of an entry in the payment gateway's ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MovementKind {
     Captured,
@@ -60,17 +68,18 @@ pub enum MovementKind {
     Refunded,
 }
 
-/// One line of the gateway's own ledger.
+/// One entry in the payment gateway's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayMovement {
     pub kind: MovementKind,
     pub charge_id: String,
-    /// What we called it when we asked: the order's id.
+    /// The reference that we passed with the charge: the order id.
     pub reference: String,
     pub amount: Money,
 }
 
-/// The gateway's books, for those who compare them with ours.
+/// The payment gateway's ledger, which `haven reconcile` compares with our payments.
 pub trait GatewayBooks: Send + Sync {
+    /// Returns every entry of the ledger.
     fn movements(&self) -> impl Future<Output = Result<Vec<GatewayMovement>, GatewayError>> + Send;
 }

@@ -1,4 +1,5 @@
-//! What is recorded around an order: read by people, and by no decision.
+//! The records about one order, from which the order timeline is composed. No decision depends on
+//! them.
 
 use std::future::Future;
 
@@ -12,79 +13,84 @@ use super::orders::Payment;
 use super::redrives::Redrive;
 use super::scope::Scope;
 
-/// A row of the outbox: one message on one route.
+/// A row of the outbox: one message with one route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SentRecord {
     pub kind: String,
-    /// `None` in a row that was written before rows had a route.
+    /// The route. `None` in rows from before the release that stores routes.
     pub route: Option<String>,
-    /// Or why it cannot be read.
+    /// The message, or the reason why it cannot be decoded.
     pub envelope: Result<Envelope, String>,
     pub written_at: Timestamp,
+    /// The time at which the row was sent. `None` for a row that waits.
     pub left_at: Option<Timestamp>,
-    /// Tries that its destination did not take.
+    /// The number of failed attempts to send the row.
     pub failed_tries: u32,
-    /// Of a row that has not left: when it is tried next.
+    /// The time of the next attempt, for a row that waits.
     pub retry_at: Timestamp,
 }
 
-/// A row of the inbox: a message's effect, written with it.
+/// A row of the inbox. It is written in the transaction with the effect of the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakenIn {
     pub consumer: String,
     pub event_id: EventId,
     pub at: Timestamp,
-    /// Which delivery had the effect, counted from 1; `None` where no queue delivered it, or nobody
-    /// wrote it down.
+    /// The number of the delivery that had the effect, counted from 1. `None` when no queue
+    /// delivered the message or the number was not recorded.
     pub delivery: Option<u32>,
 }
 
+/// The record of a notification about an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoticeRecord {
     pub event_id: EventId,
     pub channel: String,
     pub kind: String,
-    /// `pending`, `sent`, `failed` or `suppressed`.
+    /// The state: `pending`, `sent`, `failed` or `suppressed`.
     pub state: String,
     pub attempts: u32,
     pub created_at: Timestamp,
     pub sent_at: Option<Timestamp>,
 }
 
-/// Everything about one order beside itself and its history, each list oldest first.
+/// The records about one order, apart from the order and its history. Each list is sorted by time,
+/// oldest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Records {
     pub sent: Vec<SentRecord>,
     pub taken_in: Vec<TakenIn>,
-    /// With the time of the last change.
+    /// The payments, each with the time of its last change.
     pub payments: Vec<(Payment, Timestamp)>,
     pub notices: Vec<NoticeRecord>,
     pub redrives: Vec<Redrive>,
-    /// When the sweeper is to look at the order.
+    /// The time at which the sweeper looks at the order again.
     pub next_action_at: Option<Timestamp>,
 }
 
+/// The store of the records about orders.
 pub trait JourneyStore: Send + Sync {
-    /// Empty for an order out of scope.
+    /// Returns the records about an order. They are empty for an order out of scope.
     fn records(
         &self,
         scope: &Scope,
         order_id: OrderId,
     ) -> impl Future<Output = Result<Records, Unavailable>> + Send;
 
-    /// Whether this consumer has applied this event.
+    /// Returns the inbox row of an event, if this consumer applied the event.
     fn taken_in(
         &self,
         consumer: &str,
         event_id: EventId,
     ) -> impl Future<Output = Result<Option<TakenIn>, Unavailable>> + Send;
 
+    /// Returns the notifications about an event.
     fn notices_of(
         &self,
         event_id: EventId,
     ) -> impl Future<Output = Result<Vec<NoticeRecord>, Unavailable>> + Send;
 
-    /// The newest message of a kind that was sent: what a good one looks like.
+    /// Returns the newest sent message of a kind, as an example of a valid message.
     fn newest_of(
         &self,
         kind: EventKind,

@@ -1,5 +1,4 @@
-//! What was written about stock beside the counters: every movement, and every order's hold. For
-//! those who look back, order from suppliers, or compare the books.
+//! The stock ledger and the stock holds, for reports, reorder suggestions and `haven reconcile`.
 
 use std::future::Future;
 
@@ -10,38 +9,41 @@ use domain::stock::Movement;
 
 use super::Unavailable;
 
-/// The longest page of a ledger.
+/// Maximum number of entries in one page of the ledger.
 pub const ENTRIES_MAX: u32 = 200;
 
-/// A settled hold is remembered for so long: longer than any message can live. It may be forgotten
-/// some days later.
+/// Minimum time for which the record of a settled hold is kept: longer than any message can live.
+/// The record may be deleted some days later.
 pub const HOLDS_KEPT: time::Duration = time::Duration::days(30);
-/// An order of this age may have lost its hold, or lose it while we look.
+/// Age up to which an order certainly has the record of its hold. The record of an older order may
+/// be deleted during a comparison.
 pub const HOLDS_SURELY_KEPT: time::Duration = time::Duration::days(29);
 const _: () = assert!(HOLDS_SURELY_KEPT.whole_days() < HOLDS_KEPT.whole_days());
 
-/// One movement of one product, written in the transaction that changed its counters.
+/// A ledger entry: one change of one product's stock counters. The entry is written in the
+/// transaction that changes the counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Names the entry within its product's ledger; a later entry has a greater one.
+    /// The id of the entry in the ledger of its product. A later entry has a greater id.
     pub entry_id: String,
     pub product_id: ProductId,
     pub movement: Movement,
-    /// The order, or the id that staff gave the movement.
+    /// The order id, or the id that staff gave to the change.
     pub reference: String,
-    /// Who did it: a role, or a person's name.
+    /// The author of the change: the name of a role or of a person.
     pub actor: String,
     pub note: Option<String>,
     pub at: Timestamp,
 }
 
 impl Entry {
-    /// The id of an entry: it sorts by time, and the same movement has the same id.
+    /// Returns the id of an entry. Ids sort by time, and equal arguments return equal ids.
     pub fn id_of(at: Timestamp, movement: Movement, reference: &str) -> String {
         let format = time::macros::format_description!(
             "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
         );
-        // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
+        // Formatting fails only when the timestamp lacks a component, and these components always
+        // exist.
         let at = at
             .to_offset(time::UtcOffset::UTC)
             .format(format)
@@ -50,7 +52,7 @@ impl Entry {
     }
 }
 
-/// Where an order's hold stands.
+/// The state of a stock hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HoldState {
     Held,
@@ -59,6 +61,7 @@ pub enum HoldState {
 }
 
 impl HoldState {
+    /// Returns the name of the state in the reservations table.
     pub const fn code(self) -> &'static str {
         match self {
             HoldState::Held => "held",
@@ -67,6 +70,7 @@ impl HoldState {
         }
     }
 
+    /// Returns the state with this name.
     pub fn from_code(code: &str) -> Option<HoldState> {
         [HoldState::Held, HoldState::Confirmed, HoldState::Released]
             .into_iter()
@@ -74,17 +78,20 @@ impl HoldState {
     }
 }
 
-/// The record of an order's hold on stock.
+/// The record of a stock hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub order_id: OrderId,
     pub state: HoldState,
-    /// By product. Empty when it was released before anything was held.
+    /// The lines, sorted by product. Empty when the order was released before anything was
+    /// reserved.
     pub lines: Vec<Line>,
 }
 
+/// The stock ledger and the stock holds.
 pub trait Ledger: Send + Sync {
-    /// Up to `limit` entries of a product, newest first, those older than `before`.
+    /// Returns at most `limit` entries of a product, newest first. With `before`, only entries
+    /// older than the entry with this id.
     fn entries(
         &self,
         product_id: &ProductId,
@@ -92,6 +99,6 @@ pub trait Ledger: Send + Sync {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Entry>, Unavailable>> + Send;
 
-    /// Every order's hold that is remembered, in no order.
+    /// Returns every stock hold whose record is kept, in any order.
     fn holds(&self) -> impl Future<Output = Result<Vec<Hold>, Unavailable>> + Send;
 }

@@ -1,4 +1,4 @@
-//! Where orders are taken: each location with its tax, its hours and its pick-up slots.
+//! Locations, each with its tax rate, opening hours and pickup slots.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ use domain::text::printable;
 use super::Unavailable;
 use crate::use_cases::Shop;
 
-/// A location as a database keeps it.
+/// A location as a database stores it.
 #[derive(Debug, Clone)]
 pub struct LocationRow {
     pub tenant_id: String,
@@ -25,13 +25,15 @@ pub struct LocationRow {
     pub slot_minutes: i32,
     pub slot_capacity: i32,
     pub country: String,
-    /// Weekday (Monday is 1), opening and closing in minutes since midnight.
+    /// Weekday (1 is Monday), opening and closing time in minutes after midnight.
     pub hours: Vec<(i32, i32, i32)>,
 }
 
 impl LocationRow {
+    /// Converts the row to a location.
+    ///
     /// # Errors
-    /// When something that is kept makes no sense: somebody wrote it by hand.
+    /// [`Unavailable`] when a column has an invalid value, for example after a manual change.
     pub fn read(self) -> Result<Shop, Unavailable> {
         let corrupt = |what: &str| {
             Unavailable::new(
@@ -70,9 +72,11 @@ impl LocationRow {
 }
 
 impl LocationRow {
+    /// Returns the tax rate.
+    ///
     /// # Errors
-    /// When one of the two units is below 0 % or above 50 %, or they are not one rate: a wrong one
-    /// must not reach a customer's bill.
+    /// [`Unavailable`] when one of the two columns is not from 0 % to 50 %, or when their values
+    /// are different rates. A wrong rate must not reach a bill.
     fn tax(&self) -> Result<TaxRate, Unavailable> {
         let legal = |rate: &TaxRate| rate.millionths() <= TaxRate::MAX.millionths();
         let read =
@@ -101,13 +105,14 @@ impl LocationRow {
     }
 }
 
+/// The store of locations.
 pub trait LocationStore: Send + Sync {
-    /// Every location, in the order of their ids. One whose row makes no sense is left out, and the
-    /// log names it: the others stay open.
+    /// Returns every location, sorted by id. A location with an invalid row is logged and left out,
+    /// so that the other locations stay open.
     fn locations(&self) -> impl Future<Output = Result<Vec<Shop>, Unavailable>> + Send;
 
-    /// The places taken in the slots that start from then on and before then. A slot without any is
-    /// left out.
+    /// Returns the number of orders in each pickup slot that starts at or after `from` and before
+    /// `before`. Slots without orders are left out.
     fn taken(
         &self,
         tenant: &TenantId,

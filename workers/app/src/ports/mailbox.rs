@@ -1,5 +1,4 @@
-//! What was sent to people, where a local AWS keeps it instead of delivering it. AWS has no such
-//! thing.
+//! Mails and texts that a local AWS kept instead of sending. AWS itself has no such function.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,19 +7,19 @@ use domain::Timestamp;
 
 use super::Unavailable;
 
-/// A mail that was not delivered but kept.
+/// A mail that was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptMail {
     pub id: String,
     pub to: Vec<String>,
     pub subject: String,
     pub text: String,
-    /// Absent for a mail of plain text.
+    /// The HTML form. `None` for a mail of plain text.
     pub html: Option<String>,
     pub at: Timestamp,
 }
 
-/// A text message that was not delivered but kept. When it was sent is not.
+/// A text message that was kept. The local AWS does not record the time of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptText {
     pub id: String,
@@ -28,17 +27,17 @@ pub struct KeptText {
     pub text: String,
 }
 
-/// Everything that was sent since the local AWS was started.
+/// The mails and texts since the start of the local AWS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Oldest first.
+    /// The mails, oldest first.
     pub mails: Vec<KeptMail>,
-    /// By number, oldest first.
+    /// The texts by phone number, oldest first.
     pub texts: Vec<KeptText>,
 }
 
 /// The mailbox of a local AWS.
 pub trait Mailbox: Send + Sync {
-    /// Returns everything that was sent.
+    /// Returns the mails and texts that were kept.
     fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>>;
 }

@@ -1,4 +1,4 @@
-//! Telling people: what was to be said, by which channel, and how it fared.
+//! Notifications: their content, their channel and their state.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,58 +9,61 @@ use domain::ids::{EventId, OrderId};
 
 use super::Unavailable;
 
-/// One e-mail, in two forms.
+/// An e-mail as plain text and as HTML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     pub to: String,
     pub subject: String,
     pub text: String,
     pub html: String,
-    /// The same for the same notice: a provider that recognizes it sends it once.
+    /// The deduplication id, equal for every attempt of a notification. A provider that supports
+    /// such ids sends the mail once.
     pub dedup_id: String,
 }
 
-/// One text message.
+/// A text message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
-    /// As networks dial it, such as `+15550100123`.
+    /// The phone number in E.164, such as `+15550100123`.
     pub to: String,
-    /// Fits into one message.
+    /// The text. It fits into one message.
     pub body: String,
-    /// As a mail's.
+    /// The deduplication id, as in [`Mail`].
     pub dedup_id: String,
 }
 
-/// Why a mail or a text was not taken.
+/// The reason why a provider did not accept a mail or a text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Later it may be. It may even have been, when no answer came.
+    /// A retry can succeed. The message may have been sent when no answer arrived.
     #[error("the provider is unavailable: {0}")]
     Unavailable(String),
-    /// This one never will be: a bad address, or a number whose owner wants no texts.
+    /// A retry would fail again: the address is invalid, or the owner of the number opted out.
     #[error("the provider refused it: {0}")]
     Refused(String),
 }
 
-/// A sender answers or gives up within this.
+/// Maximum time in which a sender returns a result.
 pub const SEND_WITHIN: Duration = Duration::from_secs(3);
 
-/// Sends a mail, and gives the provider's own id of it.
+/// Sends e-mails.
 pub trait Mailer: Send + Sync {
+    /// Sends a mail and returns the provider's id of it.
     fn send(&self, mail: &Mail) -> impl Future<Output = Result<String, SendError>> + Send;
 }
 
-/// Sends a text, and gives the provider's own id of it.
+/// Sends text messages.
 pub trait Texter: Send + Sync {
+    /// Sends a text and returns the provider's id of it.
     fn send_text(&self, text: &Text) -> impl Future<Output = Result<String, SendError>> + Send;
 }
 
-/// A try that has not ended is its beginner's for so long: above what a provider needs to answer or
-/// give up.
+/// Time for which an attempt belongs to the process that began it. The time is longer than
+/// [`SEND_WITHIN`].
 pub const CLAIM: Duration = Duration::from_secs(30);
 
-/// What a notice is about. People see the code: in the contract's view, in tables and in `haven
-/// notify`.
+/// The subject of a notification. Its code appears in the database, in metrics and in the output of
+/// `haven notify`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
     OrderConfirmed,
@@ -75,6 +78,7 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
+    /// Every kind.
     pub const ALL: [NoticeKind; 9] = [
         NoticeKind::OrderConfirmed,
         NoticeKind::OrderReady,
@@ -87,6 +91,7 @@ impl NoticeKind {
         NoticeKind::StockOut,
     ];
 
+    /// Returns the code.
     pub const fn code(self) -> &'static str {
         match self {
             NoticeKind::OrderConfirmed => "order_confirmed",
@@ -101,47 +106,49 @@ impl NoticeKind {
         }
     }
 
+    /// Returns the kind with this code.
     pub fn from_code(code: &str) -> Option<NoticeKind> {
         NoticeKind::ALL.into_iter().find(|kind| kind.code() == code)
     }
 }
 
-/// One thing to be said to one person through one channel.
+/// A notification to one person through one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     pub event_id: EventId,
-    /// `None` for notices to staff about stock.
+    /// The order. `None` for notifications to staff about stock.
     pub order_id: Option<OrderId>,
     pub kind: NoticeKind,
     pub channel: Channel,
-    /// Whose messages are counted: an address that a stranger could have typed. `None` for staff,
-    /// whose address is ours.
+    /// The address or number for [`MESSAGES_PER_DAY`], which a stranger may have typed. `None` for
+    /// staff, whose address is in our configuration.
     pub recipient: Option<String>,
     pub at: Timestamp,
 }
 
-/// Messages that one recipient gets on a day (UTC), by each channel. The rest are recorded as
-/// suppressed.
+/// Maximum number of messages to one recipient on one channel in a day (UTC). Further notifications
+/// are recorded as suppressed. The limit protects people whose address a stranger typed.
 pub const MESSAGES_PER_DAY: u32 = 40;
 
-/// Why a message beyond `MESSAGES_PER_DAY` was not sent.
+/// The reason of a notification that exceeds [`MESSAGES_PER_DAY`].
 pub const TOO_MANY: &str = "this recipient got 40 messages today";
 
+/// The state of a notification for the process that wants to send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticeState {
-    /// To be sent, by whoever was told so; this is the so-manieth try.
+    /// The caller must send it now. `attempt` counts from 1.
     Pending { attempt: u32 },
-    /// Somebody else is sending it, or died doing so: ask again after `CLAIM`.
+    /// Another process is sending it, or exited while it did. Retry after [`CLAIM`].
     InHand,
-    /// It was: nothing to do.
+    /// The notification was sent.
     Sent,
-    /// It will not be, by this channel.
+    /// The notification is not sent on this channel.
     NotSent,
 }
 
 impl NoticeState {
-    /// Returns where a notice stands whose try is not the caller's, by the state of its row. `None`
-    /// for a state that is none of ours.
+    /// Returns the state of a notification whose current attempt does not belong to the caller.
+    /// `state` is the column of its row. `None` for an unknown value.
     pub fn of_row(state: &str) -> Option<NoticeState> {
         match state {
             "pending" => Some(NoticeState::InHand),
@@ -152,17 +159,20 @@ impl NoticeState {
     }
 }
 
+/// The final result of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoticeEnd {
-    /// Taken by the provider, which calls it so.
+    /// The provider accepted it and returned this id.
     Sent { message_id: String },
-    /// Refused for good, or tried too often.
+    /// The provider rejected it, or the attempts were used up.
     Failed { reason: String },
-    /// The channel is switched off, or the customer wants none.
+    /// The channel is switched off, the customer wants no notifications, or the daily limit is
+    /// reached.
     Suppressed { reason: String },
 }
 
 impl NoticeEnd {
+    /// Returns the state in the database.
     pub const fn code(&self) -> &'static str {
         match self {
             NoticeEnd::Sent { .. } => "sent",
@@ -171,6 +181,7 @@ impl NoticeEnd {
         }
     }
 
+    /// Returns the provider's id.
     pub fn message_id(&self) -> Option<&str> {
         match self {
             NoticeEnd::Sent { message_id } => Some(message_id),
@@ -178,6 +189,7 @@ impl NoticeEnd {
         }
     }
 
+    /// Returns the reason why it was not sent.
     pub fn reason(&self) -> Option<&str> {
         match self {
             NoticeEnd::Sent { .. } => None,
@@ -186,46 +198,50 @@ impl NoticeEnd {
     }
 }
 
-/// A notice as it stands.
+/// A notification as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoticeRow {
     pub event_id: EventId,
     pub order_id: Option<OrderId>,
     pub kind: String,
     pub channel: Channel,
-    /// `pending`, `sent`, `failed` or `suppressed`.
+    /// The state: `pending`, `sent`, `failed` or `suppressed`.
     pub state: String,
     pub attempts: u32,
-    /// Why it was not sent, or not yet.
+    /// The reason why it was not sent, or why the last attempt failed.
     pub reason: Option<String>,
-    /// The provider's.
+    /// The provider's id.
     pub message_id: Option<String>,
     pub created_at: Timestamp,
     pub sent_at: Option<Timestamp>,
 }
 
-/// Which notices to list.
+/// A filter for the list of notifications.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoticeFilter {
     pub order_id: Option<OrderId>,
-    /// Those alone that were given up, or whose last try came to nothing.
+    /// Only notifications that failed, or whose last attempt failed.
     pub failed: bool,
 }
 
-/// Notices listed at once.
+/// Maximum number of notifications in a list.
 pub const NOTICES_MAX: u32 = 200;
 
+/// The store of notifications.
 pub trait NoticeStore: Send + Sync {
-    /// Records that a try begins, and says whether there is still something to do. Keyed by event
-    /// and channel. The try is the caller's alone until it ends it, gives it back, or `CLAIM` is
-    /// over. The first try counts for its recipient, in the same statement: beyond
-    /// `MESSAGES_PER_DAY` the notice is suppressed instead.
+    /// Begins an attempt to send a notification, which event and channel identify.
+    ///
+    /// Returns [`NoticeState::Pending`] when the caller must send it. The attempt then belongs to
+    /// the caller until the caller ends it or gives it back, or [`CLAIM`] has passed. The first
+    /// attempt also counts for the daily limit of the recipient, in the same statement. Beyond
+    /// [`MESSAGES_PER_DAY`], the notification is suppressed instead.
     fn begin_notice(
         &self,
         notice: &Notice,
     ) -> impl Future<Output = Result<NoticeState, Unavailable>> + Send;
 
-    /// Whether it was this that ended it: the first end stands.
+    /// Stores the final result of a notification. Only the first result is stored. Returns whether
+    /// it was this one.
     fn end_notice(
         &self,
         event_id: EventId,
@@ -234,7 +250,7 @@ pub trait NoticeStore: Send + Sync {
         at: Timestamp,
     ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 
-    /// The try came to nothing, and why: the next may begin at once.
+    /// Gives back an attempt that failed, with the reason. The next attempt may begin immediately.
     fn give_back_notice(
         &self,
         event_id: EventId,
@@ -242,8 +258,8 @@ pub trait NoticeStore: Send + Sync {
         why: &str,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// At most `NOTICES_MAX`, the newest first. Ids do not tell: those of stock's events are made
-    /// from what happened.
+    /// Returns at most [`NOTICES_MAX`] notifications, newest first. They are sorted by time,
+    /// because the event ids of stock events are hashes that do not sort by time.
     fn notices(
         &self,
         filter: &NoticeFilter,

@@ -1,6 +1,7 @@
-//! The source of truth: orders, their history, their money, and the messages they owe the world.
+//! Orders, their history, their payments, and the messages in the outbox. The database of this port
+//! is the source of truth.
 //!
-//! Everything that belongs together leaves together: a `Change` is one transaction.
+//! Data that belongs together is written together: each [`Change`] is one transaction.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,49 +20,51 @@ use super::Unavailable;
 use super::access::AuditEntry;
 use super::scope::Scope;
 
-/// An order that is about to be accepted.
+/// An order that is to be accepted.
 #[derive(Debug, Clone)]
 pub struct NewOrder {
     pub order: Order,
-    /// The location's own date on which its number was taken: the number is unique on it.
+    /// The date in the time zone of the location. The order number is unique on this date.
     pub day: Date,
-    /// Unguessable; whoever has it may follow the order.
+    /// A random token. Whoever has it may follow and cancel the order.
     pub tracking_token: String,
-    /// SHA-256 in hex of the customer's session; `None` when the order came without one.
+    /// SHA-256 of the customer's session, in hexadecimal. `None` for an order without a session.
     pub session_hash: Option<String>,
-    /// SHA-256 in hex of the idempotency key.
+    /// SHA-256 of the idempotency key, in hexadecimal.
     pub key_hash: String,
-    /// SHA-256 in hex of what was asked for under the key.
+    /// SHA-256 of the request that came with the key, in hexadecimal.
     pub request_hash: String,
-    /// The gateway's name for the card. Never a card number.
+    /// The payment gateway's token for the card, never a card number.
     pub payment_token: String,
+    /// The time at which the sweeper looks at the order.
     pub next_action_at: Timestamp,
-    /// The place in a pick-up slot that it takes; refused as a whole when there is none left.
+    /// The place in a pickup slot. The order is rejected when the slot is full.
     pub slot: Option<SlotClaim>,
-    /// The first line of the history.
+    /// The first entry of the history.
     pub history: HistoryEntry,
     pub outbox: Vec<Envelope>,
 }
 
-/// A place in a pick-up slot, for an order of the slot's location.
+/// A place in a pickup slot of the order's location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotClaim {
     pub starts_at: Timestamp,
-    /// Places that the slot has in all.
+    /// Total number of places in the slot.
     pub capacity: u32,
 }
 
-/// What came of accepting an order.
+/// The result of placing an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placement {
+    /// The order was accepted.
     Placed,
-    /// The key was used before; nothing was written.
+    /// The idempotency key was used before. Nothing was written.
     KeyUsed(KeyUse),
-    /// No place is left in the slot; nothing was written.
+    /// The pickup slot is full. Nothing was written.
     SlotFull,
 }
 
-/// What an idempotency key was used for.
+/// The first use of an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyUse {
     pub order_id: OrderId,
@@ -69,7 +72,7 @@ pub struct KeyUse {
     pub session_hash: Option<String>,
 }
 
-/// An order with what decides who may see it.
+/// An order with the data that decides who may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredOrder {
     pub order: Order,
@@ -77,50 +80,53 @@ pub struct StoredOrder {
     pub session_hash: Option<String>,
 }
 
-/// Effects of one message or one request, applied whole or not at all, and at most once.
+/// The effects of one message or one request. They are applied in one transaction, at most once.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Who applies it: a role's slug. Together with `event_id` the key of the inbox.
+    /// The slug of the role that applies it. With `event_id`, the key of the inbox.
     pub consumer: &'static str,
     pub event_id: EventId,
     pub order: Option<OrderChange>,
     pub payment: Option<PaymentChange>,
     pub outbox: Vec<Envelope>,
     pub at: Timestamp,
-    /// Which delivery of the message this is, counted from 1; `None` where no queue delivered it.
-    /// Kept in the inbox.
+    /// The number of the delivery, counted from 1, which the inbox records. `None` when no queue
+    /// delivered the message.
     pub delivery: Option<u32>,
 }
 
-/// One or more steps of an order's saga.
+/// One or more transitions of an order's saga.
 #[derive(Debug, Clone)]
 pub struct OrderChange {
     pub order_id: OrderId,
-    /// The version that was read; if the order has moved on, nothing is applied.
+    /// The version that was read. Nothing is applied when the order has another version.
     pub expected_version: i64,
+    /// The state after the last transition.
     pub state: State,
     pub status: Status,
-    /// Kept when `None`.
+    /// The new reason. `None` keeps the stored one.
     pub reason: Option<String>,
-    /// When the sweeper is to look at it; `None` for never.
+    /// The time at which the sweeper looks at the order again. `None` for never.
     pub next_action_at: Option<Timestamp>,
-    /// Not empty. The first has `seq` `expected_version + 1`; the last one's `seq` becomes the
-    /// version.
+    /// The new history entries, at least one. The first has the `seq` `expected_version + 1`. The
+    /// `seq` of the last becomes the version of the order.
     pub history: Vec<HistoryEntry>,
-    /// What a member of staff did: its row stands with the change or not at all.
+    /// The audit entry for an act by staff, which is written in the same transaction.
     pub audit: Option<AuditEntry>,
 }
 
-/// What became of a change.
+/// The result of applying a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
+    /// The change is applied.
     Applied,
-    /// This consumer had applied this event before.
+    /// This consumer applied this event before. Nothing was written.
     Duplicate,
-    /// The order, or the payment, is not as it was read: read again and decide again.
+    /// The order or the payment changed since it was read. Read it again and decide again.
     Conflict,
 }
 
+/// The kind of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentKind {
     Charge,
@@ -128,6 +134,7 @@ pub enum PaymentKind {
 }
 
 impl PaymentKind {
+    /// Returns the name of the kind in the database.
     pub const fn code(self) -> &'static str {
         match self {
             PaymentKind::Charge => "charge",
@@ -135,6 +142,7 @@ impl PaymentKind {
         }
     }
 
+    /// Returns the kind with this name.
     pub fn from_code(code: &str) -> Option<PaymentKind> {
         [PaymentKind::Charge, PaymentKind::Refund]
             .into_iter()
@@ -142,12 +150,13 @@ impl PaymentKind {
     }
 }
 
+/// The state of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentState {
-    /// To be asked of the gateway, under a key that never changes.
+    /// The gateway has not been called, or its result is not stored. Calls use one idempotency key.
     Requested,
-    /// The gateway was asked and did not answer: it must be asked what happened before anything
-    /// else.
+    /// The gateway was called and did not answer. Its result must be looked up before any other
+    /// call.
     Unknown,
     Captured,
     Declined,
@@ -155,6 +164,7 @@ pub enum PaymentState {
 }
 
 impl PaymentState {
+    /// Every state.
     pub const ALL: [PaymentState; 5] = [
         PaymentState::Requested,
         PaymentState::Unknown,
@@ -163,6 +173,7 @@ impl PaymentState {
         PaymentState::Refunded,
     ];
 
+    /// Returns the name of the state in the database.
     pub const fn code(self) -> &'static str {
         match self {
             PaymentState::Requested => "requested",
@@ -173,6 +184,7 @@ impl PaymentState {
         }
     }
 
+    /// Returns the state with this name.
     pub fn from_code(code: &str) -> Option<PaymentState> {
         PaymentState::ALL
             .into_iter()
@@ -180,53 +192,57 @@ impl PaymentState {
     }
 }
 
-/// One charge or one refund of an order; there is at most one of each.
+/// A charge or a refund. An order has at most one of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
     pub order_id: OrderId,
     pub kind: PaymentKind,
     pub amount: Money,
     pub state: PaymentState,
-    /// The card's token; only on a charge.
+    /// The payment token of the card, for a charge.
     pub token: Option<String>,
-    /// The gateway's name for the charge, once known.
+    /// The gateway's id of the charge, once it is known.
     pub charge_id: Option<String>,
+    /// The reason of a failure.
     pub reason: Option<String>,
 }
 
-/// A payment's new state.
+/// A change of a payment's state.
 #[derive(Debug, Clone)]
 pub struct PaymentChange {
-    /// The state that was read; `None` to add the row.
+    /// The state that was read. `None` to insert the payment.
     pub expected: Option<PaymentState>,
     pub payment: Payment,
 }
 
-/// A relay that died gives its rows back after so long. One that is only slow may then send a row a
-/// second time, but never before an earlier one of the same order.
+/// Time for which claimed outbox rows belong to one relay.
+///
+/// After this time the rows of a relay that exited are sent by another. A relay that is only slow
+/// can then send a row a second time, but never before an earlier row of the same order.
 pub const OUTBOX_CLAIM: Duration = Duration::from_secs(10);
 
-/// A message waiting to leave for one destination.
+/// A message in the outbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxRow {
-    /// Names the row to `mark_published` and `put_off`; grows within one order.
+    /// The id for [`OrderStore::mark_published`] and [`OrderStore::put_off`]. Ids increase within
+    /// an order.
     pub id: i64,
-    /// Tries that failed.
+    /// The number of failed attempts.
     pub attempts: u32,
-    /// Or why it cannot be read.
+    /// The message, or the reason why it cannot be decoded.
     pub letter: Result<Letter, String>,
 }
 
-/// A message and where it goes.
+/// A message with its routes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Letter {
     pub envelope: Envelope,
-    /// One; all of its kind in a row that was written before rows had a route.
+    /// One route. Rows from before the release that stores routes have every route of their kind.
     pub routes: &'static [Route],
 }
 
 impl OutboxRow {
-    /// From what a database keeps of it.
+    /// Decodes the columns of a row.
     pub fn read(id: i64, attempts: i32, route: Option<&str>, envelope: &str) -> OutboxRow {
         let letter = Envelope::decode(envelope)
             .map_err(|error| error.to_string())
@@ -259,36 +275,37 @@ pub struct Due {
     pub state: State,
     pub version: i64,
     pub created_at: Timestamp,
-    /// When it came to its state.
+    /// The time at which the order entered its state.
     pub since: Timestamp,
     pub pickup_at: Option<Timestamp>,
 }
 
-/// Which orders staff want to see, newest first.
+/// A filter for the list of orders, which is sorted from newest to oldest.
 #[derive(Debug, Clone, Default)]
 pub struct OrderFilter {
-    /// Any when empty.
+    /// The statuses. An empty list selects every status.
     pub statuses: Vec<Status>,
-    /// At most so many, up to 200.
+    /// Maximum number of orders, up to 200.
     pub limit: u32,
-    /// Only those created before this order (for the next page).
+    /// Selects only orders created before this one, for the next page.
     pub before: Option<OrderId>,
-    /// Only those of these sessions, by the SHA-256 of each in hex; of anybody when empty.
+    /// SHA-256 of sessions, in hexadecimal. An empty list selects the orders of every session.
     pub session_hashes: Vec<String>,
 }
 
-/// Which rows of the outbox are meant.
+/// A selection of outbox rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outgoing {
-    /// Those with a route to a queue: an order stands still until they arrive.
+    /// Rows with a route to a queue. An order waits until these messages arrive.
     Commands,
-    /// All others: they go to topics and to the bus, and tell what has happened.
+    /// Rows with a route to a topic or to the bus.
     Events,
+    /// Every row.
     All,
 }
 
 impl Outgoing {
-    /// Returns whether rows with a route to a queue are meant, or the others; `None` for all rows.
+    /// Returns true for rows with a route to a queue, false for the others, and `None` for all.
     pub fn to_queues(self) -> Option<bool> {
         match self {
             Outgoing::Commands => Some(true),
@@ -298,26 +315,26 @@ impl Outgoing {
     }
 }
 
-/// Writes an address as databases keep it.
+/// Returns an address in its database form, which is JSON.
 pub fn address_text(address: Option<&DeliveryAddress>) -> Option<String> {
-    // Five texts: writing them as JSON does not fail.
+    // Serialization cannot fail, because an address contains only strings.
     address.and_then(|address| serde_json::to_string(address).ok())
 }
 
-/// Reads what [`address_text`] has written.
+/// Parses the result of [`address_text`].
 ///
 /// # Errors
-/// When it is something else.
+/// [`Unavailable`] when the text is not an address.
 pub fn address_of(text: Option<&str>) -> Result<Option<DeliveryAddress>, Unavailable> {
     text.map(serde_json::from_str)
         .transpose()
         .map_err(|error| Unavailable::new("orders", format!("an address cannot be read: {error}")))
 }
 
+/// The store of orders, payments, inbox and outbox.
 pub trait OrderStore: Send + Sync {
-    /// Returns the number for the next order of a location on its own calendar day, counted from
-    /// zero. Leaves gaps, and never returns one twice for one day. Waits for no other order's
-    /// commit.
+    /// Returns the next order number of a location on a date, counted from 0. Numbers can have gaps
+    /// and are never repeated on a date. The call waits for no other order's commit.
     fn next_number(
         &self,
         tenant: &TenantId,
@@ -325,46 +342,48 @@ pub trait OrderStore: Send + Sync {
         day: Date,
     ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
-    /// Accepts orders, each in whole or not at all, in one commit where possible: order, items,
-    /// first history line, idempotency key, the intent to charge (`Requested`), outbox, and its
-    /// place in a slot. One result an order, in order. Two with the same key, at once or in a row:
-    /// one is placed, the other learns what the key was used for.
+    /// Accepts orders, in one commit where possible. Each order is written completely or not at
+    /// all.
+    ///
+    /// A new order consists of the order with its items, the first history entry, the idempotency
+    /// key, the charge in the state `Requested`, the outbox rows, and the place in a pickup slot.
+    /// Returns one result for each order, in the same order. When two orders have the same key, one
+    /// is placed and the other returns [`Placement::KeyUsed`].
     fn place(
         &self,
         orders: &[NewOrder],
     ) -> impl Future<Output = Vec<Result<Placement, Unavailable>>> + Send;
 
-    /// Returns what a key was used for, by an order in scope.
+    /// Returns the first use of an idempotency key, if its order is in scope.
     fn key_use(
         &self,
         scope: &Scope,
         key_hash: &str,
     ) -> impl Future<Output = Result<Option<KeyUse>, Unavailable>> + Send;
 
-    /// For workers, which know an order by their messages. People's requests use
+    /// Returns an order. Only roles that handle messages use this function; requests of people use
     /// [`OrderStore::load_in`].
     fn load(
         &self,
         order_id: OrderId,
     ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
 
-    /// Returns the order if it is in scope.
+    /// Returns an order, if it is in scope.
     fn load_in(
         &self,
         scope: &Scope,
         order_id: OrderId,
     ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
 
-    /// Returns the newest order with this number. Numbers restart each day: a number alone means
-    /// the newest.
+    /// Returns the newest order in scope with this number. Numbers restart each day.
     fn newest_with_number(
         &self,
         scope: &Scope,
         number: OrderNumber,
     ) -> impl Future<Output = Result<Option<OrderId>, Unavailable>> + Send;
 
-    /// The history after `after_seq` (0 for all of it), oldest first; empty for an order out of
-    /// scope.
+    /// Returns the history after `after_seq` (0 for all of it), oldest first. Empty for an order
+    /// out of scope.
     fn history(
         &self,
         scope: &Scope,
@@ -372,6 +391,7 @@ pub trait OrderStore: Send + Sync {
         after_seq: i64,
     ) -> impl Future<Output = Result<Vec<HistoryEntry>, Unavailable>> + Send;
 
+    /// Returns the orders in scope that the filter selects.
     fn list(
         &self,
         scope: &Scope,
@@ -387,15 +407,16 @@ pub trait OrderStore: Send + Sync {
         }
     }
 
-    /// With what decides who may see them.
+    /// Returns the orders as [`OrderStore::list`] does, with the data that decides who may see
+    /// them.
     fn list_stored(
         &self,
         scope: &Scope,
         filter: &OrderFilter,
     ) -> impl Future<Output = Result<Vec<StoredOrder>, Unavailable>> + Send;
 
-    /// Returns the newest order in scope with this number whose customer gave this e-mail address,
-    /// whatever its case.
+    /// Returns the newest order in scope with this number and e-mail address. Upper and lower case
+    /// of the address are equal.
     fn find_order(
         &self,
         scope: &Scope,
@@ -403,13 +424,13 @@ pub trait OrderStore: Send + Sync {
         email: &str,
     ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
 
-    /// How many orders are `pending`: accepted and not yet confirmed or ended.
+    /// Returns the number of orders in scope with the status `pending`.
     fn pending_orders(
         &self,
         scope: &Scope,
     ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 
-    /// For workers, which know an order by their messages. People's requests use
+    /// Returns a payment. Only roles that handle messages use this function; requests of people use
     /// [`OrderStore::payment_in`].
     fn payment(
         &self,
@@ -417,7 +438,7 @@ pub trait OrderStore: Send + Sync {
         kind: PaymentKind,
     ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
 
-    /// Returns the payment if its order is in scope.
+    /// Returns a payment, if its order is in scope.
     fn payment_in(
         &self,
         scope: &Scope,
@@ -425,18 +446,21 @@ pub trait OrderStore: Send + Sync {
         kind: PaymentKind,
     ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
 
-    /// Applies changes, each in whole or not at all, in one statement where possible; one that
-    /// cannot be applied does not keep back its neighbors. One result a change, in order. An order
-    /// that becomes `cancelled` or `failed` gives back its place in a slot.
+    /// Applies changes, in one statement where possible. Each is applied completely or not at all,
+    /// and a change that cannot be applied does not affect the others.
+    ///
+    /// Returns one result for each change, in the same order. An order that becomes `cancelled` or
+    /// `failed` frees its place in a pickup slot.
     fn apply(
         &self,
         changes: &[Change],
     ) -> impl Future<Output = Vec<Result<Applied, Unavailable>>> + Send;
 
-    /// Up to `limit` of such rows of the outbox, for this relay alone until `OUTBOX_CLAIM` is over.
-    /// Of the rows of one order and one route only the oldest that has not left is given out: what
-    /// is behind it waits until it was marked. Rows that were put off come when their time has
-    /// come, after those that were never tried.
+    /// Claims at most `limit` outbox rows for the calling relay until [`OUTBOX_CLAIM`] has passed.
+    ///
+    /// For each order and route, only the oldest unsent row can be claimed. The rows after it wait
+    /// until it is marked as published, which keeps messages in order. Rows that were put off are
+    /// returned from their retry time on, after rows without an attempt.
     fn take_outbox(
         &self,
         which: Outgoing,
@@ -444,29 +468,30 @@ pub trait OrderStore: Send + Sync {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<OutboxRow>, Unavailable>> + Send;
 
+    /// Marks rows as sent.
     fn mark_published(
         &self,
         ids: &[i64],
         at: Timestamp,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Gives back rows that could not be sent, each until its time; counts the try. Rows that
-    /// somebody else has taken meanwhile are left to them.
+    /// Gives back rows that could not be sent, each until its retry time, and counts the attempt.
+    /// Rows that another relay has claimed in the meantime do not change.
     fn put_off(
         &self,
         rows: &[(i64, Timestamp)],
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// When the oldest message that has not left was written.
+    /// Returns the time at which the oldest unsent message was written.
     fn oldest_unpublished(
         &self,
     ) -> impl Future<Output = Result<Option<Timestamp>, Unavailable>> + Send;
 
-    /// Returns when the outbox may have something, or after `at_most`.
+    /// Waits until the outbox may have new rows, or until `at_most` has passed.
     fn outbox_changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Up to `limit` orders whose time has come, which are then left alone until `again_at`. One
-    /// that cannot be read is logged and left out.
+    /// Claims at most `limit` orders whose `next_action_at` has passed, by setting it to
+    /// `again_at`. An order that cannot be read is logged and left out.
     fn take_due(
         &self,
         now: Timestamp,
@@ -474,15 +499,14 @@ pub trait OrderStore: Send + Sync {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Due>, Unavailable>> + Send;
 
-    /// Says when the sweeper is to look at orders again, each if it still has the version that was
-    /// read.
+    /// Sets the `next_action_at` of orders that still have the version that was read.
     fn look_again(
         &self,
         orders: &[(OrderId, i64, Option<Timestamp>)],
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Deletes what nobody will ask for again: rows of the outbox that were sent before then, and
-    /// rows of the inbox as old. At most `limit` of each; returns how many.
+    /// Deletes outbox rows that were sent before `before`, and inbox rows of that age, at most
+    /// `limit` of each. Returns the number of deleted rows.
     fn prune(
         &self,
         before: Timestamp,
@@ -490,8 +514,9 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
 }
 
-/// Payments of many orders at once, for those who compare the books.
+/// The payments of many orders, for `haven reconcile`.
 pub trait PaymentBooks: Send + Sync {
+    /// Returns the payments of these orders.
     fn payments(
         &self,
         orders: &[OrderId],

@@ -1,14 +1,17 @@
-//! Sending what waits in the outbox to one of its destinations.
+//! Sends messages from the outbox to a queue, a topic or the event bus.
 
 use std::future::Future;
 
 use contract::event::Route;
 use contract::messages::Envelope;
 
+/// Sends messages.
 pub trait Publisher: Send + Sync {
-    /// Sends messages to one destination, in batches; to a FIFO queue in order within one order's
-    /// group. One result a message, in order. One that failed may have arrived all the same;
-    /// consumers recognize the repeat by its event id.
+    /// Sends messages to one destination, in batches. Messages of one order stay in order on a FIFO
+    /// queue.
+    ///
+    /// Returns one result for each message, in the same order. A message whose sending failed may
+    /// still arrive. Consumers recognize the duplicate by its event id.
     fn publish(
         &self,
         route: Route,

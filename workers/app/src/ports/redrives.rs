@@ -1,5 +1,5 @@
-//! The record of parked messages that were sent back to work: who, when, what, and how it ended.
-//! Written before a message is sent, so that nothing is lost however the sending ends.
+//! The log of redrives: who sent which dead letter back, when, and with which result. The entry is
+//! written before the message is sent, so that an interrupted redrive loses nothing.
 
 use std::future::Future;
 
@@ -9,18 +9,21 @@ use uuid::Uuid;
 
 use super::Unavailable;
 
-/// How a message that was sent back ended.
+/// The result of a redrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedriveEnd {
+    /// The message was applied.
     Applied,
-    /// It had been applied before.
+    /// The message was a duplicate.
     Dropped,
+    /// The message became a dead letter again.
     ParkedAgain,
-    /// Nobody looked any longer.
+    /// The result was not observed in time.
     Unknown,
 }
 
 impl RedriveEnd {
+    /// Every result.
     pub const ALL: [RedriveEnd; 4] = [
         RedriveEnd::Applied,
         RedriveEnd::Dropped,
@@ -28,6 +31,7 @@ impl RedriveEnd {
         RedriveEnd::Unknown,
     ];
 
+    /// Returns the name of the result in the database.
     pub const fn code(self) -> &'static str {
         match self {
             RedriveEnd::Applied => "applied",
@@ -37,38 +41,43 @@ impl RedriveEnd {
         }
     }
 
+    /// Returns the result with this name.
     pub fn from_code(code: &str) -> Option<RedriveEnd> {
         RedriveEnd::ALL.into_iter().find(|end| end.code() == code)
     }
 }
 
-/// One parked copy on its way back.
+/// The redrive of one dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redrive {
-    /// Derived from the parked copy: sent again after a crash, it is the same.
+    /// The id, derived from the dead letter. A redrive that is repeated after a crash has the same
+    /// id.
     pub redrive_id: Uuid,
     pub queue: String,
     pub fingerprint: String,
-    /// Why it had been parked.
+    /// The reason why the message became a dead letter.
     pub reason: String,
-    /// Of what could be read in the body.
+    /// The event id, if the body has a readable one.
     pub event_id: Option<EventId>,
     pub order_id: Option<OrderId>,
-    /// The whole message, so that nothing is lost.
+    /// The complete message, so that it cannot be lost.
     pub body: String,
-    /// Who sent it back.
+    /// The operator who started the redrive.
     pub actor: String,
     pub at: Timestamp,
+    /// The result and its time. `None` until the redrive has ended.
     pub end: Option<(RedriveEnd, Timestamp)>,
 }
 
+/// The log of redrives.
 pub trait RedriveLog: Send + Sync {
-    /// Once a redrive, however often it is begun.
+    /// Records the start of a redrive. A repeated call with the same id changes nothing.
     fn begin_redrive(
         &self,
         redrive: &Redrive,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
+    /// Records the result of a redrive.
     fn end_redrive(
         &self,
         redrive_id: Uuid,

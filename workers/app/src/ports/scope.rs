@@ -1,16 +1,17 @@
-//! Whose orders a query may return.
+//! The scope of a query: the tenant and the locations whose orders it may return.
 
 use domain::ids::{LocationId, TenantId};
 use domain::order::Order;
 
 use crate::use_cases::Shop;
 
-/// The shops whose orders somebody may see. Every query that a person or a client can reach carries
-/// one, and returns nothing of another tenant or location: an order out of scope does not exist.
+/// The locations whose orders a query may return. Every query that a person or a client can cause
+/// has a scope. An order out of scope is treated as an order that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// Operators' commands, which look after the whole database. Never in the storefront.
+    /// Every order, for operators' commands. The storefront never uses this scope.
     Everything,
+    /// The orders of some locations of one tenant.
     Shops {
         tenant_id: TenantId,
         location_ids: Vec<LocationId>,
@@ -18,7 +19,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// One location.
+    /// Returns the scope of one location.
     pub fn of(shop: &Shop) -> Scope {
         Scope::Shops {
             tenant_id: shop.tenant_id.clone(),
@@ -26,6 +27,7 @@ impl Scope {
         }
     }
 
+    /// Returns whether the location is in scope.
     pub fn includes(&self, tenant_id: &TenantId, location_id: &LocationId) -> bool {
         match self {
             Scope::Everything => true,
@@ -36,11 +38,12 @@ impl Scope {
         }
     }
 
+    /// Returns whether the order is in scope.
     pub fn has(&self, order: &Order) -> bool {
         self.includes(&order.tenant_id, &order.location_id)
     }
 
-    /// As a statement takes it: `None` for everything.
+    /// Returns the tenant as a query parameter. `None` selects every tenant.
     pub fn tenant(&self) -> Option<&str> {
         match self {
             Scope::Everything => None,
@@ -48,7 +51,7 @@ impl Scope {
         }
     }
 
-    /// As a statement takes it; empty for everything.
+    /// Returns the locations as a query parameter. Empty for [`Scope::Everything`].
     pub fn locations(&self) -> Vec<String> {
         match self {
             Scope::Everything => Vec::new(),

@@ -1,5 +1,5 @@
-//! Units of products. Every verb may be repeated: the record of a reservation tells what was
-//! already done.
+//! Stock of products. Every change is idempotent, because the record of a stock hold or of a ledger
+//! entry shows what was applied before.
 
 use std::future::Future;
 
@@ -12,19 +12,20 @@ use domain::stock::{Availability, Counters, Movement};
 use super::Unavailable;
 use super::ledger::HoldState;
 
-/// A product with its counters.
+/// A product with its stock counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockedProduct {
     pub product: Product,
     pub counters: Counters,
-    /// At or below this many available, staff are told.
+    /// The number of available units at or below which staff are notified.
     pub low_stock_threshold: i64,
-    /// Grows with every change of the counters.
+    /// The version, which increases with every change of the counters.
     pub version: i64,
     pub last_restocked: Option<Timestamp>,
 }
 
 impl StockedProduct {
+    /// Returns the availability that customers see.
     pub fn availability(&self) -> Availability {
         self.counters.availability(self.low_stock_threshold)
     }
@@ -39,50 +40,55 @@ pub struct StockChange {
     pub after: Option<StockedProduct>,
 }
 
+/// The result of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reserved {
-    /// Held now, or held already for this very order.
+    /// The units are reserved, by this call or by an earlier one for this order.
     Held,
-    /// Already confirmed: an old message came again.
+    /// The hold was confirmed before, so the message is a duplicate.
     Confirmed,
-    /// Nothing was taken; these products have too little.
+    /// Nothing was reserved, because these products have too few available units.
     TooFew(Vec<ProductId>),
-    /// The order was released before: nothing was taken, and nothing ever will be.
+    /// Nothing was reserved, because the order was released before. A later reservation fails too.
     Released,
 }
 
+/// The result of confirming a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmed {
-    /// Sold now, or sold already.
+    /// The units are sold, by this call or by an earlier one.
     Sold,
-    /// There is no hold to turn into a sale.
+    /// The order has no hold that could be confirmed.
     NoHold,
 }
 
-/// The units of one order, as its saga moves them.
+/// A change of the stock of one order by its saga.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderMove {
     pub order_id: OrderId,
-    /// The order's own. Its hold has the same: they never change.
+    /// The lines of the order. They never change, so the hold has the same lines.
     pub lines: Lines,
     pub to: MoveTo,
     pub now: Timestamp,
 }
 
+/// The change of a stock hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveTo {
+    /// Reserve the units until `expires_at`.
     Reserve { expires_at: Timestamp },
+    /// Sell the reserved units.
     Confirm,
 }
 
-/// What became of an `OrderMove`: each kind has its own answer.
+/// The result of an [`OrderMove`], with the variant of its [`MoveTo`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Moved {
     Reserve(Reserved),
     Confirm(Confirmed),
 }
 
-/// A hold past its expiry.
+/// A stock hold past its expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpiredHold {
     pub order_id: OrderId,
@@ -92,25 +98,28 @@ pub struct ExpiredHold {
 /// A change of stock by a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment {
-    /// Names the change: the same one twice is made once.
+    /// The id of the change. A repeated change with the same id is applied once.
     pub movement_id: String,
     pub product_id: ProductId,
-    /// Units delivered (`Restock`), or found missing (negative) or found again (positive)
-    /// (`Correct`).
+    /// The delivered units, or the correction of a count.
     pub change: AdjustmentKind,
     pub actor: String,
     pub reason: String,
     pub at: Timestamp,
 }
 
+/// The kind of a change by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdjustmentKind {
+    /// Units were delivered.
     Restock(u32),
+    /// Units are missing (negative) or were found again (positive).
     Correct(i64),
 }
 
 impl AdjustmentKind {
-    /// What it does to the counters. More than the counters can hold is refused there.
+    /// Returns the change of the counters. The number of units is limited to [`u32::MAX`], which
+    /// the counters then reject.
     pub fn movement(self) -> Movement {
         let units = |change: i64| u32::try_from(change.unsigned_abs()).unwrap_or(u32::MAX);
         match self {
@@ -121,29 +130,34 @@ impl AdjustmentKind {
     }
 }
 
-/// The reference and the note of a product's first units in its ledger.
+/// The reference and the note of the first ledger entry of a product.
 pub const OPENING: &str = "opening";
 
+/// The result of a change by a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Adjusted {
     /// The product after the change.
     Now(StockedProduct),
+    /// No product has this id.
     NoSuchProduct,
-    /// The counters do not allow it: fewer are available, or fewer were written off.
+    /// The counters do not allow the change: too few units are available or written off.
     TooFew,
-    /// The movement's id was used for another change.
+    /// The id was used before for a different change.
     IdReused,
 }
 
+/// The stock of products.
 pub trait Stock: Send + Sync {
+    /// Returns every product.
     fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send;
 
+    /// Returns a product.
     fn product(
         &self,
         id: &ProductId,
     ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
 
-    /// Holds all lines for the order until `expires_at`, or none.
+    /// Reserves all lines of an order until `expires_at`, or nothing.
     fn reserve(
         &self,
         order_id: OrderId,
@@ -152,15 +166,15 @@ pub trait Stock: Send + Sync {
         expires_at: Timestamp,
     ) -> impl Future<Output = Result<Reserved, Unavailable>> + Send;
 
-    /// Turns the order's hold into a sale.
+    /// Sells the units that are reserved for an order.
     fn confirm(
         &self,
         order_id: OrderId,
         now: Timestamp,
     ) -> impl Future<Output = Result<Confirmed, Unavailable>> + Send;
 
-    /// Moves the units of many orders, each as if by itself; the answers are in the order of the
-    /// moves. A store may need fewer calls for many than for one after the other.
+    /// Applies the changes of many orders, each independently. Returns one result for each, in the
+    /// same order. An implementation may combine them into fewer calls.
     fn move_orders(
         &self,
         moves: &[OrderMove],
@@ -186,27 +200,29 @@ pub trait Stock: Send + Sync {
         }
     }
 
-    /// Gives back what is held or sold for the order. With nothing held it leaves a mark, so that a
-    /// reserve that comes later takes nothing.
+    /// Releases the units that are reserved or sold for an order. Without a hold, the call leaves a
+    /// record that makes a later reservation fail.
     fn release(
         &self,
         order_id: OrderId,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Up to `limit` holds that have expired.
+    /// Returns at most `limit` holds that expired before `now`.
     fn expired_holds(
         &self,
         now: Timestamp,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<ExpiredHold>, Unavailable>> + Send;
 
+    /// Applies a change by a person.
     fn adjust(
         &self,
         adjustment: &Adjustment,
     ) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
 
-    /// Adds a product with its first units; false, and nothing changed, when it is there already.
+    /// Adds a product with its first units. Returns false and changes nothing when the product
+    /// exists.
     fn add_product(
         &self,
         product: &Product,
@@ -216,11 +232,12 @@ pub trait Stock: Send + Sync {
     ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 }
 
-/// Looking at products and their counters, for a role that moves no stock: it has no more rights
-/// than that.
+/// Read access to products and their counters, for roles without write access to the tables.
 pub trait Catalogue: Send + Sync {
+    /// Returns every product.
     fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send;
 
+    /// Returns a product.
     fn product(
         &self,
         id: &ProductId,
@@ -240,8 +257,9 @@ impl<T: Stock> Catalogue for T {
     }
 }
 
-/// Changing the units of products by hand, for a role that moves the stock of no order.
+/// Changes of stock by people, for roles that move no stock for orders.
 pub trait Adjustments: Send + Sync {
+    /// Applies a change by a person.
     fn adjust(
         &self,
         adjustment: &Adjustment,
@@ -257,21 +275,22 @@ impl<T: Stock> Adjustments for T {
     }
 }
 
-/// What is recorded of an order's hold.
+/// The record of a stock hold, for the order timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     pub state: HoldState,
-    /// Empty where a release came before the reserve.
+    /// The lines. Empty when the release came before the reservation.
     pub lines: Vec<Line>,
     pub created_at: Option<Timestamp>,
-    /// Of a hold.
+    /// The time at which the hold expires, if units were reserved.
     pub expires_at: Option<Timestamp>,
-    /// When the hold became a sale or was given back.
+    /// The time at which the units were sold or released.
     pub settled_at: Option<Timestamp>,
 }
 
-/// Looking at a hold without changing it.
+/// Read access to stock holds.
 pub trait Reservations: Send + Sync {
+    /// Returns the stock hold of an order.
     fn reservation(
         &self,
         order_id: OrderId,

@@ -1,5 +1,5 @@
-//! What the inventory worker remembers of each product's stock level, so that whoever reads a
-//! record of the stream again, or the table instead, knows what was told.
+//! The stock levels that the inventory worker last observed. They show which alerts were already
+//! sent when stream records are read again, or when the whole table is read instead.
 
 use std::future::Future;
 
@@ -10,24 +10,27 @@ use domain::stock::Availability;
 
 use super::Unavailable;
 
-/// A product's level when it last changed, as far as was seen.
+/// The level of a product at its last observed change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// The product's version then.
+    /// The version of the product at that change.
     pub version: i64,
     pub level: Availability,
-    /// What had been received then: more since means that there was a delivery.
+    /// The number of received units at that change. A greater number later means a delivery.
     pub received: i64,
 }
 
+/// The store of observed stock levels.
 pub trait StockWatch: Send + Sync {
+    /// Returns the last observation of a product.
     fn seen(
         &self,
         product_id: &ProductId,
     ) -> impl Future<Output = Result<Option<Seen>, Unavailable>> + Send;
 
-    /// Remembers `now` and owes the world `alert`, both or neither. False, and nothing done, when
-    /// what is remembered is no longer `before`: somebody else was faster.
+    /// Stores the observation `now` and puts `alert` into the outbox, in one transaction. Returns
+    /// false and changes nothing when the stored observation is not `before`, because another
+    /// process wrote first.
     fn remember(
         &self,
         product_id: &ProductId,

@@ -1,6 +1,7 @@
-//! The order view: what a customer's list of orders shows, apart from the orders themselves.
+//! The order view, from which a customer's list of orders is read.
 //!
-//! It is derived and may be late or gone; nothing that is written is decided on it (docs/adr/0012).
+//! The view is derived from the orders, can lag behind them and can be rebuilt. No decision depends
+//! on it (docs/adr/0012).
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,25 +15,27 @@ use super::Unavailable;
 use super::orders::StoredOrder;
 use super::scope::Scope;
 
-/// An order is in the view for so long after it was placed.
+/// Time from the placement of an order until its view expires.
 pub const SHOWN: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// One order as its customer's list shows it. Names, addresses and cards are left where they are.
+/// An order in the list of its customer. The view contains no name, address or card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderView {
     pub order_id: OrderId,
     pub order_number: String,
-    /// Whose it is; `None` for an order that came without a session, which is in nobody's list.
+    /// SHA-256 of the session, in hexadecimal. `None` for an order without a session, which is in
+    /// no list.
     #[serde(skip)]
     pub session_hash: Option<String>,
-    /// `None` in views from before they had it; their location still tells them apart.
+    /// The tenant. `None` in views from before the release that stores it; only their location is
+    /// compared with the scope.
     #[serde(skip)]
     pub tenant_id: Option<String>,
     pub location_id: String,
     pub order_type: String,
     pub status: String,
     pub step: String,
-    /// The order's own: of two views the one with the greater is the newer.
+    /// The version of the order. Of two views, the one with the greater version is newer.
     pub version: i64,
     pub items: Vec<ViewItem>,
     pub total_minor: i64,
@@ -46,6 +49,7 @@ pub struct OrderView {
     pub updated_at: Timestamp,
 }
 
+/// A product in an order view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewItem {
     pub product_id: String,
@@ -55,6 +59,7 @@ pub struct ViewItem {
 }
 
 impl OrderView {
+    /// Returns the view of an order.
     pub fn of(stored: &StoredOrder) -> OrderView {
         let order = &stored.order;
         let item = |item: &domain::order::Item| ViewItem {
@@ -85,6 +90,7 @@ impl OrderView {
 }
 
 impl OrderView {
+    /// Returns whether the order is in scope.
     pub fn is_in(&self, scope: &Scope) -> bool {
         match scope {
             Scope::Everything => true,
@@ -104,21 +110,22 @@ impl OrderView {
     }
 }
 
+/// The store of order views.
 pub trait OrderViews: Send + Sync {
-    /// Shows orders as they are in `views`, each unless it is shown in this version or a newer one
-    /// already. One result a view, in order.
+    /// Writes views. A view is skipped when the stored one has the same version or a newer one.
+    /// Returns one result for each view, in the same order.
     fn show(
         &self,
         views: &[OrderView],
     ) -> impl Future<Output = Vec<Result<(), Unavailable>>> + Send;
 
-    /// The version in which an order is shown; `None` for one that is not.
+    /// Returns the version of the stored view of an order. `None` when there is none.
     fn shown_version(
         &self,
         order_id: OrderId,
     ) -> impl Future<Output = Result<Option<i64>, Unavailable>> + Send;
 
-    /// A session's orders in scope, newest first, at most `limit`, only those created before
+    /// Returns at most `limit` orders of a session in scope, newest first, created before the order
     /// `before`.
     fn of_session(
         &self,
@@ -129,9 +136,9 @@ pub trait OrderViews: Send + Sync {
     ) -> impl Future<Output = Result<Vec<OrderView>, Unavailable>> + Send;
 }
 
-/// Reading the order view, for a role that does not write it.
+/// Read access to order views.
 pub trait OrderViewReader: Send + Sync {
-    /// As [`OrderViews::of_session`].
+    /// Returns orders like [`OrderViews::of_session`].
     fn of_session(
         &self,
         scope: &Scope,

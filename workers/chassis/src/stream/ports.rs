@@ -16,10 +16,10 @@ pub struct Shard {
     pub parent: Option<String>,
 }
 
-/// Where to read on.
+/// The position at which reading starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
-    /// The oldest record that is still there.
+    /// The oldest record that the stream still has.
     Oldest,
     /// The first record after this sequence number.
     After(String),
@@ -33,6 +33,7 @@ pub struct Record<C> {
     pub change: C,
 }
 
+/// A page of stream records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<C> {
     pub records: Vec<Record<C>>,
@@ -49,8 +50,8 @@ pub enum StreamError {
     /// number.
     #[error("the iterator has expired")]
     IteratorExpired,
-    /// The records after the checkpoint are gone (older than 24 hours, or the stream is a new one):
-    /// what they said must be read from the table itself.
+    /// The records after the checkpoint no longer exist: they are older than 24 hours, or the
+    /// stream was replaced. Read the table instead.
     #[error("the records are gone")]
     Trimmed,
 }
@@ -68,6 +69,7 @@ pub trait ChangeStream: Send + Sync {
         position: &Position,
     ) -> impl Future<Output = Result<String, StreamError>> + Send;
 
+    /// Returns at most `limit` records from an iterator.
     fn read(
         &self,
         iterator: &str,
@@ -75,20 +77,21 @@ pub trait ChangeStream: Send + Sync {
     ) -> impl Future<Output = Result<Page<Self::Change>, StreamError>> + Send;
 }
 
-/// Who reads a shard, and how far it was read.
+/// The lease of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub shard: String,
     pub owner: String,
-    /// Grows with every renewal. Another worker that sees it stand still for a lease's length may
-    /// take it over.
+    /// A counter that every renewal increments. When the counter does not change for the length of
+    /// a lease, another worker may take the lease.
     pub counter: i64,
-    /// The last sequence number whose effects are durable.
+    /// The checkpoint: the last sequence number whose effects are stored.
     pub checkpoint: Option<String>,
-    /// The shard was read to its end.
+    /// Whether the shard was read to its end.
     pub finished: bool,
 }
 
+/// The store of leases.
 pub trait LeaseStore: Send + Sync {
     fn leases(&self) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
