@@ -1,4 +1,4 @@
-//! What the system does, one file for each reason to act.
+//! Use cases: one module for each reason of the system to act.
 
 pub mod change_order;
 pub mod for_customers;
@@ -33,25 +33,26 @@ use domain::phone::Country;
 
 use crate::ports::{Source, Unavailable};
 
-/// Stock is held so long for an order that is not paid. Longer than `ORDER_DEADLINE`, so that a
-/// hold never ends under an order that may still be paid.
+/// Time from the reservation of an order's stock until the hold expires. It is longer than
+/// [`ORDER_DEADLINE`], so that no hold expires while its order can still be paid.
 pub const HOLD: Duration = Duration::from_secs(15 * 60);
-/// An order that is not confirmed so long after it was accepted is given up.
+/// Time from the acceptance of an order until it fails if it is not confirmed.
 pub const ORDER_DEADLINE: Duration = Duration::from_secs(10 * 60);
-/// An answer that is so late is asked for again: well above what a healthy system needs, well below
-/// the minute in which a fault must be recovered from.
+/// Time after which a command without an answer is sent again. It is far longer than a healthy
+/// system needs, and shorter than the minute within which a fault must be recovered from.
 pub const ASK_AGAIN: Duration = Duration::from_secs(20);
-/// What waits for people is first looked at so long after it began to: settings below it act as if
-/// they were it. Above what a bar that is not busy needs, so that few orders are looked at at all.
+/// Time after which the sweeper first looks at an order that waits for people. A shorter setting
+/// has the effect of this value. The time is longer than staff need when the shop is not busy, so
+/// that the sweeper looks at few orders.
 pub const LOOK_FIRST: Duration = Duration::from_secs(30);
-/// Times a decision is made again because somebody else was faster, before the message goes back to
-/// the queue.
+/// Maximum number of decisions about one message after conflicts with other writers. The message
+/// then returns to the queue.
 const CONFLICTS_MAX: u32 = 5;
 
-/// The tenant that a new installation has.
+/// The tenant of a new installation.
 pub const FIRST_TENANT: &str = "brew-haven";
 
-/// A location that takes orders.
+/// A location that accepts orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shop {
     pub tenant_id: TenantId,
@@ -59,14 +60,14 @@ pub struct Shop {
     pub name: String,
     pub tax: TaxRate,
     pub currency: Currency,
-    /// Where phone numbers without a country code belong.
+    /// The country of phone numbers without a country code.
     pub country: Country,
     pub hours: Hours,
     pub slots: SlotRule,
 }
 
 impl Shop {
-    /// The one shop of a new installation; the migrations insert the same.
+    /// Returns the location of a new installation. The migrations insert the same one.
     pub fn default_shop() -> Shop {
         let slug = |text: &str| text.to_owned();
         Shop {
@@ -84,19 +85,20 @@ impl Shop {
     }
 }
 
-/// Who makes messages, and on whose behalf.
+/// The role that creates messages, and the trace in which it does.
 #[derive(Debug, Clone)]
 pub struct Maker {
-    /// The role's slug: the actor in the history, the source of messages, and the consumer in the
-    /// inbox.
+    /// The slug of the role. It is the actor in the history, the source of messages and the
+    /// consumer in the inbox.
     pub role: &'static str,
+    /// The version of the program.
     pub version: &'static str,
-    /// The trace that the work belongs to.
+    /// The trace context of the current work.
     pub traceparent: Option<String>,
 }
 
 impl Maker {
-    /// An envelope with a new event id.
+    /// Returns a message in an envelope with a new event id and the current time.
     pub fn envelope(
         &self,
         source: &impl Source,
@@ -106,6 +108,7 @@ impl Maker {
         self.envelope_with(EventId(source.uuid()), source.now(), order_id, message)
     }
 
+    /// Returns a message in an envelope with this event id and time.
     pub fn envelope_with(
         &self,
         event_id: EventId,
@@ -128,17 +131,18 @@ impl Maker {
     }
 }
 
-/// What a handler tells its queue, and what is worth counting.
+/// The result of handling a message, for the queue and for metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Handled {
     pub settlement: Settlement,
-    /// The message had been applied before.
+    /// Whether the message was a duplicate.
     pub duplicate: bool,
-    /// The status that an order came to, and its age in seconds then.
+    /// The status that an order reached, and its age in seconds at that time.
     pub reached: Option<(Status, f64)>,
 }
 
 impl Handled {
+    /// Returns the result for a message that was applied.
     pub fn done() -> Handled {
         Handled {
             settlement: Settlement::Done,
@@ -147,6 +151,7 @@ impl Handled {
         }
     }
 
+    /// Returns the result for a message that was applied before.
     pub fn duplicate() -> Handled {
         Handled {
             settlement: Settlement::Done,
@@ -155,6 +160,7 @@ impl Handled {
         }
     }
 
+    /// Returns the result for a message that must go to the dead-letter queue.
     pub fn park(reason: impl Into<String>) -> Handled {
         Handled {
             settlement: Settlement::Park {
@@ -165,7 +171,7 @@ impl Handled {
         }
     }
 
-    /// Parks a message of a kind that its queue is not for.
+    /// Returns the result for a message of a kind that does not belong on its queue.
     pub fn park_misrouted(envelope: &Envelope) -> Handled {
         Handled::park(format!(
             "{:?} does not belong on this queue",
@@ -173,6 +179,7 @@ impl Handled {
         ))
     }
 
+    /// Returns the result for a message that must be delivered again after the default back-off.
     pub fn retry(reason: impl Into<String>) -> Handled {
         Handled {
             settlement: Settlement::Retry {

@@ -1,4 +1,4 @@
-//! What people do to an order that was accepted: cancel it, make it, hand it over.
+//! Changes of an accepted order by people: cancelling it, and moving it to its next status.
 
 use domain::Timestamp;
 use domain::access::Action;
@@ -14,16 +14,19 @@ use crate::ports::orders::{Applied, OrderStore};
 use crate::ports::scope::Scope;
 use crate::ports::{Source, Unavailable};
 
-/// The actor in the history when it is not one of us.
+/// The actor in the history for an act by the customer.
 pub const CUSTOMER: &str = "customer";
-/// Why an order was cancelled that staff cancelled; what they wrote comes after it.
+/// The reason of an order that staff cancelled. A note by the member of staff can follow it.
 pub const CANCELLED_BY_STAFF: &str = "cancelled by staff";
 
+/// The reason why an order was not changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeRefusal {
+    /// The order does not exist or is out of scope.
     NotFound,
-    /// Somebody was faster: the order is this by now.
+    /// Another change came first. The order is now in this state.
     Stale(Box<Now>),
+    /// The status does not allow the change.
     Illegal {
         from: Status,
         to: Status,
@@ -31,13 +34,13 @@ pub enum ChangeRefusal {
     Unavailable(Unavailable),
 }
 
-/// An order as it is, and who made it so.
+/// The current state of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Now {
     pub order_number: String,
     pub version: i64,
     pub status: Status,
-    /// The actor of the last line of its history.
+    /// The actor of the last history entry.
     pub by: Option<String>,
 }
 
@@ -47,9 +50,14 @@ impl From<Unavailable> for ChangeRefusal {
     }
 }
 
-/// Calls the order off while the customer may, in the name of `actor`: `customer`, or a member of
-/// staff who looks at the order as a customer does. Doing so twice is no error. The order is
-/// `cancelled` when its money and its stock are back, which takes a moment.
+/// Cancels an order for `actor`: `customer`, or a member of staff who uses the customer's page.
+///
+/// A repeated call succeeds. The status becomes `cancelled` later, when the charge is refunded and
+/// the stock is released.
+///
+/// # Errors
+/// [`ChangeRefusal`] when the order does not exist in scope, is being prepared or has left that
+/// stage, keeps changing, or cannot be read.
 pub async fn cancel_by_customer(
     orders: &impl OrderStore,
     source: &impl Source,
@@ -60,7 +68,7 @@ pub async fn cancel_by_customer(
 ) -> Result<Order, ChangeRefusal> {
     for _ in 0..CONFLICTS_MAX {
         let order = load(orders, scope, order_id).await?;
-        // Once the bar has begun, only staff may call it off.
+        // After preparation has started, only staff may cancel the order.
         if order.status == Status::Preparing {
             return Err(ChangeRefusal::Illegal {
                 from: order.status,
@@ -92,21 +100,25 @@ pub async fn cancel_by_customer(
     Err(Unavailable::new("orders", "the order keeps changing").into())
 }
 
-/// A move that a member of staff asks for.
+/// A change of status that a member of staff requests.
 #[derive(Debug, Clone)]
 pub struct Move {
-    /// Whose orders they may move.
+    /// The scope of the member of staff.
     pub scope: Scope,
     pub order_id: OrderId,
-    /// The version of the order that they have seen.
+    /// The version of the order that the member of staff saw.
     pub expected_version: i64,
     pub to: Status,
-    /// Their name, for the history.
+    /// The name of the member of staff, for the history.
     pub actor: String,
     pub note: Option<String>,
 }
 
-/// Moves the order, unless it has changed since it was looked at.
+/// Changes the status of an order, if it still has the expected version.
+///
+/// # Errors
+/// [`ChangeRefusal`] when the order does not exist in scope, has another version, does not allow
+/// the change, or cannot be read.
 pub async fn move_by_staff(
     orders: &impl OrderStore,
     source: &impl Source,
@@ -153,8 +165,7 @@ pub async fn move_by_staff(
     }
     match progress.on(event, &actor, note) {
         Decision::Advance(_) => {}
-        // Staff who repeat a change have not seen the order as it is, or the change makes no sense
-        // here.
+        // A repeated change is rejected too: the member of staff did not see the current status.
         Decision::AlreadyDone | Decision::Impossible => return Err(illegal),
     }
     match apply(orders, source, progress, Some(act)).await? {
@@ -168,7 +179,7 @@ pub async fn move_by_staff(
     }
 }
 
-/// What whoever came too late is told.
+/// Returns the current state of an order, with the author of its last change.
 async fn now(orders: &impl OrderStore, scope: &Scope, order: Order) -> Result<Now, Unavailable> {
     let last = orders
         .history(scope, order.order_id, order.version - 1)
@@ -200,7 +211,7 @@ async fn load(
         .ok_or(ChangeRefusal::NotFound)
 }
 
-/// What a member of staff does to an order, for the audit log.
+/// An act of staff on an order, for the audit log.
 struct Act {
     action: Action,
     actor: String,
@@ -233,7 +244,8 @@ impl Act {
     }
 }
 
-/// `None` when somebody else changed the order in between. An act is recorded with the change.
+/// Applies the change together with its audit entry. Returns `None` when another process changed
+/// the order first.
 async fn apply<S: Source>(
     orders: &impl OrderStore,
     source: &S,

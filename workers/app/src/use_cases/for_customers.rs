@@ -1,5 +1,5 @@
-//! What a customer reads about an order that ended: why, and what became of the money. Codes of the
-//! gateway and notes of staff stay inside; they are for the timeline of the order.
+//! Texts for customers about orders that ended: the reason, and the state of the charge. Codes of
+//! the payment gateway and notes of staff appear only in the order timeline.
 
 use contract::role::Role;
 use domain::ids::OrderId;
@@ -13,18 +13,21 @@ use crate::ports::Unavailable;
 use crate::ports::orders::{OrderStore, PaymentKind, PaymentState};
 use crate::ports::scope::Scope;
 
-/// What happened to the customer's money.
+/// The state of the customer's charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charged {
+    /// Nothing was charged.
     Nothing,
-    /// And it stays with the shop.
+    /// This amount was charged and is not refunded.
     Kept(Money),
+    /// This amount is being refunded.
     BeingRefunded(Money),
+    /// This amount was refunded.
     Refunded(Money),
 }
 
 impl Charged {
-    /// A sentence for somebody whose order ended early.
+    /// Returns a sentence for the customer of an order that ended early.
     pub fn sentence(self) -> String {
         match self {
             Charged::Nothing => "Your card was not charged.".to_owned(),
@@ -35,10 +38,10 @@ impl Charged {
     }
 }
 
-/// Returns what happened to the money of an order; nothing of one that is out of scope.
+/// Returns the state of an order's charge. An order out of scope has [`Charged::Nothing`].
 ///
 /// # Errors
-/// When the payments cannot be read.
+/// [`Unavailable`] when the payments cannot be read.
 pub async fn charged(
     orders: &impl OrderStore,
     scope: &Scope,
@@ -50,7 +53,7 @@ pub async fn charged(
     else {
         return Ok(Charged::Nothing);
     };
-    // A wrong amount that was charged and given back counts as declined, and has a refund.
+    // A charge with a wrong amount has the state declined, and a refund.
     let refund = orders
         .payment_in(scope, order_id, PaymentKind::Refund)
         .await?;
@@ -61,23 +64,23 @@ pub async fn charged(
         (Some(refund), _) => Charged::BeingRefunded(refund.amount),
         (None, PaymentState::Refunded) => Charged::Refunded(charge.amount),
         (None, PaymentState::Captured) => Charged::Kept(charge.amount),
-        // A card that was asked and did not answer may have been charged. An order does not end
-        // before that is known.
+        // The result of such a charge may be unknown. An order does not end before the result is
+        // known.
         (None, PaymentState::Declined | PaymentState::Requested | PaymentState::Unknown) => {
             Charged::Nothing
         }
     })
 }
 
-/// Says why an order was cancelled or failed. What was written for staff is put into words of our
-/// own, or left out.
+/// Returns the reason why an order was cancelled or failed, as a sentence for the customer. Texts
+/// that were written for staff are replaced or left out.
 pub fn why_ended(order: &Order) -> String {
     let reason = order.reason.as_deref().unwrap_or_default();
     if let Some(code) = reason.strip_prefix("payment declined: ") {
         if code.contains(WRONG_AMOUNT) {
             return "Your card was charged a wrong amount, so we stopped your order.".to_owned();
         }
-        // The gateway's own word for it, as it spells it.
+        // The code of the payment gateway, as it spells it.
         return match code.replace('_', " ").as_str() {
             "insufficient funds" => {
                 "Your card does not have enough funds for this order.".to_owned()
@@ -116,8 +119,7 @@ pub fn why_ended(order: &Order) -> String {
     .to_owned()
 }
 
-/// Returns the reason of an order as its customer may read it in the API: without what staff wrote
-/// for each other.
+/// Returns the reason of an order for its customer in the API, without the notes of staff.
 pub fn public_reason(reason: Option<&str>) -> Option<&str> {
     reason.map(|reason| {
         if reason.starts_with(CANCELLED_BY_STAFF) {
@@ -128,14 +130,13 @@ pub fn public_reason(reason: Option<&str>) -> Option<&str> {
     })
 }
 
-/// Returns the note of a line of the history as the customer may read it: what a role wrote, and
-/// nothing of staff.
+/// Returns the note of a history entry for the customer: notes by roles, and none by staff.
 pub fn public_note(entry: &HistoryEntry) -> Option<&str> {
     let ours = entry.actor == CUSTOMER || Role::by_slug(&entry.actor).is_some();
     entry.note.as_deref().filter(|_| ours)
 }
 
-/// Whether nobody came for the order.
+/// Returns whether the order was completed because nobody collected it.
 pub fn was_not_collected(order: &Order) -> bool {
     order.status == Status::Completed && order.reason.as_deref() == Some(NOT_COLLECTED)
 }
@@ -155,7 +156,7 @@ mod tests {
         }
     }
 
-    /// Every reason that is written in this crate, with what could come after it.
+    /// Covers every reason that this crate writes, with the texts that can follow it.
     #[test]
     fn no_code_and_no_note_of_staff_reaches_a_customer() {
         for (reason, words) in [

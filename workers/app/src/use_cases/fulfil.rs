@@ -1,6 +1,6 @@
-//! The fulfilment worker: a confirmed order gets its ticket, or the number of its parcel. Each
-//! order one, however often and from wherever it is heard that the order is confirmed. That a
-//! parcel is on its way is told when it leaves.
+//! Creates the ticket or the shipment of a confirmed order, for the fulfillment worker. Each order
+//! gets one, however many messages report that it is confirmed. The event that a parcel is on its
+//! way is sent later, when the order is handed over.
 
 use contract::messages::{Envelope, Message};
 use domain::Timestamp;
@@ -32,10 +32,10 @@ pub async fn fulfil<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
     }
 }
 
-/// Returns what is to be made of the order that a message is about. Changes nothing.
+/// Returns the ticket or the shipment to create for the order of a message. Writes nothing.
 ///
 /// # Errors
-/// How the message is handled where nothing is to be made.
+/// The result of handling the message when there is nothing to create.
 pub async fn decide<O: OrderStore + LocationStore, S: Source>(
     store: &O,
     source: &S,
@@ -70,8 +70,8 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
         Ok(None) => return Err(Handled::park(format!("order {order_id} does not exist"))),
         Err(error) => return Err(error.into()),
     };
-    // What was called off meanwhile is not made. The message that says so needs nothing undone
-    // here: the board shows the tickets of orders that are to be made.
+    // A cancelled order gets no ticket. An existing ticket need not be removed, because the staff
+    // board shows only tickets of open orders.
     match order.status {
         Status::Confirmed | Status::Preparing | Status::Ready | Status::Completed => {}
         Status::Cancelled | Status::Failed => return Err(Handled::done()),
@@ -90,8 +90,8 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
                     .map(|shop| shop.hours.zone),
                 Err(error) => return Err(error.into()),
             };
-            // Its row is refused until somebody corrects it: then the order is made, without
-            // anybody who redrives it.
+            // The row of the location is missing or invalid. A retry creates the ticket without a
+            // redrive as soon as the row is corrected.
             let Some(zone) = zone else {
                 return Err(Handled::retry(format!(
                     "{} has no usable row in the table locations",
@@ -120,12 +120,13 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
     })
 }
 
+/// Returns whether the order belongs to the location.
 fn is_at(shop: &super::Shop, order: &Order) -> bool {
     shop.tenant_id == order.tenant_id && shop.location_id == order.location_id
 }
 
-/// The event that a delivery has left. Named after what happened: however often it is said, it is
-/// one event.
+/// Returns the event id of the handover of a delivery. The id is derived from the order, so that
+/// repeated messages are duplicates.
 pub(super) fn shipped_id(order_id: OrderId) -> EventId {
     EventId(Uuid::new_v5(
         &Uuid::NAMESPACE_OID,
@@ -133,7 +134,7 @@ pub(super) fn shipped_id(order_id: OrderId) -> EventId {
     ))
 }
 
-/// The message that a delivery has left.
+/// Returns the event that a delivery is on its way.
 pub(super) fn shipped(maker: &Maker, at: Timestamp, order: &Order) -> Envelope {
     let order_id = order.order_id;
     let message = Message::OrderShipped {
@@ -144,8 +145,8 @@ pub(super) fn shipped(maker: &Maker, at: Timestamp, order: &Order) -> Envelope {
     maker.envelope_with(shipped_id(order_id), at, Some(order_id), message)
 }
 
-/// The parcel's number, from the random part of the order's id: the same however often it is asked
-/// for.
+/// Returns the tracking number of an order. It is derived from the random part of the order id and
+/// never changes.
 fn tracking_number(order_id: OrderId) -> String {
     format!("BH{:016X}", order_id.0.as_u64_pair().1)
 }

@@ -1,5 +1,5 @@
-//! The keys under which orders are placed once. A key is a tenant's own: the same text in another
-//! house is another key.
+//! Idempotency keys, with which an order is placed once. Keys belong to a tenant: the same text of
+//! another tenant is another key.
 
 use domain::ids::TenantId;
 
@@ -8,11 +8,12 @@ use crate::ports::Unavailable;
 use crate::ports::orders::{KeyUse, OrderStore};
 use crate::ports::scope::Scope;
 
-/// Returns the hash under which a tenant's key is kept; `digest` is SHA-256 in hex.
+/// Returns the hash under which a tenant's key is stored. `digest` returns the SHA-256 in
+/// hexadecimal.
 ///
-/// The keys of a new installation's own tenant are hashed as they are: outsiders find an order by
-/// the SHA-256 of its key in the contract's view. No key has a zero character, so that no hash of a
-/// tenant and a key is one of a key alone.
+/// Keys of the first tenant are hashed without the tenant, because external programs look up an
+/// order by the SHA-256 of its key. For other tenants, a zero character separates tenant and key.
+/// Keys contain no zero character, so such a hash input never equals a key alone.
 pub fn key_hash(tenant_id: &TenantId, key: &str, digest: fn(&[u8]) -> String) -> String {
     if tenant_id.as_str() == FIRST_TENANT {
         return digest(key.as_bytes());
@@ -20,10 +21,11 @@ pub fn key_hash(tenant_id: &TenantId, key: &str, digest: fn(&[u8]) -> String) ->
     digest(format!("{tenant_id}\0{key}").as_bytes())
 }
 
-/// Returns what a tenant's key was used for; also before the hash had the tenant in it.
+/// Returns the first use of a tenant's key. Hashes from before the release that includes the tenant
+/// are found too.
 ///
 /// # Errors
-/// When the orders cannot be read.
+/// [`Unavailable`] when the orders cannot be read.
 pub async fn key_use(
     orders: &impl OrderStore,
     scope: &Scope,

@@ -1,4 +1,4 @@
-//! The order time machine: everything that is recorded about one order, in one line of time.
+//! The order timeline: everything that is recorded about one order, sorted by time.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,7 +22,7 @@ use crate::ports::orders::{OrderStore, Payment};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{Reservation, Reservations};
 
-/// Where a moment is written down.
+/// The source of an entry of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
@@ -38,6 +38,7 @@ pub enum Record {
 }
 
 impl Record {
+    /// Returns the name of the source in JSON.
     pub const fn code(self) -> &'static str {
         match self {
             Record::History => "history",
@@ -53,11 +54,12 @@ impl Record {
     }
 }
 
+/// One entry of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Moment {
     #[serde(serialize_with = "to_the_millisecond")]
     pub at: Timestamp,
-    /// Since the moment before.
+    /// Milliseconds since the previous entry.
     pub gap_ms: i64,
     pub record: Record,
     pub what: String,
@@ -72,6 +74,7 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// Creates an entry without its optional fields.
     pub fn new(at: Timestamp, record: Record, what: impl Into<String>) -> Moment {
         Moment {
             at,
@@ -85,6 +88,7 @@ impl Moment {
         }
     }
 
+    /// Adds the event id and the trace id of a message.
     fn of(self, envelope: &Envelope) -> Moment {
         let trace_id = envelope.metadata.traceparent.as_deref().and_then(trace_id);
         Moment {
@@ -95,13 +99,13 @@ impl Moment {
     }
 }
 
-/// What the order stands still for.
+/// Something that the order waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Awaited {
     pub what: String,
     #[serde(serialize_with = "to_the_millisecond")]
     pub since: Timestamp,
-    /// When somebody acts if it has not come by then.
+    /// The time at which a role acts if the order still waits.
     #[serde(
         serialize_with = "optional_to_the_millisecond",
         skip_serializing_if = "Option::is_none"
@@ -109,6 +113,7 @@ pub struct Awaited {
     pub until: Option<Timestamp>,
 }
 
+/// The timeline of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Journey {
     pub order_id: OrderId,
@@ -120,22 +125,24 @@ pub struct Journey {
     pub reason: Option<String>,
     pub moments: Vec<Moment>,
     pub awaited: Vec<Awaited>,
-    /// Of every message of the order: what its log lines and traces are found by.
+    /// The trace ids of all messages of the order, for finding log lines and traces.
     pub trace_ids: BTreeSet<String>,
-    /// What could not be read, and why; for the log.
+    /// The error of a source that could not be read, for the log.
     #[serde(skip)]
     pub missing: Option<Unavailable>,
 }
 
 impl Journey {
-    /// The same with more moments, each in its place.
+    /// Returns the timeline with additional entries, sorted by time.
     pub fn with(mut self, more: Vec<Moment>) -> Journey {
         self.moments.extend(more);
-        // Stable: what happened at one instant stays in the order in which it was recorded.
+        // The sort is stable: entries with the same time keep the order in which they were
+        // recorded.
         self.moments.sort_by_key(|moment| moment.at);
         let mut before = None;
         for moment in &mut self.moments {
-            // Of what is shown: gaps add up to the difference of the times beside them.
+            // Gaps are computed from the displayed milliseconds, so that they match the displayed
+            // times.
             let at = millis(moment.at);
             moment.gap_ms = before.map_or(0, |before| at - before);
             before = Some(at);
@@ -144,7 +151,11 @@ impl Journey {
     }
 }
 
-/// The journey of an order; `None` when there is none in scope.
+/// Returns the timeline of an order. `None` when the order is not in scope.
+///
+/// # Errors
+/// [`Unavailable`] when the order or its records cannot be read. A stock hold that cannot be read
+/// is only noted in the timeline.
 pub async fn journey<O: OrderStore + JourneyStore>(
     orders: &O,
     stock: &impl Reservations,
@@ -180,8 +191,8 @@ pub async fn journey<O: OrderStore + JourneyStore>(
         });
     }
     moments.extend(money(&records));
-    // The order is worth showing without its stock. What broke is for the log: whoever looks learns
-    // that something is missing here, and not what a library says about it.
+    // The timeline is useful without the stock hold. The error goes to the log and not into the
+    // timeline, because it may contain internals.
     let mut missing = None;
     match stock.reservation(order_id).await {
         Ok(reservation) => moments.extend(reservation.iter().flat_map(units)),
@@ -215,6 +226,7 @@ pub async fn journey<O: OrderStore + JourneyStore>(
     Ok(Some(journey.with(Vec::new())))
 }
 
+/// Returns the entries about payments.
 fn money(records: &Records) -> Vec<Moment> {
     let moment = |(payment, at): &(Payment, Timestamp)| {
         let mut what = format!(
@@ -234,6 +246,7 @@ fn money(records: &Records) -> Vec<Moment> {
     records.payments.iter().map(moment).collect()
 }
 
+/// Returns the entries about the stock hold.
 fn units(reservation: &Reservation) -> Vec<Moment> {
     let lines: Vec<String> = reservation
         .lines
@@ -259,7 +272,7 @@ fn units(reservation: &Reservation) -> Vec<Moment> {
     held.into_iter().chain(settled).collect()
 }
 
-/// Written, left, taken in.
+/// Returns the entries about messages: written to the outbox, sent, and applied.
 fn messages(records: &Records) -> Vec<Moment> {
     let mut moments = Vec::new();
     let mut kinds: HashMap<EventId, &Envelope> = HashMap::new();
@@ -294,7 +307,7 @@ fn messages(records: &Records) -> Vec<Moment> {
         }
     }
     for taken in &records.taken_in {
-        // One that nobody of ours had written, and that was parked, is known by its way back.
+        // A message without an outbox row, which was a dead letter, is known from its redrive.
         let sent_back = records
             .redrives
             .iter()
@@ -317,7 +330,7 @@ fn messages(records: &Records) -> Vec<Moment> {
     moments
 }
 
-/// What customers were told, and what operators did.
+/// Returns the entries about notifications and redrives.
 fn people(records: &Records) -> Vec<Moment> {
     let mut moments = Vec::new();
     for notice in &records.notices {
@@ -362,6 +375,7 @@ fn people(records: &Records) -> Vec<Moment> {
     moments
 }
 
+/// Returns what the order waits for.
 fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
     let mut awaited = Vec::new();
     let since = order.updated_at;
@@ -394,7 +408,8 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
             });
         }
     }
-    // A repeat leaves no row in the inbox; an order at rest waits for none.
+    // A duplicate leaves no row in the inbox. Therefore messages count only while the state awaits
+    // an answer.
     if order.state.awaits().is_some() {
         awaited.extend(
             records
@@ -421,7 +436,7 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
     awaited
 }
 
-/// A message that left for a queue and has had no effect there.
+/// Returns a message that was sent to a queue and has had no effect there.
 fn not_taken_in(sent: &SentRecord, records: &Records) -> Option<Awaited> {
     let (since, route) = (sent.left_at?, sent.route.as_deref()?);
     let queue = QUEUES
@@ -443,11 +458,12 @@ fn not_taken_in(sent: &SentRecord, records: &Records) -> Option<Awaited> {
     })
 }
 
-/// The second part of a `traceparent`.
+/// Returns the trace id, which is the second field of a `traceparent`.
 fn trace_id(traceparent: &str) -> Option<&str> {
     traceparent.split('-').nth(1)
 }
 
+/// Returns the time in milliseconds since 1970.
 fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or_default()
 }
@@ -455,9 +471,10 @@ fn millis(at: Timestamp) -> i64 {
 const TO_THE_MILLISECOND: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// RFC 3339 in UTC, to the millisecond.
+/// Returns the time as RFC 3339 in UTC with milliseconds.
 pub fn time_text(at: Timestamp) -> String {
-    // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
+    // Formatting fails only when the timestamp lacks a component, and these components always
+    // exist.
     at.to_offset(UtcOffset::UTC)
         .format(TO_THE_MILLISECOND)
         .unwrap_or_default()

@@ -1,5 +1,5 @@
-//! Telling customers and staff what happened, each once, by one channel: the first that works of
-//! those they want.
+//! Notifies customers and staff, once for each event and on one channel. Of the channels that a
+//! customer wants, the first that works is used.
 
 #[cfg(test)]
 mod tests;
@@ -24,12 +24,13 @@ use crate::ports::orders::{OrderStore, StoredOrder};
 use crate::ports::scope::Scope;
 use crate::ports::{Source, Unavailable};
 
-/// Tries by one channel before the next takes over. The last channel is tried until the provider is
-/// back.
+/// Maximum number of attempts on a channel before the next channel is used. Attempts on the last
+/// channel continue until the provider works again.
 const TRIES: u32 = 3;
-/// Between them. The queue's own back-off, which grows, is for when there is no other channel.
+/// Pause between attempts while another channel is left. On the last channel, the growing back-off
+/// of the queue applies.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// A customer hears of an order within this, one dead provider included.
+/// Maximum time until a customer is notified, even if one provider is down.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 const _: () = assert!(
@@ -38,11 +39,11 @@ const _: () = assert!(
     "the fallback comes too late"
 );
 
-/// What there is to say.
+/// The content of a notification.
 #[derive(Debug, Clone)]
 pub enum News<'a> {
-    /// To the customer. `charged` is what happened to the money of an order that was cancelled or
-    /// failed.
+    /// To the customer: a new status. `charged` is the state of the charge of an order that was
+    /// cancelled or failed.
     Order {
         stored: &'a StoredOrder,
         status: Status,
@@ -53,11 +54,11 @@ pub enum News<'a> {
         stored: &'a StoredOrder,
         tracking_number: &'a str,
     },
-    /// To the customer: it is ready and waits.
+    /// To the customer: the order is ready and waits to be collected.
     Waiting { stored: &'a StoredOrder },
-    /// To the staff: it waits for them.
+    /// To staff: the order waits for them.
     Overdue { stored: &'a StoredOrder },
-    /// To the staff.
+    /// To staff: a product is low or sold out.
     Stock {
         name: &'a str,
         level: StockLevel,
@@ -66,15 +67,18 @@ pub enum News<'a> {
     },
 }
 
-/// How far a product fell.
+/// The level to which the stock of a product fell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StockLevel {
+    /// No more units than the threshold.
     Low,
+    /// Sold out.
     Out,
 }
 
 impl StockLevel {
-    /// Returns `None` for what is no level, and for one that staff are not told of.
+    /// Returns the level with this name. `None` for an unknown name, and for the level that causes
+    /// no alert.
     fn from_code(code: &str) -> Option<StockLevel> {
         match Availability::from_code(code)? {
             Availability::Low => Some(StockLevel::Low),
@@ -85,7 +89,7 @@ impl StockLevel {
 }
 
 impl News<'_> {
-    /// The notice's kind, as it is recorded. `None` where there is nothing to say.
+    /// Returns the kind of the notification. `None` when the status causes none.
     pub fn kind(&self) -> Option<NoticeKind> {
         match self {
             News::Order { status, .. } => match status {
@@ -109,8 +113,9 @@ impl News<'_> {
         }
     }
 
-    /// The event that the notice is recorded and deduplicated under: the message's own. Messages
-    /// from before 0.1.0 that a parcel left have an id of their own; they say the same as today's.
+    /// Returns the event id under which the notification is recorded and deduplicated. It is the id
+    /// of the message, except for parcels: before release 0.1.0, messages about parcels had other
+    /// ids.
     pub(super) fn event_id(&self, envelope: &Envelope) -> EventId {
         match self {
             News::Shipped { stored, .. } => shipped_id(stored.order.order_id),
@@ -121,8 +126,8 @@ impl News<'_> {
         }
     }
 
-    /// The address that the message is counted for: `None` for staff. Addresses that one mailbox
-    /// has under many names (`ana+1@`, `Ana@`) are one.
+    /// Returns the recipient for the daily limit. `None` for staff. Different spellings of one
+    /// mailbox (`ana+1@`, `Ana@`) are one recipient.
     fn recipient(&self, channel: Channel) -> Option<String> {
         let customer = match self {
             News::Order { stored, .. }
@@ -145,7 +150,7 @@ impl News<'_> {
         Some(format!("{}:{address}", channel.code()))
     }
 
-    /// Best first. Staff read mail.
+    /// Returns the channels, the preferred one first. Staff get mails.
     pub(super) fn channels(&self) -> &'static [Channel] {
         match self {
             News::Order { stored, .. }
@@ -156,15 +161,16 @@ impl News<'_> {
     }
 }
 
-/// Puts news into words.
+/// Composes the text of notifications.
 pub trait Compose: Sync {
+    /// Returns the mail.
     fn mail(&self, news: &News<'_>, dedup_id: String) -> Mail;
 
-    /// `None` when there is no number to send it to.
+    /// Returns the text message. `None` when the customer has no number for texts.
     fn text(&self, news: &News<'_>, dedup_id: String) -> Option<Text>;
 }
 
-/// Which channels are on now.
+/// The channels that are switched on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switches {
     pub email: bool,
@@ -180,7 +186,7 @@ impl Switches {
     }
 }
 
-/// What notices leave by.
+/// The means of sending notifications.
 #[derive(Debug, Clone, Copy)]
 pub struct Post<'a, M, T, C> {
     pub mailer: &'a M,
@@ -189,15 +195,15 @@ pub struct Post<'a, M, T, C> {
     pub switches: Switches,
 }
 
-/// One try by one channel.
+/// One attempt on one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
     pub channel: Channel,
-    /// Why the provider did not take it.
+    /// The error of the provider. `None` when it accepted the notification.
     pub failed: Option<String>,
 }
 
-/// What was done about a message, for the metrics and the log.
+/// The result of handling a message, with the attempts for metrics and the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
     pub handled: Handled,
@@ -218,6 +224,7 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compos
     Told { handled, tried }
 }
 
+/// Sends the notification of a message on the first channel that works.
 async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: Source>(
     store: &O,
     post: &Post<'_, M, T, C>,
@@ -250,7 +257,7 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
 
     let channels = news.channels();
     if channels.is_empty() {
-        // Recorded, so that nobody looks for a notice that was lost.
+        // The notification is recorded as suppressed, so that it does not look lost.
         let notice = notice(Channel::Email, None);
         if matches!(
             store.begin_notice(&notice).await?,
@@ -267,11 +274,11 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
     }
     for (index, channel) in channels.iter().copied().enumerate() {
         let is_on = post.switches.on(channel);
-        // What is not sent does not count.
+        // A notification that is not sent does not count for the daily limit.
         let notice = notice(channel, news.recipient(channel).filter(|_| is_on));
         let attempt = match store.begin_notice(&notice).await? {
             NoticeState::Pending { attempt } => attempt,
-            // A copy of the event, delivered beside this one: whoever is first sends it.
+            // Another delivery of the event is being handled. The first one sends the notification.
             NoticeState::InHand => return Ok(Handled::retry("another try is under way")),
             NoticeState::Sent => return Ok(Handled::duplicate()),
             NoticeState::NotSent => continue,
@@ -286,7 +293,7 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
             match sent {
                 Ok(message_id) => NoticeEnd::Sent { message_id },
                 Err(SendError::Refused(reason)) => NoticeEnd::Failed { reason },
-                // The answer may have been lost alone, and the customer hears of it twice. That is
+                // Perhaps only the answer was lost, and the customer is notified twice. That is
                 // better than not at all.
                 Err(SendError::Unavailable(why)) if another && attempt >= TRIES => {
                     NoticeEnd::Failed {
@@ -294,7 +301,7 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
                     }
                 }
                 Err(SendError::Unavailable(why)) => {
-                    // Not given back, it would be free again a little later.
+                    // An error is ignored, because the attempt becomes free when its claim expires.
                     let _ = store.give_back_notice(notice.event_id, channel, &why).await;
                     let after = another.then_some(TRY_AGAIN_AFTER);
                     return Ok(Handled {
@@ -314,7 +321,8 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
         match end {
             NoticeEnd::Sent { .. } => return Ok(Handled::done()),
             NoticeEnd::Failed { .. } | NoticeEnd::Suppressed { .. } if ended => {}
-            // This try took so long that another one began, and ended it: what came of it decides.
+            // This attempt took so long that another one began and ended it. The result of the
+            // other one counts.
             NoticeEnd::Failed { .. } | NoticeEnd::Suppressed { .. } => {
                 return Ok(Handled::retry("another try ended it"));
             }
@@ -323,8 +331,8 @@ async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: 
     Ok(Handled::done())
 }
 
-/// Whether another event than this one already told the customer. The version before 0.1.0 said
-/// that a parcel was on its way when it got its number, and an order of that time may leave now.
+/// Returns whether an earlier event already notified the customer. Before release 0.1.0, the event
+/// was sent when a parcel got its number. An order from that time can still be handed over now.
 async fn was_told(
     store: &impl NoticeStore,
     order_id: Option<OrderId>,
@@ -343,6 +351,7 @@ async fn was_told(
     Ok(told.iter().any(is_it))
 }
 
+/// Sends the notification on one channel.
 async fn send<M: Mailer, T: Texter, C: Compose>(
     post: &Post<'_, M, T, C>,
     news: &News<'_>,
@@ -358,8 +367,8 @@ async fn send<M: Mailer, T: Texter, C: Compose>(
     }
 }
 
-/// What a message has to say, or what to do with one that has nothing to say. The order it is about
-/// is kept in `stored`.
+/// Returns the content of the notification for a message, or the result of handling a message that
+/// causes none. The order of the message is stored in `stored`.
 pub(super) async fn news_of<'a>(
     store: &impl OrderStore,
     envelope: &'a Envelope,
@@ -397,8 +406,8 @@ pub(super) async fn news_of<'a>(
             Some(order_id),
         ) => {
             let stored = stored.insert(load(store, order_id).await?);
-            // From before 0.1.0, when it was said as soon as the parcel had its number. It is said
-            // again when it leaves.
+            // A message from before release 0.1.0, which was sent when the parcel got its number. A
+            // second message follows at the handover.
             if stored.order.status != Status::Completed {
                 return Err(Handled::done());
             }
@@ -409,7 +418,7 @@ pub(super) async fn news_of<'a>(
         }
         (Message::OrderOverdue { status, tell, .. }, Some(order_id)) => {
             let stored = stored.insert(load(store, order_id).await?);
-            // It does not wait any more: there is nothing to say.
+            // The order has advanced in the meantime, so the notification is out of date.
             if stored.order.status.code() != status {
                 return Err(Handled::done());
             }
@@ -464,7 +473,8 @@ async fn load(store: &impl OrderStore, order_id: OrderId) -> Result<StoredOrder,
     stored.ok_or_else(|| Handled::park(format!("order {order_id} does not exist")))
 }
 
-/// Whether the order is, or must have been, in the status: nobody is told what never happened.
+/// Returns whether the order has or must have had the status. Customers are not notified of a
+/// status that their order never had.
 fn happened(order: &Order, status: Status) -> bool {
     let rank = |status| match status {
         Status::Pending => 0,

@@ -1,8 +1,12 @@
-//! The payment worker: charges and refunds, each exactly once.
+//! Charges and refunds cards, for the payment worker. Each order is charged and refunded at most
+//! once.
 //!
-//! The intent to charge is written with the order. The gateway is asked under a key that never
-//! changes, and an answer that did not come is a state of its own (`Unknown`): then it is asked
-//! what happened before anything else.
+//! The charge is stored as `Requested` in the transaction that places the order. Every call to the
+//! payment gateway for it uses one idempotency key, so a repeated call does not charge again. When
+//! a call gets no answer, the charge becomes `Unknown`. The next delivery of the message then looks
+//! up the result of the charge before it makes any other call. The result is stored and sent to the
+//! saga in one transaction. A crash before that transaction only causes another delivery, which
+//! finds the same result.
 
 use contract::messages::{Envelope, Message, PaymentFailure};
 use domain::ids::{EventId, OrderId};
@@ -17,8 +21,8 @@ use crate::ports::orders::{
 };
 use crate::ports::{Source, Unavailable};
 
-/// In the reason of a charge whose amount was not what was asked for, between what was charged and
-/// what was due.
+/// Part of the reason of a charge with a wrong amount, between the charged amount and the amount
+/// due.
 pub(super) const WRONG_AMOUNT: &str = "were charged instead of";
 
 /// Handles one message of the `payments` queue.
@@ -68,6 +72,7 @@ pub async fn pay<O: OrderStore, A: Apply, G: Gateway, S: Source>(
     Handled::retry("the payment keeps changing")
 }
 
+/// The dependencies and the message of one call of [`pay`].
 struct Worker<'a, O, A, G, S> {
     orders: &'a O,
     applier: &'a A,
@@ -79,11 +84,12 @@ struct Worker<'a, O, A, G, S> {
 }
 
 impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
+    /// Charges the card, or reports the result of the earlier charge again.
     async fn charge(&self) -> Result<Applied, Handled> {
         let charge = self.intent().await?;
         let key = format!("charge:{}", self.order_id);
         match charge.state {
-            // Asked for again: say again what came of it.
+            // The command was sent again, so the result is sent again.
             PaymentState::Captured | PaymentState::Declined => {
                 return self.settle(&charge, charge.clone()).await;
             }
@@ -96,8 +102,8 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         }
         let outcome = match outcome {
             Ok(Some(known)) => Ok(known),
-            // It never saw the charge. The same key again: even if the lost request arrives now,
-            // only one is made.
+            // The gateway never received the charge. The call uses the same key, so a lost request
+            // that arrives late does not cause a second charge.
             Ok(None) => {
                 let token = charge.token.as_deref().unwrap_or_default();
                 self.gateway
@@ -108,12 +114,12 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         };
         let settled = match outcome {
             Ok(ChargeOutcome::Captured { charge_id, amount }) => {
-                // What the gateway says is checked like any input: a wrong amount goes back, and
-                // the order ends.
+                // The amount is validated like any input. A charge with a wrong amount is refunded,
+                // and the order fails.
                 if amount != charge.amount {
                     self.give_back(&charge_id, amount).await?;
-                    // The customer's statement shows both, so both are on record, with the amount
-                    // that it was.
+                    // The customer's statement shows the charge and the refund. Both are stored,
+                    // with the amount that was charged.
                     let given_back = Payment {
                         kind: PaymentKind::Refund,
                         amount,
@@ -159,7 +165,8 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 )));
             }
             Err(GatewayError::Unavailable(why)) => return Err(Handled::retry(why)),
-            // A definite no, and nothing taken: the order must not wait for ever.
+            // The gateway rejected the request and charged nothing. The order fails instead of
+            // waiting forever.
             Err(GatewayError::Refused(why)) => Payment {
                 state: PaymentState::Declined,
                 reason: Some(why),
@@ -169,6 +176,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         self.settle(&charge, settled).await
     }
 
+    /// Refunds a charge at the payment gateway.
     async fn give_back(&self, charge_id: &str, amount: Money) -> Result<(), Handled> {
         match self
             .gateway
@@ -179,12 +187,12 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
             Err(GatewayError::Unknown(why) | GatewayError::Unavailable(why)) => {
                 Err(Handled::retry(why))
             }
-            // Money is owed, and nobody but a human can give it back.
+            // The customer must get the money back, and only a person can arrange it now.
             Err(GatewayError::Refused(why)) => Err(Handled::park(why)),
         }
     }
 
-    /// Writes the outcome and tells the saga, in one transaction.
+    /// Stores the result of a charge and sends it to the saga, in one transaction.
     async fn settle(&self, read: &Payment, settled: Payment) -> Result<Applied, Handled> {
         let currency = settled.amount.currency.code().to_owned();
         let message = match settled.state {
@@ -194,8 +202,8 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 currency,
                 status: settled.state.code().to_owned(),
             },
-            // Only a charge that has an outcome is settled; whatever else it were, no money may be
-            // counted on.
+            // Callers pass only charges with a result. Any other state counts as a failure, because
+            // the money is not certain.
             PaymentState::Declined
             | PaymentState::Requested
             | PaymentState::Unknown
@@ -205,7 +213,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                         .reason
                         .clone()
                         .unwrap_or_else(|| "declined".to_owned()),
-                    // A charge that the gateway never made has no name there.
+                    // A charge that the gateway rejected has no id there.
                     cause: if settled.charge_id.is_some() {
                         PaymentFailure::Declined
                     } else {
@@ -221,16 +229,17 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         Ok(self.apply(self.event_id, payment, vec![message]).await?)
     }
 
+    /// Refunds the charge, or reports that nothing was charged.
     async fn refund(&self) -> Result<Applied, Handled> {
         let charge = self.intent().await?;
         let charge_id = match (charge.state, &charge.charge_id) {
             (PaymentState::Captured, Some(charge_id)) => charge_id.clone(),
             (PaymentState::Declined, _) => {
-                // Nothing was taken, so nothing is owed.
+                // Nothing was charged, so the refund is zero.
                 let message = self.refunded(String::new(), Money::zero(charge.amount.currency));
                 return Ok(self.apply(self.event_id, None, vec![message]).await?);
             }
-            // Captured without a name cannot be given back until the gateway has been asked for it.
+            // A captured charge without an id cannot be refunded before its id is known.
             (
                 PaymentState::Captured
                 | PaymentState::Requested
@@ -260,7 +269,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                     expected: None,
                     payment: wanted.clone(),
                 });
-                // A conflict: another delivery wrote it first, the very same.
+                // On a conflict, another delivery inserted an identical row first.
                 self.apply(EventId(self.source.uuid()), change, Vec::new())
                     .await?;
                 wanted
@@ -281,6 +290,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         Ok(self.apply(self.event_id, change, vec![message]).await?)
     }
 
+    /// Returns the charge of the order, which was stored when the order was placed.
     async fn intent(&self) -> Result<Payment, Handled> {
         let charge = self
             .orders
@@ -290,8 +300,8 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
             .ok_or_else(|| Handled::park(format!("order {} has no charge to make", self.order_id)))
     }
 
-    /// Writes a state that is not the message's effect, so that the message can still be applied.
-    /// Where another delivery of the message was faster, its row stands.
+    /// Stores an intermediate state under a new event id, so that the message itself can still be
+    /// applied. When another delivery stored its state first, that state is kept.
     async fn remember(
         &self,
         expected: Option<PaymentState>,
@@ -309,8 +319,8 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         payment: Option<PaymentChange>,
         messages: Vec<Message>,
     ) -> Result<Applied, Unavailable> {
-        // Named after what happened, not after who asked: asked again, it is the same event, and
-        // who counts payments counts one.
+        // The event id is derived from the order and the kind of result. A result that is sent
+        // again is therefore the same event, and consumers ignore it as a duplicate.
         let envelope = |message: Message| {
             let name = format!("{} {}", self.order_id, message.kind().name());
             let event_id = EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()));

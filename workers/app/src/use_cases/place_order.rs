@@ -1,4 +1,5 @@
-//! Accepting an order: checked, priced from the menu, and durable before the answer leaves.
+//! Places an order: validates the request, computes the price from the menu, and stores the order
+//! before the request is answered.
 
 use domain::address::DeliveryAddress;
 use domain::card::refuse_card_number;
@@ -22,111 +23,114 @@ use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
 use crate::ports::{Source, Unavailable};
 
-/// Longest idempotency key, in bytes.
+/// Maximum length of an idempotency key, in bytes.
 pub const KEY_MAX: usize = 200;
-/// A pick-up time may lie so far ahead.
+/// Maximum time from now to the pickup time.
 pub const PICKUP_AHEAD: time::Duration = time::Duration::days(7);
-/// A pick-up time that has come is accepted for so long: whoever chose it in time still has to
-/// press the button.
+/// Time for which a pickup time in the past is still accepted. A customer who chose it in time
+/// needs a moment to submit the order.
 const PICKUP_LATE: time::Duration = time::Duration::minutes(1);
 
-/// Returns whether an order that is placed now comes too late for a pick-up time.
+/// Returns whether a pickup time is too far in the past for an order that is placed now.
 pub fn is_past(pickup_at: Timestamp, now: Timestamp) -> bool {
     pickup_at < now - PICKUP_LATE
 }
 
-/// Returns whether a pick-up time lies too far ahead for an order that is placed now.
+/// Returns whether a pickup time is too far in the future for an order that is placed now.
 pub fn is_too_far_ahead(pickup_at: Timestamp, now: Timestamp) -> bool {
     pickup_at > now + PICKUP_AHEAD
 }
 
-/// An order as a customer asks for it.
+/// An order as the customer requests it.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub customer_name: String,
     pub customer_phone: String,
     pub customer_email: String,
-    /// By which channels the customer wants to hear of it.
+    /// The channels on which the customer wants notifications.
     pub notify: Preferences,
     pub order_type: String,
-    /// The location that was named; `None` for the one that the storefront serves by itself.
+    /// The location in the request. `None` for the default location of the storefront.
     pub location_id: Option<LocationId>,
     pub pickup_at: Option<Timestamp>,
     pub special_instructions: String,
-    /// Only of a delivery.
+    /// The address, for a delivery.
     pub delivery_address: Option<DeliveryAddress>,
-    /// A delivery without an address is refused.
+    /// Whether a delivery without an address is rejected.
     pub address_required: bool,
-    /// The gateway's name for the card.
+    /// The payment gateway's token for the card.
     pub payment_token: String,
     pub lines: Lines,
-    /// The request said "what is in my cart", not which products: its repeat comes when the cart is
-    /// empty.
+    /// Whether the request orders the content of the cart instead of listing products. A repetition
+    /// of such a request arrives when the cart is already empty.
     pub from_cart: bool,
     pub idempotency_key: String,
-    /// SHA-256 in hex of the session, if there is one.
+    /// SHA-256 of the session, in hexadecimal, if there is one.
     pub session_hash: Option<String>,
-    /// What the browser's other sessions are, by the same: what was placed from one of them is its
-    /// own.
+    /// SHA-256 of the other sessions of the same browser. Orders that were placed from one of them
+    /// belong to the customer too.
     pub other_sessions: Vec<String>,
     pub traceparent: Option<String>,
-    /// No part of what makes two requests the same: a request that was refused because it differed
-    /// comes again under its key with what is right.
+    /// The content that the customer saw. It is not part of the request hash: a request that was
+    /// rejected as changed can be repeated with the same key and the current content.
     pub expected: Expected,
 }
 
-/// What the customer was shown before they pressed the button.
+/// The total and the content that the customer saw before submitting the order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// `None` when the client did not say.
+    /// The total in minor units. `None` when the client did not send it.
     pub total_minor: Option<i64>,
-    /// As [`version_of`] computes it; only of an order of what is in the cart.
+    /// The version of the cart as [`version_of`] computes it, for an order of the cart's content.
     pub cart_version: Option<i64>,
-    /// Decides nothing: names what changed.
+    /// The lines. They only name the changes and do not decide whether there is one.
     pub lines: Vec<ShownLine>,
 }
 
-/// A line as the customer saw it.
+/// A line of the order as the customer saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownLine {
     pub product_id: ProductId,
-    /// `None` when the price alone is remembered.
+    /// The quantity. `None` when only the price is known.
     pub quantity: Option<u32>,
     pub unit_price_minor: i64,
 }
 
-/// An order that would cost something else than was shown, or consist of something else.
+/// The reason why an order was not placed: its total or its content is not what the customer saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     pub differences: Vec<Difference>,
-    /// What it costs now.
+    /// The current amounts.
     pub totals: Totals,
-    /// The cart's version now, of an order of what is in the cart.
+    /// The current version of the cart, for an order of the cart's content.
     pub cart_version: Option<i64>,
 }
 
-/// One thing that is not as it was shown.
+/// One difference from the order that the customer saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub kind: Differs,
-    /// Of a line: the product and its name.
+    /// The id and the name of the product, for a difference in a line.
     pub product: Option<(ProductId, String)>,
     pub was: i64,
     pub now: i64,
 }
 
+/// The kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Differs {
-    /// Of the whole order, in minor units.
+    /// The total of the order, in minor units.
     Total,
+    /// The version of the cart.
     CartVersion,
-    /// Of a line, in minor units.
+    /// The unit price of a line, in minor units.
     UnitPrice,
-    /// Of a line; 0 where the line was not there, or is not there now.
+    /// The quantity of a line. 0 stands for a line that did not exist, or no longer exists.
     Quantity,
 }
 
 impl Differs {
+    /// Returns the name of the kind in JSON.
     pub const fn code(self) -> &'static str {
         match self {
             Differs::Total => "total",
@@ -137,32 +141,35 @@ impl Differs {
     }
 }
 
-/// An accepted order, as it was when it was accepted: a replay gives the same.
+/// An accepted order, as it was when it was accepted. A repeated request returns the same content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     pub order: Order,
     pub tracking_token: String,
+    /// Whether the order was placed by an earlier request with the same key.
     pub replayed: bool,
 }
 
+/// The reason why an order was not placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// Something is wrong with the request; every wrong field is named.
+    /// The request is invalid. Every invalid field is listed.
     Fields(Vec<FieldError>),
-    /// Fewer are there than were asked for.
+    /// These products have fewer available units than requested.
     SoldOut(Vec<ProductId>),
-    /// No place is left in the pick-up slot that starts then.
+    /// The pickup slot that starts at this time is full.
     SlotFull(Timestamp),
-    /// The key was used for another request.
+    /// The idempotency key was used for a different request.
     KeyReused,
-    /// Too many orders are waiting.
+    /// Too many orders are not confirmed yet.
     ShopFull { retry_after_s: u32 },
-    /// It would not be what the customer was shown. Nothing was placed, and the key is still free.
+    /// The order is not what the customer saw. Nothing was placed, and the idempotency key is still
+    /// unused.
     Changed(Box<Changed>),
-    /// Nothing was placed.
+    /// A store could not answer. Nothing was placed.
     Unavailable(Unavailable),
-    /// The order may have been placed: no answer came. The same request under the same key settles
-    /// it.
+    /// The database did not answer, so the order may have been placed. The same request with the
+    /// same key finds out.
     Uncertain(Unavailable),
 }
 
@@ -172,22 +179,22 @@ impl From<Unavailable> for Refusal {
     }
 }
 
-/// What the use-case may not make up, and the limits in force now.
+/// The dependencies of [`place_order`] that are not ports, and the current limits.
 pub struct Means<'a, Src> {
     pub source: &'a Src,
     pub maker: &'a Maker,
-    /// SHA-256 in hex.
+    /// Returns the SHA-256 in hexadecimal.
     pub digest: fn(&[u8]) -> String,
-    /// A new unguessable token of at least 128 bits.
+    /// A new random token of at least 128 bits.
     pub tracking_token: String,
-    /// `order/max_queue_size`.
+    /// The value of the live parameter `order/max_queue_size`.
     pub pending_max: u64,
 }
 
-/// What is sold, for what, and whether there is enough of it.
+/// The menu with prices and available units.
 pub trait Offers: Sync {
-    /// The product; its count may be a moment old where it suffices for the line, and is exact
-    /// where it does not.
+    /// Returns the product of a line. The number of available units may be cached when it suffices
+    /// for the line, and is read from the table when it does not.
     fn offer(
         &self,
         line: &Line,
@@ -200,8 +207,13 @@ impl<T: Stock> Offers for T {
     }
 }
 
-/// Accepts the order or says what is wrong with it. The same key and request give the same answer,
-/// however often and however concurrently they come.
+/// Places an order.
+///
+/// The same key with the same request returns the same order, for any number of repeated or
+/// concurrent calls.
+///
+/// # Errors
+/// [`Refusal`] with the reason.
 pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     orders: &O,
     offers: &T,
@@ -213,7 +225,8 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     let key_hash = key_hash(&shop.tenant_id, &request.idempotency_key, means.digest);
     let request_hash = (means.digest)(canonical(&request, &checked).as_bytes());
 
-    // First the key: a repeat must get its answer even if the product has sold out since.
+    // The key is looked up first: a repeated request must succeed even if the product has sold out
+    // since.
     let used = key_use(
         orders,
         &Scope::of(shop),
@@ -234,7 +247,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     }
     let items = price(offers, shop, &request.lines).await?;
     let totals = Totals::of(&items, shop.tax).map_err(|error| Refusal::Fields(vec![error]))?;
-    // No gateway charges nothing.
+    // The payment gateway rejects a charge of zero.
     if totals.total.minor <= 0 {
         return Err(Refusal::Fields(vec![FieldError::new(
             "items",
@@ -246,7 +259,8 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         return Err(Refusal::Changed(Box::new(changed)));
     }
 
-    // One instant decides the day of the number and stands in the order.
+    // One timestamp is the creation time and determines the day of the order number, so that the
+    // two agree.
     let now = means.source.now();
     let day = shop.hours.zone.date_of(now);
     let number = orders
@@ -322,8 +336,8 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     }
 }
 
-/// Why an empty cart is not ordered: another tab emptied it, or ordered what was in it, since the
-/// customer looked.
+/// Returns the refusal for an order of an empty cart. When the customer saw lines, another browser
+/// tab emptied or ordered the cart in the meantime.
 fn nothing_to_order(request: &Request, shop: &Shop, digest: fn(&[u8]) -> String) -> Refusal {
     let zero = Money::zero(shop.currency);
     let totals = Totals {
@@ -341,7 +355,8 @@ fn nothing_to_order(request: &Request, shop: &Shop, digest: fn(&[u8]) -> String)
     }
 }
 
-/// What is not as the customer was shown; `None` when the total and the cart are, or were not said.
+/// Returns the differences from the order that the customer saw. `None` when the total and the
+/// version of the cart are equal or were not sent.
 fn changed(
     request: &Request,
     items: &[Item],
@@ -418,9 +433,10 @@ fn changed(
     })
 }
 
-/// The slot that an order for then takes a place in; one for now takes none, and is made while the
-/// shop is open. Asked after the key was looked for: a repeat gets its answer, whatever time it is
-/// by then.
+/// Returns the place in a pickup slot for an order with a pickup time. An order without one takes
+/// no place and is accepted only while the shop is open.
+///
+/// The check runs after the lookup of the key, so that a repeated request succeeds at any time.
 fn slot_of(
     shop: &Shop,
     pickup_at: Option<Timestamp>,
@@ -461,12 +477,14 @@ fn slot_of(
     }
 }
 
+/// The validated parts of a request.
 struct Checked {
     customer: Customer,
     order_type: OrderType,
     special_instructions: String,
 }
 
+/// Validates the request without any port.
 fn check(request: &Request, shop: &Shop) -> Result<Checked, Refusal> {
     let mut errors = Vec::new();
     let (name, phone, email) = (
@@ -544,15 +562,15 @@ fn check(request: &Request, shop: &Shop) -> Result<Checked, Refusal> {
     }
 }
 
-/// The request in one unambiguous text, so that "the same body" does not depend on spelling. Free
-/// text comes last and has its length before it.
+/// Returns the request as an unambiguous text, so that the request hash does not depend on the
+/// spelling of the JSON. Free text comes last, each with its length.
 fn canonical(request: &Request, checked: &Checked) -> String {
     let mut text = format!(
         "v1\n{}\n{}\n",
         checked.order_type.code(),
         request.payment_token
     );
-    // No product's id begins so.
+    // The prefix is unambiguous, because no product id starts with `@`.
     if let Some(location_id) = &request.location_id {
         text.push_str(&format!("@{location_id}\n"));
     }
@@ -568,8 +586,8 @@ fn canonical(request: &Request, checked: &Checked) -> String {
         request.pickup_at.map(Timestamp::unix_timestamp)
     ));
     let notify = checked.customer.notify;
-    // What most want is left out: a request from before there was a choice is still the same
-    // request.
+    // The default is left out. A request from before customers could choose channels then keeps its
+    // hash.
     if notify != Preferences::default() {
         text.push_str(&format!("notify {} {}\n", notify.email, notify.sms));
     }
@@ -590,8 +608,8 @@ fn canonical(request: &Request, checked: &Checked) -> String {
             text.push_str(&format!("{}:{free}\n", free.len()));
         }
     }
-    // As they were typed: a key that was used before texts were normalized is still the key of the
-    // same request.
+    // The fields are used as they were typed. A request from before texts were normalized then
+    // keeps its hash.
     let Request {
         customer_name,
         customer_phone,
@@ -612,8 +630,8 @@ fn canonical(request: &Request, checked: &Checked) -> String {
     text
 }
 
-/// The price is the menu's, never the customer's. Too little stock is said here already, though
-/// only the saga holds it.
+/// Returns the items with the prices of the menu. Products with too few available units are
+/// rejected here, although only the saga reserves stock.
 async fn price(offers: &impl Offers, shop: &Shop, lines: &Lines) -> Result<Vec<Item>, Refusal> {
     let (mut items, mut unknown, mut short) = (Vec::new(), Vec::new(), Vec::new());
     for (index, line) in lines.iter().enumerate() {
@@ -651,6 +669,7 @@ async fn price(offers: &impl Offers, shop: &Shop, lines: &Lines) -> Result<Vec<I
     Ok(items)
 }
 
+/// Returns the order that an earlier request with the same key placed.
 async fn replay(
     orders: &impl OrderStore,
     shop: &Shop,
@@ -658,7 +677,7 @@ async fn replay(
     request: &Request,
     request_hash: &str,
 ) -> Result<Accepted, Refusal> {
-    // Another session's key is treated as a used one: its order is nobody else's business.
+    // The key of another customer's session is reported as reused, without any data of its order.
     let own = |owner: &String| {
         request
             .session_hash
@@ -670,15 +689,15 @@ async fn replay(
     if foreign || used.request_hash != request_hash {
         return Err(Refusal::KeyReused);
     }
-    // Keys are unique over all locations of a tenant: one that was used at another is a used one,
-    // and says nothing more.
+    // Keys are unique within a tenant. A key that was used at another location is therefore
+    // reported as reused, without any data of its order.
     let stored = orders.load_in(&Scope::of(shop), used.order_id).await?;
     let StoredOrder {
         mut order,
         tracking_token,
         ..
     } = stored.ok_or(Refusal::KeyReused)?;
-    // The first answer, not today's.
+    // The response describes the order as it was first returned.
     (order.state, order.status, order.version) = (State::Placed, Status::Pending, 1);
     Ok(Accepted {
         order,

@@ -1,5 +1,5 @@
-//! Moving an order along its saga: each step one history line, one message for each change of
-//! status, and in the end the request for what the new state awaits.
+//! Moves an order through its saga. Each transition adds a history entry, each change of status
+//! adds a message, and the last state adds the command that it awaits.
 
 use contract::messages::{Envelope, Message, PricedItem};
 use domain::ids::EventId;
@@ -12,7 +12,8 @@ use super::time_out::first_look;
 use crate::ports::Source;
 use crate::ports::orders::{Change, OrderChange};
 
-/// An order on the move. Nothing is stored until the change that it ends in is applied.
+/// An order with transitions that are not stored yet. Applying the change from
+/// [`Progress::into_change`] stores them.
 pub struct Progress<'a, S> {
     pub order: Order,
     source: &'a S,
@@ -23,6 +24,7 @@ pub struct Progress<'a, S> {
 }
 
 impl<'a, S: Source> Progress<'a, S> {
+    /// Starts from an order that was just read.
     pub fn of(order: Order, source: &'a S, maker: &'a Maker) -> Self {
         Self {
             read_version: order.version,
@@ -34,7 +36,7 @@ impl<'a, S: Source> Progress<'a, S> {
         }
     }
 
-    /// Takes in one event; anything but `Advance` leaves the order as it was.
+    /// Applies one event. The order changes only when the result is [`Decision::Advance`].
     pub fn on(&mut self, event: Event, actor: &str, note: Option<String>) -> Decision {
         let decision = self.order.state.on(event);
         let Decision::Advance(next) = decision else {
@@ -66,7 +68,7 @@ impl<'a, S: Source> Progress<'a, S> {
             };
             self.also(message);
         }
-        // Handed to the rider: now, and not when it was packed, it is on its way.
+        // A delivery is on its way when it is handed to the rider, not when it is packed.
         if event == Event::HandedOver && self.order.order_type == OrderType::Delivery {
             let shipped = shipped(self.maker, at, &self.order);
             self.outbox.push(shipped);
@@ -74,12 +76,13 @@ impl<'a, S: Source> Progress<'a, S> {
         decision
     }
 
-    /// Says why the order ends early. The first reason stays: what follows is only its consequence.
+    /// Sets the reason why the order ends early. The first reason is kept, because later ones are
+    /// its consequences.
     pub fn because(&mut self, reason: impl Into<String>) {
         self.order.reason.get_or_insert(reason.into());
     }
 
-    /// A message that leaves with the change.
+    /// Adds a message that is sent with the change.
     pub fn also(&mut self, message: Message) {
         self.outbox.push(
             self.maker
@@ -87,7 +90,8 @@ impl<'a, S: Source> Progress<'a, S> {
         );
     }
 
-    /// The change, with the request for what the state now awaits.
+    /// Returns the change and the order after it. The change includes the command that the new
+    /// state awaits.
     pub fn into_change(mut self, event_id: EventId) -> (Change, Order) {
         let awaited = self.order.state.awaits();
         if let Some(command) = awaited {
@@ -117,7 +121,7 @@ impl<'a, S: Source> Progress<'a, S> {
     }
 }
 
-/// The message that asks for a command to be carried out.
+/// Returns the message for a command.
 pub fn ask_for(command: Command, order: &Order) -> Message {
     let total = order.totals.total;
     match command {
@@ -134,7 +138,7 @@ pub fn ask_for(command: Command, order: &Order) -> Message {
     }
 }
 
-/// What the world hears when an order was accepted.
+/// Returns the event for an order that was accepted.
 pub fn order_created(order: &Order) -> Message {
     Message::OrderCreated {
         order_number: order.order_number.clone(),

@@ -1,8 +1,8 @@
-//! The projection worker: shows in the order view what has become of an order.
+//! Writes order views, for the projection worker.
 //!
-//! An event only says that there is something new; what is shown is the order itself, by its
-//! version. So an event that comes twice, late or before an earlier one changes nothing, and the
-//! whole view can be made again from the orders.
+//! An event only reports that an order changed. The view is written from the order itself, with its
+//! version. Duplicate, late and reordered events therefore do no harm, and the whole view can be
+//! rebuilt from the orders.
 
 use contract::messages::Envelope;
 
@@ -12,8 +12,10 @@ use crate::ports::orders::{OrderFilter, OrderStore};
 use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
 
-/// Where views are shown. The worker's own groups those of concurrent messages into one call.
+/// Writes order views. The implementation of the worker combines the views of concurrent messages
+/// into one call (group commit).
 pub trait Show: Sync {
+    /// Writes one view.
     fn show_one(&self, view: OrderView) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }
 
@@ -37,8 +39,11 @@ pub async fn project<O: OrderStore, V: Show>(
     }
 }
 
-/// Shows every order anew, and says how many. It may run beside the worker, and again after it was
-/// stopped.
+/// Writes the views of all orders and returns their number. The function can run beside the worker,
+/// and again after an interruption.
+///
+/// # Errors
+/// [`Unavailable`] when the orders cannot be read or a view cannot be written.
 pub async fn reproject(
     orders: &impl OrderStore,
     views: &impl OrderViews,
@@ -97,7 +102,7 @@ mod tests {
                 .pop()
                 .expect("an answer")
                 .expect("applied");
-            // The same event again, and one that is older than what is shown: it is the order that
+            // The same event again, and one that is older than the view. Only the order itself
             // counts.
             let again = Envelope {
                 event_id: EventId(Uuid::now_v7()),

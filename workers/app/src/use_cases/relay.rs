@@ -1,4 +1,16 @@
-//! The relay: what waits in the outbox goes to its destinations, each by itself.
+//! The outbox relay: sends the messages in the outbox to their destinations.
+//!
+//! One round works as follows:
+//!
+//! 1. `take_outbox` claims at most [`ROWS`] rows for this relay. For each order and route, it
+//!    returns only the oldest unsent row, so messages cannot overtake each other.
+//! 2. The rows are grouped by destination. All destinations are served concurrently.
+//! 3. Sent rows are marked as published as soon as their destination has answered. Rows that failed
+//!    are put off with a back-off.
+//!
+//! A crash between sending and marking leaves the row in the outbox. After the claim expires,
+//! another relay sends the row again. The duplicate has the same event id, so consumers ignore it.
+//! If rows were marked before they were sent, a crash would lose messages instead.
 
 use std::time::Duration;
 
@@ -11,46 +23,49 @@ use crate::ports::orders::{OrderStore, Outgoing};
 use crate::ports::publisher::Publisher;
 use crate::ports::{Source, Unavailable};
 
-/// Rows taken at once: ten batches of ten.
+/// Maximum number of rows in one round: ten batches of ten.
 pub const ROWS: u32 = 100;
-/// Between tries of a row that its destination did not take.
+/// The back-off of a row after failed attempts.
 const BETWEEN_TRIES: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(60),
 };
-/// A row that cannot be read is looked at again so much later: a newer program may be able to.
+/// Time until a row that cannot be decoded is tried again. A newer version of the program may be
+/// able to decode it.
 const UNREADABLE: Duration = Duration::from_secs(15 * 60);
 
-/// What one round came to.
+/// The result of one round.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relayed {
     pub sent: u64,
-    /// Rows that their destination did not take, put off for a while.
+    /// Rows that could not be sent and were put off.
     pub failed: u64,
-    /// What one destination said, if one failed.
+    /// The error of one destination, if any failed.
     pub why: Option<String>,
-    /// Rows that cannot be read, and why; put off for long.
+    /// The ids of rows that cannot be decoded, with the reason.
     pub unreadable: Vec<(i64, String)>,
 }
 
 impl Relayed {
-    /// Whether there was nothing to do.
+    /// Returns whether the round found no rows.
     pub fn idle(&self) -> bool {
         self.sent == 0 && self.failed == 0 && self.unreadable.is_empty()
     }
 }
 
-/// Rows of one destination. Those of an older program go to all of their kind's, and are a load of
-/// their own.
+/// The rows for one destination. Rows from before the release that stores routes have every route
+/// of their kind, and form groups of their own.
 struct Load {
     routes: &'static [Route],
-    /// Their ids and the tries that failed.
+    /// The ids of the rows and their numbers of failed attempts.
     rows: Vec<(i64, u32)>,
     messages: Vec<Envelope>,
 }
 
-/// Sends what waits and marks what was sent; what was not taken is put off. A crash between the two
-/// sends it again; consumers know it by its id. `chance` is drawn from 0.0..1.0 a row.
+/// Runs one round. `chance` returns a random number from 0.0 to 1.0 for each row that is put off.
+///
+/// # Errors
+/// [`Unavailable`] when the outbox cannot be read or written.
 pub async fn relay_some(
     orders: &impl OrderStore,
     publisher: &impl Publisher,
@@ -89,8 +104,8 @@ pub async fn relay_some(
             .collect();
         orders.put_off(&rows).await?;
     }
-    // At once, and each settled when it ends: a slow destination does not keep back what another
-    // has taken.
+    // Concurrent destinations do not wait for each other: a slow one does not delay marking the
+    // rows of the others.
     for part in join_all(
         loads
             .into_iter()
@@ -106,6 +121,7 @@ pub async fn relay_some(
     Ok(relayed)
 }
 
+/// Sends the rows of one group and marks or puts off each of them.
 async fn send(
     orders: &impl OrderStore,
     publisher: &impl Publisher,

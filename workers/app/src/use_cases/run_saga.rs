@@ -1,8 +1,8 @@
-//! The order worker: takes in one message about one order and carries the order as far as it can
-//! go.
+//! Handles the messages of the orders queue: applies a message to its order and moves the order as
+//! far as possible.
 //!
-//! What is done in the world (stock) comes before what is written about it (the order), and is safe
-//! to repeat. So a crash between the two costs a second delivery and nothing else.
+//! Stock is changed before the order is written, and a repeated change of stock has no effect. A
+//! crash between the two therefore only causes another delivery of the message.
 
 use contract::messages::{Envelope, Message, ReservedItem};
 use domain::cart::{Line, Lines};
@@ -18,21 +18,23 @@ use crate::ports::orders::{Applied, Change, OrderStore};
 use crate::ports::stock::{Confirmed, MoveTo, Moved, OrderMove, Reserved, Stock};
 use crate::ports::{Source, Unavailable};
 
-/// Where changes are applied. The worker's own groups those of concurrent messages into one
-/// transaction.
+/// Applies changes of orders. The implementation of the worker combines the changes of concurrent
+/// messages into one transaction (group commit).
 pub trait Apply: Sync {
+    /// Applies one change.
     fn apply_one(
         &self,
         change: Change,
     ) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
 }
 
-/// Where the units of orders are moved. The worker's own groups those of concurrent messages into
-/// one transaction.
+/// Changes the stock of orders. The implementation of the worker combines the changes of concurrent
+/// messages into fewer calls (group commit).
 pub trait Shelf: Sync {
+    /// Applies one change.
     fn move_one(&self, one: OrderMove) -> impl Future<Output = Result<Moved, Unavailable>> + Send;
 
-    /// See `Stock::release`.
+    /// Releases the units of an order; see [`Stock::release`].
     fn give_back(
         &self,
         order_id: OrderId,
@@ -66,8 +68,8 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
     for _ in 0..CONFLICTS_MAX {
         let order = match orders.load(order_id).await {
             Ok(Some(stored)) => stored.order,
-            // The message left in the same transaction as the order came: without the order it is
-            // not ours.
+            // Messages are written in the transaction that places their order. A message without an
+            // order is therefore not from this system.
             Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
             Err(error) => return error.into(),
         };
@@ -99,7 +101,7 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
                 };
             }
             Ok(Applied::Duplicate) => return Handled::duplicate(),
-            // Somebody was faster, a cancellation for example: look again.
+            // Another change came first, for example a cancellation. The decision is made again.
             Ok(Applied::Conflict) => continue,
             Err(error) => return error.into(),
         }
@@ -107,7 +109,8 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
     Handled::retry("the order keeps changing")
 }
 
-/// Does what the message asks for, if the order's state wants it, and records the steps.
+/// Carries out the command of a message if the state of the order allows it, and records the
+/// transitions.
 async fn advance<S: Source>(
     progress: &mut Progress<'_, S>,
     shelf: &impl Shelf,
@@ -139,7 +142,8 @@ async fn advance<S: Source>(
         }
         Message::PaymentRefunded { .. } => Ok(progress.on(Event::CardRefunded, actor, None)),
         Message::ReleaseStock {} => {
-            // Ask first: a stray release must not take the stock of an order that is being made.
+            // The state is checked first: a stray command must not release the stock of an order
+            // that is being prepared.
             let decision = progress.on(Event::StockReleased, actor, None);
             if let Decision::Advance(_) = decision {
                 shelf
@@ -159,13 +163,15 @@ async fn advance<S: Source>(
     }
 }
 
+/// Reserves the stock of an order that was just placed.
 async fn reserve<S: Source>(
     progress: &mut Progress<'_, S>,
     shelf: &impl Shelf,
     source: &S,
     actor: &str,
 ) -> Result<Decision, Handled> {
-    // A `Validated` order was being reserved when its worker died.
+    // An order that is already `Validated` is reserved again. Orders pass through this state within
+    // one change.
     let accepted = progress.on(Event::Accepted, actor, None);
     if progress.order.state != domain::saga::State::Validated {
         return Ok(accepted);
@@ -216,6 +222,7 @@ async fn reserve<S: Source>(
     })
 }
 
+/// Records the charge and sells the reserved units.
 async fn charged_card<S: Source>(
     progress: &mut Progress<'_, S>,
     shelf: &impl Shelf,
@@ -224,7 +231,8 @@ async fn charged_card<S: Source>(
 ) -> Result<Decision, Handled> {
     use domain::saga::State;
     let charged = progress.on(Event::CardCharged, actor, None);
-    // `Paid` is passed through, not waited in; one found there was left by a worker that died.
+    // Orders pass through `Paid` within one change. An order that was stored in this state
+    // continues from here.
     if progress.order.state != State::Paid {
         return Ok(charged);
     }
@@ -251,11 +259,15 @@ async fn charged_card<S: Source>(
     })
 }
 
+/// Returns the error for a result of the wrong variant, which would be a defect of the port.
 fn mixed_up() -> Unavailable {
     Unavailable::new("stock", "the answer is to another question")
 }
 
-/// The order's items as lines of stock.
+/// Returns the items of the order as lines of stock.
+///
+/// # Errors
+/// A field error when an order has too many products or units.
 pub fn lines_of(order: &Order) -> Result<Lines, FieldError> {
     Lines::merge(order.items.iter().map(|item| Line {
         product_id: item.product_id.clone(),

@@ -1,4 +1,4 @@
-//! Staff tokens: whom they may be issued for, and how long they are good.
+//! Staff tokens: the names for which they may be issued, and their lifetime.
 
 use contract::role::ROLES;
 use domain::FieldError;
@@ -11,16 +11,16 @@ use super::{change_order, reconcile};
 use crate::ports::Source;
 use crate::ports::access::StaffToken;
 
-/// How long a token is good unless its maker says otherwise: a long working day.
+/// The default lifetime of a token: a long working day.
 pub const LIFE: Duration = Duration::hours(12);
 
-/// Names of processes that are neither a role nor a part of one.
+/// Names of processes that are not roles. No person may have such a name.
 const PROCESSES: [&str; 4] = ["payment-gateway", "system", "memory", "haven"];
 
-/// Makes the record of a new token.
+/// Creates the record of a new token.
 ///
 /// # Errors
-/// Refuses names that are not a person's; see [`actor_name`].
+/// A field error when [`actor_name`] rejects the name.
 pub fn new_token(
     source: &impl Source,
     name: &str,
@@ -29,7 +29,7 @@ pub fn new_token(
 ) -> Result<StaffToken, FieldError> {
     let name = actor_name("name", name)?;
     let now = source.now();
-    // Tokens carry whole seconds.
+    // Tokens contain times in whole seconds.
     let issued_at = now.replace_nanosecond(0).unwrap_or(now);
     Ok(StaffToken {
         id: source.uuid(),
@@ -41,11 +41,12 @@ pub fn new_token(
     })
 }
 
-/// Checks the name under which a person's acts are recorded.
+/// Validates the name under which a person's acts are recorded.
 ///
 /// # Errors
-/// Refuses a name that cannot be seen or that the system records its own acts under: `customer`,
-/// the slug of a role, `reconcile`, and whatever begins with `haven`.
+/// A field error for a name with invisible characters, and for a name under which the system
+/// records its own acts. These are `customer`, `reconcile`, the slugs of roles, the names of other
+/// processes, and names that start with `haven`.
 pub fn actor_name(field: &str, text: &str) -> Result<String, FieldError> {
     let name = line(field, text, NAME_MAX)?;
     if name.chars().any(is_invisible) {
@@ -75,7 +76,8 @@ pub fn actor_name(field: &str, text: &str) -> Result<String, FieldError> {
     Ok(name)
 }
 
-/// Characters without a shape of their own: zero-width, bidirectional controls, fillers.
+/// Returns whether the character is invisible: zero-width characters, bidirectional controls,
+/// fillers.
 fn is_invisible(letter: char) -> bool {
     matches!(
         letter,

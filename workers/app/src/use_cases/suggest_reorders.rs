@@ -1,4 +1,4 @@
-//! What to order from suppliers: each product's sales of late, from its ledger, carried on.
+//! Suggests orders from suppliers, from the recent sales in the ledger of each product.
 
 use domain::Timestamp;
 use domain::hours::Hours;
@@ -11,15 +11,17 @@ use crate::ports::ledger::{ENTRIES_MAX, Ledger};
 use crate::ports::stock::{Catalogue, StockedProduct};
 use crate::ports::{Source, Unavailable};
 
-/// How far back sales are looked at unless somebody asks otherwise, and at most.
+/// The default length of the period of sales, in days.
 pub const DAYS: u32 = 28;
+/// The maximum length of the period of sales, in days.
 pub const DAYS_MAX: u32 = 90;
-/// Entries read of one product once they reach back a week and a day of opening hours: as many
-/// sales say enough.
+/// Number of entries of one product after which reading stops, if they cover a week and a day of
+/// opening hours. That many entries are enough for a suggestion.
 const READ_ENOUGH: usize = 2_000;
-/// Entries read of one product at most.
+/// Maximum number of entries of one product that are read, apart from the rest of the last page.
 const READ_MAX: usize = 20_000;
 
+/// A product with its sales and its suggestion.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reorder {
     pub product: StockedProduct,
@@ -27,8 +29,11 @@ pub struct Reorder {
     pub suggestion: Suggestion,
 }
 
-/// Every product with its suggestion, most urgent first: what is to be ordered, then by the days
-/// left.
+/// Returns every product with its suggestion. Products to order come first, and then those whose
+/// stock is used up first.
+///
+/// # Errors
+/// [`Unavailable`] when the products or the ledger cannot be read.
 pub async fn suggest_reorders(
     stock: &(impl Catalogue + Ledger),
     source: &impl Source,
@@ -66,7 +71,7 @@ pub async fn suggest_reorders(
     Ok(reorders)
 }
 
-/// What was sold since then, or since the product's first day in the shop if that is later.
+/// Returns the sales of a product in the period, or since its first ledger entry if that is later.
 async fn sales(
     stock: &impl Ledger,
     source: &impl Source,
@@ -76,7 +81,7 @@ async fn sales(
 ) -> Result<Sales, Unavailable> {
     let now = source.now();
     let is_enough = |since: Timestamp| hours.open_between(since, now) >= hours.longest_day();
-    // Newest first.
+    // The changes are sorted from newest to oldest.
     let mut changes: Vec<(Timestamp, i64)> = Vec::new();
     let (mut since, mut read) = (now, 0);
     let mut before: Option<String> = None;
@@ -103,7 +108,7 @@ async fn sales(
                 | Movement::WriteOn(_) => {}
             }
         }
-        // A whole week, or the best one would be a part of one.
+        // Less than a week of entries would make the best week too low.
         if read >= READ_MAX
             || (read >= READ_ENOUGH && now - since >= Duration::WEEK && is_enough(since))
         {
@@ -111,7 +116,7 @@ async fn sales(
         }
     }
     let units = changes.iter().map(|(_, units)| units).sum();
-    // A day of opening hours counts as a day, though fewer hours have passed.
+    // A whole day of opening hours counts as a day, even if less than 24 hours have passed.
     let days_open = hours.open_between(since, now) / (hours.longest_day() / Duration::DAY);
     let over = (now - since).max(days_open);
     Ok(Sales {
@@ -122,7 +127,8 @@ async fn sales(
     })
 }
 
-/// The most that was sold, and not given back, within seven days. `changes` are newest first.
+/// Returns the largest number of units that were sold and not returned within seven days. `changes`
+/// are sorted from newest to oldest.
 fn best_week(changes: &[(Timestamp, i64)]) -> i64 {
     let (mut best, mut units, mut newest) = (0, 0, 0);
     for (at, change) in changes {
@@ -238,7 +244,7 @@ mod tests {
     fn less_than_a_day_of_opening_hours_is_not_carried_on() {
         let stock = MemoryStock::default();
         let new = product("new");
-        // It opened at 9:00 in Berlin, an hour ago, after a night of nine hours and more.
+        // The shop opened at 9:00 in Berlin, an hour ago. The product was added the evening before.
         let day = Some(Opening::new(9 * 60, 17 * 60).expect("hours"));
         let hours = Hours {
             zone: Zone::parse("Europe/Berlin").expect("a zone"),
@@ -267,8 +273,8 @@ mod tests {
         );
     }
 
-    /// The week is read to its end, however much was sold at its beginning: a part of it, carried
-    /// on, was never sold.
+    /// The whole week is read, even if it has many entries at its end. Sales that are projected
+    /// from a part of a week would be wrong.
     #[test]
     fn a_rush_of_many_small_sales_does_not_hide_the_week_behind_it() {
         let stock = MemoryStock::default();
@@ -277,7 +283,7 @@ mod tests {
         for days_ago in [10, 6] {
             sold(&stock, &busy.product_id, 90, days_ago);
         }
-        // Two entries each, within two days.
+        // Each sale has two entries. All of them are within two days.
         for index in 0..READ_ENOUGH as i64 {
             sold(&stock, &busy.product_id, 1, 1 + index % 2);
         }

@@ -1,5 +1,5 @@
-//! The sweeper: what nobody else would do because a message was lost or a worker died at the worst
-//! moment.
+//! The sweeper: repeats work that was lost with a message or a worker. It sends commands again,
+//! lets overdue orders fail, settles expired stock holds, and deletes old inbox and outbox rows.
 
 use std::time::Duration;
 
@@ -14,37 +14,42 @@ use crate::ports::orders::{Applied, Change, Due, OrderStore};
 use crate::ports::stock::Stock;
 use crate::ports::{Source, Unavailable};
 
-/// Orders or holds looked at in one round.
+/// Maximum number of orders or stock holds in one round.
 const ROUND: u32 = 100;
-/// Rounds before the sweeper looks after its other duties: 10,000 orders, ten times what
-/// `order/max_queue_size` lets wait.
+/// Maximum number of rounds before the sweeper continues with its other tasks: 10,000 orders, ten
+/// times the default of `order/max_queue_size`.
 const ROUNDS_MAX: u32 = 100;
-/// Rows deleted in one transaction: short enough for whoever waits behind it.
+/// Maximum number of rows that one transaction deletes, so that concurrent transactions do not wait
+/// long.
 const PRUNED_AT_ONCE: u32 = 1_000;
-/// What was sent or applied so long ago is forgotten: no queue can bring it back any more.
+/// Age at which inbox and outbox rows are deleted. No queue keeps a message that long, so no
+/// duplicate can arrive later.
 const KEPT: Duration = Duration::from_secs(15 * 24 * 3600);
 const _: () = assert!(KEPT.as_secs() > PARKING_RETENTION.as_secs());
 
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// Orders whose awaited answer was asked for again.
+    /// Orders whose command was sent again.
     pub asked_again: u64,
-    /// Orders given up because their time was over.
+    /// Orders that failed because their deadline passed.
     pub timed_out: u64,
-    /// Orders about which staff or the customer were told that they wait for them.
+    /// Orders about which staff or the customer were notified.
     pub told: u64,
-    /// Orders that nobody collected, closed.
+    /// Orders that were completed because nobody collected them.
     pub closed: u64,
-    /// Holds given back.
+    /// Stock holds that were released.
     pub holds_released: u64,
 }
 
-/// Orders whose awaited answer is overdue: asked for again, or given up after `ORDER_DEADLINE`.
-/// Orders that wait for people: these are told. Goes on until none is due, so that a backlog after
-/// an outage is worked off at once.
+/// Handles every order whose `next_action_at` has passed.
+///
+/// An order that waits for an answer gets its command again, or fails after [`ORDER_DEADLINE`]. An
+/// order that waits for people is passed to [`look_after`]. Rounds continue until no order is due,
+/// so that a backlog after an outage is handled immediately.
 ///
 /// # Errors
-/// The first thing that failed; everything else was done all the same.
+/// The first error. The other orders are handled nevertheless.
 pub async fn sweep_orders(
     orders: &impl OrderStore,
     source: &impl Source,
@@ -60,8 +65,8 @@ pub async fn sweep_orders(
             .await?;
         let last = due.len() < ROUND as usize;
         for due in due {
-            // One that cannot be read or written must not keep back those behind it. It is due
-            // again by itself.
+            // One order that cannot be read or written must not delay the others. It becomes due
+            // again.
             failed = failed.or(
                 sweep_order(orders, source, maker, timeouts, &due, &mut swept)
                     .await
@@ -75,6 +80,7 @@ pub async fn sweep_orders(
     failed.map_or(Ok(swept), Err)
 }
 
+/// Handles one order.
 async fn sweep_order(
     orders: &impl OrderStore,
     source: &impl Source,
@@ -130,12 +136,13 @@ async fn sweep_order(
         }
     };
     for applied in orders.apply(std::slice::from_ref(&change)).await {
-        // A conflict means that the order has moved on by itself, which is all that we want.
+        // A conflict means that the order has advanced in the meantime, so nothing is left to do.
         let (Applied::Applied | Applied::Duplicate | Applied::Conflict) = applied?;
     }
     Ok(())
 }
 
+/// Returns whether the order is unconfirmed after its deadline.
 fn give_up(due: &Due, now: domain::Timestamp) -> bool {
     now > due.created_at + ORDER_DEADLINE
         && matches!(
@@ -144,9 +151,13 @@ fn give_up(due: &Due, now: domain::Timestamp) -> bool {
         )
 }
 
-/// Holds past their expiry. One whose order has ended badly, or does not exist, is given back; one
-/// whose order was sold is confirmed; the rest belongs to an order that is still on its way and has
-/// its own deadline.
+/// Settles stock holds past their expiry.
+///
+/// A hold is released when its order was cancelled, has failed or does not exist. It is confirmed
+/// when its order is sold. Any other order is still being processed and has its own deadline.
+///
+/// # Errors
+/// The first error. The other holds are settled nevertheless.
 pub async fn sweep_holds(
     orders: &impl OrderStore,
     stock: &impl Stock,
@@ -172,13 +183,16 @@ pub async fn sweep_holds(
             }
             Ok(Some(_)) => Ok(()),
         };
-        // One that cannot be settled must not keep back those behind it.
+        // One hold that cannot be settled must not delay the others.
         failed = failed.or(settled.err());
     }
     failed.map_or(Ok(swept), Err)
 }
 
-/// Rows of inbox and outbox that have served their time. Returns how many were deleted.
+/// Deletes inbox and outbox rows older than 15 days. Returns the number of deleted rows.
+///
+/// # Errors
+/// [`Unavailable`] when the database cannot delete them.
 pub async fn sweep_messages(
     orders: &impl OrderStore,
     source: &impl Source,

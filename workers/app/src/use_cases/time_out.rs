@@ -1,9 +1,9 @@
-//! What waits for people: an order that the bar does not begin, or does not finish, or that nobody
-//! collects.
+//! Orders that wait for people: staff have not started or finished them, or the customer has not
+//! collected them.
 //!
-//! Each is told once. The sweeper alone knows how long people may take, so that a change of the
-//! settings takes effect without a restart: an order that comes to such a state is looked at soon,
-//! and then again when its time has come.
+//! Staff or the customer are notified once for each status. Only the sweeper reads the timeouts, so
+//! a change of a live parameter takes effect without a restart. The sweeper first looks at such an
+//! order after a short fixed time, and then again when the current timeout has passed.
 
 use std::time::Duration;
 
@@ -19,24 +19,24 @@ use super::{ASK_AGAIN, LOOK_FIRST, Maker};
 use crate::ports::orders::{Applied, Change, Due, OrderStore};
 use crate::ports::{Source, Unavailable};
 
-/// Why an order is completed that nobody came for.
+/// The reason of an order that was completed because nobody collected it.
 pub const NOT_COLLECTED: &str = "not collected";
 
-/// How long each may take, as it is set now.
+/// The current timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Machines, to answer: between two askings.
+    /// Time until a command without an answer is sent again.
     pub processing: Duration,
-    /// The bar, to begin an order and again to finish it.
+    /// Time for staff to start an order, and again to finish it.
     pub preparation: Duration,
-    /// Customers, to collect.
+    /// Time for the customer to collect an order.
     pub collection: Duration,
-    /// After that, until the order is closed.
+    /// Further time until an order that was not collected is completed.
     pub uncollected: Duration,
 }
 
 impl Default for Timeouts {
-    /// What the contract says where nothing was set.
+    /// Returns the defaults of the live parameters.
     fn default() -> Timeouts {
         Timeouts {
             processing: ASK_AGAIN,
@@ -47,8 +47,8 @@ impl Default for Timeouts {
     }
 }
 
-/// When the sweeper first looks at an order that came to the state; `None` where nothing is waited
-/// for.
+/// Returns the time from entering a state until the sweeper looks at the order. `None` for a state
+/// in which the order waits for nothing.
 pub fn first_look(state: State) -> Option<Duration> {
     match state {
         State::Confirmed | State::Preparing | State::Ready => Some(LOOK_FIRST),
@@ -66,21 +66,21 @@ pub fn first_look(state: State) -> Option<Duration> {
     }
 }
 
-/// Whom an order waits for, and what is due about it now.
+/// The action that is due for an order that waits for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    /// Nothing yet; look again then.
+    /// Nothing is due before this time.
     Until(Timestamp),
-    /// The bar is told, and nothing follows.
+    /// Notify staff. No further action follows.
     TellStaff,
-    /// The customer is told; it is closed then.
+    /// Notify the customer. The order is completed at `closes_at`.
     TellCustomer {
         closes_at: Timestamp,
     },
     Close,
 }
 
-/// `None` for a state in which people have nothing to do.
+/// Returns the action for an order. `None` for a state in which the order waits for no person.
 fn wait_of(due: &Due, timeouts: &Timeouts, now: Timestamp) -> Option<Wait> {
     let tell_staff = |at: Timestamp| {
         if now < at {
@@ -89,7 +89,7 @@ fn wait_of(due: &Due, timeouts: &Timeouts, now: Timestamp) -> Option<Wait> {
             Wait::TellStaff
         }
     };
-    // An order for later is not late before its time.
+    // An order with a pickup time is not late before that time.
     let wanted = due.pickup_at.unwrap_or(due.since);
     match due.state {
         State::Confirmed => Some(tell_staff(
@@ -123,17 +123,23 @@ fn wait_of(due: &Due, timeouts: &Timeouts, now: Timestamp) -> Option<Wait> {
     }
 }
 
-/// What was done about an order that waits for people.
+/// The result of looking at an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Looked {
-    /// It waits for machines: not looked at here.
+    /// The order does not wait for people.
     NotForPeople,
+    /// Nothing was due, or the order changed in the meantime.
     NotYet,
+    /// Staff or the customer were notified.
     Told,
+    /// The order was completed.
     Closed,
 }
 
-/// Looks at an order whose time has come. Done twice, nobody is told twice.
+/// Carries out the action that is due for an order. A repeated call notifies nobody a second time.
+///
+/// # Errors
+/// [`Unavailable`] when the order cannot be read or written.
 pub async fn look_after(
     orders: &impl OrderStore,
     source: &impl Source,
@@ -155,14 +161,14 @@ pub async fn look_after(
     let Some(order) = orders.load(due.order_id).await?.map(|stored| stored.order) else {
         return Ok(Looked::NotYet);
     };
-    // Somebody was faster, which is all that we want.
+    // The order has advanced in the meantime, so nothing is left to do.
     if order.version != due.version {
         return Ok(Looked::NotYet);
     }
     let brought = order.order_type == OrderType::Delivery;
     let (change, then, looked) = match wait {
         Wait::Close if !brought => (close(order, source, maker), None, Looked::Closed),
-        // What is brought is collected by nobody: it is the shop that keeps it waiting.
+        // The customer cannot collect a delivery: the shop keeps it waiting, so staff are notified.
         Wait::TellStaff | Wait::Close => (
             Some(tell(&order, "staff", source, maker)),
             None,
@@ -196,7 +202,8 @@ pub async fn look_after(
     })
 }
 
-/// Named after the order and its state: whoever tells it again tells the same, and it is known.
+/// Returns the change that sends `OrderOverdue`. Its event id is derived from the order and its
+/// state, so that a repeated message is a duplicate.
 fn tell(order: &Order, whom: &str, source: &impl Source, maker: &Maker) -> Change {
     let name = format!("{} {} overdue", order.order_id, order.state.code());
     let event_id = EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()));
@@ -217,6 +224,7 @@ fn tell(order: &Order, whom: &str, source: &impl Source, maker: &Maker) -> Chang
     }
 }
 
+/// Returns the change that completes an order which was not collected.
 fn close<S: Source>(order: Order, source: &S, maker: &Maker) -> Option<Change> {
     let mut progress = Progress::of(order, source, maker);
     progress.because(NOT_COLLECTED);

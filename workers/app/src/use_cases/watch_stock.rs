@@ -1,8 +1,10 @@
-//! The inventory worker: staff are told once when a product falls to its threshold, and once when
-//! it is sold out.
+//! Stock alerts, for the inventory worker: staff are notified once when a product falls to its
+//! threshold, and once when it is sold out.
 //!
-//! What was seen of a product is remembered with its version, in the transaction that tells of it.
-//! So a record that is read again, by this worker or by one that overlaps with it, is known for
+//! Each observation is stored with the version of the product, in the transaction that writes the
+//! alert. A stream record that is read again, by this worker or by one that overlaps with it, is
+//! therefore recognized as old. After stream records were lost, [`rebuild`] compares the table with
+//! the stored observations.
 //! old; and a look at the table itself, after records were lost, knows what was told before.
 
 use contract::messages::Message;
@@ -15,8 +17,10 @@ use crate::ports::stock::{Catalogue, StockChange, StockedProduct};
 use crate::ports::stock_watch::{Seen, StockWatch};
 use crate::ports::{Source, Unavailable};
 
-/// Takes in one change of a product; gives the level that staff were told of, if they were told
-/// now.
+/// Handles one stream record. Returns the level of the alert, if the record caused one.
+///
+/// # Errors
+/// [`Unavailable`] when the observations cannot be read or written, or keep changing.
 pub async fn watch_record(
     watch: &impl StockWatch,
     source: &impl Source,
@@ -26,13 +30,14 @@ pub async fn watch_record(
     let Some(after) = &change.after else {
         return Ok(None);
     };
-    // A new product is expected to be there, so that one that comes sold out is news.
+    // A new product counts as in stock before, so that a product that is added as sold out causes
+    // an alert.
     let before = change
         .before
         .as_ref()
         .map_or(Availability::InStock, StockedProduct::availability);
     let now = seen(after);
-    // Most changes leave the level as it was, and cost nothing.
+    // Most changes do not change the level. They need no access to the store.
     if before == now.level {
         return Ok(None);
     }
@@ -52,8 +57,14 @@ pub async fn watch_record(
     ))
 }
 
-/// Reads the whole table, after records of the stream were lost: tells what got worse since it was
-/// last seen, and what was delivered since and is as low again. Gives how many were told.
+/// Reads the whole products table, after records of the stream were lost. Returns the number of
+/// alerts.
+///
+/// An alert is sent for every product whose level got worse since the last observation. Another one
+/// is sent for a product that was delivered since and has fallen to the same level again.
+///
+/// # Errors
+/// [`Unavailable`] when the table or the observations cannot be read or written, or keep changing.
 pub async fn rebuild(
     watch: &impl StockWatch,
     stock: &impl Catalogue,
@@ -67,7 +78,7 @@ pub async fn rebuild(
     Ok(told)
 }
 
-/// Whether staff were told of the product now.
+/// Compares one product with its last observation. Returns whether an alert was sent.
 async fn look_at(
     watch: &impl StockWatch,
     stock: &impl Catalogue,
@@ -78,8 +89,9 @@ async fn look_at(
     let product_id = &product.product.product_id;
     for _ in 0..CONFLICTS_MAX {
         let known = watch.seen(product_id).await?;
-        // Read after what is known of it: a table that is behind that has been restored from a
-        // backup, and its versions are used a second time.
+        // The product is read after the observation. A product with a lower version than the
+        // observation must then come from a restored backup, in which versions are used a second
+        // time.
         let Some(product) = stock.product(product_id).await? else {
             return Ok(false);
         };
@@ -103,8 +115,8 @@ async fn look_at(
     ))
 }
 
-/// Remembers the product as it is, and tells of its level if that is asked for. False when somebody
-/// was faster.
+/// Stores the observation of a product, with an alert if `told` is a level. Returns false when
+/// another process stored one first.
 async fn take_in(
     watch: &impl StockWatch,
     source: &impl Source,
@@ -130,6 +142,7 @@ async fn take_in(
         .await
 }
 
+/// Returns the observation of a product.
 fn seen(product: &StockedProduct) -> Seen {
     Seen {
         version: product.version,
@@ -138,9 +151,10 @@ fn seen(product: &StockedProduct) -> Seen {
     }
 }
 
-/// One crossing has one id, whoever sees it and however often.
+/// Returns the event id of an alert. It is derived from the product and its version, so that a
+/// repeated alert is a duplicate.
 fn crossing_id(product: &StockedProduct, level: Availability) -> EventId {
-    /// Ours alone: the ids derived in it meet no others.
+    /// The namespace of these ids, which nothing else uses.
     const NAMESPACE: Uuid = Uuid::from_u128(0x6272_6577_2d68_6176_656e_2d73_746f_636b);
     let name = format!(
         "crossing/{}/{}/{}",
