@@ -1,4 +1,5 @@
-//! In-memory ports. Each passes the laws of its port, as the real ones do.
+//! In-memory implementations of ports for tests. Each passes the laws of its port, as the adapters
+//! do.
 
 pub mod gateway;
 pub mod orders;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use crate::ports::Source;
 
-/// A source whose clock stands at noon.
+/// A source whose clock always shows noon.
 pub struct Noon;
 
 impl Source for Noon {

@@ -1,5 +1,6 @@
-//! What any implementation of a port must satisfy. Each law is an async function that panics when
-//! it is broken; unit tests run them against the fakes, the adapters' tests against real servers.
+//! Laws: tests that every implementation of a port must pass. Each law is an async function that
+//! panics when the implementation breaks it. Unit tests run the laws against the fakes, and the
+//! tests of adapters against real servers.
 
 pub mod access;
 pub mod carts;

@@ -1,4 +1,4 @@
-//! A payment gateway in memory, whose answers may be lost.
+//! An in-memory payment gateway that can lose its answers.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use domain::money::Money;
 
 use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 
-/// What it has taken and given back, by key.
+/// An in-memory payment gateway with its charges and refunds by idempotency key.
 #[derive(Default)]
 pub struct MemoryGateway(Mutex<Ledger>);
 
@@ -20,12 +20,12 @@ struct Ledger {
 }
 
 impl MemoryGateway {
-    /// While it is silent it does what it is asked for, and nobody hears of it.
+    /// Makes the gateway carry out requests without answering.
     pub fn set_silent(&self, silent: bool) {
         self.ledger().silent = silent;
     }
 
-    /// What all customers together have paid, in minor units, less what was given back.
+    /// Returns the sum of all charges minus all refunds, in minor units.
     pub fn balance(&self) -> i64 {
         let ledger = self.ledger();
         let sum = |entries: &HashMap<String, Money>| {
@@ -34,7 +34,7 @@ impl MemoryGateway {
         sum(&ledger.charges) - sum(&ledger.refunds)
     }
 
-    /// How many charges and refunds were made.
+    /// Returns the numbers of charges and refunds.
     pub fn entries(&self) -> (usize, usize) {
         let ledger = self.ledger();
         (ledger.charges.len(), ledger.refunds.len())

@@ -1,4 +1,4 @@
-//! Orders and notices in memory: one lock, the same answers.
+//! An in-memory store of orders and notifications, behind one lock.
 
 mod access;
 mod journey;
@@ -31,17 +31,17 @@ use crate::ports::scope::Scope;
 use crate::ports::stock_watch::{Seen, StockWatch};
 use crate::use_cases::Shop;
 
-/// Orders listed at once, as the real stores do.
+/// Maximum number of orders in one list, as in the real stores.
 const LIST_MAX: u32 = 200;
 
-/// A store; `another` is a second process on the same database.
+/// An in-memory store. [`MemoryOrders::another`] stands for a second process on the same database.
 #[derive(Default)]
 pub struct MemoryOrders {
     books: Arc<Mutex<Books>>,
-    /// Names this store to others that claim outbox rows.
+    /// The identity of this store when it claims outbox rows.
     claimant: u64,
     silent: Arc<AtomicBool>,
-    /// Methods that were called and know an order without a scope.
+    /// The methods without a scope that were called.
     without_scope: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
@@ -49,21 +49,21 @@ pub struct MemoryOrders {
 pub(super) struct Books {
     orders: BTreeMap<OrderId, Kept>,
     keys: HashMap<String, KeyUse>,
-    /// With the time of the last change.
+    /// The payments with the time of their last change.
     payments: HashMap<(OrderId, PaymentKind), (Payment, Timestamp)>,
     pub(super) inbox: HashMap<(&'static str, EventId), TakenIn>,
     pub(super) locations: Vec<Shop>,
-    /// Places taken.
+    /// The number of taken places in each slot.
     pub(super) slots: BTreeMap<(TenantId, LocationId, Timestamp), u32>,
     pub(super) tickets: HashMap<OrderId, (Ticket, (TenantId, LocationId))>,
     pub(super) shipments: HashMap<OrderId, Shipment>,
     outbox: Vec<Owed>,
     rows_written: i64,
     notices: HashMap<(EventId, Channel), Telling>,
-    /// By recipient and day.
+    /// The number of messages by recipient and day.
     messages: HashMap<(String, Date), u32>,
     levels: BTreeMap<ProductId, Seen>,
-    /// The next one.
+    /// The next order number.
     numbers: HashMap<(TenantId, LocationId, Date), u64>,
     redrives: Vec<Redrive>,
     staff_tokens: Vec<StaffToken>,
@@ -87,7 +87,7 @@ struct Owed {
     retry_at: Timestamp,
     created_at: Timestamp,
     published_at: Option<Timestamp>,
-    /// By whom, and until when.
+    /// The store that claimed the row, and the end of the claim.
     claim: Option<(u64, Timestamp)>,
 }
 
@@ -102,6 +102,7 @@ impl Owed {
 }
 
 impl MemoryOrders {
+    /// Returns another store on the same data.
     pub fn another(&self) -> MemoryOrders {
         static CLAIMANTS: AtomicU64 = AtomicU64::new(1);
         Self {
@@ -112,7 +113,7 @@ impl MemoryOrders {
         }
     }
 
-    /// Names the methods without a scope that were called since this was asked last.
+    /// Returns the methods without a scope that were called since the last call of this function.
     pub fn take_calls_without_scope(&self) -> BTreeSet<&'static str> {
         std::mem::take(
             &mut self
@@ -129,23 +130,24 @@ impl MemoryOrders {
             .insert(method);
     }
 
-    /// From now on this order cannot be read.
+    /// Makes every later read of this order fail.
     pub fn fail_to_load(&self, order_id: OrderId) {
         self.books().unreadable.insert(order_id);
     }
 
-    /// From now on no history can be read, as by a connection that is lost right after a commit.
+    /// Makes every later read of a history fail, as if the connection were lost right after a
+    /// commit.
     pub fn lose_histories(&self) {
         self.books().histories_lost = true;
     }
 
-    /// From now on placements and looks at slots are not answered, as by a database that hangs; an
-    /// order is placed.
+    /// Makes later placements and reads of slots hang, as if the database did. An order is placed
+    /// nevertheless.
     pub fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Returns when calls are answered, which may be never.
+    /// Waits forever while the store is silent.
     pub(super) async fn answers(&self) {
         if self.silent.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -209,7 +211,7 @@ impl Books {
         self.orders.get(&order_id)?.slot_at
     }
 
-    /// False when there is no place left.
+    /// Takes a place in a slot. Returns false when the slot is full.
     fn take_place(&mut self, order: &Order, slot: SlotClaim) -> bool {
         let key = (
             order.tenant_id.clone(),
@@ -435,7 +437,7 @@ impl OrderStore for MemoryOrders {
         filter: &OrderFilter,
     ) -> Result<Vec<StoredOrder>, Unavailable> {
         let books = self.books();
-        // UUIDv7: newest first is greatest first.
+        // A UUIDv7 sorts by time, so the greatest id is the newest order.
         let orders = books.orders.values().rev().map(|kept| &kept.stored);
         let wanted = orders.filter(|stored| {
             scope.has(&stored.order)
@@ -600,7 +602,7 @@ impl OrderStore for MemoryOrders {
     }
 
     async fn outbox_changed(&self, _at_most: std::time::Duration) {
-        // It may have something at any time: whoever drives the fake also drives the time.
+        // Returning immediately is allowed. The test that uses the fake controls the time.
     }
 
     async fn take_due(

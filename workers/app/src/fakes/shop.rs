@@ -1,4 +1,4 @@
-//! Locations, slots, tickets and shipments of the orders in memory.
+//! Locations, slots, tickets and shipments of the in-memory store of orders.
 
 use contract::messages::Envelope;
 use domain::Timestamp;
@@ -14,12 +14,12 @@ use crate::ports::scope::Scope;
 use crate::use_cases::Shop;
 
 impl MemoryOrders {
-    /// Instead of the one shop of a new installation.
+    /// Replaces the location of a new installation.
     pub fn set_locations(&self, shops: Vec<Shop>) {
         self.books().locations = shops;
     }
 
-    /// All messages that have not left, each once.
+    /// Returns all unsent messages, each once.
     pub fn owed(&self) -> Vec<Envelope> {
         self.books().unpublished()
     }
@@ -100,7 +100,7 @@ impl FulfilmentStore for MemoryOrders {
 }
 
 impl Books {
-    /// False when the order has it already.
+    /// Creates a ticket or a shipment. Returns false when the order has one.
     fn make(&mut self, fulfilment: &Fulfilment) -> bool {
         let order_id = fulfilment.order_id;
         match &fulfilment.work {

@@ -1,4 +1,4 @@
-//! Stock in memory, with its ledger: one lock, the same answers.
+//! In-memory stock with its ledger, behind one lock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,10 @@ use crate::ports::stock::{
     Stock, StockedProduct,
 };
 
-/// Who moves the stock of orders here.
+/// The actor of changes by orders.
 const ACTOR: &str = "memory";
 
+/// An in-memory implementation of [`Stock`].
 #[derive(Default)]
 pub struct MemoryStock {
     books: Mutex<Books>,
@@ -41,32 +42,31 @@ enum Reservation {
 }
 
 impl MemoryStock {
-    /// From now on no call is answered, as by a table that hangs: reads end nothing, and a write is
-    /// made.
+    /// Makes later calls hang, as if the table did. Writes are carried out nevertheless.
     pub fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Staff change the price of a product.
+    /// Changes the price of a product.
     pub fn set_price(&self, product_id: &ProductId, minor: i64) {
         if let Some(stocked) = self.books().products.get_mut(product_id) {
             stocked.product.price.minor = minor;
         }
     }
 
-    /// Staff take a product off the menu.
+    /// Removes a product from the menu.
     pub fn remove_product(&self, product_id: &ProductId) {
         self.books().products.remove(product_id);
     }
 
-    /// The table deletes what settled long ago.
+    /// Deletes the records of settled holds, as the table does after some time.
     pub fn forget_settled_holds(&self) {
         self.books()
             .reservations
             .retain(|_, reservation| matches!(reservation, Reservation::Held { .. }));
     }
 
-    /// Returns when calls are answered, which may be never.
+    /// Waits forever while the stock is silent.
     async fn answers(&self) {
         if self.silent.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -79,7 +79,7 @@ impl MemoryStock {
 }
 
 impl Books {
-    /// All lines or none; else the products that do not allow it.
+    /// Applies all lines or none. Fails with the products that do not allow it.
     fn count(
         &mut self,
         order_id: OrderId,

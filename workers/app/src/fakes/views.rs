@@ -1,4 +1,4 @@
-//! The order view in memory.
+//! In-memory order views.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
 use crate::use_cases::project::Show;
 
+/// An in-memory implementation of [`OrderViews`].
 #[derive(Default)]
 pub struct MemoryViews(Mutex<Shown>);
 
@@ -21,12 +22,12 @@ struct Shown {
 }
 
 impl MemoryViews {
-    /// Whether it answers.
+    /// Makes later calls fail while `out_of_reach` is true.
     pub fn set_out_of_reach(&self, out_of_reach: bool) {
         self.shown().out_of_reach = out_of_reach;
     }
 
-    /// From now on no look at a session's orders is answered, as by a table that hangs.
+    /// Makes later reads of a session's orders hang while `silent` is true, as if the table did.
     pub fn set_silent(&self, silent: bool) {
         self.shown().silent = silent;
     }
@@ -77,7 +78,7 @@ impl OrderViews for MemoryViews {
         if shown.out_of_reach {
             return Err(Unavailable::new("order view", "it is out of reach"));
         }
-        // UUIDv7: newest first is greatest first.
+        // A UUIDv7 sorts by time, so the greatest id is the newest order.
         let of_session = shown.views.values().rev().filter(|view| {
             view.is_in(scope)
                 && view.session_hash.as_deref() == Some(session_hash)

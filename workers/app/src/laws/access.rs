@@ -1,4 +1,4 @@
-//! What a `StaffTokens` and an `AuditLog` must do.
+//! Laws of `StaffTokens` and `AuditLog`.
 
 use domain::access::StaffRole;
 use domain::saga::State;
@@ -9,7 +9,7 @@ use super::orders::{NOON, new_order, step};
 use crate::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
 use crate::ports::orders::{Applied, Change, OrderStore, Placement};
 
-/// All laws, on tokens and subjects of their own.
+/// Runs all laws, each on its own tokens and subjects.
 pub async fn all(store: &(impl StaffTokens + AuditLog + OrderStore)) {
     a_token_is_recorded_listed_and_revoked_once(store).await;
     revoked_tokens_are_told_until_they_expire(store).await;

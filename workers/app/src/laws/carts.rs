@@ -1,11 +1,11 @@
-//! What a `CartStore` must do.
+//! Laws of `CartStore`.
 
 use domain::cart::{LINES_MAX, Line, Quantity};
 use domain::ids::ProductId;
 
 use crate::ports::carts::{Cart, CartError, CartStore};
 
-/// All laws, on carts of their own.
+/// Runs all laws, each on its own carts.
 pub async fn all(carts: &impl CartStore) {
     what_is_added_is_there_until_it_is_taken_out(carts).await;
     changes_at_once_all_take_effect(carts).await;
@@ -19,6 +19,7 @@ pub async fn all(carts: &impl CartStore) {
 
 const PRICE: i64 = 300;
 
+/// Returns a line of a cart.
 pub fn line(product: &str, quantity: u32) -> Line {
     Line {
         product_id: product_id(product),
@@ -34,7 +35,7 @@ fn quantity_of(quantity: u32) -> Quantity {
     Quantity::new(quantity).expect("1 to 99")
 }
 
-/// So that laws may run again and again on one store.
+/// Returns a new session, so that the laws can run repeatedly on one store.
 fn session(law: &str) -> String {
     format!("{law}-{}", uuid::Uuid::now_v7())
 }
@@ -150,7 +151,7 @@ async fn limits_hold_when_tabs_add_at_once(carts: &impl CartStore) {
         carts.get(&products).await.expect("read").lines.len(),
         LINES_MAX
     );
-    // What is in a full cart may still grow, shrink and leave.
+    // Lines of a full cart can still be increased, reduced and removed.
     let first = Vec::from(carts.get(&products).await.expect("read").lines).remove(0);
     carts
         .add(&products, &first, PRICE)

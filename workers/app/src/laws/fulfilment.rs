@@ -1,4 +1,4 @@
-//! What a `FulfilmentStore` must do. The laws take two stores on the same, migrated database: two
+//! Laws of `FulfilmentStore`. They take two stores on one migrated database, which stand for two
 //! processes.
 
 use contract::messages::Message;
@@ -18,7 +18,7 @@ const MAKER: Maker = Maker {
     traceparent: None,
 };
 
-/// All laws, on orders of their own and on days that no other law has.
+/// Runs all laws, each on its own orders and days.
 pub async fn all(
     store: &(impl OrderStore + FulfilmentStore),
     other: &(impl OrderStore + FulfilmentStore),
@@ -84,7 +84,7 @@ async fn one_order_has_one_ticket(
     assert_eq!(made.slot_at, new.slot.map(|slot| slot.starts_at));
 }
 
-/// Also of tickets made at once, by two processes, and of one order twice.
+/// Covers tickets that two processes create at the same time, and two tickets for one order.
 async fn positions_of_a_day_have_no_gap(
     store: &(impl OrderStore + FulfilmentStore),
     other: &(impl OrderStore + FulfilmentStore),

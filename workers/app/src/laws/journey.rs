@@ -1,5 +1,5 @@
-//! What a `JourneyStore` and a `RedriveLog` must do: what was written is read back, and of one
-//! order only.
+//! Laws of `JourneyStore` and `RedriveLog`: records are read as they were written, and only for the
+//! order they are about.
 
 use contract::event::EventKind;
 use domain::channel::Channel;
@@ -15,7 +15,7 @@ use crate::ports::orders::{Applied, Change, OrderStore, PaymentKind, PaymentStat
 use crate::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use crate::ports::scope::Scope;
 
-/// All laws, on orders of their own; only the outbox is expected to be nobody else's.
+/// Runs all laws, each on its own orders. Nothing else may use the outbox at the same time.
 pub async fn all(store: &(impl OrderStore + JourneyStore + NoticeStore + RedriveLog)) {
     messages_are_followed_to_their_effect(store).await;
     money_and_deadline_are_read(store).await;

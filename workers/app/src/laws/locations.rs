@@ -1,5 +1,5 @@
-//! What a store must do about the rows of locations, which people write by hand. On a migrated
-//! database of its own.
+//! Laws about the rows of locations, which people edit by hand. They need their own migrated
+//! database.
 
 use domain::money::TaxRate;
 
@@ -7,7 +7,7 @@ use super::scope::OTHER_LOCATION;
 use crate::ports::locations::LocationStore;
 use crate::use_cases::Shop;
 
-/// All laws. `execute` runs a statement on the store's database.
+/// Runs all laws. `execute` runs a statement on the database of the store.
 pub async fn all(store: &impl LocationStore, execute: impl AsyncFn(String)) {
     a_rate_that_is_set_in_one_unit_is_the_rate(store, &execute).await;
     a_location_with_a_refused_row_stops_no_other(store, &execute).await;
@@ -22,11 +22,11 @@ async fn a_rate_that_is_set_in_one_unit_is_the_rate(
     execute: &impl AsyncFn(String),
 ) {
     for (set, millionths) in [
-        // What is set alone decides, whatever the other column had.
+        // A column that is set alone determines the rate, whatever the other one contained.
         ("tax_rate_millionths = 45000", 45_000),
         ("tax_basis_points = 1250", 125_000),
         ("tax_rate_millionths = 88750", 88_750),
-        // Haven's own way: both at once.
+        // `haven` sets both columns.
         (
             "tax_rate_millionths = 72549, tax_basis_points = 725",
             72_549,
@@ -35,10 +35,10 @@ async fn a_rate_that_is_set_in_one_unit_is_the_rate(
             "tax_rate_millionths = 88750, tax_basis_points = 725",
             88_750,
         ),
-        // The basis points of the rate as it is rounded, and as somebody cuts it off.
+        // The basis points of the rate, rounded by us and truncated by a person.
         ("tax_basis_points = 888", 88_750),
         ("tax_basis_points = 887", 88_700),
-        // As rows were before there were millionths.
+        // Rows from before the column with millionths.
         ("tax_rate_millionths = NULL", 88_700),
         ("tax_basis_points = 500", 50_000),
         ("name = 'Another name'", 50_000),

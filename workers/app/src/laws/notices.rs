@@ -1,4 +1,4 @@
-//! What a `NoticeStore` must do.
+//! Laws of `NoticeStore`.
 
 use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
@@ -10,7 +10,7 @@ use crate::ports::notices::{
     NoticeState, NoticeStore, TOO_MANY,
 };
 
-/// All laws, on notices of their own.
+/// Runs all laws, each on its own notifications.
 pub async fn all(notices: &impl NoticeStore) {
     tries_are_counted_until_an_end(notices).await;
     every_end_is_an_end(notices).await;
@@ -234,7 +234,7 @@ async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
 async fn a_list_is_bounded_and_begins_with_the_newest(notices: &impl NoticeStore) {
     let order_id = OrderId(Uuid::now_v7());
     for age in 0..=NOTICES_MAX {
-        // The later its id, the older it is.
+        // Notifications with greater ids are older.
         let notice = Notice {
             order_id: Some(order_id),
             ..notice(Channel::Email)
@@ -261,7 +261,7 @@ async fn a_recipient_gets_so_many_messages_a_day(notices: &impl NoticeStore) {
         recipient: Some(recipient.to_owned()),
         ..notice(Channel::Email)
     };
-    // At once, as workers claim them.
+    // All at the same time, as workers claim them.
     let many: Vec<Notice> = (0..MESSAGES_PER_DAY + 8).map(|_| to(&recipient)).collect();
     let states = futures::future::join_all(many.iter().map(|notice| begin(notices, notice))).await;
     let may = states
@@ -278,7 +278,7 @@ async fn a_recipient_gets_so_many_messages_a_day(notices: &impl NoticeStore) {
         "{states:?}"
     );
 
-    // Another try of one that may be sent is no new message, and what was suppressed stays so.
+    // Another attempt is not a new message, and suppressed notifications stay suppressed.
     for (notice, state) in many.iter().zip(&states) {
         give_back(notices, notice, "Throttling").await;
         let again = begin(notices, notice).await;

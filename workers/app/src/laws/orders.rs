@@ -1,4 +1,4 @@
-//! What an `OrderStore` must do. The laws take two stores on the same, migrated database: two
+//! Laws of `OrderStore`. They take two stores on one migrated database, which stand for two
 //! processes.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ use crate::use_cases::progress::{ask_for, order_created};
 use crate::use_cases::relay::relay_some;
 use crate::use_cases::{Maker, Shop};
 
-/// All laws, on orders of their own; only the outbox is expected to be nobody else's.
+/// Runs all laws, each on its own orders. Nothing else may use the outbox at the same time.
 pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
     an_accepted_order_is_there_whole(store, other).await;
     one_key_gives_one_order(store, other).await;
@@ -63,8 +63,8 @@ const MAKER: Maker = Maker {
     traceparent: None,
 };
 
-/// An order as `place_order` makes it: a coffee and two cakes, and text that a store might get
-/// wrong. Each is the 47th of a day of its own: a number is unique on its day.
+/// Returns an order as `place_order` creates it, with text that a store could corrupt. Each order
+/// has the number 47 on a day of its own, because numbers are unique on a day.
 pub fn new_order() -> NewOrder {
     static DAYS: AtomicI64 = AtomicI64::new(0);
     let shop = Shop::default_shop();
@@ -100,7 +100,7 @@ pub fn new_order() -> NewOrder {
         })
         .expect("a customer"),
         special_instructions: "oat milk; no\ncinnamon -- 50% 'hot'".to_owned(),
-        // Whatever its type: what is written is read again.
+        // The address is set for every order type, because the store must return what was written.
         delivery_address: Some(DeliveryAddress {
             line1: "12 Main Street".to_owned(),
             line2: None,
@@ -151,7 +151,7 @@ fn line(seq: i64, from: Option<Status>, state: &State) -> HistoryEntry {
     }
 }
 
-/// One step on from `version`, with one message.
+/// Returns a change with one transition from `version` and one message.
 pub fn step(new: &NewOrder, version: i64, state: State) -> Change {
     let order = &new.order;
     let history = line(version + 1, Some(Status::Pending), &state);
@@ -215,7 +215,7 @@ async fn now(store: &impl OrderStore, new: &NewOrder) -> Order {
         .order
 }
 
-/// What is owed for one order, taken by this store and marked as gone.
+/// Claims all outbox rows, marks them as published, and returns those of one order.
 async fn owed(store: &impl OrderStore, order_id: OrderId) -> Vec<Letter> {
     let taken = empty_the_outbox(store).await;
     taken
@@ -256,7 +256,7 @@ fn letters_of(rows: &[OutboxRow]) -> Vec<Letter> {
     rows.iter().map(|row| letter(row).clone()).collect()
 }
 
-/// One for each route of each message.
+/// Returns one letter for each route of each message.
 fn letters(envelopes: &[Envelope]) -> Vec<Letter> {
     let of = |envelope: &Envelope| {
         let routes = envelope.message.kind().routes().iter();
@@ -270,7 +270,7 @@ fn letters(envelopes: &[Envelope]) -> Vec<Letter> {
     envelopes.iter().flat_map(of).collect()
 }
 
-/// A step with a message of its own.
+/// Returns a change with one transition and the given message.
 fn one_more(new: &NewOrder, version: i64, state: State, message: Message) -> Change {
     let envelope = MAKER.envelope_with(
         EventId(Uuid::now_v7()),
@@ -510,7 +510,8 @@ async fn a_change_of_what_has_moved_on_leaves_nothing(store: &impl OrderStore) {
         1
     );
     assert!(owed(store, new.order.order_id).await.is_empty());
-    // Read again, decided again: the same message is not taken for a duplicate.
+    // The order is read again and the change is decided again. The same message must not count as a
+    // duplicate.
     if let Some(order) = &mut late.order {
         (order.expected_version, order.history[0].seq) = (1, 2);
     }
@@ -816,7 +817,8 @@ async fn what_a_dead_relay_took_is_given_to_another(
             .expect("read"),
         taken
     );
-    // It was only slow: what it says now of rows that are not its own any more does not count.
+    // The first store was only slow. Its late calls for rows that it no longer owns must have no
+    // effect.
     let far = NOON + time::Duration::days(1);
     store
         .put_off(&taken.iter().map(|row| (row.id, far)).collect::<Vec<_>>())
@@ -839,10 +841,11 @@ async fn what_a_dead_relay_took_is_given_to_another(
     mark(other, &taken).await;
 }
 
-/// Many relays, each with its own store, and many orders with many messages for one route. No relay
-/// may have a message in hand while an earlier one of its order has not been sent; and each is sent
-/// once. The clock stands, so that no claim ever runs out: nothing here depends on how long
-/// anything takes.
+/// Runs many relays, each with its own store, on many orders with many messages for one route.
+///
+/// No relay may hold a message while an earlier one of the same order is unsent, and each message
+/// is sent once. The clock does not move, so no claim expires and the result does not depend on
+/// timing.
 pub async fn relays_keep_each_order_in_order(relays: &[impl OrderStore]) {
     const ORDERS: usize = 12;
     const MESSAGES: usize = 6;
@@ -874,7 +877,7 @@ type Told = BTreeMap<OrderId, Vec<EventId>>;
 
 async fn relay_all(relay: &impl OrderStore, written: &Told, sent: &Mutex<Told>) {
     while relay.oldest_unpublished().await.expect("read").is_some() {
-        // Few at a time, so that a round ends within an order.
+        // Few rows at a time, so that a round ends in the middle of an order.
         let rows = take(relay, 3).await;
         for Letter { envelope, routes } in letters_of(&rows) {
             let Some(order_id) = envelope
@@ -911,7 +914,7 @@ async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
     );
     assert_eq!(apply(store, &first).await, Applied::Applied);
     assert_eq!(apply(store, &second).await, Applied::Applied);
-    // One is not sent, and one was sent at a time that is not old yet.
+    // One row is unsent, and one was sent too recently to be deleted.
     let rows = take(store, 10).await;
     let [unsent, young, sent @ ..] = rows.as_slice() else {
         panic!("{rows:?}")
@@ -959,7 +962,7 @@ async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
     empty_the_outbox(store).await;
 }
 
-/// A destination that is always there.
+/// A destination that accepts every message.
 struct TakesAll;
 
 impl Publisher for TakesAll {
@@ -968,7 +971,7 @@ impl Publisher for TakesAll {
     }
 }
 
-/// A clock that stands.
+/// A clock that does not move.
 struct At(Timestamp);
 
 impl Source for At {
@@ -981,13 +984,13 @@ impl Source for At {
     }
 }
 
-/// What only a database can hold: rows that this program cannot read. `execute` runs a statement on
-/// it.
+/// Runs the laws about rows that this program cannot read, which only a database can contain.
+/// `execute` runs a statement on the database.
 pub async fn what_cannot_be_read_keeps_nothing_else_back(
     store: &impl OrderStore,
     execute: impl AsyncFn(String),
 ) {
-    // An order in a state that nobody knows.
+    // An order in an unknown state.
     let (odd, fine) = (placed(store).await, placed(store).await);
     execute(format!(
         "UPDATE orders SET state = 'dreaming' WHERE order_id = '{}'",
@@ -1013,7 +1016,7 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(
         "nor does it come at once"
     );
 
-    // A product whose name turns a line around, from before names were cleaned.
+    // A product name with bidirectional controls, from before names were normalized.
     let hostile = placed(store).await.order.order_id;
     execute(format!(
         "UPDATE order_items SET name = 'Lat\u{202e}te\u{9b}2J' WHERE order_id = '{hostile}'"
@@ -1031,7 +1034,7 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(
         "{items:?}"
     );
 
-    // A message of another time.
+    // A message that cannot be decoded.
     empty_the_outbox(store).await;
     let (odd, fine) = (placed(store).await, placed(store).await);
     let reserve = format!(
@@ -1077,7 +1080,7 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(
         "one after the other"
     );
 
-    // A row of a program from before rows had a route.
+    // A row from before the release that stores routes.
     let new = placed(store).await;
     let of_order = format!("order_id = '{}'", new.order.order_id);
     execute(format!(
@@ -1115,7 +1118,7 @@ pub async fn what_cannot_be_read_keeps_nothing_else_back(
 }
 
 async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl OrderStore) {
-    // Other laws left orders that are due: these are let go first.
+    // Orders of other laws may be due and are claimed first.
     let far = NOON + time::Duration::days(3650);
     while !store
         .take_due(far, far + time::Duration::days(1), 100)
@@ -1213,8 +1216,8 @@ async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl Order
     );
 }
 
-/// Sixty-four takers race over midnight, in two processes: each number once on its day, and each
-/// day begins anew.
+/// Lets 64 tasks in two processes take numbers around midnight. Each number is taken once on its
+/// day, and each day starts again at zero.
 async fn numbers_restart_each_day_and_are_given_out_once(
     store: &impl OrderStore,
     other: &impl OrderStore,
@@ -1226,7 +1229,7 @@ async fn numbers_restart_each_day_and_are_given_out_once(
     } = Shop::default_shop();
     let (today, tomorrow) = (date!(2031 - 12 - 31), date!(2032 - 01 - 01));
     let takers = (0..64).map(|taker: u32| {
-        // Around midnight some clocks are ahead of others.
+        // Around midnight, some clocks are ahead of others.
         let day = if taker < 24 || (taker < 40 && taker.is_multiple_of(2)) {
             today
         } else {
@@ -1266,7 +1269,7 @@ async fn numbers_restart_each_day_and_are_given_out_once(
     );
 }
 
-/// A number is said at the counter, where the newest order with it is meant.
+/// A customer says only the number, which means the newest order with it.
 async fn a_number_alone_means_the_newest(store: &impl OrderStore) {
     let (old, new) = (placed(store).await, placed(store).await);
     assert_eq!(old.order.order_number, new.order.order_number);

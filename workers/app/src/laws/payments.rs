@@ -1,4 +1,4 @@
-//! What `PaymentBooks` must do.
+//! Laws of `PaymentBooks`.
 
 use domain::ids::OrderId;
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::orders::new_order;
 use crate::ports::orders::{OrderStore, PaymentBooks, PaymentKind};
 
-/// All laws, on orders of their own.
+/// Runs all laws, each on its own orders.
 pub async fn all(store: &(impl OrderStore + PaymentBooks)) {
     let orders = [new_order(), new_order(), new_order()];
     for placed in store.place(&orders).await {

@@ -1,5 +1,5 @@
-//! What every query that a person can reach must keep apart. The laws take a store whose database
-//! has two tenants with the same two locations each.
+//! Laws about the scope of every query that a person can cause. They take a store whose database
+//! has two tenants, with the same two location ids each.
 
 use contract::messages::Message;
 use domain::ids::{EventId, LocationId, OrderId, OrderNumber, TenantId};
@@ -20,12 +20,12 @@ const MAKER: Maker = Maker {
     traceparent: None,
 };
 
-/// The other tenant, which the store's owner adds before the laws.
+/// The second tenant. The owner of the store adds it before the laws run.
 pub const OTHER_TENANT: &str = "other-house";
-/// The other location, of both tenants.
+/// The second location of both tenants.
 pub const OTHER_LOCATION: &str = "airport";
 
-/// Two tenants and two locations each: the first is the new installation's own.
+/// Returns two locations of two tenants. The first is the one of a new installation.
 pub fn shops() -> [Shop; 4] {
     let (tenant, location) = (
         TenantId::parse(OTHER_TENANT),
@@ -46,7 +46,7 @@ pub fn shops() -> [Shop; 4] {
     ]
 }
 
-/// The rows that the laws need beside those of a new installation, in SQL that both databases take.
+/// Returns SQL statements for both databases that insert the rows which a new installation lacks.
 pub fn rows() -> [String; 3] {
     let row = |tenant: &str, location: &str| {
         format!(
@@ -66,7 +66,8 @@ pub fn rows() -> [String; 3] {
     ]
 }
 
-/// Every order of a shop is found in that shop's scope, and by no method in another's.
+/// Checks that every order of a location is found in the scope of its location, and by no method in
+/// another scope.
 pub async fn all(store: &(impl OrderStore + FulfilmentStore + JourneyStore)) {
     let session = Uuid::now_v7().to_string();
     let number = OrderNumber::of(9_001);
@@ -215,8 +216,8 @@ async fn numbers_and_pending_orders_are_counted_by_location(
     }
 }
 
-/// What each method finds of an order that was fulfilled: the order, its history, ticket, shipment,
-/// records, charge and key.
+/// The results of the methods for a fulfilled order: the order, its history, ticket, shipment,
+/// records, charge and idempotency key.
 const SEEN: [bool; 7] = [true; 7];
 
 async fn sees(
@@ -262,7 +263,7 @@ async fn place(store: &impl OrderStore, new: &NewOrder) {
     );
 }
 
-/// An order of the shop with everything that people can ask for.
+/// Returns an order of the location with everything that people can query.
 async fn fulfilled(
     store: &(impl OrderStore + FulfilmentStore),
     shop: &Shop,

@@ -1,5 +1,5 @@
-//! What a store must do about locations and the places in their pick-up slots. Two stores on the
-//! same, migrated database: two processes.
+//! Laws about locations and the places in their pickup slots. They take two stores on one migrated
+//! database, which stand for two processes.
 
 use domain::Timestamp;
 use domain::saga::State;
@@ -13,7 +13,7 @@ use crate::ports::orders::{Applied, NewOrder, OrderStore, Placement, SlotClaim};
 use crate::ports::scope::Scope;
 use crate::use_cases::Shop;
 
-/// All laws, on slots that no other law has.
+/// Runs all laws, each on its own slots.
 pub async fn all(
     store: &(impl OrderStore + LocationStore),
     other: &(impl OrderStore + LocationStore),
@@ -68,7 +68,7 @@ async fn the_first_location_is_the_default_one(store: &impl LocationStore) {
     );
 }
 
-/// Sixty-four at once, from two processes.
+/// Places 64 orders at the same time from two processes.
 async fn the_last_places_go_to_as_many_as_there_are(
     store: &impl OrderStore,
     other: &(impl OrderStore + LocationStore),
@@ -125,8 +125,8 @@ async fn a_place_is_taken_once_by_one_key(store: &(impl OrderStore + LocationSto
         matches!(place(store, &new).await, Placement::KeyUsed(_)),
         "it is full, and yet this is no new order"
     );
-    // In one batch: one has the place, its neighbor does not, and the third has nothing to do with
-    // it.
+    // One batch: the first order takes the place, the second finds the slot full, and the third
+    // needs no place.
     let later = at + time::Duration::minutes(15);
     let batch = [for_slot(later, 1), for_slot(later, 1), new_order()];
     let answers: Vec<_> = store

@@ -1,5 +1,5 @@
-//! What a `Stock` must do. The one law behind all of them: no unit is made, lost, or sold twice,
-//! whatever is repeated, reordered or done at once.
+//! Laws of `Stock`. All of them check that no unit is created, lost or sold twice, even if calls
+//! are repeated, reordered or concurrent.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -23,8 +23,8 @@ use crate::ports::stock::{
     Reserved, Stock, StockedProduct,
 };
 
-/// All laws but the race, on products and orders of their own: they may run again and again on one
-/// store.
+/// Runs all laws except the race, each on its own products and orders. They can run repeatedly on
+/// one store.
 pub async fn all(stock: &(impl Stock + Ledger + Reservations)) {
     a_reservation_is_read_as_it_stands(stock).await;
     a_product_is_added_once(stock).await;
@@ -44,28 +44,29 @@ pub async fn all(stock: &(impl Stock + Ledger + Reservations)) {
     ledger::all(stock).await;
 }
 
-/// How a race ended; a caller with a clock makes a speed of it.
+/// The result of a race, from which a caller with a clock computes the speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Race {
     pub tries: usize,
-    /// Distinct orders that got a unit.
+    /// Different orders that got a unit.
     pub sold: usize,
-    /// Tries that were told there is too little.
+    /// Attempts that failed because too few units were available.
     pub refused: usize,
-    /// Calls that could not be answered and were made again, as a queue would.
+    /// Calls that returned an error and were repeated, as a queue would do.
     pub unavailable: usize,
-    /// Calls in all.
+    /// All calls.
     pub calls: usize,
 }
 
-/// `CLIENTS` race for `UNITS` of one product in `TRIES` tries, `REPEATS` of which are for an order
-/// that another try is for as well: exactly the units there were are sold, and none stays held.
+/// Lets `CLIENTS` clients reserve `UNITS` units of one product in `TRIES` attempts. `REPEATS` of
+/// the attempts are for an order that another attempt is for as well. Exactly the available units
+/// must be sold, and none may stay reserved.
 pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
     const CLIENTS: usize = 64;
     const TRIES: usize = 600;
     const REPEATS: usize = 100;
     const UNITS: u32 = 100;
-    /// Calls for one try until the race is called broken.
+    /// Maximum number of calls for one attempt before the race counts as failed.
     const PATIENCE: usize = 50;
 
     let product = added(stock, "race", UNITS).await;
@@ -83,8 +84,8 @@ pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
             if number >= TRIES {
                 return;
             }
-            // The repeats come mixed with the rest: every sixth try is for the order of the try
-            // before it, so that both are under way at once.
+            // Repeated attempts are distributed: every sixth attempt is for the order of the
+            // previous one, so that both run at the same time.
             let order_id = orders[number - (number + 1) / (TRIES / REPEATS)];
             let mut answered = false;
             for _ in 0..PATIENCE {
@@ -148,7 +149,7 @@ pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
 const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 const HOLD: Duration = Duration::minutes(15);
 
-/// A product for the menu, with a name that no other law or run has.
+/// Returns a product whose name no other law and no other run uses.
 pub fn product(name: &str) -> Product {
     let chance = Uuid::now_v7().simple().to_string();
     Product {
@@ -195,7 +196,7 @@ async fn counters(stock: &impl Stock, id: &ProductId) -> Counters {
     stocked(stock, id).await.counters
 }
 
-/// Available, held, sold.
+/// Returns the available, reserved and sold units.
 async fn units(stock: &impl Stock, id: &ProductId) -> (i64, i64, i64) {
     let counters = counters(stock, id).await;
     (counters.available, counters.reserved, counters.sold)
@@ -237,7 +238,7 @@ async fn units_are_conserved_by_every_verb(stock: &impl Stock) {
     let id = added(stock, "conserved", 10).await;
     let (sold, returned) = (order(), order());
     let mut version = stocked(stock, &id).await.version;
-    // Each step, and what it must leave: available, held, sold, written off.
+    // Each step, and the units after it: available, reserved, sold, written off.
     for (step, left) in [
         ("reserve", (7, 3, 0, 0)),
         ("reserve another", (5, 5, 0, 0)),
@@ -301,7 +302,8 @@ async fn who_took_the_last_unit_is_told_again_that_it_is_held(stock: &impl Stock
         reserve(stock, second, &[(&id, 1)]).await,
         Reserved::TooFew(vec![id.clone()])
     );
-    // Its message came again, and there is nothing left: it is its own unit that is missing.
+    // The message of the first order is delivered again when no unit is left. The missing unit is
+    // its own.
     assert_eq!(reserve(stock, first, &[(&id, 1)]).await, Reserved::Held);
     assert_eq!(
         stock.confirm(first, NOW).await.expect("answered"),
@@ -335,7 +337,7 @@ async fn too_few_names_the_products_and_takes_nothing(stock: &impl Stock) {
         stock.confirm(order_id, NOW).await.expect("answered"),
         Confirmed::NoHold
     );
-    // A refusal leaves nothing behind: the order may ask again.
+    // A rejected reservation leaves nothing behind: the order can reserve again.
     assert_eq!(
         reserve(stock, order_id, &[(&enough, 3), (&short, 1)]).await,
         Reserved::Held
@@ -360,7 +362,7 @@ async fn a_release_that_comes_first_leaves_a_mark(stock: &impl Stock) {
         Confirmed::NoHold
     );
     assert_eq!(units(stock, &id).await, (5, 0, 0));
-    // An ordinary release ends in the same state.
+    // A release after a reservation ends in the same state.
     let order_id = order();
     assert_eq!(reserve(stock, order_id, &[(&id, 2)]).await, Reserved::Held);
     stock.release(order_id, NOW).await.expect("released");
@@ -399,8 +401,8 @@ async fn a_reservation_is_read_as_it_stands(stock: &(impl Stock + Reservations))
     );
 }
 
-/// However they are grouped: new ones and repeats, two of one order, more than there is, and one
-/// that was given back.
+/// Covers every kind of grouping: new and repeated changes, two of one order, more units than
+/// available, and a released order.
 async fn moves_made_together_are_moves_made_alone(stock: &(impl Stock + Ledger)) {
     let (wanted, scarce) = (
         added(stock, "together", 200).await,
@@ -418,7 +420,7 @@ async fn moves_made_together_are_moves_made_alone(stock: &(impl Stock + Ledger))
     let held = Ok(Moved::Reserve(Reserved::Held));
     let sold = Ok(Moved::Confirm(Confirmed::Sold));
 
-    // More than a transaction takes.
+    // More orders than fit into one transaction.
     let many: Vec<OrderId> = (0..60).map(|_| order()).collect();
     let two = lines(&[(&wanted, 2)]);
     let holds: Vec<_> = many
@@ -469,7 +471,7 @@ async fn moves_made_together_are_moves_made_alone(stock: &(impl Stock + Ledger))
     for time in ["once", "again"] {
         let answers = stock.move_orders(&moves).await;
         for (index, (answer, want)) in answers.iter().zip(&wants).enumerate() {
-            // What was sold the first time is sold when it is asked for again.
+            // Units that were sold in the first call are sold in the repeated call.
             let sold_since = time == "again" && moves[index].order_id == new && index == 62;
             let want = if sold_since {
                 &Ok(Moved::Reserve(Reserved::Confirmed))
@@ -544,7 +546,7 @@ async fn a_release_after_the_sale_returns_the_units(stock: &impl Stock) {
 }
 
 async fn only_holds_that_have_expired_are_found(stock: &impl Stock) {
-    /// More than all laws together leave behind.
+    /// More holds than all laws together leave behind.
     const ALL: u32 = 1_000;
     let id = added(stock, "expiring", 9).await;
     let (early, late, sold, released) = (order(), order(), order(), order());
@@ -666,7 +668,7 @@ async fn corrections_stop_at_what_is_there(stock: &impl Stock) {
         let Adjusted::Now(now) = adjusted else {
             panic!("{movement}: {adjusted:?}")
         };
-        // A refused movement was not made: its name is free.
+        // A rejected change was not applied, so its id is still unused.
         assert_eq!(
             (now.counters.available, now.counters.written_off),
             left,
@@ -705,7 +707,7 @@ async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
                     return 0;
                 }
                 Ok(other) => panic!("{other:?}"),
-                // As a queue would: again.
+                // The call is repeated, as a queue would do.
                 Err(Unavailable { .. }) => {}
             }
         }
@@ -722,14 +724,14 @@ async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
     assert_eq!(units(stock, &b).await, (0, i64::from(UNITS), 0));
 }
 
-/// A record, and for each product its counters and a line in its ledger: as much as one transaction
-/// takes.
+/// The hold, and the counters and a ledger entry of each product, are as many actions as one
+/// transaction allows.
 async fn the_longest_order_is_held_whole(stock: &impl Stock) {
     let mut products = Vec::new();
     for n in 0..LINES_MAX {
         products.push(added(stock, &format!("long-{n}"), 2).await);
     }
-    // Each product twice: one line of it all the same.
+    // Each product is listed twice and must become one line.
     let twice: Vec<(&ProductId, u32)> =
         products.iter().chain(&products).map(|id| (id, 1)).collect();
     let order_id = order();

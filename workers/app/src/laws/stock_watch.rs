@@ -1,4 +1,4 @@
-//! What a `StockWatch` must do.
+//! Laws of `StockWatch`.
 
 use contract::messages::{Envelope, Message, Metadata};
 use domain::Timestamp;
@@ -12,8 +12,8 @@ use crate::ports::stock_watch::{Seen, StockWatch};
 
 const NOW: Timestamp = datetime!(2026-03-01 08:00 UTC);
 
-/// All laws, on products of their own. The store's outbox must not be read by anybody else
-/// meanwhile.
+/// Runs all laws, each on its own products. Nothing else may read the outbox of the store at the
+/// same time.
 pub async fn all(store: &(impl OrderStore + StockWatch)) {
     what_is_remembered_is_read_back(store).await;
     who_was_slower_changes_nothing_and_tells_nothing(store).await;
@@ -58,7 +58,7 @@ fn alert(product_id: &ProductId) -> Envelope {
     }
 }
 
-/// How many rows of the outbox tell of the product.
+/// Returns the number of outbox rows about the product.
 async fn told(store: &impl OrderStore, product_id: &ProductId) -> usize {
     let rows = store
         .take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000)
@@ -71,7 +71,7 @@ async fn told(store: &impl OrderStore, product_id: &ProductId) -> usize {
     rows.iter().filter(of_it).count()
 }
 
-/// How many rows one alert is.
+/// Returns the number of outbox rows of one alert.
 fn routes(product_id: &ProductId) -> usize {
     alert(product_id).message.kind().routes().len()
 }

@@ -1,4 +1,4 @@
-//! What an `OrderViews` must do.
+//! Laws of `OrderViews`.
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
 use crate::use_cases::Shop;
 
-/// All laws, on sessions of their own.
+/// Runs all laws, each on its own sessions.
 pub async fn all(views: &impl OrderViews) {
     the_newest_version_is_shown_in_whatever_order_they_come(views).await;
     many_at_once_are_each_shown(views).await;
@@ -76,7 +76,7 @@ async fn many_at_once_are_each_shown(views: &impl OrderViews) {
         ..old[7].clone()
     };
     show(views, std::slice::from_ref(&ahead)).await;
-    // One of them is shown in a newer version already, and one comes twice.
+    // One of the orders has a newer view already, and one is listed twice.
     let mut many = old.clone();
     many.push(OrderView {
         version: 5,

@@ -1,11 +1,11 @@
-//! Comparing the books: orders, payments, the gateway's own ledger, holds on stock, counters, and
-//! the stock's ledger.
+//! Compares orders, payments, the payment gateway's ledger, stock holds, stock counters and the
+//! stock ledger.
 //!
-//! Each of them is written in its own place, in an order that makes every pair agree when an order
-//! has come to rest. So an order that is on its way is no difference, and is told by its state: it
-//! awaits something, and moved within `MOVES_WITHIN`. The books are read one after the other while
-//! the shop goes on; what looks different is therefore looked at again, and dropped when its order
-//! has moved since it was read.
+//! These records are stored in different places. Each use case writes them in an order in which all
+//! agree when an order has settled. An order that is still being processed is therefore no
+//! difference: its state awaits something, and it changed within [`MOVES_WITHIN`]. The records are
+//! read one after the other while the shop stays open. A suspected difference is therefore dropped
+//! when its order has changed since it was read.
 
 mod difference;
 mod find;
@@ -30,26 +30,28 @@ use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
 use crate::ports::{Source, Unavailable};
 
-/// The actor of every repair, in the history of orders and in the ledger of stock.
+/// The actor of every repair, in the history of orders and in the stock ledger.
 pub const ACTOR: &str = "reconcile";
-/// An order that awaits something moves within this, faults included; one that does not is overdue.
+/// Maximum time between two changes of an order that awaits something, including recovery from
+/// faults. An order without a change for longer is overdue.
 pub const MOVES_WITHIN: Duration = Duration::from_secs(60);
-/// Orders read at once.
+/// Number of orders that are read at once.
 const PAGE: u32 = 200;
-/// Looks at the stock until no product moved while it was read. What moves on is not compared.
+/// Maximum number of attempts to read the stock while no product changes. Products that changed in
+/// every attempt are not compared with the ledger and the holds.
 const LOOKS: u32 = 3;
 
-/// One product with what its ledger sums to.
+/// A product with its counters according to the stock ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shelf {
     pub product: StockedProduct,
     pub ledger: Counters,
-    /// It moved while the books were read: its counters, its ledger and the holds are of different
-    /// instants.
+    /// Whether the product changed while it was read. Its counters, its ledger and the holds are
+    /// then from different times.
     pub moving: bool,
 }
 
-/// Everything that is compared.
+/// All records that are compared.
 #[derive(Debug, Clone, Default)]
 pub struct Books {
     pub orders: Vec<Order>,
@@ -59,21 +61,22 @@ pub struct Books {
     pub shelves: Vec<Shelf>,
 }
 
-/// What came of it.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     pub orders: usize,
-    /// Orders on their way, and those that moved while they were looked at.
+    /// Orders that are being processed, and orders that changed during the comparison.
     pub in_flight: usize,
     pub payments: usize,
     pub charges_and_refunds: usize,
     pub holds: usize,
     pub products: usize,
-    /// Products that sold too fast to be compared.
+    /// Products that changed too often to be compared.
     pub moving: Vec<String>,
     pub differences: Vec<Difference>,
 }
 
+/// The reason why the records cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReconcileError {
     #[error(transparent)]
@@ -82,7 +85,10 @@ pub enum ReconcileError {
     Gateway(#[from] GatewayError),
 }
 
-/// Reads all books and says where they differ. Changes nothing.
+/// Reads all records and returns their differences. Changes nothing.
+///
+/// # Errors
+/// [`ReconcileError`] when a store or the payment gateway's ledger cannot be read.
 pub async fn reconcile(
     orders: &(impl OrderStore + PaymentBooks),
     gateway: &impl GatewayBooks,
@@ -136,13 +142,13 @@ pub async fn reconcile(
     Ok(report)
 }
 
-/// Whether the machines are at work on it, and not for too long.
+/// Returns whether the order is being processed, and changed recently enough.
 pub fn on_its_way(order: &Order, now: Timestamp) -> bool {
     !order.state.settled() && now < order.updated_at + MOVES_WITHIN
 }
 
-/// Orders first: whatever is done for an order is done in the other books before the order itself
-/// says so.
+/// Reads all records, orders first. Every effect of a transition is written before the order
+/// itself, so records that are read later than an order already contain it.
 async fn read(
     orders: &(impl OrderStore + PaymentBooks),
     gateway: &impl GatewayBooks,
@@ -197,6 +203,7 @@ async fn read(
     Ok(books)
 }
 
+/// Returns the sum of a product's ledger entries.
 async fn sum(stock: &impl Ledger, product: &StockedProduct) -> Result<Counters, Unavailable> {
     let mut movements = Vec::new();
     let mut before: Option<String> = None;

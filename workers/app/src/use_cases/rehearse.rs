@@ -1,5 +1,5 @@
-//! What would become of a message if it came now, by today's code: the real use-cases, on ports
-//! that read the world as it is and change nothing.
+//! Rehearses a message: predicts its result if it were delivered now, without writing anything. The
+//! real use cases run on ports that read the current data and only note what would be written.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -34,28 +34,29 @@ use crate::ports::stock::{
 use crate::ports::views::{OrderView, OrderViews};
 use crate::ports::{Source, Unavailable};
 
-/// What a message would come to.
+/// The predicted result of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Foreseen {
     Done {
         what: String,
     },
-    /// It was applied before.
+    /// The message was applied before.
     Dropped,
     Parked {
         reason: String,
     },
-    /// Not now: something is out of reach, or has to come first.
+    /// The message would be retried, because a service is unavailable or another message must be
+    /// applied first.
     Later {
         reason: String,
     },
 }
 
-/// What is said of a message that is handled and changes nothing.
+/// The result of a message that is handled without writing anything.
 const NOTHING_IS_WRITTEN: &str = "nothing is written";
 
 impl Foreseen {
-    /// Whether nobody could tell afterwards that the message came.
+    /// Returns whether handling the message would write nothing.
     pub fn leaves_no_trace(&self) -> bool {
         match self {
             Foreseen::Done { what } => what == NOTHING_IS_WRITTEN,
@@ -65,7 +66,7 @@ impl Foreseen {
     }
 }
 
-/// Who consumes a queue.
+/// Returns the slug of the role that consumes a queue.
 pub fn consumer_of(queue: &Queue) -> &'static str {
     let role = ROLES.iter().find(|role| {
         role.consumes
@@ -75,7 +76,7 @@ pub fn consumer_of(queue: &Queue) -> &'static str {
     role.map_or("", |role| role.slug)
 }
 
-/// The world as a rehearsal reads it.
+/// The stores that a rehearsal reads.
 pub struct World<'a, O, T, V> {
     pub orders: &'a O,
     pub stock: &'a T,
@@ -144,7 +145,8 @@ where
         }
     };
     match handled.settlement {
-        // A view that shows as much already is left as it is, and so is everything else.
+        // A view that already has this version or a newer one is not written, and neither is
+        // anything else.
         Settlement::Done if handled.duplicate || notes.is_as_new() => Foreseen::Dropped,
         Settlement::Done => Foreseen::Done { what: notes.read() },
         Settlement::Park { reason } => Foreseen::Parked { reason },
@@ -152,6 +154,7 @@ where
     }
 }
 
+/// Rehearses a notification.
 async fn notice<O: OrderStore + JourneyStore>(
     orders: &O,
     notes: &Notes,
@@ -180,6 +183,7 @@ async fn notice<O: OrderStore + JourneyStore>(
     Handled::done()
 }
 
+/// Rehearses the creation of a ticket or a shipment.
 async fn fulfilment<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
     orders: &O,
     notes: &Notes,
@@ -191,7 +195,7 @@ async fn fulfilment<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
         Ok(fulfilment) => fulfilment,
         Err(handled) => return handled,
     };
-    // One of each order: what was made from another message is not made again.
+    // An order has one ticket or shipment, even if it was created for another message.
     let made = match &fulfilment.work {
         Work::Ticket { .. } => orders
             .tickets(&Scope::Everything, &[fulfilment.order_id])
@@ -219,7 +223,7 @@ async fn fulfilment<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
     Handled::done()
 }
 
-/// The order view, which is compared with and left as it is.
+/// Order views that are compared and never written.
 struct ViewsOnPaper<'a, V> {
     views: &'a V,
     notes: &'a Notes,
@@ -242,11 +246,11 @@ impl<V: OrderViews> Show for ViewsOnPaper<'_, V> {
     }
 }
 
-/// What would have been written.
+/// Notes of what would be written.
 #[derive(Default)]
 struct Notes {
     lines: Mutex<Vec<String>>,
-    /// Whether what would be written is there already.
+    /// Whether the data to write is already stored.
     is_as_new: AtomicBool,
 }
 
@@ -295,7 +299,7 @@ impl Apply for Notes {
                     payment.state.code()
                 )
             } else {
-                // Whether the bank says yes is not known before it is asked.
+                // Whether the bank accepts the charge is unknown before the call.
                 format!("the gateway is asked for the {kind}")
             });
         }
@@ -304,7 +308,7 @@ impl Apply for Notes {
     }
 }
 
-/// A world in which what is asked for is done, and nothing happens.
+/// Stock and a payment gateway that answer as if each request were carried out, and change nothing.
 struct OnPaper<'a, T>(&'a T);
 
 impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {

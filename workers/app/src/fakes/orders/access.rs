@@ -1,4 +1,4 @@
-//! Staff tokens and the audit log in memory.
+//! In-memory staff tokens and audit log.
 
 use domain::Timestamp;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What is recorded around an order, in memory.
+//! In-memory records about orders.
 
 use contract::event::EventKind;
 use contract::messages::Envelope;

@@ -1,4 +1,4 @@
-//! Notices in memory, under the lock of the orders.
+//! In-memory notifications, under the lock of the orders.
 
 use std::cmp::Reverse;
 
@@ -19,12 +19,12 @@ pub struct Telling {
     tries: u32,
     claimed_until: Option<Timestamp>,
     end: Option<(NoticeEnd, Timestamp)>,
-    /// Why the last try came to nothing.
+    /// The reason why the last attempt failed.
     why: Option<String>,
 }
 
 impl Telling {
-    /// As the order's journey shows it.
+    /// Returns the record for the order timeline.
     pub(super) fn record(&self) -> NoticeRecord {
         let NoticeRow {
             event_id,
@@ -49,7 +49,7 @@ impl Telling {
 }
 
 impl Books {
-    /// False when its recipient has had all messages of the day.
+    /// Counts a message for its recipient. Returns false when the daily limit is reached.
     fn count_message(&mut self, notice: &Notice) -> bool {
         let Some(recipient) = &notice.recipient else {
             return true;

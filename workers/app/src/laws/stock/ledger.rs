@@ -1,5 +1,5 @@
-//! The ledger beside the counters: every movement once, and what they sum to is what the counters
-//! are.
+//! Laws of the stock ledger: every change has one entry, and the sum of the entries equals the
+//! counters.
 
 use domain::cart::{Line, Quantity};
 use domain::ids::ProductId;
@@ -17,7 +17,7 @@ pub(super) async fn all(stock: &(impl Stock + Ledger)) {
     holds_are_listed_as_they_stand(stock).await;
 }
 
-/// All of a product's ledger, newest first.
+/// Returns all ledger entries of a product, newest first.
 async fn whole(stock: &impl Ledger, id: &ProductId, page: u32) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     loop {
@@ -48,7 +48,7 @@ async fn every_movement_is_written_down_once(stock: &(impl Stock + Ledger)) {
     let (sold, given_up) = (order(), order());
     let at = |minute: i64| NOW + Duration::minutes(minute);
     let three = lines(&[(&id, 3)]);
-    // Each of it twice, as messages come.
+    // Each change is repeated, like a message that is delivered twice.
     for _ in 0..2 {
         assert_eq!(
             stock.reserve(sold, &three, at(1), at(1) + HOLD).await,
@@ -66,7 +66,7 @@ async fn every_movement_is_written_down_once(stock: &(impl Stock + Ledger)) {
         stock.release(given_up, at(4)).await.expect("released");
         stock.release(sold, at(5)).await.expect("returned");
     }
-    // These are made an hour later than anything above.
+    // These changes are made an hour after all others.
     for _ in 0..2 {
         adjust(stock, &id, "delivery-1", AdjustmentKind::Restock(5)).await;
     }

@@ -16,7 +16,7 @@ const MAKER: Maker = Maker {
     traceparent: None,
 };
 
-/// An order of a kind that came to a state, and the news that it was confirmed.
+/// Returns an order of this type in this state, and the message that it was confirmed.
 async fn an_order(
     store: &MemoryOrders,
     order_type: OrderType,
@@ -163,8 +163,8 @@ fn what_was_called_off_is_not_made_and_what_was_never_confirmed_is_parked() {
     });
 }
 
-/// Another location's row is refused: its own orders wait until it is corrected, and need nobody to
-/// redrive them.
+/// The row of another location is invalid. Only its own orders wait, and they need no redrive after
+/// it is corrected.
 #[test]
 fn a_refused_location_stops_its_own_tickets_alone() {
     block_on(async {

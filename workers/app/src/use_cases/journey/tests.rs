@@ -57,7 +57,7 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
     );
     assert_eq!(placed.awaited[0].until, Some(new.next_action_at));
 
-    // It leaves after a failed try, and is taken in at its third delivery.
+    // The message is sent after a failed attempt and applied at its third delivery.
     let taken =
         block_on(orders.take_outbox(Outgoing::All, new.order.created_at, 10)).expect("taken");
     let late = taken[0].id;

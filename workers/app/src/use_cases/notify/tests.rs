@@ -1,5 +1,4 @@
-//! Over the in-memory store, with providers that do as they are told, and a clock that moves when
-//! told to.
+//! Tests on the in-memory store, with providers and a clock that the tests control.
 
 use std::sync::Mutex;
 
@@ -49,8 +48,8 @@ impl Source for Clock {
     }
 }
 
-/// A provider of both: what reached people, by the id it knows a repeat by; and what it answers
-/// now.
+/// A provider of mails and texts: the accepted messages by deduplication id, and the result of the
+/// next call.
 #[derive(Default)]
 struct Provider {
     arrived: Mutex<Vec<(Channel, String)>>,
@@ -117,7 +116,7 @@ impl Compose for Words {
     }
 }
 
-/// A confirmed order whose customer wants this, and the event that says so.
+/// A confirmed order with these preferences, and the message that it was confirmed.
 struct World {
     store: MemoryOrders,
     provider: Provider,
@@ -162,7 +161,7 @@ impl World {
         }
     }
 
-    /// One delivery of the event.
+    /// Handles one delivery of the message.
     fn delivered(&self, switches: Switches) -> Told {
         let post = Post {
             mailer: &self.provider,
@@ -203,7 +202,7 @@ impl World {
         block_on(self.store.notices(&filter)).expect("listed")
     }
 
-    /// State and reason of the channel's row.
+    /// Returns the state and the reason of the channel's row.
     fn row(&self, channel: Channel) -> Option<(String, Option<String>)> {
         self.rows()
             .into_iter()
@@ -368,7 +367,7 @@ fn a_fallback_that_is_off_is_none() {
     assert_eq!(world.arrived(), [Channel::Sms]);
 }
 
-/// The worker dies after the provider took the notice and before that is on record.
+/// The worker exits after the provider accepted the notification and before the result is stored.
 #[test]
 fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_the_claim() {
     for (wish, channel) in [
@@ -423,7 +422,7 @@ fn a_mailbox_that_had_its_messages_today_gets_no_more_under_any_name() {
             order_id: None,
             kind: NoticeKind::OrderConfirmed,
             channel: Channel::Email,
-            // The customer is zoe@example.com.
+            // The address of the customer is zoe@example.com.
             recipient: News::Shipped {
                 stored: &stored(&world, "Zoe+shop@example.com"),
                 tracking_number: "",
@@ -465,7 +464,8 @@ fn stored(world: &World, email: &str) -> StoredOrder {
     stored
 }
 
-/// As written before 0.1.0: when the parcel got its number, under an id of its own.
+/// Sets the message from before release 0.1.0, which was sent when the parcel got its number, with
+/// an id of its own.
 fn shipped_before_the_upgrade(world: &mut World) {
     let message = Message::OrderShipped {
         order_number: "A-1".to_owned(),
@@ -502,7 +502,7 @@ fn a_parcel_is_on_its_way_when_it_has_left_and_its_customer_hears_so_once() {
     assert_eq!(world.arrived(), [], "it is still in the shop");
 
     hand_over(&world);
-    // Today's message, and the old one, which lay among the dead letters.
+    // The current message, and the old one from the dead-letter queue.
     let old = world.envelope.clone();
     world.envelope = Envelope {
         event_id: shipped_id(world.order_id),

@@ -21,7 +21,7 @@ impl Apply for Straight<'_> {
     }
 }
 
-/// Takes a cent more than it was asked for.
+/// A payment gateway that charges one minor unit too much.
 struct Greedy;
 
 fn more(amount: Money) -> ChargeOutcome {
@@ -55,7 +55,7 @@ impl Gateway for Greedy {
     }
 }
 
-/// The customer's statement shows a charge and a refund, so the order says the same.
+/// The customer's statement shows a charge and a refund, and the order must show the same.
 #[test]
 fn a_wrong_amount_that_was_charged_and_given_back_is_told_as_a_refund_of_it() {
     block_on(async {

@@ -1,10 +1,10 @@
-//! What can differ, what each means, and what may be done about it without asking anybody.
+//! The kinds of differences, their meaning, and the repairs that need no decision by a person.
 
 use domain::ids::{OrderId, ProductId};
 
 use crate::ports::orders::{Payment, PaymentState};
 
-/// How two books differ.
+/// The kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     OverdueOrder,
@@ -30,6 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
     pub const ALL: [Kind; 20] = [
         Kind::OverdueOrder,
         Kind::HoldOfEndedOrder,
@@ -53,7 +54,7 @@ impl Kind {
         Kind::CountersAreNotTheLedger,
     ];
 
-    /// Its name, for scripts.
+    /// Returns the name of the kind for scripts.
     pub const fn code(self) -> &'static str {
         match self {
             Kind::OverdueOrder => "overdue-order",
@@ -79,6 +80,7 @@ impl Kind {
         }
     }
 
+    /// Returns what the kind means, in one sentence.
     pub const fn meaning(self) -> &'static str {
         match self {
             Kind::OverdueOrder => "An order waits for an answer, and nobody works on it.",
@@ -118,7 +120,7 @@ impl Kind {
         }
     }
 
-    /// What a person does about it where nothing is repaired by itself.
+    /// Returns what a person should do about a difference of this kind.
     pub const fn advice(self) -> &'static str {
         match self {
             Kind::OverdueOrder => "--fix asks again",
@@ -145,16 +147,17 @@ impl Kind {
     }
 }
 
-/// What a difference is about.
+/// The order, product or charge that a difference concerns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
     Order(OrderId),
     Product(ProductId),
-    /// A charge whose reference is no order's id.
+    /// A charge whose reference is not an order id.
     Charge(String),
 }
 
 impl Subject {
+    /// Returns the order id of an order.
     pub fn order(&self) -> Option<OrderId> {
         match self {
             Subject::Order(order_id) => Some(*order_id),
@@ -173,30 +176,31 @@ impl std::fmt::Display for Subject {
     }
 }
 
-/// What is safe to do: nothing that takes money, gives money, or takes units that somebody may be
-/// waiting for.
+/// A repair that is safe without a decision by a person. No repair moves money, or takes units that
+/// another customer may be waiting for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
-    /// Give the order's units back.
+    /// Release the units of the order.
     Release(OrderId),
-    /// Make the order's hold a sale.
+    /// Sell the reserved units of the order.
     Confirm(OrderId),
-    /// Ask again for what the order awaits, through the outbox.
+    /// Send the command that the order awaits again, through the outbox.
     AskAgain(OrderId),
-    /// Write down what the gateway did. `expected` is what stands there, `None` when there is no
-    /// row.
+    /// Store the payment according to the payment gateway. `expected` is the stored state, or
+    /// `None` when the payment is not stored.
     Record {
         expected: Option<PaymentState>,
         payment: Payment,
     },
 }
 
+/// A disagreement between two records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub kind: Kind,
     pub subject: Subject,
-    /// What each book says, a line each.
+    /// The contents of the records, one line each.
     pub evidence: Vec<String>,
-    /// `None` where a person has to decide.
+    /// The repair. `None` when a person must decide.
     pub repair: Option<Repair>,
 }

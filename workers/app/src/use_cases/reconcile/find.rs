@@ -1,4 +1,5 @@
-//! The comparison itself: no clock, no store, every book at hand.
+//! Finds the differences in records that were already read. No function here uses a clock or a
+//! store.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +15,7 @@ use crate::ports::ledger::{HOLDS_SURELY_KEPT, Hold, HoldState};
 use crate::ports::orders::{Payment, PaymentKind, PaymentState};
 use crate::use_cases::run_saga::lines_of;
 
-/// Everything that differs, orders first.
+/// Returns all differences, those of orders first.
 pub fn find(books: &Books, now: Timestamp) -> Vec<Difference> {
     let holds: HashMap<OrderId, &Hold> = books
         .holds
@@ -76,7 +77,7 @@ pub fn find(books: &Books, now: Timestamp) -> Vec<Difference> {
     found
 }
 
-/// An order that has come to rest, and what the other books have under its id.
+/// A settled order, with the other records under its id.
 struct OfOrder<'a> {
     order: &'a Order,
     hold: Option<&'a Hold>,
@@ -84,6 +85,7 @@ struct OfOrder<'a> {
     gateway: Vec<&'a GatewayMovement>,
 }
 
+/// Returns lines as text.
 fn list(lines: &[Line]) -> String {
     let each = lines
         .iter()
@@ -96,6 +98,7 @@ fn list(lines: &[Line]) -> String {
     }
 }
 
+/// Comparisons of one settled order with the other records.
 impl OfOrder<'_> {
     fn differs(
         &self,
@@ -117,6 +120,7 @@ impl OfOrder<'_> {
         }
     }
 
+    /// Compares the order with its stock hold.
     fn stock(&self, now: Timestamp, found: &mut Vec<Difference>) {
         let order_id = self.order.order_id;
         let Some(hold) = self.hold else {
@@ -151,6 +155,7 @@ impl OfOrder<'_> {
         found.push(self.differs(kind, says, repair));
     }
 
+    /// Returns whether the hold has the lines of the order.
     fn holds_the_order(&self, hold: &Hold) -> bool {
         let Ok(lines) = lines_of(self.order) else {
             return false;
@@ -160,6 +165,7 @@ impl OfOrder<'_> {
         lines == hold.lines
     }
 
+    /// Compares the order with the payment gateway's ledger.
     fn money(&self, found: &mut Vec<Difference>) {
         let total = self.order.totals.total;
         let of = |kind: MovementKind| {
@@ -208,7 +214,7 @@ impl OfOrder<'_> {
         }
     }
 
-    /// Our rows against what the gateway did.
+    /// Compares our payments with the payment gateway's ledger.
     fn rows(&self, found: &mut Vec<Difference>, says: impl Iterator<Item = String>) {
         let row = |kind: PaymentKind| {
             self.payments
@@ -237,7 +243,7 @@ impl OfOrder<'_> {
             Some(payment) => format!("our {}: {}", kind.code(), payment.state.code()),
             None => format!("our {}: no row", kind.code()),
         };
-        // Another amount than was asked for is given back at once, and counts as declined.
+        // A charge with a wrong amount is refunded immediately and counts as declined.
         let as_asked = capture.filter(|movement| movement.amount == charge.amount);
         let settled = |movement: &GatewayMovement, state: PaymentState| Payment {
             state,
@@ -292,7 +298,7 @@ impl OfOrder<'_> {
     }
 }
 
-/// Holds and charges whose order does not exist.
+/// Finds stock holds and charges whose order does not exist.
 fn of_nobody(books: &Books, found: &mut Vec<Difference>) {
     let known: HashMap<OrderId, ()> = books
         .orders
@@ -353,6 +359,7 @@ fn of_nobody(books: &Books, found: &mut Vec<Difference>) {
     }
 }
 
+/// Compares the counters of a product with the conservation law, the holds and the stock ledger.
 fn of_shelf(
     shelf: &Shelf,
     books: &Books,
@@ -386,7 +393,7 @@ fn of_shelf(
             ],
         );
     }
-    // Sales whose hold is forgotten are counted by their orders.
+    // The record of an old hold may be deleted. Its units are counted from the items of the order.
     let forgotten: i64 = books
         .orders
         .iter()
@@ -424,6 +431,7 @@ fn of_shelf(
     }
 }
 
+/// Returns the units of a product in holds with this state.
 fn in_holds(books: &Books, product_id: &ProductId, state: HoldState) -> i64 {
     let lines = books
         .holds

@@ -1,5 +1,5 @@
-//! Repairing what is safe. Each repair asks again, in the very call that makes it, whether it still
-//! fits: a hold's record, an order's version, a payment's state.
+//! Repairs differences that are safe to repair. Each repair is conditional on the current record:
+//! the hold, the version of the order, or the state of the payment.
 
 use contract::messages::Envelope;
 use domain::ids::{EventId, OrderId};
@@ -12,9 +12,14 @@ use crate::ports::{Source, Unavailable};
 use crate::use_cases::progress::ask_for;
 use crate::use_cases::{ASK_AGAIN, Maker};
 
-/// Repairs a difference; false when there is nothing that may be done, or the order has moved on by
-/// itself. What is done stands under `ACTOR` in the order's history or in the ledger of `stock`,
-/// whose actor it must be.
+/// Repairs a difference. Returns false when the difference has no repair, or when the order changed
+/// in the meantime.
+///
+/// Repairs of orders are recorded under [`ACTOR`] in the history. Repairs of stock have the actor
+/// of `stock` in the ledger, which must be [`ACTOR`] too.
+///
+/// # Errors
+/// [`Unavailable`] when a store cannot be read or written.
 pub async fn fix(
     orders: &impl OrderStore,
     stock: &impl Stock,
@@ -60,7 +65,7 @@ async fn load(orders: &impl OrderStore, order_id: OrderId) -> Result<Option<Orde
     Ok(orders.load(order_id).await?.map(|stored| stored.order))
 }
 
-/// Applies what is given with a line in the order's history; the order stays where it is.
+/// Applies a repair with a history entry. Status and state of the order do not change.
 async fn apply(
     orders: &impl OrderStore,
     source: &impl Source,

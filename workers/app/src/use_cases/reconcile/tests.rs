@@ -17,7 +17,7 @@ use crate::ports::orders::{NewOrder, Outgoing, PaymentChange, PaymentKind, Payme
 use crate::use_cases::Maker;
 use crate::use_cases::run_saga::lines_of;
 
-/// `new_order` is of noon, and its step a second later.
+/// `new_order` is placed at noon, and its first change is a second later.
 const NOW: Timestamp = datetime!(2026-03-01 12:10 UTC);
 
 struct Clock;
@@ -47,7 +47,7 @@ struct World {
     gateway: Gateway,
 }
 
-/// What happened to an order's units.
+/// The stock of an order.
 #[derive(Clone, Copy, PartialEq)]
 enum Units {
     Nothing,
@@ -77,7 +77,7 @@ impl World {
         world
     }
 
-    /// An order in a state, with what the other books have of it.
+    /// Adds an order in a state, with the other records about it.
     fn order(
         &mut self,
         state: State,
@@ -150,7 +150,7 @@ impl World {
             .collect()
     }
 
-    /// Repairs what may be repaired; gives how many were.
+    /// Applies every repair and returns the number of repaired differences.
     fn fix(&self) -> usize {
         let maker = Maker {
             role: ACTOR,
@@ -209,7 +209,7 @@ fn books_that_agree_have_no_difference_and_an_order_on_its_way_is_none() {
         .pop()
         .expect("an answer")
         .expect("applied");
-    // Charged, and nobody has heard of it yet.
+    // The card was charged, and the result is not handled yet.
     let fresh = world.order(
         State::Charging,
         Units::Held,
@@ -230,8 +230,7 @@ fn books_that_agree_have_no_difference_and_an_order_on_its_way_is_none() {
     );
 }
 
-/// Each with the name that it must be found under, and what is left when all that is safe was
-/// repaired.
+/// Each difference, its kind, and the kinds that are left after all safe repairs.
 #[test]
 fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
     use PaymentState::{Captured as Paid, Declined as Refused, Requested, Unknown};
@@ -370,7 +369,7 @@ fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
         );
         let money = world.gateway.0.len();
         assert_eq!(world.fix(), found.len() - left.len(), "{state:?}");
-        // An overdue order is on its way again, as of now.
+        // An overdue order counts as being processed after the repair.
         assert_eq!(world.kinds(), *left, "{state:?} after the repair");
         assert_eq!(world.fix(), 0, "{state:?}: it is done once");
         assert_eq!(world.gateway.0.len(), money);
@@ -530,7 +529,7 @@ fn a_shelf_is_compared_with_its_holds_its_sales_and_its_ledger() {
         [Kind::ReservedIsNotHeld, Kind::SoldIsNotOrdered]
     );
 
-    // A month later the hold may be forgotten, and is no more expected.
+    // After a month the record of the hold may be deleted and is no longer expected.
     let mut books = block_on(read(&world.orders, &world.gateway, &world.stock)).expect("read");
     books.holds.retain(|hold| hold.order_id != order.order_id);
     assert_eq!(kinds(&books)[0], Kind::SoldOrderWithoutStock);

@@ -57,7 +57,7 @@ fn paid(new: &NewOrder) -> Envelope {
     )
 }
 
-/// A placed order, and what becomes of a message.
+/// A placed order and the stores for a rehearsal.
 struct Shop {
     orders: MemoryOrders,
     stock: MemoryStock,
@@ -111,8 +111,7 @@ fn what_is_impossible_now_is_done_once_the_order_has_come_that_far() {
     );
 
     block_on(world.orders.apply(&[step(&world.new, 1, State::Charging)]));
-    // Without a hold the stock is lost, and the money goes back: that, too, is what the code would
-    // do.
+    // Without a hold, the real code would refund the charge. The rehearsal must predict that.
     let Foreseen::Done { what } = world.foresee(&ORDERS, &body) else {
         panic!("now it can")
     };

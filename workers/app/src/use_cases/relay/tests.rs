@@ -1,5 +1,4 @@
-//! Over the in-memory store, with destinations that refuse when told to, and a clock that moves
-//! when told to.
+//! Tests on the in-memory store, with destinations and a clock that the tests control.
 
 use std::sync::Mutex;
 
@@ -29,7 +28,7 @@ impl Source for Clock {
     }
 }
 
-/// What arrived where, in order; and the route that takes nothing now.
+/// The messages at each destination in order of arrival, and the route that rejects messages.
 #[derive(Default)]
 struct World {
     arrived: Mutex<Vec<(String, EventId)>>,
@@ -82,7 +81,7 @@ impl Shop {
         self
     }
 
-    /// With the longest waits.
+    /// Runs one round with the longest back-off.
     fn relay(&self) -> Relayed {
         block_on(relay_some(
             &self.orders,
@@ -122,7 +121,7 @@ fn a_destination_that_refuses_is_tried_again_alone_and_later_each_time() {
         ]
     );
 
-    // One second, then two, four, ... and never more than a minute.
+    // The pauses are one second, two, four and so on, up to a minute.
     let mut now = 0;
     for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
         assert!(

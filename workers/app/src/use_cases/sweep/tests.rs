@@ -102,8 +102,7 @@ fn a_hold_whose_order_cannot_be_read_does_not_keep_back_those_behind_it() {
             quantity: Quantity::new(1).expect("1"),
         }]);
         let lines = lines.expect("one line");
-        // Holds of orders that do not exist, which are given back; the first cannot even be looked
-        // for.
+        // Holds of orders that do not exist and are released. Reading the first order fails.
         let (first, second) = (OrderId(Uuid::from_u128(1)), OrderId(Uuid::from_u128(2)));
         for order_id in [first, second] {
             stock

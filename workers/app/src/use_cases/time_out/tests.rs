@@ -26,7 +26,7 @@ const MAKER: Maker = Maker {
 };
 const NOON: Timestamp = datetime!(2026-03-01 12:00 UTC);
 
-/// Goes on only when a test says so.
+/// A clock that only the tests move.
 struct Clock(Mutex<Timestamp>);
 
 impl Source for Clock {
@@ -55,7 +55,7 @@ async fn sweep(store: &MemoryOrders, clock: &Clock, timeouts: &Timeouts) -> Swep
         .expect("the store is there")
 }
 
-/// An order that people have come so far with, for as soon as it is ready.
+/// Places an order without a pickup time and moves it to this state.
 async fn an_order(store: &MemoryOrders, order_type: OrderType, state: State) -> NewOrder {
     let mut new = new_order();
     (new.order.order_type, new.order.pickup_at) = (order_type, None);
@@ -79,7 +79,7 @@ async fn an_order(store: &MemoryOrders, order_type: OrderType, state: State) -> 
     new
 }
 
-/// Who was told of which status.
+/// Returns who was notified about which status.
 fn told(store: &MemoryOrders) -> Vec<(String, String)> {
     let overdue = |envelope: contract::messages::Envelope| match envelope.message {
         Message::OrderOverdue { tell, status, .. } => Some((tell, status)),
@@ -88,7 +88,7 @@ fn told(store: &MemoryOrders) -> Vec<(String, String)> {
     store.owed().into_iter().filter_map(overdue).collect()
 }
 
-/// Looks every five seconds, as the sweeper does.
+/// Runs the sweeper every five seconds for this time.
 async fn look_for(store: &MemoryOrders, clock: &Clock, timeouts: &Timeouts, time: Duration) {
     let until = clock.now() + time;
     while clock.now() < until {
@@ -237,7 +237,7 @@ fn a_setting_that_is_changed_holds_from_the_next_look() {
         );
         look_for(&store, &clock, &more, Duration::from_secs(30)).await;
         assert_eq!(told(&store).len(), 1);
-        // How often machines are asked again is read live, too.
+        // The time until a command is sent again is a live parameter too.
         let new = new_order();
         store
             .place(std::slice::from_ref(&new))
@@ -277,7 +277,7 @@ impl Apply for Straight<'_> {
     }
 }
 
-/// A shop with everything in memory, whose messages are handled one after the other.
+/// A shop with in-memory stores, whose messages are handled one after the other.
 struct Shop {
     store: MemoryOrders,
     stock: MemoryStock,
@@ -326,7 +326,7 @@ impl Shop {
         new
     }
 
-    /// Handles what is owed until nothing is, but for what has to be tried again.
+    /// Handles the outbox until it is empty. Messages to retry are dropped.
     async fn work(&self) {
         let (store, clock) = (&self.store, &self.clock);
         for _ in 0..50 {
@@ -368,7 +368,7 @@ impl Shop {
                     !matches!(handled.settlement, Settlement::Park { .. }),
                     "{handled:?}"
                 );
-                // What is to be tried again is lost here: the sweeper asks again.
+                // A message to retry is dropped here: the sweeper sends the command again.
                 store
                     .mark_published(&[row.id], clock.now())
                     .await
@@ -388,7 +388,7 @@ impl Shop {
         self.work().await;
     }
 
-    /// The order is paid for and its stock sold, or neither.
+    /// Checks that the order is charged and its stock sold, or neither. Returns its status.
     async fn settled(&self, new: &NewOrder) -> Status {
         let order = self
             .store
@@ -418,8 +418,8 @@ impl Shop {
     }
 }
 
-/// The gateway takes the money and says so only after so long: for each length of its silence the
-/// order is confirmed, or the money goes back, never both and never neither.
+/// The gateway charges the card and answers only after some time. For every length of that time,
+/// the order is confirmed or the charge is refunded, never both and never neither.
 #[test]
 fn a_hold_that_ends_while_the_card_is_being_charged_ends_in_one_of_two_ways() {
     let mut ends = Vec::new();
@@ -462,8 +462,8 @@ fn a_hold_that_ends_while_the_card_is_being_charged_ends_in_one_of_two_ways() {
     );
 }
 
-/// The hold is gone although the order still waits: somebody released it, or a clock was wrong.
-/// Then the payment arrives.
+/// The hold is gone although the order still waits, because a person released it or a clock was
+/// wrong. Then the payment arrives.
 #[test]
 fn a_payment_that_arrives_after_its_hold_has_gone_is_given_back() {
     block_on(async {
@@ -475,7 +475,7 @@ fn a_payment_that_arrives_after_its_hold_has_gone_is_given_back() {
             .release(new.order.order_id, shop.clock.now())
             .await
             .expect("released");
-        // Somebody else buys the last one meanwhile.
+        // Another customer buys the last unit in the meantime.
         let lines = Lines::merge([Line {
             product_id: shop.product.clone(),
             quantity: new.order.items[0].quantity,

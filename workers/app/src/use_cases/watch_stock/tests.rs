@@ -36,7 +36,7 @@ fn maker() -> Maker {
     }
 }
 
-/// A product as its item said after each of its changes: its available units, one change a version.
+/// Returns the states of a product with these available units, one version for each.
 fn states(available: &[i64], received: i64) -> Vec<StockedProduct> {
     let product = laws::stock::product("watched");
     let of = |(n, available): (usize, &i64)| StockedProduct {
@@ -63,7 +63,7 @@ fn records(states: &[StockedProduct]) -> Vec<StockChange> {
     before.zip(states).map(change).collect()
 }
 
-/// The crossings there are, by looking at all of it.
+/// Returns all changes to a worse level, computed from the complete list of states.
 fn crossings(states: &[StockedProduct]) -> Vec<(i64, Availability)> {
     let mut before = Availability::InStock;
     let mut found = Vec::new();
@@ -75,7 +75,7 @@ fn crossings(states: &[StockedProduct]) -> Vec<(i64, Availability)> {
     found
 }
 
-/// What staff were told, by event: the level, in the order in which it was written.
+/// Returns the alerts to staff by event id, in the order in which they were written.
 fn told(store: &MemoryOrders) -> Vec<(EventId, String)> {
     let rows = block_on(store.take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000))
         .expect("taken");
@@ -114,8 +114,8 @@ fn each_crossing_is_told_and_a_rise_is_not() {
 }
 
 proptest! {
-    /// Two workers read one stream, each going back to an earlier record now and then, as after a
-    /// crash before a checkpoint.
+    /// Two workers read one stream. Each sometimes returns to an earlier record, as after a crash
+    /// before a checkpoint.
     #[test]
     fn every_crossing_is_told_once_whoever_reads_it_again(
         available in prop::collection::vec(0i64..6, 1..30),
@@ -137,14 +137,14 @@ proptest! {
         prop_assert_eq!(levels(&store), expected.iter().map(|(_, level)| level.code()).collect::<Vec<_>>());
         let ids: BTreeSet<EventId> = told(&store).into_iter().map(|(id, _)| id).collect();
         prop_assert_eq!(ids.len(), expected.len(), "each has an id of its own");
-        // All of it once more, last record first.
+        // All records once more, the last one first.
         for record in records.iter().rev() {
             prop_assert_eq!(watch(&store, record), None);
         }
     }
 }
 
-/// A shelf with so many units and a threshold of two, and a worker's memory.
+/// A product with this number of units and a threshold of two, and the observations of a worker.
 struct Shop {
     stock: MemoryStock,
     store: MemoryOrders,
@@ -212,15 +212,15 @@ fn a_look_at_the_table_tells_what_was_lost_and_nothing_twice() {
     let spilt = shop.change(AdjustmentKind::Correct(-1));
     assert_eq!(shop.rebuild(), 0, "still low: that was told");
     assert_eq!(watch(&shop.store, &spilt), None);
-    // Lost: a delivery, and low again.
+    // Lost records: a delivery, and then low again.
     shop.change(AdjustmentKind::Restock(5));
     shop.change(AdjustmentKind::Correct(-4));
     assert_eq!(shop.rebuild(), 1, "another crossing, after a delivery");
     assert_eq!(shop.rebuild(), 0);
-    // Lost: sold out.
+    // Lost record: sold out.
     shop.change(AdjustmentKind::Correct(-2));
     assert_eq!(shop.rebuild(), 1);
-    // Lost: full again. Read: low again.
+    // Lost record: in stock again. Record that is read: low again.
     shop.change(AdjustmentKind::Restock(9));
     assert_eq!(shop.rebuild(), 0);
     assert_eq!(
