@@ -423,8 +423,8 @@ pub const ALARMS: &[Alarm] = &[
         Severity::Ticket,
     ),
     // Most thresholds are from "Recommended alarms" in the CloudWatch user guide. The thresholds of
-    // error rates are multiples of the shop's error budget of 0.1 %: ten times the budget is a
-    // ticket, and fifty times is a page.
+    // error rates are multiples of the shop's error budget, which is 0.1 %. Ten times the budget is
+    // a ticket, and fifty times the budget is a page.
     Alarm {
         // A database that reports nothing is down.
         missing: Missing::Breaching,

@@ -1,15 +1,15 @@
-//! Every metric we emit. A raw string does not compile, so an alarm cannot watch a series that
-//! nobody writes.
+//! Every metric that roles report. Metrics are enum variants and not strings, so an alarm cannot
+//! watch a series that no code writes.
 
-/// Our namespace in CloudWatch.
+/// The namespace in CloudWatch.
 pub const NAMESPACE: &str = "BrewHaven";
 
-/// How a metric behaves.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Only grows.
+    /// A value that only increases.
     Counter,
-    /// Goes up and down.
+    /// A value that increases and decreases.
     Gauge,
     /// A distribution of durations in seconds.
     Seconds,
@@ -17,27 +17,32 @@ pub enum Shape {
 
 macro_rules! metrics {
     ($($(#[doc = $about:literal])* $name:ident: $shape:ident [$($dimension:literal),*];)*) => {
-        /// The name is the CloudWatch metric's; beside its dimensions every series carries
-        /// `Environment` and `Service`.
+        /// A metric. The name of the variant is the name in CloudWatch. Every series also has the
+        /// dimensions `Environment` and `Service`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Metric { $($(#[doc = $about])* $name,)* }
 
         impl Metric {
+            /// Every metric.
             pub const ALL: &'static [Metric] = &[$(Metric::$name,)*];
 
+            /// Returns the name in CloudWatch.
             pub const fn name(self) -> &'static str {
                 match self { $(Metric::$name => stringify!($name),)* }
             }
 
+            /// Returns the description, which is the documentation of the variant.
             pub const fn about(self) -> &'static str {
                 match self { $(Metric::$name => concat!($($about),*),)* }
             }
 
+            /// Returns the type of the metric.
             pub const fn shape(self) -> Shape {
                 match self { $(Metric::$name => Shape::$shape,)* }
             }
 
-            /// Names of the dimensions, few and fixed: each value is a series that costs money.
+            /// Returns the names of the dimensions. Their values must be few, because each
+            /// combination is a series that costs money.
             pub const fn dimensions(self) -> &'static [&'static str] {
                 match self { $(Metric::$name => &[$($dimension),*],)* }
             }

@@ -31,9 +31,9 @@ pub fn refuse_card_number(field: &str, text: &str) -> Result<(), FieldError> {
 /// other digits, as in `2 x 4111 1111 1111 1111`. Therefore every run of adjacent digit groups is
 /// tried.
 ///
-/// The digits of a UUID do not count: some random ids pass the Luhn check by chance, and an address
-/// or a note may contain an id. Only UUIDs of the versions 4, 5 and 7, with at least one letter,
-/// are skipped. Otherwise a card number with letters beside it could pass as a UUID.
+/// The digits of a UUID do not count, because some random ids pass the Luhn check by chance. An
+/// address or a note may contain an id. Only UUIDs of the versions 4, 5 and 7, with at least one
+/// letter, are skipped. Otherwise a card number with letters beside it could pass as a UUID.
 pub fn contains_card_number(text: &str) -> bool {
     holds_a_card(text) && holds_a_card(&without_uuids(text))
 }

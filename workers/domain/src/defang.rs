@@ -33,8 +33,8 @@ pub fn defang(text: &str) -> String {
     written
 }
 
-/// Returns whether the character is a full stop, or one of those that browsers treat as a full stop
-/// in a host name (RFC 3490 section 3.1).
+/// Returns whether browsers treat the character as a full stop in a host name (RFC 3490 section
+/// 3.1).
 fn is_dot(letter: char) -> bool {
     matches!(letter, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
 }

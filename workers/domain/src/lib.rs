@@ -33,7 +33,7 @@ pub type Timestamp = time::OffsetDateTime;
 pub struct FieldError {
     /// The path of the field as the caller wrote it, such as `items[2].quantity`.
     pub field: String,
-    /// What is wrong, or what would be valid, as the end of a sentence that starts with the field.
+    /// The error or the valid values, as the end of a sentence that starts with the field.
     pub message: String,
 }
 

@@ -219,8 +219,8 @@ fn national(digits: &str, country: Country) -> Option<String> {
     let regions = DATABASE.by_code(&code)?;
     let without_code = digits.strip_prefix(&code.to_string());
     // In a country with a trunk prefix, digits that start with the country code include the code.
-    // In a country without one, an area code may start with the same digits: the code of Italy is
-    // 39, and 393 is an Italian mobile network.
+    // In a country without one, an area code may start with the same digits. The code of Italy is
+    // 39, for example, and 393 is an Italian mobile network.
     let ways = match home.national_prefix() {
         Some(trunk) => [without_code, Some(digits), digits.strip_prefix(trunk)],
         None => [Some(digits), without_code, None],

@@ -2,8 +2,8 @@
 //! an order that cannot continue.
 //!
 //! Each state is defined by what the order waits for. [`State::on`] returns one of three verdicts,
-//! because a queue consumer has three choices: apply the message, drop it as a duplicate, or move
-//! it to the dead-letter queue. Which role answers which command is defined in `contract`.
+//! because a queue consumer has three choices. It applies the message, drops it as a duplicate, or
+//! moves it to the dead-letter queue. Which role answers which command is defined in `contract`.
 
 use serde::{Deserialize, Serialize};
 

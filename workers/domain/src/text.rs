@@ -186,8 +186,8 @@ fn region_tags(behind: &[char]) -> usize {
     }
 }
 
-/// Returns whether a joiner may be next to the character: a letter, a mark, a digit, or a symbol
-/// such as an emoji with its selector.
+/// Returns whether a joiner may be next to the character. Joiners connect letters, marks, digits
+/// and symbols, such as an emoji with its selector.
 fn joins(letter: char) -> bool {
     let group = letter.general_category_group();
     let visible = matches!(

@@ -162,6 +162,7 @@ pub fn product(name: &str) -> Product {
     }
 }
 
+/// Returns lines of these products and quantities.
 pub fn lines(wanted: &[(&ProductId, u32)]) -> Lines {
     let lines = wanted.iter().map(|(product_id, quantity)| Line {
         product_id: (*product_id).clone(),

@@ -26,7 +26,7 @@ pub struct Mail {
 pub struct Text {
     /// The phone number in E.164, such as `+15550100123`.
     pub to: String,
-    /// The text. It fits into one message.
+    /// The text, which fits into one message.
     pub body: String,
     /// The deduplication id, as in [`Mail`].
     pub dedup_id: String,

@@ -26,7 +26,7 @@ pub struct NewOrder {
     pub order: Order,
     /// The date in the time zone of the location. The order number is unique on this date.
     pub day: Date,
-    /// A random token. Whoever has it may follow and cancel the order.
+    /// A random token with which a customer may follow and cancel the order.
     pub tracking_token: String,
     /// SHA-256 of the customer's session, in hexadecimal. `None` for an order without a session.
     pub session_hash: Option<String>,
@@ -345,8 +345,9 @@ pub trait OrderStore: Send + Sync {
     /// Accepts orders, in one commit where possible. Each order is written completely or not at
     /// all.
     ///
-    /// A new order consists of the order with its items, the first history entry, the idempotency
-    /// key, the charge in the state `Requested`, the outbox rows, and the place in a pickup slot.
+    /// The order, its items and the first history entry are written together with the idempotency
+    /// key, the charge (`Requested`), the outbox rows, and the place in a pickup slot.
+    ///
     /// Returns one result for each order, in the same order. When two orders have the same key, one
     /// is placed and the other returns [`Placement::KeyUsed`].
     fn place(

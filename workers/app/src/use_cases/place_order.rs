@@ -71,8 +71,8 @@ pub struct Request {
     /// belong to the customer too.
     pub other_sessions: Vec<String>,
     pub traceparent: Option<String>,
-    /// The content that the customer saw. It is not part of the request hash: a request that was
-    /// rejected as changed can be repeated with the same key and the current content.
+    /// The content that the customer saw, which is not part of the request hash. A request that was
+    /// rejected as changed can therefore be repeated with the same key and the current content.
     pub expected: Expected,
 }
 

@@ -5,7 +5,6 @@
 //! alert. A stream record that is read again, by this worker or by one that overlaps with it, is
 //! therefore recognized as old. After stream records were lost, [`rebuild`] compares the table with
 //! the stored observations.
-//! old; and a look at the table itself, after records were lost, knows what was told before.
 
 use contract::messages::Message;
 use domain::ids::EventId;

@@ -14,6 +14,7 @@ use crate::ports::notices::{
     NoticeStore, TOO_MANY,
 };
 
+/// A stored notification.
 pub struct Telling {
     pub(super) notice: Notice,
     tries: u32,

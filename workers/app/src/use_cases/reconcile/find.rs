@@ -98,8 +98,8 @@ fn list(lines: &[Line]) -> String {
     }
 }
 
-/// Comparisons of one settled order with the other records.
 impl OfOrder<'_> {
+    /// Returns a difference about the order, with its state as the first evidence.
     fn differs(
         &self,
         kind: Kind,
