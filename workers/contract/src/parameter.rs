@@ -41,7 +41,7 @@ pub const COLLECTION_TIMEOUT: Parameter = Parameter {
     default: "900",
     pattern: "^[0-9]{1,6}$",
 };
-/// The time after which an order that was not collected is completed.
+/// The further time after which an order that was not collected is completed.
 pub const UNCOLLECTED_TIMEOUT: Parameter = Parameter {
     key: "order/uncollected_timeout",
     about: "Seconds after that until an order that nobody has collected is closed",

@@ -62,8 +62,8 @@ pub trait Texter: Send + Sync {
 /// [`SEND_WITHIN`].
 pub const CLAIM: Duration = Duration::from_secs(30);
 
-/// The subject of a notification. Its code appears in the database, in metrics and in the output of
-/// `haven notify`.
+/// The subject of a notification. Its code appears in the database, in its views and in the
+/// output of `haven notify`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
     OrderConfirmed,

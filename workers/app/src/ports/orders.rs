@@ -345,8 +345,8 @@ pub trait OrderStore: Send + Sync {
     /// Accepts orders, in one commit where possible. Each order is written completely or not at
     /// all.
     ///
-    /// The order, its items and the first history entry are written together with the idempotency
-    /// key, the charge (`Requested`), the outbox rows, and the place in a pickup slot.
+    /// Each placement writes the order, its items, the first history entry and the outbox rows. The
+    /// idempotency key, the charge (`Requested`) and the place in a pickup slot belong to it too.
     ///
     /// Returns one result for each order, in the same order. When two orders have the same key, one
     /// is placed and the other returns [`Placement::KeyUsed`].

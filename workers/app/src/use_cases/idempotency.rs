@@ -12,8 +12,9 @@ use crate::ports::scope::Scope;
 /// hexadecimal.
 ///
 /// Keys of the first tenant are hashed without the tenant, because external programs look up an
-/// order by the SHA-256 of its key. For other tenants, a zero character separates tenant and key.
-/// Keys contain no zero character, so such a hash input never equals a key alone.
+/// order by the SHA-256 of its key in a view of the database. For other tenants, a zero character
+/// separates tenant and key. Keys contain no zero character, so such a hash input never equals a
+/// key alone.
 pub fn key_hash(tenant_id: &TenantId, key: &str, digest: fn(&[u8]) -> String) -> String {
     if tenant_id.as_str() == FIRST_TENANT {
         return digest(key.as_bytes());

@@ -46,7 +46,7 @@ pub fn new_token(
 /// # Errors
 /// A field error for a name with invisible characters, and for a name under which the system
 /// records its own acts. These are `customer`, `reconcile`, the slugs of roles, the names of other
-/// processes, and names that start with `haven`.
+/// processes, and names whose first word is `haven`.
 pub fn actor_name(field: &str, text: &str) -> Result<String, FieldError> {
     let name = line(field, text, NAME_MAX)?;
     if name.chars().any(is_invisible) {
