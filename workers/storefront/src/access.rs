@@ -1,7 +1,7 @@
-//! Which action each route is, and the check before each of them.
+//! The action of each route, and the access check in front of every handler.
 //!
-//! The table is closed: a route that is not in it is answered 404, so that a new one is decided
-//! about before it works. A test compares it with the routers.
+//! The table is complete: the storefront answers 404 for a route without a row. A new route
+//! therefore needs a decision before it works. A test compares the table with the routers.
 
 use app::ports::Source as _;
 use axum::extract::{MatchedPath, Request, State};
@@ -16,7 +16,7 @@ use crate::security::SecurityEvent;
 use crate::staff::{self, Staff, TokenRefusal};
 use crate::{App, Ports};
 
-/// Method, path and action. `HEAD` is as `GET`.
+/// Method, path and action of every route. `HEAD` is treated as `GET`.
 #[rustfmt::skip]
 pub const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/api/v1/menu", Action::ReadMenu),
@@ -34,7 +34,8 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/api/v1/orders/{id}/journey", Action::ReadTimeline),
     ("POST", "/api/v1/orders/{id}/cancel", Action::CancelOrder),
     ("GET", "/api/v1/admin/orders", Action::ListOrders),
-    // Support may cancel only: the handlers check again once they know the status.
+    // The row has the weakest action, because a barista may move and support may only cancel. The
+    // handlers check again when they know the status.
     ("POST", "/api/v1/admin/orders/status", Action::CancelOrderAsStaff),
     ("PUT", "/api/v1/admin/orders/{id}/status", Action::CancelOrderAsStaff),
     ("GET", "/api/v1/admin/inventory", Action::ReadStock),
@@ -56,7 +57,7 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("POST", "/checkout/times", Action::PlaceOrder),
     ("GET", "/orders", Action::FindOrder),
     ("POST", "/orders", Action::FindOrder),
-    // The token in the body decides.
+    // The tracking token in the body decides.
     ("POST", "/orders/{id}/open", Action::FindOrder),
     ("GET", "/orders/{id}", Action::ReadOrder),
     ("GET", "/orders/{id}/fragment", Action::ReadOrder),
@@ -79,7 +80,7 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/static/{*path}", Action::ReadFiles),
 ];
 
-/// Returns the action of a route; `None` when the path takes no such method.
+/// Returns the action of a route, and `None` when the path has no row for the method.
 pub fn action_of(method: &Method, path: &str) -> Option<Action> {
     let method = if *method == Method::HEAD {
         "GET"
@@ -92,9 +93,9 @@ pub fn action_of(method: &Method, path: &str) -> Option<Action> {
         .map(|(_, _, action)| *action)
 }
 
-/// Lets a request through to its handler if the actor may do what the route is for.
+/// Passes a request to its handler if the actor may perform the route's action.
 ///
-/// What depends on one order, or on a signature, is decided by the handler, which asks `may` too.
+/// Handlers decide on what depends on one order or on a signature. They call `may` as well.
 pub async fn check<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
     let Some(path) = request
         .extensions()
@@ -143,12 +144,12 @@ pub async fn check<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     next.run(request).await
 }
 
-/// Who asks, as far as the request proves it.
+/// Returns the actor that the request proves.
 pub fn actor(staff: Option<&Staff>) -> Actor {
     staff.map_or(Actor::Visitor, |staff| Actor::Staff(staff.role))
 }
 
-/// A request that may not.
+/// The result of a failed access check.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused {
     denial: Denial,
@@ -157,6 +158,7 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// Returns the error response for a program: 401, 403 or 404.
     pub fn problem(self) -> Problem {
         match self.denial {
             Denial::NotSignedIn => {
@@ -167,7 +169,7 @@ impl Refused {
         }
     }
 
-    /// A page sends whoever is not signed in to the sign-in.
+    /// Answers a refused request. Redirects a browser that is not signed in to the sign-in page.
     fn answer(self, path: &str) -> Response {
         let is_page = path.starts_with("/staff");
         if is_page && matches!(self.denial, Denial::NotSignedIn | Denial::NotVisible) {
@@ -177,10 +179,11 @@ impl Refused {
     }
 }
 
-/// The member of staff who asks, if they may do this in the shop.
+/// Returns the member of staff who sent the request, if they may perform the action in the shop.
 ///
 /// # Errors
-/// Says who asks and why they may not.
+/// Returns the reason when the request has no accepted token, or its role may not perform the
+/// action.
 pub fn authorize<P: Ports>(
     app: &App<P>,
     headers: &HeaderMap,
@@ -205,8 +208,8 @@ pub fn authorize<P: Ports>(
     }
 }
 
-/// What a request for something that is not shown is a sign of. A token that was sent and is not
-/// accepted counts as that.
+/// Returns the security event of a request for something that the actor may not see. A token that
+/// was sent and not accepted counts as unauthorized.
 pub const fn event_of(token: Option<TokenRefusal>) -> SecurityEvent {
     match token {
         None | Some(TokenRefusal::Missing) => SecurityEvent::ForeignLookup,
@@ -220,8 +223,8 @@ pub const fn event_of(token: Option<TokenRefusal>) -> SecurityEvent {
     }
 }
 
-/// Sends a browser to the sign-in. Whoever has no token yet is no sign of anything; one that is not
-/// accepted is.
+/// Redirects a browser to the sign-in page. Records a security event only for a token that was sent
+/// and not accepted; a request without a token is harmless.
 pub fn to_sign_in(token: Option<TokenRefusal>) -> Response {
     let mut response = Redirect::to("/staff/sign-in").into_response();
     if event_of(token) == SecurityEvent::Unauthorized {
@@ -232,7 +235,7 @@ pub fn to_sign_in(token: Option<TokenRefusal>) -> Response {
     response
 }
 
-/// 403 with the roles that may.
+/// Returns a 403 that lists the roles that may perform the action.
 pub fn forbidden(action: Action) -> Problem {
     let roles: Vec<_> = action
         .staff()

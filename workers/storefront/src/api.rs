@@ -1,4 +1,4 @@
-//! The JSON API, `/api/v1/...`, as `docs/interfaces.md` promises it.
+//! The JSON API under `/api/v1/`, specified in `docs/interfaces.md`.
 
 mod admin;
 mod batch;
@@ -28,6 +28,7 @@ use crate::staff::{self, Staff};
 use crate::{App, Ports};
 use app::ports::Source as _;
 
+/// Returns the routes of the API.
 pub fn routes<P: Ports>() -> Router<App<P>> {
     Router::new()
         .route("/api/v1/menu", get(menu::list::<P>))
@@ -84,13 +85,16 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/openapi.json", get(crate::openapi::serve))
 }
 
-/// The member of staff who asks, if one does. What their role may do is for [`crate::access`] to
-/// say.
+/// Returns the member of staff who sent the request, if any. [`crate::access`] decides what their
+/// role may do.
 pub fn staff_of<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
     staff::of(headers, &app.settings, app.ports.source().now()).ok()
 }
 
-/// The member of staff behind a request that `access::check` let through.
+/// Returns the member of staff behind a request that `access::check` let through.
+///
+/// # Errors
+/// Returns 401 when the token is not accepted any more.
 fn staff_only<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Result<Staff, Problem> {
     staff::of(headers, &app.settings, app.ports.source().now()).map_err(Problem::unauthorized)
 }

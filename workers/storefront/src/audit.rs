@@ -1,5 +1,5 @@
-//! What staff did, written into the audit log after it was done. What they do to an order is
-//! written with the order's change (`app::use_cases::change_order`).
+//! Writes acts of staff into the audit log after they were performed. A change of an order is
+//! recorded in the transaction of the change (`app::use_cases::change_order`).
 
 use app::ports::Source as _;
 use app::ports::access::{AuditEntry, AuditLog as _};
@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::{App, Ports};
 
-/// Appends an entry, once for each `act_id`. The act is done already: when the log cannot be
-/// written, the act stands and the entry goes into the process's log as an error.
+/// Appends an entry, once per `act_id`. When the audit log cannot be written, the act stays in
+/// effect and the entry is logged as an error.
 pub async fn append<P: Ports>(
     app: &App<P>,
     actor: String,
@@ -43,7 +43,7 @@ pub async fn append<P: Ports>(
     }
 }
 
-/// The subject of what is done to a staff token.
+/// Returns the audit subject of a staff token.
 pub fn token(id: Uuid) -> String {
     format!("staff-token/{id}")
 }

@@ -1,5 +1,5 @@
-//! Reading a JSON object strictly: every wrong field is named at once, by the path under which the
-//! client wrote it.
+//! Strict reading of a JSON object. All invalid fields are reported together, each by its path in
+//! the client's request.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,7 +13,7 @@ use crate::problem::Problem;
 /// Parses the body as one JSON object.
 ///
 /// # Errors
-/// 415 for another content type, 400 for what is no JSON object.
+/// Returns 415 for another content type, and 400 for a body that is not a JSON object.
 pub fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Problem> {
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -38,7 +38,7 @@ pub fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, P
     }
 }
 
-/// The fields of one object, taken out one by one.
+/// The fields of one object. Each method removes a field and reports an invalid value.
 pub struct Fields<'e> {
     object: Map<String, Value>,
     path: String,
@@ -46,6 +46,7 @@ pub struct Fields<'e> {
 }
 
 impl<'e> Fields<'e> {
+    /// Creates a reader of the object at `path`, which is empty for the body itself.
     pub fn new(
         object: Map<String, Value>,
         path: impl Into<String>,
@@ -66,15 +67,18 @@ impl<'e> Fields<'e> {
         }
     }
 
+    /// Reports an invalid field.
     pub fn wrong(&mut self, field: &str, message: impl Into<String>) {
         let error = FieldError::new(self.name(field), message);
         self.errors.push(error);
     }
 
+    /// Removes a field. Returns `None` for a missing field or `null`.
     pub fn take(&mut self, field: &str) -> Option<Value> {
         self.object.remove(field).filter(|value| !value.is_null())
     }
 
+    /// Removes a text field. Reports another type, and a text with NUL.
     pub fn optional_text(&mut self, field: &str) -> Option<String> {
         match self.take(field)? {
             Value::String(text) if text.contains('\0') => {
@@ -89,7 +93,8 @@ impl<'e> Fields<'e> {
         }
     }
 
-    /// Empty, and told, when it is not there.
+    /// Removes a required text field. Returns an empty text and reports the field when it is
+    /// missing.
     pub fn text(&mut self, field: &str) -> String {
         if !self.object.contains_key(field) {
             self.wrong(field, "is required");
@@ -98,6 +103,7 @@ impl<'e> Fields<'e> {
         self.optional_text(field).unwrap_or_default()
     }
 
+    /// Removes an optional Boolean field.
     pub fn flag(&mut self, field: &str) -> Option<bool> {
         match self.take(field)? {
             Value::Bool(flag) => Some(flag),
@@ -108,6 +114,7 @@ impl<'e> Fields<'e> {
         }
     }
 
+    /// Removes a required integer field.
     pub fn integer(&mut self, field: &str) -> Option<i64> {
         match self.take(field) {
             Some(Value::Number(number)) if number.is_i64() => number.as_i64(),
@@ -122,11 +129,13 @@ impl<'e> Fields<'e> {
         }
     }
 
+    /// Removes an optional integer field.
     pub fn optional_integer(&mut self, field: &str) -> Option<i64> {
         self.object.get(field).filter(|value| !value.is_null())?;
         self.integer(field)
     }
 
+    /// Removes a required quantity, from 1 to 99.
     pub fn quantity(&mut self, field: &str) -> Option<Quantity> {
         let quantity = match self.take(field) {
             Some(Value::Number(number)) => number
@@ -141,6 +150,7 @@ impl<'e> Fields<'e> {
         quantity
     }
 
+    /// Removes an optional time in RFC 3339.
     pub fn time(&mut self, field: &str) -> Option<Timestamp> {
         let text = self.optional_text(field)?;
         let time = Timestamp::parse(&text, &Rfc3339).ok();
@@ -150,7 +160,7 @@ impl<'e> Fields<'e> {
         time
     }
 
-    /// Empty, and told, when it is not there.
+    /// Removes a required object. Returns an empty object and reports the field when it is missing.
     pub fn object(&mut self, field: &str) -> Map<String, Value> {
         if self.object.get(field).is_none_or(Value::is_null) {
             self.wrong(field, "is required");
@@ -159,7 +169,7 @@ impl<'e> Fields<'e> {
         self.optional_object(field)
     }
 
-    /// Empty when it is not there.
+    /// Removes an optional object. Returns an empty object when it is missing.
     pub fn optional_object(&mut self, field: &str) -> Map<String, Value> {
         match self.take(field) {
             Some(Value::Object(object)) => object,
@@ -171,7 +181,8 @@ impl<'e> Fields<'e> {
         }
     }
 
-    /// Whatever was not asked for is refused: a client that sends `price` believes that it counts.
+    /// Reports every field that was not read. A client that sends `price`, for example, believes
+    /// that the value has an effect.
     pub fn finish(self) {
         let names: Vec<_> = self.object.keys().map(|field| self.name(field)).collect();
         self.errors.extend(

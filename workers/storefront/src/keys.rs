@@ -1,23 +1,25 @@
-//! Secrets that are changed while we run: for a while the one of before is good as well.
+//! Secrets that rotate while the process runs. For a while the previous value is accepted too.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The values of a secret that are good now: today's first. Cheap to clone; all clones change
-/// together.
+/// The accepted values of a secret, the current one first. Cloning is cheap, and all clones share
+/// the values.
 #[derive(Clone)]
 pub struct Keys(Arc<RwLock<Vec<String>>>);
 
-/// Today's and the one before (`AWSCURRENT` and `AWSPREVIOUS`).
+/// Number of accepted values: the current and the previous one (`AWSCURRENT` and `AWSPREVIOUS`).
 const GOOD_MAX: usize = 2;
 
 impl Keys {
+    /// Creates a set with one value.
     pub fn new(key: impl Into<String>) -> Keys {
         Keys(Arc::new(RwLock::new(vec![key.into()])))
     }
 
-    /// From now on these are good, today's first. None at all, or an empty one, changes nothing: a
-    /// secret that cannot be read must not lock everybody out, and an empty key is everybody's.
+    /// Replaces the values; the current one comes first. Ignores empty values, and keeps the old
+    /// values when no others are left. A secret that cannot be read must not lock everybody out,
+    /// and anybody could sign with an empty key.
     pub fn set(&self, keys: Vec<String>) {
         let keys: Vec<_> = keys
             .into_iter()
@@ -29,7 +31,7 @@ impl Keys {
         }
     }
 
-    /// What the first good key says that says anything.
+    /// Returns the first `Some` from `ask`, trying the current value first.
     pub fn find<T>(&self, ask: impl FnMut(&str) -> Option<T>) -> Option<T> {
         self.0
             .read()

@@ -1,7 +1,7 @@
-//! The storefront: JSON API and server-rendered pages over the same use-cases.
+//! The storefront: the JSON API and the server-rendered pages over the same use cases.
 //!
-//! Generic over its ports, so that tests run it on fakes. It decides nothing about orders: it
-//! checks input, asks a use-case, and puts the answer into words.
+//! The crate is generic over its ports, so that tests run it on fakes. Business rules are not here:
+//! a handler validates the request, calls a use case and renders the result.
 
 pub mod access;
 mod api;
@@ -49,7 +49,7 @@ pub use shed::Shed;
 pub use shops::Shops;
 use tokio_util::sync::CancellationToken;
 
-/// What the storefront needs of the world.
+/// The ports that the storefront uses.
 pub trait Ports: Clone + Send + Sync + 'static {
     type Orders: OrderStore
         + LocationStore
@@ -60,8 +60,8 @@ pub trait Ports: Clone + Send + Sync + 'static {
         + Send
         + Sync
         + 'static;
-    /// No more of the stock than its `Role` grants: no page or route can hold, sell or release the
-    /// units of an order.
+    /// The parts of the stock port that the storefront's `Role` grants. No page or route can
+    /// reserve, sell or release the units of an order.
     type Stock: Catalogue + Adjustments + Ledger + Reservations + Send + Sync + 'static;
     type Carts: CartStore + Send + Sync + 'static;
     type Views: OrderViewReader + Send + Sync + 'static;
@@ -72,61 +72,70 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn carts(&self) -> &Self::Carts;
     fn views(&self) -> &Self::Views;
     fn source(&self) -> &Self::Source;
-    /// While something of these is left alone because it fails: after how long to ask again.
+    /// Returns how long to wait before a retry while the circuit breaker of one of these
+    /// dependencies is open, and `None` while all of them may be called.
     fn refuses(&self, needs: &[Dependency]) -> Option<Duration>;
-    /// Counts in the store that storefronts share: how often `key` was counted within `window`,
-    /// this time included. `None` where there is no such store, or it does not answer: then each
-    /// storefront's own limits hold.
+    /// Counts a use of `key` in the store that all storefronts share, and returns the uses within
+    /// `window`, this one included.
+    ///
+    /// Returns `None` when there is no such store or it does not answer. Then only the limits of
+    /// this process apply ([`Shed::Rate`]).
     fn count(&self, _key: &str, _window: Duration) -> impl Future<Output = Option<u64>> + Send {
         std::future::ready(None)
     }
-    /// Something worth counting happened.
+    /// Records an event for metrics.
     fn observe(&self, observation: Observation);
 }
 
-/// What is worth counting.
+/// An event that the storefront counts.
 #[derive(Debug, Clone, Copy)]
 pub enum Observation {
     Accepted,
+    /// A repeated order request was answered with the order that already exists.
     Replayed,
+    /// A request was answered.
     Answered {
         status: u16,
         took: Duration,
     },
-    /// Turned away to protect the rest.
+    /// The request was refused to protect the service.
     Shed(Shed),
-    /// Refused for want of a right.
+    /// The request was refused because a right or a proof is missing.
     Security(SecurityEvent),
 }
 
-/// What does not change while it runs, and what is read live.
+/// Configuration of a storefront. The comment of a field says when its value can change while the
+/// process runs.
 #[derive(Clone)]
 pub struct Settings {
-    /// The locations that take orders, read live.
+    /// The locations that take orders; replaced while the process runs.
     pub shops: Arc<Shops>,
-    /// Signs staff tokens.
+    /// The keys that sign staff tokens and session cookies.
     pub signing_key: Keys,
-    /// Staff tokens that are not accepted any more, read live.
+    /// Ids of revoked staff tokens; read again while the process runs.
     pub revoked: staff::Revoked,
-    /// Shared with the payment gateway.
+    /// The webhook secret, shared with the payment gateway.
     pub webhook_secret: Keys,
-    /// Browsers send cookies over TLS only. Off on a laptop, where there is none.
+    /// Sets `Secure` on cookies, so that browsers send them over TLS only. False on a laptop, which
+    /// has no TLS.
     pub secure_cookies: bool,
-    /// `order/max_queue_size`, read live.
+    /// The live parameter `order/max_queue_size`.
     pub pending_max: Arc<AtomicU64>,
-    /// Orders a minute from one address; 0 for no limit.
+    /// Orders per minute from one address; 0 turns the limit off.
     pub orders_per_minute: u32,
-    /// Proxies before us that add to `X-Forwarded-For`, each the address of whoever spoke to it.
+    /// Number of proxies in front of the storefront that append the address of their peer to
+    /// `X-Forwarded-For`.
     pub trusted_proxies: usize,
-    /// What was sent to customers, where a local AWS keeps it. `None` on AWS, and then the page is
-    /// not there.
+    /// The mails and texts that a local AWS keeps instead of sending. `None` on AWS, where the page
+    /// answers 404.
     pub mailbox: Option<Arc<dyn Mailbox>>,
+    /// Ends event streams when the process shuts down.
     pub shutdown: CancellationToken,
-    /// Tells the time where no port is at hand: sessions end by it.
+    /// The clock for code that has no port at hand, such as the expiry of sessions.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// The state of every handler.
+/// The state that every handler receives.
 pub struct App<P: Ports> {
     ports: P,
     settings: Arc<Settings>,
@@ -160,21 +169,24 @@ impl<P: Ports> App<P> {
         }
     }
 
-    /// Whose orders whoever asks may see, at most: see [`Shops`].
+    /// Returns the scope of staff: the orders that a member of staff may see at most. See
+    /// [`Shops`].
     fn staff_scope(&self) -> Scope {
         self.settings.shops.scope_of_staff()
     }
 
+    /// Returns the scope of customers. See [`Shops`].
     fn customer_scope(&self) -> Scope {
         self.settings.shops.scope_of_customers()
     }
 
+    /// Returns the current value of `order/max_queue_size`.
     fn pending_max(&self) -> u64 {
         self.settings.pending_max.load(Ordering::Relaxed)
     }
 }
 
-/// All routes, with everything around them: limits, headers, errors.
+/// Returns all routes with their middleware: limits, access checks, headers and error bodies.
 pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
     let app = App {
         ports,
@@ -191,7 +203,7 @@ pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
     security::around(routes, app.clone()).with_state(app)
 }
 
-/// SHA-256 in hex.
+/// Returns the SHA-256 of `bytes` in lower-case hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
@@ -203,12 +215,12 @@ pub fn digest(bytes: &[u8]) -> String {
         })
 }
 
-/// 128 random bits, as text that fits into a URL.
+/// Returns 128 random bits as URL-safe Base64 (22 characters).
 fn random_token() -> String {
     use base64::Engine as _;
     let mut bytes = [0u8; 16];
-    // The system's random source does not fail once it has worked; a token that is not random must
-    // not be given out.
+    // The system's random source does not fail after it was initialized. A panic is better than a
+    // token that somebody can guess.
     match aws_lc_rs::rand::fill(&mut bytes) {
         Ok(()) => base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes),
         Err(_) => panic!("the system has no random numbers"),

@@ -1,11 +1,10 @@
-//! The menu, kept for a moment: the page that everybody looks at must not read the whole table each
-//! time.
+//! The menu, cached for a second: the most visited page must not read the whole table for every
+//! visitor.
 //!
-//! One request reads the table, in a task of its own; the others wait for its answer or take the
-//! last copy. Where there is a copy, nobody waits longer than [`STALE_AFTER`]: a table that does
-//! not answer costs every visitor at most that, and the copy says how old it is. The task goes on
-//! meanwhile, so that a slow answer still renews the copy and a call that is never answered is
-//! still reported to the circuit breaker.
+//! One request reads the table in a separate task; the others wait for its result or use the last
+//! copy. With a copy at hand, a request waits at most [`STALE_AFTER`] and the page shows the age of
+//! the copy. The task continues meanwhile. A slow result still renews the copy, and a call without
+//! an answer is still reported to the circuit breaker.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -23,51 +22,52 @@ use tokio::time::{Instant, timeout};
 
 use crate::{App, Ports};
 
-/// Stock on the page may be so old. What is ordered is checked again.
+/// Maximum age of the copy. An order checks the stock again.
 const FRESH: Duration = Duration::from_secs(1);
-/// For the table to answer, where there is an older copy. A page waits for its cart as well (500
-/// ms), and for no more than a second in all.
+/// Maximum time that a request waits for the table when there is an older copy. A page also waits
+/// for its cart (500 ms), and should need no more than a second in all.
 const STALE_AFTER: Duration = Duration::from_millis(400);
-/// For the table to answer at all: after that another request may read. Longer than a call of the
-/// SDK takes (8 s).
+/// Maximum time of one read; afterwards another request may read. Longer than the SDK's limit for a
+/// call (8 s).
 const READ_WITHIN: Duration = Duration::from_secs(9);
 
+/// The cached menu. All clones share one copy.
 #[derive(Clone, Default)]
 pub struct Menu(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     known: std::sync::Mutex<Known>,
-    /// Held by whoever reads the table.
+    /// Locked by the task that reads the table.
     reading: Arc<Mutex<()>>,
 }
 
 #[derive(Default)]
 struct Known {
     last: Option<Snapshot>,
-    /// The last read failed, and when and why.
+    /// When and why the last read failed.
     failed: Option<(Instant, Unavailable)>,
-    /// The table does not answer: copies carry their age.
+    /// True while the table does not answer: pages then show the age of the copy.
     unanswered: bool,
-    /// Grows with every change by staff: what was read before one is not fresh after it.
+    /// Counts changes by staff. A read that started before a change is not fresh after it.
     changes: u64,
-    /// What products cost before their price last changed, in minor units.
+    /// The price of each product before its last change, in minor units.
     was: HashMap<ProductId, i64>,
 }
 
 #[derive(Clone)]
 struct Snapshot {
-    /// `None` once staff have changed something.
+    /// When the read started; `None` after staff have changed something.
     fresh_from: Option<Instant>,
     read_at: Timestamp,
     products: Arc<Vec<StockedProduct>>,
 }
 
-/// The products, by type and name.
+/// The products of the menu, sorted by type and name.
 #[derive(Clone)]
 pub struct Products {
     products: Arc<Vec<StockedProduct>>,
-    /// When they were read, if the table does not answer now.
+    /// When the products were read, if the table does not answer now.
     pub as_of: Option<Timestamp>,
 }
 
@@ -101,18 +101,19 @@ impl Known {
 }
 
 impl Menu {
-    /// Returns the products, at most `FRESH` old. While the stock cannot be read they are as old as
-    /// they are: a menu of a minute ago is better than none, and what is ordered is checked again.
+    /// Returns the products, normally at most [`FRESH`] old. While the stock cannot be read,
+    /// returns the last copy whatever its age: an old menu is better than none, and an order checks
+    /// the stock again.
     ///
     /// # Errors
-    /// When the table does not answer and was never read.
+    /// Returns `Unavailable` when the table does not answer and was never read.
     pub async fn products<P: Ports>(&self, ports: &P) -> Result<Products, Unavailable> {
         if let Some(fresh) = self.known().fresh() {
             return Ok(fresh);
         }
         match self.0.reading.clone().try_lock_owned() {
             Ok(turn) => {
-                // Somebody may have read it since, or found that it cannot be read.
+                // Another request may have finished a read, or found that the table fails.
                 let known = self.known();
                 if let Some(fresh) = known.fresh() {
                     return Ok(fresh);
@@ -130,7 +131,7 @@ impl Menu {
                 }
             }
         }
-        // Free again when the answer is there.
+        // The lock is free again when the read has finished.
         let answered = async { drop(self.0.reading.lock().await) };
         let has_copy = self.known().last.is_some();
         if has_copy {
@@ -147,6 +148,7 @@ impl Menu {
         known.fresh().or_else(|| known.stale()).ok_or_else(nothing)
     }
 
+    /// Reads the table and stores the result. Holds `turn` until the result is stored.
     async fn read<P: Ports>(self, ports: P, changes: u64, turn: OwnedMutexGuard<()>) {
         let asked_at = Instant::now();
         let answer = timeout(READ_WITHIN, ports.stock().products()).await;
@@ -187,7 +189,7 @@ impl Menu {
         drop(turn);
     }
 
-    /// Returns the last copy, however old, without asking anybody.
+    /// Returns the last copy whatever its age, without waiting.
     pub fn last(&self) -> Vec<StockedProduct> {
         self.known()
             .last
@@ -196,13 +198,13 @@ impl Menu {
             .unwrap_or_default()
     }
 
-    /// Returns what the product cost before its price last changed, in minor units, as far as this
-    /// process knows.
+    /// Returns the price of the product before its last change, in minor units, if this process saw
+    /// the change.
     pub fn price_before(&self, product_id: &ProductId) -> Option<i64> {
         self.known().was.get(product_id).copied()
     }
 
-    /// Has the next request read the table: staff want to see their change at once.
+    /// Makes the next request read the table, because staff expect to see their change at once.
     pub fn forget(&self) {
         let mut known = self.known();
         known.changes += 1;
@@ -216,9 +218,9 @@ impl Menu {
     }
 }
 
-/// What is ordered is looked up on the menu, and only where that has too little, in the stock
-/// itself: it may have come a moment ago. An order that is taken for what has gone a moment ago is
-/// refused when its stock is held.
+/// Offers for the checkout. Looks up a product on the cached menu, and in the stock itself when the
+/// menu shows too few: units may have arrived a moment ago. An order for units that were sold a
+/// moment ago is refused later, when its stock is reserved.
 pub struct Offered<'a, P: Ports>(pub &'a App<P>);
 
 impl<P: Ports> Offers for Offered<'_, P> {
@@ -232,13 +234,14 @@ impl<P: Ports> Offers for Offered<'_, P> {
     }
 }
 
+/// Returns the product with this id.
 pub fn find<'a>(products: &'a [StockedProduct], id: &ProductId) -> Option<&'a StockedProduct> {
     products
         .iter()
         .find(|product| product.product.product_id == *id)
 }
 
-/// Returns the name of a product; of one that has left the menu, its id in words.
+/// Returns the name of a product, or its id in words when the product has left the menu.
 pub fn name_of(products: &[StockedProduct], id: &ProductId) -> String {
     if let Some(found) = find(products, id) {
         return found.product.name.clone();

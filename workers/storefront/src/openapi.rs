@@ -1,4 +1,4 @@
-//! `/openapi.json`: the API as a document, for programs. A test compares it with the routes.
+//! `/openapi.json`: the OpenAPI document of the API. A test compares it with the routes.
 
 use app::ports::ledger::ENTRIES_MAX;
 use app::use_cases::suggest_reorders::{DAYS, DAYS_MAX};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::access::action_of;
 
-/// Method, path, what it does, status of success. Who may is in the access table.
+/// Method, path, summary and success status of each operation. The access table has the roles.
 const OPERATIONS: &[(&str, &str, &str, u16)] = &[
     ("get", "/api/v1/menu", "The menu with availability", 200),
     ("get", "/api/v1/menu/{product_id}", "One product", 200),
@@ -139,10 +139,12 @@ const OPERATIONS: &[(&str, &str, &str, u16)] = &[
     ),
 ];
 
+/// Serves the document.
 pub async fn serve() -> Json<Value> {
     Json(document())
 }
 
+/// Builds the document.
 pub fn document() -> Value {
     let mut paths = json!({});
     for (method, path, summary, success) in OPERATIONS {
@@ -270,7 +272,7 @@ pub fn document() -> Value {
     })
 }
 
-/// The roles that may, where visitors may not.
+/// Returns the roles that may perform the route's action, and `None` if visitors may too.
 fn staff_roles(method: &str, path: &str) -> Option<&'static [StaffRole]> {
     let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
     let action = action_of(&method, path)?;
@@ -337,8 +339,8 @@ fn schemas() -> Value {
     })
 }
 
-/// The schema of every error: RFC 9457, and the members that some problems add. A test validates
-/// every error answer.
+/// Returns the schema of every error: RFC 9457 and the additional members of some problems. A test
+/// validates every error response against it.
 fn problem() -> Value {
     let text = || json!({ "type": "string", "minLength": 1 });
     let integer = || json!({ "type": "integer" });

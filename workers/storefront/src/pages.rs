@@ -1,4 +1,4 @@
-//! Pages for people: plain forms that work without JavaScript, over the same use-cases as the API.
+//! HTML pages: plain forms that work without JavaScript, over the same use cases as the API.
 
 mod customer;
 pub mod kept_form;
@@ -22,6 +22,7 @@ use crate::{App, Ports};
 pub use customer::carry_cart;
 pub use views::ProblemPage;
 
+/// Returns the routes of the pages and the static files.
 pub fn routes<P: Ports>() -> Router<App<P>> {
     Router::new()
         .route("/", get(customer::show_menu::<P>))
@@ -69,7 +70,10 @@ pub fn routes<P: Ports>() -> Router<App<P>> {
         .route("/static/{*path}", get(static_files::serve))
 }
 
-/// A template as a page.
+/// Renders a template.
+///
+/// # Errors
+/// Returns 503 when the template cannot be rendered.
 fn page(template: &impl Template) -> Result<Response, Problem> {
     let html = template.render().map_err(|error| {
         tracing::error!(error = %error, "A page could not be rendered");

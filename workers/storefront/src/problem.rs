@@ -1,4 +1,4 @@
-//! Errors as `application/problem+json` (RFC 9457), or as a page where a browser asks.
+//! Errors as `application/problem+json` (RFC 9457), or as a page for browsers.
 
 use std::time::Duration;
 
@@ -16,26 +16,33 @@ use crate::security::SecurityEvent;
 use crate::shed::seconds;
 use crate::staff::TokenRefusal;
 
-/// Seconds after which a client may try again when something is down.
+/// Seconds after which a client may retry while a dependency is unavailable.
 const RETRY_AFTER_S: u32 = 2;
 
-/// What is told to a client. What broke inside goes to the log.
+/// An error as the client sees it: every handler returns one for a failed request. The cause goes to
+/// the log only.
 #[derive(Debug, Clone)]
 pub struct Problem {
+    /// Status code of the response.
     pub status: StatusCode,
-    /// The last part of `type`: stable, for programs.
+    /// Last part of the member `type`: stable, for programs.
     pub kind: &'static str,
+    /// Member `title`.
     pub title: &'static str,
+    /// Member `detail`: what to do next.
     pub detail: String,
+    /// Invalid fields, for the member `errors`.
     pub errors: Vec<FieldError>,
+    /// Value of the header `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
-    /// What the refusal may be a sign of, for the log and the metric; never shown.
+    /// The security event of the refusal, for the log and the metric; never sent to the client.
     pub security: Option<SecurityEvent>,
-    /// Members of its own, such as the current `version`.
+    /// Additional members, such as the current `version`.
     pub more: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
+    /// Creates a problem without field errors, `Retry-After` or additional members.
     pub fn new(
         status: StatusCode,
         kind: &'static str,
@@ -56,6 +63,7 @@ impl Problem {
         }
     }
 
+    /// Returns 404 for an unknown address, or for one that the actor may not see.
     pub fn not_found() -> Problem {
         Problem::new(
             StatusCode::NOT_FOUND,
@@ -65,13 +73,13 @@ impl Problem {
         )
     }
 
-    /// 404 for an order that is not there, or not in the scope of whoever asks: one answer and one
-    /// event for both, so that neither tells them apart.
+    /// Returns 404 for an order that does not exist or is outside the actor's scope. Both cases
+    /// have the same response and event, so a client cannot tell them apart.
     pub fn no_such_order() -> Problem {
         Problem::not_found().noting(SecurityEvent::ForeignLookup)
     }
 
-    /// The same, as a sign of what may be an attack.
+    /// Attaches a security event.
     #[must_use]
     pub fn noting(self, event: SecurityEvent) -> Problem {
         Problem {
@@ -80,6 +88,7 @@ impl Problem {
         }
     }
 
+    /// Returns 422 with the invalid fields.
     pub fn fields(errors: Vec<FieldError>) -> Problem {
         let named: Vec<_> = errors.iter().map(field).collect();
         let detail = format!("Please correct: {}.", named.join(", "));
@@ -94,10 +103,12 @@ impl Problem {
         }
     }
 
+    /// Returns 422 with one invalid field.
     pub fn field(field: &str, message: impl Into<String>) -> Problem {
         Problem::fields(vec![FieldError::new(field, message)])
     }
 
+    /// Returns 400 for a request that cannot be parsed.
     pub fn malformed(field: &str, message: impl Into<String>) -> Problem {
         let message = message.into();
         Problem {
@@ -111,6 +122,7 @@ impl Problem {
         }
     }
 
+    /// Returns 401 with the reason why the staff token is not accepted.
     pub fn unauthorized(why: TokenRefusal) -> Problem {
         Problem::new(
             StatusCode::UNAUTHORIZED,
@@ -121,6 +133,7 @@ impl Problem {
         .noting(SecurityEvent::Unauthorized)
     }
 
+    /// Returns 503 with `Retry-After`.
     pub fn busy(retry_after_s: u32, detail: impl Into<String>) -> Problem {
         Problem {
             retry_after_s: Some(retry_after_s),
@@ -133,15 +146,16 @@ impl Problem {
         }
     }
 
-    /// 503 after a change of a cart whose answer was lost.
+    /// Returns 503 after a cart change whose result is unknown.
     pub fn cart_uncertain(error: &Unavailable) -> Problem {
         let detail =
             "We cannot say whether your cart was changed. Look into it before you change it again.";
         Problem::uncertain(error, detail)
     }
 
-    /// 503 after a write whose answer was lost: it may have been executed. `detail` says how to
-    /// find out, or what makes a repeat harmless; "try again" alone would do it twice.
+    /// Returns 503 after a write whose result is unknown, because it may have been executed.
+    /// `detail` must say how to find out, or why a repeat is harmless: a plain "try again" could
+    /// execute the write twice.
     pub fn uncertain(error: &Unavailable, detail: impl Into<String>) -> Problem {
         tracing::warn!(error = %error, "Answered 503: a write may have been executed");
         Problem {
@@ -155,6 +169,7 @@ impl Problem {
         }
     }
 
+    /// Returns 429 with `Retry-After`.
     pub fn too_many(after: Duration) -> Problem {
         Problem {
             retry_after_s: Some(seconds(after)),
@@ -168,6 +183,7 @@ impl Problem {
         .noting(SecurityEvent::OverLimit)
     }
 
+    /// Returns 413 with the limit in KiB.
     pub fn too_large(bytes_max: usize) -> Problem {
         let detail = format!("The body must be at most {} KiB.", bytes_max / 1024);
         Problem::new(
@@ -178,15 +194,16 @@ impl Problem {
         )
     }
 
+    /// Returns 408 with the limit in seconds.
     pub fn too_slow(within: Duration) -> Problem {
         let detail = format!("The body must arrive within {} seconds.", within.as_secs());
         Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow", detail)
     }
 
-    /// The body, as programs read it.
+    /// Returns the body for programs.
     pub fn json(&self, request_id: &str) -> Value {
-        // First: whatever they are called, the members of RFC 9457 and our own are what the schema
-        // says.
+        // Additional members come first, so that the members of RFC 9457 replace one of the same
+        // name.
         let mut body: Value = self
             .more
             .iter()
@@ -208,7 +225,7 @@ impl Problem {
     }
 }
 
-/// The name of a field, also of one that a client gave none: `{"": 1}`, or `?=1`.
+/// Returns the name of a field, or `(empty)` for an empty name as in `{"": 1}` or `?=1`.
 fn field(error: &FieldError) -> &str {
     if error.field.is_empty() {
         "(empty)"
@@ -217,8 +234,8 @@ fn field(error: &FieldError) -> &str {
     }
 }
 
-/// The body is written by `security::around`, which knows the request's id and whether a browser
-/// asks.
+/// `security::around` writes the body, because only that layer has the request id and knows whether
+/// a browser asks.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -237,6 +254,7 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Answers 404 for a path without a route.
 pub async fn no_such_page() -> Problem {
     Problem::not_found()
 }
@@ -360,7 +378,7 @@ impl From<ChangeRefusal> for Problem {
     }
 }
 
-/// 409 with the new total and, line by line, what differs from what the customer was shown.
+/// Returns 409 with the new total and each difference from the offer that the customer saw.
 fn price_changed(changed: &Changed) -> Problem {
     let total = changed.totals.total;
     let changes = changed.differences.iter().map(|difference| {
@@ -409,7 +427,7 @@ fn price_changed(changed: &Changed) -> Problem {
     }
 }
 
-/// What changed, a sentence each, for people.
+/// Returns one sentence per difference, for people.
 pub fn what_changed(changed: &Changed) -> Vec<String> {
     let money = |minor| Money::new(minor, changed.totals.total.currency);
     let sentence = |difference: &Difference| {

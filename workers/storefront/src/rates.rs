@@ -1,5 +1,7 @@
-//! How often one client may order, sign in, look an order up or begin a cart: token buckets in
-//! memory, by address and by session, and counts in the shared store where there is one.
+//! Rate limits: how often one client may order, sign in, look up an order or begin a cart.
+//!
+//! Each process keeps token buckets in memory, by address and by session. Where storefronts share a
+//! store, the same limits are also counted there.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,25 +16,25 @@ use crate::problem::Problem;
 use crate::shed::places_an_order;
 use crate::{Settings, session};
 
-/// Orders a minute of one session: a table of friends, not a script.
+/// Orders per minute of one session: enough for a group of friends, too few for a script.
 const ORDERS_OF_A_SESSION: u32 = 30;
-/// Tries to sign in a minute from one address.
+/// Attempts to sign in per minute from one address.
 const SIGN_INS: u32 = 20;
-/// Tries to find an order by number and e-mail address a minute from one address.
+/// Attempts per minute from one address to find an order by number and e-mail address.
 const LOOK_UPS: u32 = 20;
-/// Links with a tracking token opened a minute from one address: a café whose guests share one.
-/// Nobody guesses 128 bits.
+/// Links with a tracking token that one address may open per minute. The limit allows for a café
+/// whose guests share one address: a token of 128 bits cannot be guessed.
 const OPENED: u32 = 300;
-/// Carts that one address begins in a day: a tenth of those that a storefront keeps in memory, so
-/// that it takes ten addresses to push anybody's cart out.
+/// Carts that one address may begin in a day: a tenth of the carts that a storefront keeps in
+/// memory. One address alone cannot evict anybody else's cart.
 const CARTS_A_DAY: u32 = 1_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
-/// Buckets of each kind in memory: some hundred kilobytes.
+/// Maximum of buckets of each kind in memory, a few hundred kilobytes.
 const BUCKETS_MAX: usize = 8_192;
 
-/// The limits of this process. Where storefronts share a store, [`Rates::shared`] bounds what a
-/// client gets of all of them.
+/// The rate limits of this process. [`Rates::shared`] limits a client across all storefronts that
+/// share a store.
 pub struct Rates {
     orders_by_address: Buckets<IpAddr>,
     orders_by_session: Buckets<String>,
@@ -41,11 +43,13 @@ pub struct Rates {
     opened: Buckets<IpAddr>,
     carts: Buckets<IpAddr>,
     orders_per_minute: u32,
-    /// See [`Settings::trusted_proxies`].
+    /// Same as [`Settings::trusted_proxies`].
     trusted_proxies: usize,
 }
 
 impl Rates {
+    /// Creates full buckets with the limits of `settings`. No order limit applies when
+    /// `orders_per_minute` is 0.
     pub fn new(settings: &Settings) -> Rates {
         let of_a_session = if settings.orders_per_minute == 0 {
             0
@@ -67,12 +71,15 @@ impl Rates {
         }
     }
 
-    /// Who sends the request.
+    /// Returns the client that sent the request.
     pub fn client(&self, request: &Request) -> Client {
         Client(client_address(request, self.trusted_proxies))
     }
 
-    /// Takes the request's tokens, or says when there is one again.
+    /// Takes the tokens that the request costs.
+    ///
+    /// # Errors
+    /// Returns 429 with the time until the next token when a bucket is empty.
     pub fn check(
         &self,
         client: Client,
@@ -84,7 +91,8 @@ impl Rates {
         let taken = match limited(request) {
             Some(Limited::Order) => {
                 let session = session::of(request.headers(), settings).map(|session| session.hash);
-                // The session first: one that is refused uses up nothing of its neighbors'.
+                // The session is checked first: a refused session takes no token from other clients
+                // at its address.
                 session
                     .map_or(Ok(()), |session| self.orders_by_session.take(session))
                     .and_then(|()| of_address(&self.orders_by_address))
@@ -97,8 +105,8 @@ impl Rates {
         taken.map_err(Problem::too_many)
     }
 
-    /// What the request counts as in the store that storefronts share. The session first, as in
-    /// [`Rates::check`].
+    /// Returns the counters of the request in the store that storefronts share, the session first
+    /// as in [`Rates::check`].
     pub fn shared(&self, client: Client, request: &Request, settings: &Settings) -> Vec<Shared> {
         let count = |key: String, most: u32| Shared {
             key,
@@ -128,16 +136,19 @@ impl Rates {
         first.into_iter().chain(second).collect()
     }
 
-    /// Whether the client may begin one more cart.
+    /// Checks that the client may begin one more cart, without taking a token.
+    ///
+    /// # Errors
+    /// Returns 429 with the time until the next token when the client has begun too many.
     pub fn may_begin_cart(&self, client: Client) -> Result<(), Problem> {
         let left = client.0.map_or(Ok(()), |address| self.carts.look(address));
         left.map_err(Problem::too_many)
     }
 
-    /// The client has begun a cart. Gives what that counts as in the shared store.
+    /// Takes a token for a cart that the client has begun. Returns the counter of the shared store.
     pub fn begun_cart(&self, client: Client) -> Option<Shared> {
         let address = client.0?;
-        // Whether there was a token was asked before.
+        // `may_begin_cart` has checked that there is a token.
         let _ = self.carts.take(address);
         Some(Shared {
             key: format!("carts:{address}"),
@@ -147,20 +158,23 @@ impl Rates {
     }
 }
 
-/// A count in the store that storefronts share, and its limit within a window of time.
+/// A counter in the store that storefronts share, and its limit within a time window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shared {
+    /// Name of the counter.
     pub key: String,
+    /// Maximum of uses within the window.
     pub most: u64,
+    /// Length of the window.
     pub window: Duration,
 }
 
-/// The address of a client, or its network where it has many; unknown only where no connection is
-/// behind the request.
+/// A client: its address, or its /64 network for IPv6. `None` only when the request has no
+/// connection, as in tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Client(pub Option<IpAddr>);
 
-/// What is limited of a client.
+/// The kinds of requests that have a limit.
 enum Limited {
     Order,
     SignIn,
@@ -168,6 +182,7 @@ enum Limited {
     Open,
 }
 
+/// Returns the limit that applies to the request.
 fn limited(request: &Request) -> Option<Limited> {
     if places_an_order(request) {
         return Some(Limited::Order);
@@ -181,9 +196,9 @@ fn limited(request: &Request) -> Option<Limited> {
     }
 }
 
-/// Where the request really comes from: the entry of `X-Forwarded-For` that the outermost trusted
-/// proxy wrote. Each proxy adds the address of whoever spoke to it at the end, so what a client
-/// invents stands before it and is not read.
+/// Returns the address of the client: the entry of `X-Forwarded-For` that the outermost trusted
+/// proxy wrote. Each proxy appends the address of its peer, so entries that a client invents stand
+/// further left and are not read.
 fn client_address(request: &Request, trusted_proxies: usize) -> Option<IpAddr> {
     let peer = request
         .extensions()
@@ -195,6 +210,8 @@ fn client_address(request: &Request, trusted_proxies: usize) -> Option<IpAddr> {
     forwarded.or(peer).map(network)
 }
 
+/// Returns the entry that is `trusted_proxies` places from the right, and `None` when there are
+/// fewer entries or it is no address.
 fn forwarded_for(headers: &HeaderMap, trusted_proxies: usize) -> Option<IpAddr> {
     let lines = headers
         .get_all("x-forwarded-for")
@@ -211,7 +228,8 @@ fn forwarded_for(headers: &HeaderMap, trusted_proxies: usize) -> Option<IpAddr> 
         .or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// One household has 2^64 addresses of IPv6.
+/// Returns the /64 network of an IPv6 address, because one household has 2^64 addresses. Returns an
+/// IPv4 address unchanged.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -219,16 +237,16 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A bucket for each key, with room for ten seconds' worth and at least five; forgotten when it was
-/// not used for long.
+/// Token buckets by key. Each has room for the tokens of ten seconds, at least five. Buckets that
+/// were not used for long are dropped.
 struct Buckets<K> {
     per_second: f64,
     room: f64,
     kept: Mutex<Kept<K>>,
 }
 
-/// In two halves, of which the older is dropped whole when the newer is full: no use costs more
-/// than another.
+/// Two generations of buckets. When the newer one is full, the older one is dropped as a whole, so
+/// every use costs the same.
 struct Kept<K> {
     newer: HashMap<K, Bucket>,
     older: HashMap<K, Bucket>,
@@ -241,7 +259,7 @@ struct Bucket {
 }
 
 impl<K: Hash + Eq> Buckets<K> {
-    /// No limit when it is 0.
+    /// Creates buckets that refill with `per_minute` tokens; 0 means no limit.
     fn new(per_minute: u32) -> Buckets<K> {
         Buckets::filled(
             f64::from(per_minute) / 60.0,
@@ -249,6 +267,7 @@ impl<K: Hash + Eq> Buckets<K> {
         )
     }
 
+    /// Creates buckets with `room` tokens each that refill with `per_second` tokens.
     fn filled(per_second: f64, room: f64) -> Buckets<K> {
         let kept = Kept {
             newer: HashMap::new(),
@@ -261,7 +280,10 @@ impl<K: Hash + Eq> Buckets<K> {
         }
     }
 
-    /// Says how long until there is a token, and takes none.
+    /// Checks that there is a token, and takes none.
+    ///
+    /// # Errors
+    /// Returns the time until the next token.
     fn look(&self, key: K) -> Result<(), Duration> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept
@@ -283,7 +305,10 @@ impl<K: Hash + Eq> Buckets<K> {
         self.take_at(key, Instant::now())
     }
 
-    /// Takes a token, or says how long until there is one.
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// Returns the time until the next token.
     fn take_at(&self, key: K, now: Instant) -> Result<(), Duration> {
         if self.per_second == 0.0 {
             return Ok(());

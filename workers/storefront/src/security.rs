@@ -1,4 +1,5 @@
-//! What stands around every route: limits, headers, one form of errors.
+//! The middleware around every route: request ids, cross-site checks, security headers, and one
+//! format of error bodies.
 
 use std::any::Any;
 use std::time::Instant;
@@ -19,27 +20,29 @@ use crate::rates::Client;
 use crate::shed::guard;
 use crate::{App, Observation, Ports, session};
 
-/// A refusal that may be a sign of an attack. Each leaves a line in the log and counts in
+/// A refusal that may be a sign of an attack. Each is logged and counted in the metric
 /// `SecurityEvents`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecurityEvent {
-    /// 401: no staff token, or one that is not accepted.
+    /// 401: no staff token, or a token that is not accepted.
     Unauthorized,
-    /// 403: a role that may not.
+    /// 403: the actor's role may not perform the action.
     Forbidden,
-    /// 403: a request that another site made a browser send.
+    /// 403: another site made a browser send the request.
     CrossSite,
+    /// A sign-in with a token that is not accepted.
     SignInFailed,
-    /// A webhook without the gateway's signature.
+    /// A webhook without a valid signature of the payment gateway.
     WebhookRefused,
-    /// An order that somebody asked for without being its owner, or by a number and an address that
-    /// do not fit.
+    /// A request for an order by somebody who is not its owner, or with a number and an address
+    /// that do not match.
     ForeignLookup,
-    /// 429: a client over its limit.
+    /// 429: the client is over its limit.
     OverLimit,
 }
 
 impl SecurityEvent {
+    /// Every event, for the metric.
     pub const ALL: [SecurityEvent; 7] = [
         SecurityEvent::Unauthorized,
         SecurityEvent::Forbidden,
@@ -50,6 +53,7 @@ impl SecurityEvent {
         SecurityEvent::OverLimit,
     ];
 
+    /// Returns the code for logs and for the metric's dimension.
     pub const fn code(self) -> &'static str {
         match self {
             SecurityEvent::Unauthorized => "unauthorized",
@@ -63,12 +67,14 @@ impl SecurityEvent {
     }
 }
 
-/// Those of an answer to many requests in one, such as a list of changes.
+/// The events of a response to a request with several parts, such as a list of status changes.
 #[derive(Debug, Clone)]
 pub struct SecurityEvents(pub Vec<SecurityEvent>);
 
+/// The header with the id of the request, on every response.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Adds the middleware to the routes. The layer that is added last runs first.
 pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
     routes
         .layer(CatchPanicLayer::custom(panicked))
@@ -78,8 +84,8 @@ pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
         .layer(from_fn_with_state(app, outermost))
 }
 
-/// Gives the request its id and its trace, refuses what comes from another site, and dresses the
-/// answer.
+/// Assigns the request id and the trace, refuses cross-site writes, and adds the common headers to
+/// the response.
 async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let request_id = Uuid::now_v7().to_string();
@@ -114,7 +120,8 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     };
     for event in security_events(&response) {
         app.ports.observe(Observation::Security(event));
-        // The route and not the address: an address may carry a token or an order's id.
+        // The log gets the route pattern and not the path: a path may contain a token or an order
+        // id.
         tracing::warn!(
             event = event.code(),
             status = response.status().as_u16(),
@@ -136,9 +143,8 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
             "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // No address of ours reaches another site, nor our own logs. Forms are then sent with
-        // `Origin: null`, so where a request is from is told by `Sec-Fetch-Site`, which all
-        // browsers send since 2023.
+        // No URL of ours reaches another site or its logs. Forms are then sent with `Origin: null`,
+        // so the check of the origin uses `Sec-Fetch-Site`, which all browsers send since 2023.
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
     ] {
@@ -150,7 +156,7 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
             HeaderValue::from_static("max-age=31536000; includeSubDomains"),
         );
     }
-    // A handler that sets a session's cookie has decided already.
+    // A cookie that the handler set takes precedence over a renewal.
     let of_session = |cookie: &HeaderValue| {
         cookie
             .as_bytes()
@@ -174,7 +180,7 @@ async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     response
 }
 
-/// What the answer says about the request: said by the handler, or by the problem.
+/// Returns the security events of a response, from the handler or from its [`Problem`].
 fn security_events(response: &Response) -> Vec<SecurityEvent> {
     let extensions = response.extensions();
     if let Some(SecurityEvents(events)) = extensions.get() {
@@ -190,8 +196,8 @@ fn security_events(response: &Response) -> Vec<SecurityEvent> {
     .collect()
 }
 
-/// Whatever is no success and has no body of ours gets one: of a problem, an unknown method, an
-/// unreadable body.
+/// Gives every error response a body of ours, as JSON or as a page. Examples: a [`Problem`], an
+/// unknown method, an unreadable body.
 fn as_problem<P: Ports>(
     app: &App<P>,
     response: Response,
@@ -207,7 +213,7 @@ fn as_problem<P: Ports>(
         None if status.is_client_error() || status.is_server_error() => of_status(status),
         None => return response,
     };
-    // It broke off somewhere: what a write is for may be done.
+    // After an internal error the result of a write is unknown: the write may have been executed.
     let problem = match problem.kind {
         "internal" if writes => Problem {
             detail: "Something went wrong on our side, and what you asked for may have been done. Look before you repeat it."
@@ -235,6 +241,7 @@ fn as_problem<P: Ports>(
     Response::from_parts(parts, Body::from(body))
 }
 
+/// Returns the general error of a status code.
 fn of_status(status: StatusCode) -> Problem {
     match status {
         StatusCode::NOT_FOUND => Problem::not_found(),
@@ -259,6 +266,7 @@ fn of_status(status: StatusCode) -> Problem {
     }
 }
 
+/// Turns a panic of a handler into a logged error and a 500.
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let said = said
@@ -268,7 +276,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
-/// Whether a browser asks, and not for the API.
+/// Returns true if a browser asks for a page, outside the API.
 pub fn wants_page(headers: &HeaderMap, path: &str) -> bool {
     let accepts = headers
         .get(header::ACCEPT)
@@ -289,11 +297,11 @@ fn is_unsafe(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Browsers say where a request comes from; programs say nothing, and carry no cookies of somebody
-/// else.
+/// Returns true if another site made a browser send the request. Browsers state the origin;
+/// programs state none, and carry no other person's cookies.
 fn from_another_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    // No page can forge it; browsers before 2023 do not send it.
+    // Pages cannot forge this header. Browsers before 2023 do not send it.
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");
     }

@@ -1,9 +1,9 @@
-//! Connections: how many there may be, and how long a client may take.
+//! Accepts HTTP connections, and limits their number and the time that a client may take.
 //!
-//! A client that sends its headers a byte at a time, reads nothing of its answer, or only holds a
-//! connection open costs one place among many, for a bounded time. When the places are taken, the
-//! connection that has been without a request longest is closed, first of the client that holds
-//! most: silence keeps nobody out.
+//! A slow client (headers byte by byte, an answer that it does not read, an idle connection) costs
+//! one connection for a bounded time. When all places are used, the server closes the connection
+//! that has been idle longest, taken from the client with the most idle connections. Idle
+//! connections therefore never lock out a new client.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,43 +31,44 @@ use tower::ServiceExt as _;
 
 use crate::rates::network;
 
-/// What a connection may cost.
+/// Limits of the connections of one server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Beyond these, clients wait in the system's backlog while every connection has a request in
-    /// hand.
+    /// Maximum of open connections. When all of them have a request in flight, new clients wait in
+    /// the accept backlog of the system.
     pub connections_max: usize,
-    /// Of one address. Behind a proxy every connection is from the proxy: then as many as there may
-    /// be at all.
+    /// Maximum of one client address. Behind a proxy every connection has the proxy's address, so
+    /// the caller sets this to `connections_max`.
     pub of_a_client_max: usize,
-    /// From the first byte of a request to the end of its headers.
+    /// Maximum time from the first byte of a request to the end of its headers.
     pub headers_within: Duration,
-    /// Without a request.
+    /// Maximum time without a request before the connection is closed.
     pub idle_within: Duration,
-    /// For the client to take some more of its answer.
+    /// Maximum time in which the client must read some more of its answer.
     pub read_within: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            // Followers of orders, requests, and as many again that are idle.
+            // Room for event streams, for requests, and for as many idle connections again.
             connections_max: 2_048,
-            // Four clients that hold all they can still leave one place to a fifth.
+            // Four clients at this limit use 2,044 places and leave four to others.
             of_a_client_max: 511,
             headers_within: Duration::from_secs(10),
-            // Longer than the balancer keeps an idle connection (60 s): else it sends requests into
-            // one that we close.
+            // Longer than the idle timeout of the load balancer (60 s). Otherwise the balancer
+            // would send requests into a connection that the server is closing.
             idle_within: Duration::from_secs(75),
             read_within: Duration::from_secs(30),
         }
     }
 }
 
-/// After an accept that failed, mostly for want of file descriptors: some are given back meanwhile.
+/// Pause after a failed accept. Most such failures are a lack of file descriptors, and other
+/// connections free some meanwhile.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
-/// Serves until shutdown, and then until every request in hand is answered.
+/// Serves until `shutdown` is canceled, then waits until every request in flight is answered.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -83,7 +84,8 @@ pub async fn serve(
             };
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    // One too many of this client: its own oldest makes room, or it is refused.
+                    // The client is at its limit: its oldest idle connection is closed, or the new
+                    // connection is refused.
                     let Some(connection) = held.enter(network(peer.ip()), limits.of_a_client_max)
                     else {
                         continue;
@@ -114,10 +116,10 @@ pub async fn serve(
     connections.wait().await;
 }
 
-/// A place for one more connection, made where somebody holds one without a request. `None` never
-/// comes: the semaphore is not closed.
+/// Waits for a free place, and closes an idle connection when there is none. Never returns `None`,
+/// because the semaphore is not closed.
 async fn next_place(places: &Arc<Semaphore>, held: &Held) -> Option<OwnedSemaphorePermit> {
-    /// Connections whose request was answered meanwhile can be closed.
+    /// How often to look again for a connection that has become idle.
     const LOOK_AGAIN: Duration = Duration::from_millis(50);
     loop {
         if let Ok(place) = places.clone().try_acquire_owned() {
@@ -130,7 +132,7 @@ async fn next_place(places: &Arc<Semaphore>, held: &Held) -> Option<OwnedSemapho
     }
 }
 
-/// The open connections.
+/// The table of open connections.
 #[derive(Clone, Default)]
 struct Held(Arc<Mutex<Connections>>);
 
@@ -146,7 +148,7 @@ struct Open {
     close: CancellationToken,
 }
 
-/// A connection's entry, taken out when it is dropped.
+/// The row of one connection in [`Held`], removed on drop.
 struct Entry {
     id: u64,
     held: Held,
@@ -159,14 +161,14 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a connection. `None` when the client holds as many as it may, all with a request in
-    /// hand.
+    /// Adds a connection to the table. Returns `None` when the client is at its limit and all its
+    /// connections have a request in flight.
     fn enter(&self, client: IpAddr, of_a_client_max: usize) -> Option<Entry> {
         let mut connections = self.connections();
         let theirs = connections.open.values().filter(|one| one.client == client);
         if theirs.clone().count() >= of_a_client_max {
-            // Its place is free in a moment; that the client holds one more until then harms
-            // nobody.
+            // The place of the closed connection is free in a moment. Until then the client may
+            // have one connection more than its limit, which is harmless.
             oldest_idle(theirs)?.close.cancel();
         }
         let (requests, close) = (Arc::new(Requests::default()), CancellationToken::new());
@@ -188,8 +190,8 @@ impl Held {
         })
     }
 
-    /// Closes the connection that has been without a request longest, of the client that holds most
-    /// of such.
+    /// Closes the connection that has been idle longest, of the client with the most idle
+    /// connections.
     fn close_an_idle_one(&self) {
         let connections = self.connections();
         let idle = connections
@@ -212,6 +214,8 @@ impl Held {
     }
 }
 
+/// Returns the connection that has been without a request longest, and `None` when every connection
+/// has a request in flight.
 fn oldest_idle<'a>(open: impl Iterator<Item = &'a Open>) -> Option<&'a Open> {
     let idle = open.filter(|one| !one.requests.in_hand() && !one.close.is_cancelled());
     idle.min_by_key(|one| one.requests.last())
@@ -223,6 +227,7 @@ impl Drop for Entry {
     }
 }
 
+/// Serves the requests of one connection until the client, a limit or the shutdown ends it.
 async fn serve_one(
     stream: TcpStream,
     peer: SocketAddr,
@@ -231,7 +236,7 @@ async fn serve_one(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    // Answers are written whole: nothing is gained by holding back the last part of one.
+    // Each answer is written as a whole, so Nagle's algorithm would only delay its last packet.
     let _ = stream.set_nodelay(true);
     let requests = entry.requests.clone();
     let client = Client {
@@ -257,7 +262,8 @@ async fn serve_one(
     tokio::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        // A request that came at the last moment is answered.
+        // The request may have arrived between the choice of this connection and its closing; then
+        // it is answered.
         () = entry.close.cancelled() => match entry.requests.in_hand() {
             true => {
                 connection.as_mut().graceful_shutdown();
@@ -270,14 +276,14 @@ async fn serve_one(
             connection.await
         }
     };
-    // Clients go away all the time.
+    // Clients close connections at any time, so this is not a warning.
     if let Err(error) = served {
         tracing::debug!(error = %error, "A connection ended early");
     }
 }
 
-/// The body of an answer: the request is in hand until all of it was sent. A followed order sends
-/// for minutes.
+/// The body of an answer. The request counts as in flight until the body is dropped, because an
+/// event stream sends for minutes.
 struct Answering {
     body: Body,
     requests: Arc<Requests>,
@@ -309,11 +315,11 @@ impl Drop for Answering {
     }
 }
 
-/// The requests of one connection.
+/// Counters of the requests of one connection.
 struct Requests {
-    /// Their headers were read.
+    /// Requests whose headers were read.
     begun: AtomicUsize,
-    /// Their answers were sent whole.
+    /// Requests whose answers were sent completely.
     answered: AtomicUsize,
     /// When the last one was answered, or the connection came.
     last: Mutex<Instant>,
@@ -347,26 +353,27 @@ impl Requests {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// One is being answered: what the client sends now is its body, for which there is a limit of
-    /// its own.
+    /// Returns true while a request is being answered. Bytes that the client sends then belong to
+    /// the body, which has its own time limit (`shed`).
     fn in_hand(&self) -> bool {
         self.answered.load(Ordering::Relaxed) != self.begun()
     }
 }
 
-/// A client's connection, which fails when the client takes too long.
+/// A client's TCP stream that fails with `TimedOut` when the client takes too long.
 struct Client {
     stream: TcpStream,
     requests: Arc<Requests>,
     limits: Limits,
-    /// Runs from the first byte of a request, the one after so many others, until it has begun.
+    /// The timer for the headers of a request, with the number of requests that began before it.
+    /// Started by the request's first byte.
     headers: Option<(usize, Pin<Box<Sleep>>)>,
-    /// Runs while the client takes nothing of what is being written.
+    /// The timer for a blocked write. Runs while the client reads nothing.
     taking: Option<Pin<Box<Sleep>>>,
 }
 
 impl Client {
-    /// Ready when the client has taken too long to read.
+    /// Resolves when the client has read nothing for `read_within`.
     fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let within = self.limits.read_within;
         let taking = self.taking.get_or_insert_with(|| Box::pin(sleep(within)));
@@ -374,7 +381,8 @@ impl Client {
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
-    /// Of a write: it is over, or the client has all the time that is left.
+    /// Returns the result of a finished write and resets the timer, or polls the timer of a blocked
+    /// write.
     fn written<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -1,19 +1,20 @@
-//! Sessions of customers: a random id in a signed cookie. The server keeps things under the id's
-//! hash and stores no session.
+//! Sessions of customers: a random id in a signed cookie. The server stores data under the hash of
+//! the id and stores no sessions.
 //!
-//! The signature makes an id that the server did not issue worthless: nobody can plant one in
-//! another person's browser. The cookie carries when it was issued and last renewed, so the server
-//! enforces both ends without a store:
+//! The signature prevents session fixation: an id that the server did not issue is rejected. The
+//! cookie contains when the id was issued and when it was last renewed, so the server enforces two
+//! limits without a store:
 //!
-//! - idle: a cookie that was not renewed for [`IDLE`] is over. One that is used is renewed, at most
-//!   once in [`RENEW_AFTER`].
-//! - absolute: an id is over [`ABSOLUTE`] after it was issued, however often it was used.
+//! - idle: a cookie expires [`IDLE`] after its last renewal. A cookie in use is renewed at most
+//!   once per [`RENEW_AFTER`].
+//! - absolute: an id expires [`ABSOLUTE`] after it was issued, however often it is used.
 //!
-//! The id changes at checkout and at staff sign-in. Whoever knew the id before does not know the
-//! one after, and an order belongs to the one after. The cookie lists the ids before, each with the
-//! time of its issue, so that the browser still sees the orders that it placed under them. The id
-//! after a checkout is derived from the id before and the form's idempotency key: a form that is
-//! sent twice at once is answered with the same id twice, and finds its own order.
+//! The id changes at checkout and at staff sign-in. A person who knows the old id does not learn
+//! the new one, and an order belongs to the new one. The cookie lists the previous ids with their
+//! times of issue, so that the browser still sees the orders placed under them.
+//!
+//! The new id at checkout is derived from the old id and the form's idempotency key. A form that is
+//! sent twice at once therefore gets the same id twice, and finds its own order.
 
 use aws_lc_rs::hmac;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -23,43 +24,46 @@ use time::Duration;
 
 use crate::{Settings, digest, random_token};
 
-/// Longer than a cart lives.
+/// Maximum time between two renewals of a session. Longer than the lifetime of a cart.
 pub const IDLE: Duration = Duration::days(7);
+/// Maximum age of a session id.
 pub const ABSOLUTE: Duration = Duration::days(30);
+/// Minimum time between two renewals of a cookie.
 const RENEW_AFTER: Duration = Duration::hours(1);
 
-/// Ids before the present one: an order a day until the first of them is over, and some more. With
-/// these a cookie stays far below the 4,096 bytes that browsers keep (RFC 6265, section 6.1).
+/// Maximum of previous ids in a cookie: one order a day until the oldest id expires (30 days), and
+/// ten more. The cookie stays far below the 4,096 bytes that browsers must accept (RFC 6265,
+/// section 6.1).
 const PREVIOUS_MAX: usize = 40;
-/// An id: 128 bits in Base64.
+/// Length of an id: 128 bits in Base64.
 const ID_LEN: usize = 22;
-/// An id before: itself, and the second of its issue in hexadecimal.
+/// Length of a previous id: the id, and its second of issue as eight hexadecimal digits.
 const PREVIOUS_LEN: usize = ID_LEN + 8;
 const VERSION: &str = "1";
 
 /// A session that the server issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Everything of the session is kept under this.
+    /// SHA-256 of the id. All data of the session is stored under this key.
     pub hash: String,
     id: Id,
     previous: Vec<Id>,
-    /// Unix seconds.
+    /// When the cookie was last renewed, in Unix seconds.
     renewed_at: i64,
-    /// The cookie to be set, where the browser does not have it yet.
+    /// The cookie to set, if the browser does not have it yet.
     cookie: Option<HeaderValue>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Id {
     text: String,
-    /// Unix seconds.
+    /// When the id was issued, in Unix seconds.
     issued_at: i64,
 }
 
-/// The cookie's name.
+/// Returns the name of the cookie.
 pub fn name(settings: &Settings) -> &'static str {
-    // The prefix makes browsers insist on Secure and this very host.
+    // The prefix makes browsers require `Secure` and bind the cookie to exactly this host.
     if settings.secure_cookies {
         "__Host-sid"
     } else {
@@ -67,12 +71,12 @@ pub fn name(settings: &Settings) -> &'static str {
     }
 }
 
-/// The session that the request belongs to, if the server issued it and it is not over.
+/// Returns the session of the request, if the server issued it and it has not expired.
 pub fn of(headers: &HeaderMap, settings: &Settings) -> Option<Session> {
     let value = cookie(headers, name(settings))?;
     let (signed, signature) = value.rsplit_once('.')?;
     let signature = BASE64.decode(signature).ok()?;
-    // In constant time, and before anything in it is read.
+    // The check takes constant time and comes before the content is parsed.
     settings
         .signing_key
         .find(|key| hmac::verify(&mac_key(key), &labeled(signed), &signature).ok())?;
@@ -104,12 +108,12 @@ pub fn of(headers: &HeaderMap, settings: &Settings) -> Option<Session> {
     })
 }
 
-/// The session of the request, or a new one.
+/// Returns the session of the request, or a new one.
 pub fn of_or_new(headers: &HeaderMap, settings: &Settings) -> Session {
     of(headers, settings).unwrap_or_else(|| Session::begin(random_token(), Vec::new(), settings))
 }
 
-/// The cookie that puts off the idle end, once the session was not renewed for a while.
+/// Returns a renewed cookie, if the last renewal is at least [`RENEW_AFTER`] ago.
 pub fn renewal(headers: &HeaderMap, settings: &Settings) -> Option<HeaderValue> {
     let session = of(headers, settings)?;
     let now = now(settings);
@@ -138,12 +142,12 @@ impl Session {
         }
     }
 
-    /// The session that an order belongs to which is placed from this one by a form with this
+    /// Returns the session that owns an order placed from this session by a form with this
     /// idempotency key.
     #[must_use]
     pub fn after_checkout(&self, idempotency_key: &str, settings: &Settings) -> Session {
         let text = format!("checkout\0{}\0{idempotency_key}", self.id.text);
-        // Today's key first: there always is one.
+        // `find` starts with the current key, and there is always one.
         let derived = settings
             .signing_key
             .find(|key| Some(hmac::sign(&mac_key(key), text.as_bytes())));
@@ -153,12 +157,13 @@ impl Session {
         self.followed_by(id, settings)
     }
 
-    /// The session after a change of rights.
+    /// Returns the session after a change of rights, with a new random id.
     #[must_use]
     pub fn after_sign_in(&self, settings: &Settings) -> Session {
         self.followed_by(random_token(), settings)
     }
 
+    /// Returns a session with this id that lists the present id as a previous one.
     fn followed_by(&self, id: String, settings: &Settings) -> Session {
         let previous = std::iter::once(&self.id)
             .chain(&self.previous)
@@ -168,13 +173,13 @@ impl Session {
         Session::begin(id, previous, settings)
     }
 
-    /// The hashes under which the browser's orders are kept, the present one first.
+    /// Returns the hashes under which the browser's orders are stored, the current one first.
     pub fn hashes(&self) -> Vec<String> {
         let previous = self.previous.iter().map(|id| digest(id.text.as_bytes()));
         std::iter::once(self.hash.clone()).chain(previous).collect()
     }
 
-    /// Whether what is kept under this hash is the browser's.
+    /// Returns true if data stored under this hash belongs to the browser.
     pub fn owns(&self, hash: &str) -> bool {
         let same = |own: &String| {
             aws_lc_rs::constant_time::verify_slices_are_equal(own.as_bytes(), hash.as_bytes())
@@ -182,7 +187,7 @@ impl Session {
         self.hashes().iter().any(|own| same(own).is_ok())
     }
 
-    /// Sets the cookie on an answer, where the browser does not have it yet.
+    /// Sets the cookie on a response, if the browser does not have it yet.
     pub fn onto(self, mut response: axum::response::Response) -> axum::response::Response {
         if let Some(cookie) = self.cookie {
             response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -190,6 +195,7 @@ impl Session {
         response
     }
 
+    /// Returns the `Set-Cookie` value, signed with the current key.
     fn to_cookie(&self, now: i64, settings: &Settings) -> Option<HeaderValue> {
         let Id { text, issued_at } = &self.id;
         let previous: String = self
@@ -222,7 +228,8 @@ fn now(settings: &Settings) -> i64 {
     (settings.clock)().unix_timestamp()
 }
 
-/// A clock that is a minute ahead of another storefront's is no reason to lose a cart.
+/// Returns true for an id that is too old or was issued more than a minute in the future. The
+/// minute allows for the clock of another storefront.
 fn is_over(issued_at: i64, now: i64) -> bool {
     now - issued_at >= ABSOLUTE.whole_seconds() || issued_at - now > 60
 }
@@ -231,11 +238,13 @@ fn mac_key(key: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes())
 }
 
-/// The key signs staff tokens too: nothing that it signed as one thing passes for another.
+/// Returns the text to sign, with a label. The same key signs staff tokens; the label keeps one
+/// kind of signature from passing as the other.
 fn labeled(signed: &str) -> Vec<u8> {
     [b"session\0", signed.as_bytes()].concat()
 }
 
+/// Parses a previous id and its time of issue.
 fn previous_id(text: &[u8]) -> Option<Id> {
     let (id, issued_at) = std::str::from_utf8(text).ok()?.split_at_checked(ID_LEN)?;
     Some(Id {
@@ -244,7 +253,7 @@ fn previous_id(text: &[u8]) -> Option<Id> {
     })
 }
 
-/// A cookie's value.
+/// Returns the value of the cookie with this name.
 pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let pairs = headers
         .get_all(header::COOKIE)

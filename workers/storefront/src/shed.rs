@@ -1,5 +1,5 @@
-//! Load that cannot be carried is refused early, with when to come again: a late refusal has cost
-//! everybody else.
+//! Load shedding: refuses requests early, with `Retry-After`, when the storefront cannot serve them
+//! in time. A late refusal has already used resources that other requests need.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,39 +20,43 @@ use crate::problem::Problem;
 use crate::rates::Client;
 use crate::{App, Observation, Ports};
 
-/// An order of fifty lines with the longest texts is below 10 KiB.
+/// Maximum size of a request body. An order of fifty lines with the longest texts is below 10 KiB.
 pub const BODY_MAX: usize = 64 * 1024;
-/// For the client to send its body: it is read before the request gets a place, so that a slow
-/// client holds none.
+/// Maximum time for the client to send its body. The body is read before the request takes a place,
+/// so a slow client holds no place.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
-/// Requests in hand at once.
+/// Maximum of requests that run at the same time.
 const REQUESTS_MAX: usize = STOREFRONT.concurrency;
-/// Requests of one client in hand at once, those whose body is still arriving included. An office
-/// behind one address gets nearly every place while nobody else is there. Of the rest, and of the
-/// places to wait, it gets none: another client's request is answered at once, whatever this one
-/// sends and however slowly.
+/// Maximum of requests of one client in flight, including those whose body is still arriving.
+///
+/// One client, such as an office behind one address, can use seven eighths of the places. It can
+/// use neither the remaining eighth nor the waiting places, so another client still finds a free
+/// place.
 const OF_A_CLIENT_MAX: usize = REQUESTS_MAX - REQUESTS_MAX / 8;
-/// Requests that wait for a place, and for how long: a burst passes, an overload is told at once.
+/// Maximum of requests that wait for a place. A burst passes; an overload is refused within
+/// [`WAITING_WITHIN`].
 const WAITING_MAX: usize = REQUESTS_MAX / 4;
+/// Maximum time that a request waits for a place.
 const WAITING_WITHIN: Duration = Duration::from_millis(250);
-/// No answer takes so long while things are well.
+/// Maximum time for an answer. A healthy storefront needs far less.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-// Whatever is in hand at SIGTERM is answered within the drain.
+// Requests in flight at SIGTERM must end within the role's drain time.
 const _: () = assert!(
     ANSWER_WITHIN.as_secs() + BODY_WITHIN.as_secs() + 1 < STOREFRONT.drain.as_secs(),
     "an answer outlives the drain"
 );
 
-/// Places for requests, and a short queue before them.
+/// The places for requests, and a short queue in front of them.
 pub struct Admission {
     places: Semaphore,
     waiting: Semaphore,
-    /// Only clients with a request in hand: bounded by the connections.
+    /// Requests in flight by client. Only clients with at least one are listed, so the connection
+    /// limit bounds the map.
     in_hand: Mutex<HashMap<Client, usize>>,
 }
 
-/// A request in hand of a client; counted until it is dropped.
+/// One counted request of a client, until it is dropped.
 struct InHand<'a> {
     admission: &'a Admission,
     client: Client,
@@ -74,7 +78,7 @@ impl Admission {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more request of the client; `None` when it has as many in hand as it may.
+    /// Counts one more request of the client. Returns `None` when the client is at its limit.
     fn enter(&self, client: Client) -> Option<InHand<'_>> {
         let mut in_hand = self.in_hand();
         let theirs = in_hand.entry(client).or_default();
@@ -88,6 +92,8 @@ impl Admission {
         })
     }
 
+    /// Waits up to [`WAITING_WITHIN`] for a place. Returns `None` at once when the queue is full
+    /// too.
     async fn place(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(place) = self.places.try_acquire() {
             return Some(place);
@@ -112,16 +118,21 @@ impl Drop for InHand<'_> {
     }
 }
 
-/// Why a request was turned away, for the metric.
+/// The reason for a refused request, as a dimension of the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shed {
+    /// All places and the queue are full.
     Busy,
+    /// A dependency of the route is unavailable.
     Dependency,
+    /// The client is over a limit.
     Rate,
+    /// The body did not arrive in time.
     Slow,
 }
 
 impl Shed {
+    /// Returns the value of the metric's dimension.
     pub const fn code(self) -> &'static str {
         match self {
             Shed::Busy => "busy",
@@ -132,7 +143,7 @@ impl Shed {
     }
 }
 
-/// Lets a request through to its handler, or refuses it; the cheapest reason first.
+/// Passes a request to its handler or refuses it. The cheapest checks come first.
 pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
     let refuse = |why: Shed, problem: Problem| {
         app.ports.observe(Observation::Shed(why));
@@ -188,15 +199,15 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     }
 }
 
-/// In whole seconds, at least one.
+/// Returns the duration in whole seconds, rounded up, at least one.
 pub fn seconds(after: Duration) -> u32 {
     u32::try_from(after.as_millis().div_ceil(1_000))
         .unwrap_or(u32::MAX)
         .max(1)
 }
 
-/// What the request cannot be answered without. The menu and what stands around it is answered from
-/// memory.
+/// Returns the dependencies without which the request cannot be answered. The menu and static pages
+/// are served from memory.
 fn needs(request: &Request) -> &'static [Dependency] {
     let path = request.uri().path();
     let begins = |prefix: &str| {
@@ -218,13 +229,16 @@ fn needs(request: &Request) -> &'static [Dependency] {
     }
 }
 
-/// Through the API, or from the cart's page.
+/// Returns true for a request that places an order, through the API or from the checkout page.
 pub fn places_an_order(request: &Request) -> bool {
     request.method() == Method::POST
         && matches!(request.uri().path(), "/api/v1/orders" | "/checkout")
 }
 
-/// The request with its body read.
+/// Reads the body of the request, up to [`BODY_MAX`] bytes within [`BODY_WITHIN`].
+///
+/// # Errors
+/// Returns 413 for a body that is too long, and 408 for one that is too slow.
 pub async fn with_body(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
     let told = parts
@@ -236,7 +250,8 @@ pub async fn with_body(request: Request) -> Result<Request, Problem> {
     }
     match timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await {
         Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
-        // Longer than it said, or the client has gone: then nobody reads the answer.
+        // The body is longer than its `Content-Length`, or the client has disconnected and reads no
+        // answer.
         Ok(Err(_)) => Err(Problem::too_large(BODY_MAX)),
         Err(_) => Err(Problem::too_slow(BODY_WITHIN)),
     }

@@ -1,4 +1,4 @@
-//! The locations that orders may name, as they are now: tax, hours and slots may change while it
+//! The locations that orders may name. Tax, opening hours and slots can change while the process
 //! runs.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,16 +8,17 @@ use app::use_cases::Shop;
 use domain::FieldError;
 use domain::ids::LocationId;
 
-/// Cheap to read, replaced as a whole.
+/// The known locations; reading is cheap, and a change replaces all of them.
 pub struct Shops(RwLock<Known>);
 
 struct Known {
-    /// The one that an order means when it names none.
+    /// The location of an order that names none.
     home: Arc<Shop>,
     all: Vec<Arc<Shop>>,
 }
 
 impl Shops {
+    /// Creates a list with only the location that this storefront serves.
     pub fn new(home: Shop) -> Shops {
         let home = Arc::new(home);
         Shops(RwLock::new(Known {
@@ -26,8 +27,8 @@ impl Shops {
         }))
     }
 
-    /// What was read anew. One that is gone takes no orders any more, but for the one that this
-    /// storefront serves.
+    /// Replaces the locations. A location that is missing takes no more orders. Ignores a list
+    /// without the location that this storefront serves.
     pub fn replace(&self, shops: Vec<Shop>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<_> = shops.into_iter().map(Arc::new).collect();
@@ -37,6 +38,7 @@ impl Shops {
         }
     }
 
+    /// Returns the location that this storefront serves.
     pub fn home(&self) -> Arc<Shop> {
         self.0
             .read()
@@ -45,13 +47,13 @@ impl Shops {
             .clone()
     }
 
-    /// Whose orders staff see: those of the location that this storefront serves.
+    /// Returns the scope of staff: the orders of the location that this storefront serves.
     pub fn scope_of_staff(&self) -> Scope {
         Scope::of(&self.home())
     }
 
-    /// Whose orders customers see: those of every location of the business, since an order may name
-    /// one.
+    /// Returns the scope of customers: the orders of every location of the business, because an
+    /// order may name any of them.
     pub fn scope_of_customers(&self) -> Scope {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let tenant_id = known.home.tenant_id.clone();
@@ -62,10 +64,11 @@ impl Shops {
         }
     }
 
-    /// The location that is named, of the same business; the own one where none is.
+    /// Returns the location with this id, of the same business, or the storefront's own location
+    /// for `None`.
     ///
     /// # Errors
-    /// When there is no such location.
+    /// Returns a field error when there is no such location.
     pub fn named(&self, location_id: Option<&LocationId>) -> Result<Arc<Shop>, FieldError> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(id) = location_id else {

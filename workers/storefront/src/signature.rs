@@ -1,16 +1,18 @@
-//! The gateway's signature on a webhook: `t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t + "." +
-//! body)>`.
+//! The payment gateway's signature of a webhook: `t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t +
+//! "." + body)>`.
 
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 
+/// The header with the signature.
 pub const HEADER: &str = "Payment-Signature";
-/// An older message may be a recorded one played again.
+/// Maximum difference between the signature's time and now, against replays of recorded messages.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// Whether the body is the gateway's and fresh. Several `v1` may stand there while a secret is
-/// rotated.
+/// Returns true if the gateway signed the body within [`TOLERANCE`] of `now`, in Unix seconds.
+/// During a rotation of the secret the header may have several `v1` signatures; one valid signature
+/// is enough.
 pub fn verify(secret: &str, header: &str, body: &[u8], now: i64) -> bool {
     let mut parts = header
         .split(',')

@@ -1,10 +1,10 @@
-//! Staff tokens: an id, a name, a role and an end, signed. `haven staff token` makes them with the
-//! same functions.
+//! Staff tokens: an id, a name, a role and an expiry, signed. `haven staff token` issues them with
+//! the functions of this module.
 //!
-//! The signature proves that the shop issued the token. What it cannot prove is that nobody revoked
-//! the token since: for that the storefront reads the ids of revoked tokens every few seconds
-//! ([`Revoked`]). While the database does not answer, the ids that were read last stand; everything
-//! that staff do needs the database anyway.
+//! The signature proves that the shop issued the token, but not that the token is still valid. The
+//! storefront therefore reads the ids of revoked tokens every few seconds ([`Revoked`]). While the
+//! database does not answer, the last list applies; everything that staff do needs the database
+//! anyway.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,13 +23,13 @@ use uuid::Uuid;
 use crate::Settings;
 use crate::session::cookie;
 
-/// The first part of a token. Tokens that begin with [`VERSION_BEFORE`] have no id, so they could
-/// not be revoked.
+/// The first part of a token. Tokens of the older format begin with [`VERSION_BEFORE`]; they have
+/// no id and cannot be revoked.
 const VERSION: &str = "hv2";
 const VERSION_BEFORE: &str = "hv1.";
 
-/// The cookie of the staff pages. The prefix makes browsers insist on `Secure` and on this very
-/// host.
+/// Returns the name of the cookie of the staff pages. The prefix makes browsers require `Secure`
+/// and bind the cookie to exactly this host.
 pub fn cookie_name(settings: &Settings) -> &'static str {
     if settings.secure_cookies {
         "__Host-staff"
@@ -38,32 +38,38 @@ pub fn cookie_name(settings: &Settings) -> &'static str {
     }
 }
 
-/// A member of staff, as the token says.
+/// A member of staff, as the token states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Staff {
+    /// Id of the token, by which it can be revoked.
     pub token_id: Uuid,
+    /// Name of the person, for the audit log.
     pub name: String,
+    /// Role of the person.
     pub role: StaffRole,
-    /// Unix seconds.
+    /// When the token expires, in Unix seconds.
     pub expires_at: i64,
 }
 
-/// Why a token is not accepted.
+/// The reason why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenRefusal {
+    /// The request has no token.
     Missing,
-    /// Made by a release whose tokens could not be revoked.
+    /// The token has the format of a release whose tokens could not be revoked.
     OldFormat,
-    /// Not signed by this shop, or changed.
+    /// The token was not signed with a key of this shop, or was changed.
     Forged,
+    /// The token's time is over.
     Expired,
+    /// The token was revoked or signed out.
     Revoked,
-    /// Signed, and for a role or a name that no token may have.
+    /// The token is signed, but names a role or a person that no token may have.
     NotForPeople,
 }
 
 impl TokenRefusal {
-    /// What happened and what to do next, for the person who holds the token.
+    /// Returns what happened and what to do next, for the person who holds the token.
     pub const fn detail(self) -> &'static str {
         match self {
             TokenRefusal::Missing => {
@@ -87,7 +93,7 @@ impl TokenRefusal {
         }
     }
 
-    /// For logs.
+    /// Returns the code for logs.
     pub const fn code(self) -> &'static str {
         match self {
             TokenRefusal::Missing => "missing",
@@ -105,11 +111,12 @@ struct Payload {
     id: Uuid,
     name: String,
     role: String,
-    /// Unix seconds.
+    /// When the token expires, in Unix seconds.
     exp: i64,
 }
 
-/// Returns the text of a token. The caller records it first: see `app::ports::access::StaffTokens`.
+/// Returns the text of a token. The caller must record the token first: see
+/// `app::ports::access::StaffTokens`.
 pub fn issue(key: &str, token: &StaffToken) -> String {
     let payload = Payload {
         id: token.id,
@@ -117,7 +124,7 @@ pub fn issue(key: &str, token: &StaffToken) -> String {
         role: token.role.code().to_owned(),
         exp: token.expires_at.unix_timestamp(),
     };
-    // Four plain fields are always JSON.
+    // Four plain fields always serialize.
     let body = format!(
         "{VERSION}.{}",
         BASE64.encode(serde_json::to_vec(&payload).unwrap_or_default())
@@ -129,17 +136,18 @@ pub fn issue(key: &str, token: &StaffToken) -> String {
     format!("{body}.{}", BASE64.encode(signature))
 }
 
-/// Returns whom the token is for. Whether it was revoked is for [`Revoked`] to say.
+/// Returns the member of staff that a signed and unexpired token names. [`accepted`] also checks
+/// [`Revoked`].
 ///
 /// # Errors
-/// Says why it is not accepted.
+/// Returns the reason why the token is not accepted.
 pub fn verify(key: &str, token: &str, now: Timestamp) -> Result<Staff, TokenRefusal> {
     if token.starts_with(VERSION_BEFORE) {
         return Err(TokenRefusal::OldFormat);
     }
     let (body, signature) = token.rsplit_once('.').ok_or(TokenRefusal::Forged)?;
     let signature = BASE64.decode(signature).map_err(|_| TokenRefusal::Forged)?;
-    // In constant time, and before anything in it is read.
+    // The check takes constant time and comes before the content is parsed.
     hmac::verify(
         &hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()),
         body.as_bytes(),
@@ -157,7 +165,7 @@ pub fn verify(key: &str, token: &str, now: Timestamp) -> Result<Staff, TokenRefu
         role,
         exp,
     } = serde_json::from_slice(&payload).map_err(|_| TokenRefusal::Forged)?;
-    // Another program with the key may have made it.
+    // Another program that has the key may have signed an invalid role or name.
     let role = StaffRole::from_code(&role).ok_or(TokenRefusal::NotForPeople)?;
     let name = actor_name("name", &name).map_err(|_| TokenRefusal::NotForPeople)?;
     if exp <= now.unix_timestamp() {
@@ -171,7 +179,7 @@ pub fn verify(key: &str, token: &str, now: Timestamp) -> Result<Staff, TokenRefu
     })
 }
 
-/// The token of a request: bearer, or the cookie of the staff pages.
+/// Returns the token of a request: the bearer token, or the cookie of the staff pages.
 pub fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
     let authorization = headers
         .get(header::AUTHORIZATION)
@@ -184,10 +192,10 @@ pub fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
         .or_else(|| cookie(headers, cookie_name(settings)))
 }
 
-/// Whom the request's token is for.
+/// Returns the member of staff whose token the request carries.
 ///
 /// # Errors
-/// Says why it is not accepted.
+/// Returns the reason why the token is missing or not accepted.
 pub fn of(headers: &HeaderMap, settings: &Settings, now: Timestamp) -> Result<Staff, TokenRefusal> {
     match token(headers, settings) {
         Some(token) => accepted(&token, settings, now),
@@ -195,10 +203,11 @@ pub fn of(headers: &HeaderMap, settings: &Settings, now: Timestamp) -> Result<St
     }
 }
 
-/// Whom a token is for that neither expired nor was revoked.
+/// Returns the member of staff that the token names, if it neither expired nor was revoked. Tries
+/// the current and the previous signing key.
 ///
 /// # Errors
-/// Says why it is not accepted.
+/// Returns the reason why the token is not accepted.
 pub fn accepted(token: &str, settings: &Settings, now: Timestamp) -> Result<Staff, TokenRefusal> {
     let mut refusal = TokenRefusal::Forged;
     let verified = settings
@@ -206,7 +215,8 @@ pub fn accepted(token: &str, settings: &Settings, now: Timestamp) -> Result<Staf
         .find(|key| match verify(key, token, now) {
             Ok(staff) => Some(staff),
             Err(why) => {
-                // A token that the key before signed is not forged, though today's key says so.
+                // The current key reports a token of the previous key as forged. That result must
+                // not replace a more precise one.
                 if why != TokenRefusal::Forged {
                     refusal = why;
                 }
@@ -221,17 +231,17 @@ pub fn accepted(token: &str, settings: &Settings, now: Timestamp) -> Result<Staf
     }
 }
 
-/// The ids of revoked tokens, as they were read last. All clones change together.
+/// The ids of revoked tokens, as last read. All clones share one set.
 #[derive(Debug, Clone, Default)]
 pub struct Revoked(Arc<RwLock<HashSet<Uuid>>>);
 
 impl Revoked {
-    /// Replaces what was read before.
+    /// Replaces the set.
     pub fn replace(&self, ids: Vec<Uuid>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = ids.into_iter().collect();
     }
 
-    /// Adds one at once, before the next read.
+    /// Adds one id at once, before the next read.
     pub fn add(&self, id: Uuid) {
         self.0
             .write()
@@ -239,6 +249,7 @@ impl Revoked {
             .insert(id);
     }
 
+    /// Returns true if the token was revoked.
     pub fn contains(&self, id: Uuid) -> bool {
         self.0
             .read()

@@ -1,4 +1,4 @@
-//! Style, script and pictures, in the binary itself: a page loads nothing from anywhere else.
+//! Style sheet, scripts and pictures, embedded in the binary. Pages load nothing from other hosts.
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -39,6 +39,10 @@ files![
     "images/mocha.svg",
 ];
 
+/// Serves an embedded file with its `ETag`.
+///
+/// # Errors
+/// Returns 404 for an unknown name.
 pub async fn serve(Path(path): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     let (name, bytes) = FILES
         .iter()

@@ -1,9 +1,8 @@
-//! Tracking tokens: whoever has one may follow its order and cancel it.
+//! Tracking tokens: a person who has one may follow its order and cancel it.
 //!
-//! A token reaches us in the header `Tracking-Token` from programs, in `?token=` from programs of
-//! before there was the header, and in a cookie from browsers. The link in a mail has it in its
-//! fragment, which no server, proxy or log sees; a script of the order's page sends it once and
-//! gets the cookie.
+//! Programs send a token in the header `Tracking-Token`, or in `?token=` if they are older than the
+//! header. Browsers send it in a cookie. The link in a mail has the token in its fragment, which no
+//! server, proxy or log sees. A script of the order's page sends it once and receives the cookie.
 
 use std::collections::HashMap;
 
@@ -14,11 +13,11 @@ use crate::Settings;
 use crate::session::cookie;
 
 const HEADER: &str = "tracking-token";
-/// Orders that one browser follows by token; the oldest makes room.
+/// Maximum of orders that one browser follows by token; a new one replaces the oldest.
 const ORDERS_MAX: usize = 10;
-/// As long as a session may live.
+/// Lifetime of the cookie in seconds, the same as a session's.
 const AGE_S: i64 = crate::session::ABSOLUTE.whole_seconds();
-/// Ours have 22 characters.
+/// Maximum length of a token that is read. Issued tokens have 22 characters.
 const TOKEN_MAX: usize = 64;
 
 fn name(settings: &Settings) -> &'static str {
@@ -29,7 +28,7 @@ fn name(settings: &Settings) -> &'static str {
     }
 }
 
-/// Whether the request carries the order's token.
+/// Returns true if the request carries the order's token, in the header, the query or the cookie.
 pub fn is_carried(
     token: &str,
     order_id: OrderId,
@@ -51,12 +50,12 @@ pub fn is_carried(
         .any(|sent| is_same(sent, token))
 }
 
-/// In constant time.
+/// Compares a token in constant time.
 pub fn is_same(sent: &str, token: &str) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(sent.as_bytes(), token.as_bytes()).is_ok()
 }
 
-/// The cookie that lets the browser follow one more order.
+/// Returns the `Set-Cookie` value that adds the order to those that the browser follows.
 pub fn cookie_with(
     order_id: OrderId,
     token: &str,
@@ -84,8 +83,8 @@ pub fn cookie_with(
     .ok()
 }
 
-/// The orders that the browser follows. Nothing in it is trusted: each token is compared with its
-/// order's.
+/// Returns the orders and tokens in the cookie. The cookie is not signed: the caller compares each
+/// token with its order's.
 fn kept(headers: &HeaderMap, settings: &Settings) -> Vec<(OrderId, String)> {
     let value = cookie(headers, name(settings)).unwrap_or_default();
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);

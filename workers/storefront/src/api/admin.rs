@@ -1,4 +1,4 @@
-//! What staff do: orders and stock.
+//! Routes for staff: lists and status changes of orders, and stock changes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,14 +31,17 @@ use crate::problem::Problem;
 use crate::staff::Staff;
 use crate::{App, Ports, access, audit};
 
-/// Longest reason or note, in characters.
+/// Maximum length of a reason or note, in characters.
 pub const NOTE_MAX: usize = 300;
-/// Most units of one delivery or correction: a typing error should not pass for a lorry.
+/// Maximum of units of one delivery or correction, against typing errors.
 const UNITS_MAX: i64 = 100_000;
+/// Maximum of orders on one page of the list.
 const LIST_MAX: u32 = 200;
-/// For the stock to answer a change of it, retries included: whoever waits longer loses the form.
+/// Maximum time for a stock change, retries included. It is shorter than the limit of a request, so
+/// that the answer can name the movement id.
 const ADJUSTED_WITHIN: Duration = Duration::from_secs(8);
 
+/// Lists orders, newest first, filtered by status or order number.
 pub async fn orders<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
@@ -84,7 +87,7 @@ pub async fn orders<P: Ports>(
         return Err(Problem::fields(errors));
     }
     let orders = match number {
-        // Numbers restart each day: the newest order is meant.
+        // Order numbers restart each day; the newest order is the one that staff mean.
         Some(number) => newest_with_number(&app, number)
             .await?
             .into_iter()
@@ -100,7 +103,10 @@ pub async fn orders<P: Ports>(
     ))
 }
 
-/// The newest order of the location with this number.
+/// Returns the newest order of the location with this number.
+///
+/// # Errors
+/// Returns 503 when the database does not answer.
 pub async fn newest_with_number<P: Ports>(
     app: &App<P>,
     number: OrderNumber,
@@ -122,7 +128,10 @@ pub async fn newest_with_number<P: Ports>(
         .map(|stored| stored.order))
 }
 
-/// The tickets of those that have one.
+/// Returns the tickets of the orders that have one.
+///
+/// # Errors
+/// Returns 503 when the database does not answer.
 pub async fn tickets_of<P: Ports>(
     app: &App<P>,
     orders: &[Order],
@@ -141,6 +150,7 @@ fn with_ticket(order: &Order, tickets: &HashMap<OrderId, Ticket>) -> Value {
     shown
 }
 
+/// Changes the status of an order to the requested one, if `If-Match` is its current version.
 pub async fn set_status<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -185,8 +195,11 @@ pub async fn set_status<P: Ports>(
     Ok(answer(&order, &history))
 }
 
-/// Whether this member of staff may bring orders to this status. The route let through whoever may
-/// cancel.
+/// Checks that this member of staff may change orders to this status. The access table lets every
+/// role through that may cancel.
+///
+/// # Errors
+/// Returns 403 with the roles that may.
 pub fn may_set(staff: &Staff, to: Status) -> Result<(), Problem> {
     let action = match to {
         Status::Cancelled => Action::CancelOrderAsStaff,
@@ -200,12 +213,16 @@ pub fn may_set(staff: &Staff, to: Status) -> Result<(), Problem> {
     may(Actor::Staff(staff.role), action, Resource::Shop).map_err(|_| access::forbidden(action))
 }
 
-/// Moves an order in the name of a member of staff.
+/// Changes the status of an order on behalf of a member of staff.
+///
+/// # Errors
+/// Returns the reason when the order is not visible, its version changed, the transition is not
+/// allowed, or the database does not answer.
 pub async fn move_order<P: Ports>(app: &App<P>, asked: Move) -> Result<Order, ChangeRefusal> {
     move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await
 }
 
-/// The version that the caller has seen, plain or as an `ETag`.
+/// Returns the version in `If-Match`, a plain number or an `ETag`.
 fn if_match(headers: &HeaderMap) -> Result<i64, Problem> {
     let Some(tag) = headers.get("if-match") else {
         return Err(Problem {
@@ -231,6 +248,7 @@ fn if_match(headers: &HeaderMap) -> Result<i64, Problem> {
         .map_err(|_| Problem::malformed("If-Match", "must be a version, such as 4"))
 }
 
+/// Lists the stock counters of every product.
 pub async fn inventory<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -242,6 +260,7 @@ pub async fn inventory<P: Ports>(
     ))
 }
 
+/// Adds units that a supplier delivered.
 pub async fn restock<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
@@ -260,6 +279,7 @@ pub async fn restock<P: Ports>(
     adjust_by(&app, &product_id, change, asked, staff.name).await
 }
 
+/// Corrects the stock after a count: negative for lost units, positive for found ones.
 pub async fn adjust<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
@@ -279,6 +299,7 @@ pub async fn adjust<P: Ports>(
     adjust_by(&app, &product_id, change, asked, staff.name).await
 }
 
+/// Removes units that were spilled, broken or too old.
 pub async fn write_off<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
@@ -304,12 +325,18 @@ pub async fn write_off<P: Ports>(
     .await
 }
 
+/// A stock change as the client requested it.
 pub struct Asked {
+    /// Number of units; negative for a correction that removes units.
     pub units: i64,
+    /// Why the stock changes.
     pub reason: String,
+    /// The client's id of the change, with which a repeat is counted once.
     pub movement_id: Option<String>,
 }
 
+/// Reads the body of a stock change. `legal` checks the units in `field`; `rule` is the message for
+/// an invalid number.
 fn read(
     headers: &HeaderMap,
     body: &Bytes,
@@ -329,7 +356,11 @@ fn read(
     check(units.unwrap_or_default(), &reason, movement_id, errors)
 }
 
-/// A reason is required: a year later nobody remembers.
+/// Validates a stock change and adds to `errors`. A reason is required, because the ledger is read
+/// much later.
+///
+/// # Errors
+/// Returns 422 with all invalid fields.
 pub fn check(
     units: i64,
     reason: &str,
@@ -343,7 +374,8 @@ pub fn check(
         }
         String::new()
     });
-    // Four groups of a UUID may pass for a card number by chance.
+    // `line` refuses texts that look like card numbers, and the digits of a UUID can match by
+    // chance.
     let id_of = |id: String| match Uuid::parse_str(&id) {
         Ok(_) => Ok(id),
         Err(_) => line("movement_id", &id, NAME_MAX),
@@ -363,6 +395,7 @@ pub fn check(
     }
 }
 
+/// Changes the stock and answers with the product's counters.
 async fn adjust_by<P: Ports>(
     app: &App<P>,
     product_id: &str,
@@ -375,7 +408,12 @@ async fn adjust_by<P: Ports>(
         .map(|product| Json(stocked(&product)))
 }
 
-/// Changes the stock, with who and why beside it.
+/// Changes the stock, and records who did it and why in the ledger and the audit log.
+///
+/// # Errors
+/// Returns 404 for an unknown product, and 409 when there are too few units. Returns 422 for a
+/// movement id that was used for another change, and 503 with the movement id when the result is
+/// unknown.
 pub async fn adjust_stock<P: Ports>(
     app: &App<P>,
     product_id: &str,
@@ -405,7 +443,7 @@ pub async fn adjust_stock<P: Ports>(
         ))
     };
     let adjusted = adjusted.unwrap_or_else(no_answer).map_err(|error| Problem {
-        // With it a repeat is counted once, and the ledger can be searched.
+        // With this id the client can repeat the change safely and search the ledger.
         more: vec![("movement_id", json!(movement_id))],
         ..Problem::uncertain(
             &error,
@@ -423,11 +461,11 @@ pub async fn adjust_stock<P: Ports>(
                 AdjustmentKind::Correct(units) => (Action::CorrectStock, units),
             };
             let subject = format!("product/{}", adjustment.product_id);
-            // A repeat under the same movement id changed nothing: the counters before it are not
-            // known.
+            // The entry has no counters from before the change: after a repeat with the same
+            // movement id they are unknown.
             let after = json!({ "change": change, "available": product.counters.available, "reason": adjustment.reason,
                 "movement_id": adjustment.movement_id });
-            // A repeat adds no second row, and adds the first where it was lost with the answer.
+            // A repeat adds no second audit entry, and adds the first one if it was not written.
             let act_id = format!("stock/{}/{}", adjustment.product_id, adjustment.movement_id);
             audit::append(
                 app,

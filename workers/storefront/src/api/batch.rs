@@ -1,5 +1,5 @@
-//! Many orders moved at once: each by itself, so that one that cannot be moved keeps nobody else's
-//! back.
+//! Status changes of many orders in one request. Each order is changed separately, so one failure
+//! does not affect the others.
 
 use app::use_cases::change_order::{ChangeRefusal, Move};
 use axum::Json;
@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::security::{SecurityEvent, SecurityEvents};
 use crate::{App, Ports};
 
-/// More than a bar has at hand.
+/// Maximum of changes in one request: more orders than a bar prepares at once.
 const CHANGES_MAX: usize = 50;
 
 struct Change {
@@ -30,7 +30,8 @@ struct Change {
     note: Option<String>,
 }
 
-/// One result an entry, in order, always 200: who asks looks at each.
+/// Changes each order and answers 200 with one result per entry, in the order of the request. The
+/// client checks each result.
 pub async fn set_statuses<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -67,7 +68,8 @@ pub async fn set_statuses<P: Ports>(
     Ok(response)
 }
 
-/// The problem that the order alone would have been answered with.
+/// Returns the result of a failed change, with the detail and the members of the problem that a
+/// request for this order alone would get.
 fn refused(order_id: OrderId, refusal: ChangeRefusal) -> Value {
     let result = match refusal {
         ChangeRefusal::NotFound => "not_found",
@@ -78,7 +80,7 @@ fn refused(order_id: OrderId, refusal: ChangeRefusal) -> Value {
     let problem = Problem::from(refusal);
     let mut told = json!({ "id": order_id, "result": result, "detail": problem.detail });
     for (name, value) in problem.more {
-        // An entry is no problem document: its `status` has always been the order's.
+        // In an entry, `status` has always been the order's status.
         told[if name == "order_status" {
             "status"
         } else {
@@ -88,7 +90,7 @@ fn refused(order_id: OrderId, refusal: ChangeRefusal) -> Value {
     told
 }
 
-/// All or none are read: what is wrong with an entry is told by its place, and nothing is moved.
+/// Reads all entries, or none: an invalid entry is reported by its index and no order is changed.
 fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Change>, Problem> {
     let mut errors = Vec::new();
     let mut fields = Fields::new(object(headers, body)?, "", &mut errors);

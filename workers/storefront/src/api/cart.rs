@@ -1,4 +1,4 @@
-//! The cart of the session.
+//! Routes of the session's cart.
 
 use app::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore as _, version_of};
 use app::ports::stock::StockedProduct;
@@ -19,30 +19,45 @@ use crate::rates::Client;
 use crate::session::Session;
 use crate::{App, Ports, digest, menu, session};
 
-/// A cart with today's prices and what is wrong with it.
+/// A cart with the current prices and the conflicts of its lines.
 pub struct Priced {
+    /// The lines with their prices.
     pub lines: Vec<PricedLine>,
+    /// Sum of the lines.
     pub subtotal: Money,
+    /// Tax on the subtotal, by the rate of the storefront's own location.
     pub tax: Money,
+    /// Subtotal and tax.
     pub total: Money,
+    /// Version of the cart, a digest of its lines.
     pub version: i64,
 }
 
+/// A line of a cart with its price.
 pub struct PricedLine {
+    /// Product and quantity.
     pub line: Line,
+    /// Name on the menu, or the product's id if it is not on the menu.
     pub name: String,
+    /// Picture on the menu; empty if the product is not on the menu.
     pub image_url: String,
+    /// Current price of one unit; zero if the product is not on the menu.
     pub unit_price: Money,
-    /// The price that the customer saw when the line was added, where it is known.
+    /// The price that the customer saw when the line was added, if it is known.
     pub seen_unit_price: Option<Money>,
+    /// Unit price times quantity.
     pub line_total: Money,
-    /// How many the shop has, if it is on the menu.
+    /// Available units, if the product is on the menu.
     pub left: Option<i64>,
-    /// Why it cannot be ordered as it is.
+    /// The reason why this line cannot be ordered as it is.
     pub conflict: Option<String>,
 }
 
-/// Prices are the menu's of this moment; a line that cannot be had says so and stays.
+/// Prices the lines of a cart with the current menu. A line that cannot be ordered has a conflict
+/// and stays in the cart.
+///
+/// # Errors
+/// Returns 422 when an amount overflows.
 pub fn price<P: Ports>(
     app: &App<P>,
     products: &[StockedProduct],
@@ -101,9 +116,12 @@ fn conflict(found: Option<&StockedProduct>, line: &Line) -> Option<String> {
     }
 }
 
-/// Adds to the cart of the session, if the shop has as many as would then be in it, and unless that
-/// would begin one more cart than its client may. Both limits of a line are checked for the sum:
-/// what is there already and what is added.
+/// Adds a line to the cart of the session. The stock and the quantity limit are checked for the sum
+/// of the units in the cart and the units to add.
+///
+/// # Errors
+/// Returns 422 for an unknown product or too many units, and 409 when the shop has too few. Returns
+/// 429 when the client has begun too many carts, and 503 when the result is unknown.
 pub async fn add_to<P: Ports>(
     app: &App<P>,
     client: Client,
@@ -177,7 +195,7 @@ pub async fn add_to<P: Ports>(
             let detail = format!("{name} does not fit into your cart: there are too many in it.");
             Problem { detail, ..Problem::fields(vec![error]) }
         }
-        // The script may have run although its answer was lost.
+        // The carts' script may have run although its answer was lost.
         CartError::Unavailable(error) => Problem::uncertain(
             &error,
             format!("We cannot say whether {name} is in your cart now. Look into your cart before you add it again."),
@@ -201,6 +219,7 @@ pub async fn add_to<P: Ports>(
     Ok(cart)
 }
 
+/// Shows the cart of the session.
 pub async fn show<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -213,6 +232,7 @@ pub async fn show<P: Ports>(
     Ok(Json(view(&app, &products, &cart)?).into_response())
 }
 
+/// Adds a product to the cart, and begins a session if there is none.
 pub async fn add<P: Ports>(
     State(app): State<App<P>>,
     Extension(client): Extension<Client>,
@@ -235,14 +255,15 @@ pub async fn add<P: Ports>(
         quantity,
     };
     let session = session::of_or_new(&headers, &app.settings);
-    // What the answer needs is read before the cart is changed: a cart that was changed is not
-    // answered with an error.
+    // The menu is read before the cart is changed, so that a failed read cannot answer a changed
+    // cart with an error.
     let products = app.menu.products(&app.ports).await?;
     let cart = add_to(&app, client, &session, &line).await?;
     let view = view(&app, &products, &cart)?;
     Ok(session.onto((StatusCode::OK, Json(view)).into_response()))
 }
 
+/// Sets the quantity of a product in the cart.
 pub async fn set<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
@@ -270,6 +291,7 @@ pub async fn set<P: Ports>(
     Ok(Json(view(&app, &products, &cart)?).into_response())
 }
 
+/// Removes a product from the cart.
 pub async fn remove<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
@@ -287,6 +309,7 @@ pub async fn remove<P: Ports>(
     Ok(Json(view(&app, &products, &cart)?).into_response())
 }
 
+/// Removes all products from the cart.
 pub async fn clear<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,

@@ -1,4 +1,4 @@
-//! `GET /api/v1/orders/{id}/events`: an order's history as it grows, by server-sent events.
+//! `GET /api/v1/orders/{id}/events`: the history of an order as server-sent events, while it grows.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -25,26 +25,30 @@ use crate::problem::Problem;
 use crate::rates::Client;
 use crate::{App, Ports};
 
-/// Followers at once; each holds a connection.
+/// Maximum of followers; each holds a connection.
 const FOLLOWERS_MAX: usize = 1_000;
-/// Of one address: a shop whose customers are all behind one.
+/// Maximum of followers from one address, which may be a shop's whole network.
 const FOLLOWERS_OF_A_CLIENT_MAX: usize = 200;
-/// Of one order: a family with its telephones, not somebody who takes all places with one link.
+/// Maximum of followers of one order: enough for a family, and too few to use up all places with
+/// one link.
 const FOLLOWERS_OF_AN_ORDER_MAX: usize = 20;
-/// How often the history is looked at, once for all who follow the same order.
+/// Interval between two reads of an order's version, one read for all followers of the order.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Below the idle time-out of load balancers (60 s).
+/// Interval of comments on an idle stream. Below the idle timeout of load balancers (60 s).
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a browser waits before it reconnects.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
 
-/// One look for all who follow the same order.
+/// Followers, and one watcher per followed order.
 #[derive(Default)]
 pub struct Watchers {
     followers: Followers,
-    /// Bounded by the followers: an order that nobody follows is taken out.
+    /// Watchers by order. Orders without followers are removed, so the number of followers bounds
+    /// the map.
     orders: Mutex<HashMap<OrderId, Weak<watch::Sender<i64>>>>,
 }
 
+/// Streams the history of an order after `Last-Event-ID`, or from the beginning.
 pub async fn follow<P: Ports>(
     State(app): State<App<P>>,
     Extension(client): Extension<Client>,
@@ -61,7 +65,7 @@ pub async fn follow<P: Ports>(
         .unwrap_or(0);
     let order_id = stored.order.order_id;
     let (newest, subscribed) = watcher(&app, order_id);
-    // Itself included.
+    // The count includes this follower.
     if newest.receiver_count() > FOLLOWERS_OF_AN_ORDER_MAX {
         return Err(Problem::busy(
             10,
@@ -88,7 +92,7 @@ pub async fn follow<P: Ports>(
     let mut response = Sse::new(events(follower))
         .keep_alive(KeepAlive::new().interval(HEARTBEAT))
         .into_response();
-    // Proxies must pass each event on at once.
+    // Tells nginx-style proxies to pass on each event without buffering.
     response.headers_mut().insert(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
@@ -96,12 +100,14 @@ pub async fn follow<P: Ports>(
     Ok(response)
 }
 
-/// Those who follow an order now, oldest first.
+/// All followers, oldest first.
 ///
-/// Whoever would be one too many of an address takes the place of the address's own oldest
-/// follower, of the order that it follows most. When all places are taken, the address that holds
-/// most gives one up, unless the newcomer's own holds as many. A browser that lost its place
-/// connects again.
+/// - When an address has all the places that it may have, its new follower replaces the oldest one.
+///   The replaced follower is of the order that the address follows most.
+/// - When all places are taken, the address with most followers gives one up, unless the newcomer's
+///   own address would then have as many.
+///
+/// A browser that lost its place reconnects.
 #[derive(Clone, Default)]
 struct Followers(Arc<Mutex<Following>>);
 
@@ -116,11 +122,11 @@ struct Seat {
     id: u64,
     client: Client,
     order_id: OrderId,
-    /// Somebody else has the place now.
+    /// Canceled when another follower takes the place.
     lost: CancellationToken,
 }
 
-/// A follower's place among those there may be; given back when it is dropped.
+/// A follower's place, free again on drop.
 struct Place {
     seat: Seat,
     followers: Followers,
@@ -131,6 +137,7 @@ impl Followers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a place. Returns `None` when all places are taken and no address has to give one up.
     fn enter(&self, client: Client, order_id: OrderId) -> Option<Place> {
         let mut following = self.following();
         let mut of: HashMap<Client, usize> = HashMap::new();
@@ -143,7 +150,7 @@ impl Followers {
             following.give_up_one_of(client);
         } else if following.all.len() >= FOLLOWERS_MAX {
             let (most, theirs) = of.into_iter().max_by_key(|(_, count)| *count)?;
-            // Itself included: a crowd of clients with one each is no reason to send anybody away.
+            // Counts the newcomer too. When every client has one stream, none of them has to leave.
             if theirs <= own + 1 {
                 return None;
             }
@@ -166,11 +173,12 @@ impl Followers {
 }
 
 impl Following {
+    /// Removes the oldest follower of the order that the client follows most.
     fn give_up_one_of(&mut self, client: Client) {
         let theirs = || self.all.iter().filter(|seat| seat.client == client);
         let followers =
             |order_id: OrderId| theirs().filter(|seat| seat.order_id == order_id).count();
-        // Of equals the first, which is the oldest.
+        // `max_by_key` returns the last of equal items, which is the oldest one in reverse order.
         let most = theirs()
             .rev()
             .max_by_key(|seat| followers(seat.order_id))
@@ -194,7 +202,8 @@ impl Drop for Place {
     }
 }
 
-/// The order's watcher, started if nobody follows it yet. It ends when the last follower has gone.
+/// Returns the order's watcher and starts one if there is none. The watcher ends after its last
+/// follower.
 fn watcher<P: Ports>(
     app: &App<P>,
     order_id: OrderId,
@@ -219,7 +228,7 @@ fn watcher<P: Ports>(
             let Some(watcher) = weak.upgrade() else {
                 return;
             };
-            // A database that is down is looked at again.
+            // After a failed read, the next interval reads again.
             if let Ok(Some(stored)) = app
                 .ports
                 .orders()
@@ -243,7 +252,7 @@ struct Follower<P: Ports> {
     _keep: Arc<watch::Sender<i64>>,
     after: i64,
     waiting: VecDeque<Event>,
-    /// The order had ended when it was first looked at.
+    /// The order had ended when the stream began.
     over: bool,
     ended: bool,
     place: Place,
@@ -266,13 +275,13 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
                 .history(&scope, follower.order_id, follower.after)
                 .await
             else {
-                // A database that is down is looked at again.
+                // After a failed read, the next interval reads again.
                 tokio::select! {
                     () = tokio::time::sleep(LOOK_EVERY) => continue,
                     () = shutdown.cancelled() => return None,
                 }
             };
-            // Whoever comes back after the last line has heard everything.
+            // A client that reconnects after the last event has received everything.
             if history.is_empty() && follower.over {
                 follower.ended = true;
                 follower.waiting.push_back(end());
@@ -289,7 +298,7 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
             if follower.waiting.is_empty() {
                 tokio::select! {
                     changed = follower.newest.changed() => if changed.is_err() { return None },
-                    // The page connects again, to whoever is there then.
+                    // The page reconnects, to another storefront.
                     () = shutdown.cancelled() => return None,
                     () = lost.cancelled() => return None,
                 }
@@ -305,7 +314,7 @@ fn over(status: Status) -> bool {
     )
 }
 
-/// Nothing more will come.
+/// Returns the event that tells the client not to reconnect.
 fn end() -> Event {
     Event::default().event("end").data("{}")
 }
@@ -315,7 +324,7 @@ fn event(entry: &HistoryEntry) -> Event {
         "seq": entry.seq,
         "status": entry.to.code(),
         "step": entry.step.code(),
-        // Staff read notes in the timeline; here are customers.
+        // Notes are for staff, and this stream is for customers.
         "note": public_note(entry),
         "at": time_text(entry.at),
         "version": entry.seq,
@@ -364,8 +373,8 @@ mod tests {
             FOLLOWERS_OF_A_CLIENT_MAX
         );
         assert!(!quiet.iter().any(is_lost), "others keep theirs");
-        // Another customer behind the same address gets a place, and keeps it while the streams go
-        // on coming.
+        // Another customer behind the same address gets a place, and keeps it while more streams
+        // arrive.
         let neighbor = followers.enter(client(99), order()).expect("a place");
         let _more: Vec<_> = orders
             .iter()

@@ -1,4 +1,4 @@
-//! The order time machine, for staff.
+//! The order timeline, for staff.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::access::{Refused, authorize};
 use crate::problem::Problem;
 use crate::{App, Ports};
 
-/// For anybody but staff it is as if there were no such order: not even its owner sees how we work.
+/// Returns the timeline of an order to staff, and 404 to everybody else. Even the owner of the
+/// order does not see internal records.
 pub async fn show<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -26,7 +27,10 @@ pub async fn show<P: Ports>(
     of(&app, &id).await.map(Json)
 }
 
-/// The journey of the order with this id; whoever calls has checked who asks.
+/// Returns the timeline of the order with this id. The caller must have checked the access.
+///
+/// # Errors
+/// Returns 404 for an unknown order, and 503 when the database does not answer.
 pub async fn of<P: Ports>(app: &App<P>, id: &str) -> Result<Journey, Problem> {
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let found = journey(
@@ -43,10 +47,10 @@ pub async fn of<P: Ports>(app: &App<P>, id: &str) -> Result<Journey, Problem> {
     Ok(journey)
 }
 
-/// For the stock to show what it holds for the order: the rest is worth showing without it.
+/// Maximum time for the stock to return its reservation. The timeline is useful without it.
 const STOCK_WITHIN: Duration = Duration::from_millis(800);
 
-/// Reservations that cannot be read in time, or not at all.
+/// Reads reservations with the time limit [`STOCK_WITHIN`].
 struct Timely<'a, R>(&'a R);
 
 impl<R: Reservations> Reservations for Timely<'_, R> {

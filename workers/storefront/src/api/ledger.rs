@@ -1,4 +1,4 @@
-//! What staff read about stock: a product's ledger, and what to order from suppliers.
+//! Routes for staff about stock: the ledger of a product, and reorder suggestions.
 
 use std::collections::HashMap;
 
@@ -17,9 +17,10 @@ use super::staff_only;
 use crate::problem::Problem;
 use crate::{App, Ports};
 
-/// Entries of a page unless somebody asks otherwise.
+/// Default number of ledger entries on a page.
 pub const PAGE: u32 = 50;
 
+/// Lists the ledger entries of a product, newest first.
 pub async fn entries<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
@@ -63,15 +64,18 @@ pub async fn entries<P: Ports>(
     })))
 }
 
-/// An entry's id begins with its year.
+/// Returns the text if it can be the id of a ledger entry: ids begin with the year of the entry.
 pub fn cursor(text: &str) -> Option<&str> {
-    /// The longest reference is a hundred characters, of four bytes at most.
+    /// Maximum length of an id: the longest reference has a hundred characters of up to four bytes.
     const BYTES_MAX: usize = 500;
     let legal = text.len() <= BYTES_MAX && text.starts_with(|first: char| first.is_ascii_digit());
     legal.then_some(text)
 }
 
-/// A page of a product's ledger, newest first.
+/// Returns a product and a page of its ledger, newest first.
+///
+/// # Errors
+/// Returns 404 for an unknown product, and 503 when the stock cannot be read.
 pub async fn page<P: Ports>(
     app: &App<P>,
     product_id: &str,
@@ -108,6 +112,7 @@ fn shown(entry: &Entry) -> Value {
     })
 }
 
+/// Lists reorder suggestions, most urgent first.
 pub async fn suggestions<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
@@ -144,7 +149,7 @@ pub async fn suggestions<P: Ports>(
 }
 
 fn suggested(reorder: &Reorder) -> Value {
-    /// Two digits are more than sales of the past say about the future.
+    /// Rounds to two digits, because past sales do not predict more precisely.
     fn rounded(number: f64) -> f64 {
         (number * 100.0).round() / 100.0
     }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/menu`.
+//! Routes of the menu: `/api/v1/menu` and one product of it.
 
 use app::ports::stock::StockedProduct;
 use axum::Json;
@@ -10,6 +10,7 @@ use super::orders::time_text;
 use crate::problem::Problem;
 use crate::{App, Ports, menu};
 
+/// Lists the products of the menu.
 pub async fn list<P: Ports>(State(app): State<App<P>>) -> Result<Json<Value>, Problem> {
     let products = app.menu.products(&app.ports).await?;
     let mut menu = json!({ "products": products.iter().map(product).collect::<Vec<_>>() });
@@ -17,6 +18,7 @@ pub async fn list<P: Ports>(State(app): State<App<P>>) -> Result<Json<Value>, Pr
     Ok(Json(menu))
 }
 
+/// Shows one product.
 pub async fn one<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -29,7 +31,7 @@ pub async fn one<P: Ports>(
     Ok(Json(product))
 }
 
-/// Says of a copy how old it is: the stock cannot be read now.
+/// Adds `as_of` to a cached copy while the stock cannot be read.
 fn mark(shown: &mut Value, products: &menu::Products) {
     if let Some(as_of) = products.as_of {
         shown["as_of"] = json!(time_text(as_of));

@@ -1,4 +1,4 @@
-//! Orders as customers place, see and cancel them.
+//! Routes with which customers place, read and cancel orders.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -38,13 +38,15 @@ use crate::problem::Problem;
 use crate::session::Session;
 use crate::{App, Observation, Ports, access, digest, random_token, session, staff, tracking};
 
-/// Orders of a session listed at once: unless told otherwise, and at most.
+/// Default number of orders on a page of the session's list.
 const LIST: u32 = 20;
+/// Maximum number of orders on a page of the session's list.
 const LIST_MAX: u32 = 100;
-/// An order is placed within milliseconds, and within this or not at all as far as its customer can
-/// tell.
+/// Maximum time to place an order. Placing normally takes milliseconds; after this limit the client
+/// is told that the result is unknown.
 const PLACED_WITHIN: Duration = Duration::from_secs(7);
 
+/// Places an order from the request's items or from the session's cart.
 pub async fn place<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -70,8 +72,8 @@ pub async fn place<P: Ports>(
         (None, Some(session)) => app.ports.carts().get(&session.hash).await?,
         (None, None) => Cart::default(),
     };
-    // The order of a cart belongs to the session that begins with it, as one that was placed on the
-    // page does.
+    // An order from the cart belongs to the session that begins with the order, as with an order
+    // from the checkout page.
     let after = session
         .as_ref()
         .filter(|_| from_cart)
@@ -89,8 +91,8 @@ pub async fn place<P: Ports>(
     let accepted = accept(&app, request).await?;
     if let (Some(before), Some(after)) = (&session, &after) {
         if !accepted.replayed {
-            // The order stands; what could not be taken out of the cart is taken out by the
-            // customer.
+            // The order is valid even if its lines cannot be removed from the cart. The customer
+            // can remove them.
             let _ = app.ports.carts().take_out(&before.hash, &cart.lines).await;
         }
         carry_cart(&app, before, after).await;
@@ -112,8 +114,8 @@ pub async fn place<P: Ports>(
     })
 }
 
-/// The prices that the customer is likely to have seen: of a cart those that it remembers, else
-/// those before their last change. They decide nothing.
+/// Returns the prices that the customer has probably seen: those that the cart stored, otherwise
+/// the prices before the last change. They only make messages more precise.
 fn remembered<P: Ports>(app: &App<P>, cart: &Cart) -> Vec<ShownLine> {
     let seen = |line: &Line| {
         let price = cart
@@ -130,7 +132,10 @@ fn remembered<P: Ports>(app: &App<P>, cart: &Cart) -> Vec<ShownLine> {
     cart.lines.iter().filter_map(seen).collect()
 }
 
-/// Places the order, whether it came as JSON or from a form.
+/// Places an order that came as JSON or from a form.
+///
+/// # Errors
+/// Returns the reason for the refusal, and `Uncertain` when the database does not answer in time.
 pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted, Refusal> {
     let maker = app.maker();
     let means = Means {
@@ -144,7 +149,8 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
     let shop = shop.map_err(|error| Refusal::Fields(vec![error]))?;
     let offers = Offered(app);
     let placing = place_order(app.ports.orders(), &offers, &shop, means, request);
-    // Before the whole request is given up: the customer keeps the form and its key.
+    // This limit is shorter than the limit of the request, so the customer keeps the form and its
+    // key.
     let placed = timeout(PLACED_WITHIN, placing).await;
     let accepted = placed.unwrap_or_else(|_| {
         Err(Refusal::Uncertain(Unavailable::new(
@@ -162,11 +168,12 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
 
 struct Asked {
     request: Request,
-    /// `None`: what is in the cart.
+    /// The lines of the request; `None` for an order from the cart.
     lines: Option<Lines>,
 }
 
-/// Every wrong field at once, here for shape and in the use-case for meaning.
+/// Reads the body and reports all invalid fields together. This function checks the types; the use
+/// case checks the values.
 fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
     let mut errors = Vec::new();
     let mut fields = Fields::new(body, "", &mut errors);
@@ -263,11 +270,11 @@ fn read(body: Map<String, Value>) -> Result<Asked, Problem> {
     Ok(Asked { request, lines })
 }
 
-/// From this version on a delivery needs an address; before, it is accepted without one and the
-/// answer has a warning.
+/// The first version (major, minor) in which a delivery requires an address. Earlier versions
+/// accept one without it and add a warning.
 const ADDRESS_REQUIRED_FROM: (u64, u64) = (0, 2);
 
-/// Whether a version of ours, such as `0.2.0`, refuses a delivery without an address.
+/// Returns true if this version of the API, such as `0.2.0`, requires an address for a delivery.
 fn requires_address(version: &str) -> bool {
     let mut numbers = version
         .split('.')
@@ -327,7 +334,8 @@ fn read_items(items: Vec<Value>, errors: &mut Vec<domain::FieldError>) -> Lines 
     })
 }
 
-/// The answer to a placement. Nothing in it changes later, so that a replay gives the same bytes.
+/// Returns the body for a placed order. It has no field that changes later, so a replay returns the
+/// same bytes.
 fn receipt(accepted: &Accepted) -> Value {
     let (order, token) = (&accepted.order, &accepted.tracking_token);
     let mut receipt = json!({
@@ -347,7 +355,7 @@ fn receipt(accepted: &Accepted) -> Value {
     receipt
 }
 
-/// What a client reads that orders a delivery without saying where to.
+/// The warning for a delivery without an address.
 const ADDRESS_WARNING: &str =
     "is required for a delivery from version 0.2.0 on; until then the shop has to call";
 
@@ -364,11 +372,12 @@ fn links(order: &Order, token: Option<&str>) -> Value {
         "self": format!("{api}{query}"),
         "events": format!("{api}/events{query}"),
         "cancel": format!("{api}/cancel{query}"),
-        // A browser sends no fragment to anybody.
+        // Browsers do not send the fragment to any server.
         "page": format!("/orders/{}{}", order.order_id, token.map(|token| format!("#t={token}")).unwrap_or_default()),
     })
 }
 
+/// Shows an order with its history, ticket and shipment.
 pub async fn show<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -390,7 +399,8 @@ pub async fn show<P: Ports>(
         .first()
         .map_or(Value::Null, ticket);
     body["shipment"] = match app.ports.orders().shipment(&scope, order_id).await? {
-        // It has its number when it is to be made, and is on its way when staff hand it over.
+        // The parcel gets its tracking number when it is prepared, and leaves when staff complete
+        // the order.
         Some(Shipment {
             tracking_number, ..
         }) => {
@@ -402,13 +412,14 @@ pub async fn show<P: Ports>(
     Ok(tagged(&stored.order, body))
 }
 
+/// Returns a ticket as JSON.
 pub fn ticket(ticket: &Ticket) -> Value {
     let slot_at = ticket.slot_at.map(time_text);
     json!({ "day": ticket.day.to_string(), "position": ticket.position, "slot_at": slot_at })
 }
 
-/// A session's own orders, from the order view; from the orders themselves when the view does not
-/// answer. The view may be a moment behind.
+/// Lists the session's own orders from the order view, which may be a moment old. Falls back to the
+/// orders table when the view does not answer.
 pub async fn list<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
@@ -457,13 +468,14 @@ pub async fn list<P: Ports>(
     ))
 }
 
-/// Ids of one browser that the order view is asked about: it takes a query for each.
+/// Maximum number of previous and current ids of a browser for the order view, which takes one
+/// query per id.
 const VIEW_QUERIES_MAX: usize = 8;
-/// For the order view to answer: the orders themselves are slower to list, and newer.
+/// Maximum time for the order view. The orders table is slower to list, and current.
 const VIEWED_WITHIN: Duration = Duration::from_millis(500);
 
-/// The newest orders of a browser's sessions, from the order view. `None` when it does not answer
-/// in time, or would be asked too often.
+/// Returns the newest orders of a browser's sessions from the order view. Returns `None` when the
+/// view does not answer in time, or would need too many queries.
 async fn views_of<P: Ports>(
     app: &App<P>,
     session: &Session,
@@ -486,7 +498,7 @@ async fn views_of<P: Ports>(
     None
 }
 
-/// The same from the orders themselves: one statement, however many sessions there were.
+/// Returns the same list from the orders table, with one statement for any number of sessions.
 async fn orders_of<P: Ports>(
     app: &App<P>,
     session: &Session,
@@ -509,12 +521,13 @@ async fn orders_of<P: Ports>(
 
 fn newest(of_each: Vec<Vec<OrderView>>, limit: u32) -> Vec<OrderView> {
     let mut views: Vec<OrderView> = of_each.into_iter().flatten().collect();
-    // UUIDv7: newest first is greatest first.
+    // Order ids are UUIDv7, so the newest order has the greatest id.
     views.sort_by_key(|view| std::cmp::Reverse(view.order_id));
     views.truncate(limit as usize);
     views
 }
 
+/// Cancels an order.
 pub async fn cancel<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -533,7 +546,10 @@ pub async fn cancel<P: Ports>(
     Ok(response)
 }
 
-/// Calls off an order that the caller may see, in the caller's own name.
+/// Cancels an order that the caller may see, in the caller's name.
+///
+/// # Errors
+/// Returns the reason when the order cannot be canceled, or the database does not answer.
 pub async fn cancel_visible<P: Ports>(
     app: &App<P>,
     headers: &HeaderMap,
@@ -541,7 +557,7 @@ pub async fn cancel_visible<P: Ports>(
 ) -> Result<Order, ChangeRefusal> {
     let staff = staff_of(app, headers);
     let actor = staff.as_ref().map_or(CUSTOMER, |staff| &staff.name);
-    // Who may do so was decided when the order was found.
+    // `visible` has already checked the access.
     let (scope, order_id) = (app.customer_scope(), stored.order.order_id);
     let orders = app.ports.orders();
     cancel_by_customer(
@@ -555,8 +571,10 @@ pub async fn cancel_visible<P: Ports>(
     .await
 }
 
-/// The order, for its owner's session, whoever has its tracking token, and staff. For anybody else
-/// it is exactly as if it did not exist.
+/// Returns the order to its owner's session, to a holder of its tracking token, and to staff.
+///
+/// # Errors
+/// Returns 404 to everybody else, exactly as for an order that does not exist.
 pub async fn visible<P: Ports>(
     app: &App<P>,
     action: Action,
@@ -588,7 +606,7 @@ pub async fn visible<P: Ports>(
             .is_some_and(|(session, owner)| session.owns(owner))
     };
     let owned = by_token || by_session();
-    // An order of another location is none of a member of staff's business, whatever their role.
+    // Staff have access to the orders of their own location only, whatever their role.
     let staff = staff.ok().filter(|_| app.staff_scope().has(&stored.order));
     let actor = access::actor(staff.as_ref());
     match may(actor, action, Resource::Order { owned }) {
@@ -598,8 +616,8 @@ pub async fn visible<P: Ports>(
     }
 }
 
-/// The history of an order that was just changed. The change stands, so that it is answered as made
-/// even where its history cannot be read now: then there is none in the answer.
+/// Returns the history of an order that was just changed, or an empty list when it cannot be read.
+/// The change has succeeded, so a failed read must not turn its answer into an error.
 pub async fn history_after<P: Ports>(
     app: &App<P>,
     scope: &Scope,
@@ -611,7 +629,7 @@ pub async fn history_after<P: Ports>(
     })
 }
 
-/// An order with its history, and its version as `ETag`.
+/// Returns an order with its history, and with its version as `ETag`.
 pub fn answer(order: &Order, history: &[HistoryEntry]) -> Response {
     tagged(order, told(order, history))
 }
@@ -623,7 +641,7 @@ fn told(order: &Order, history: &[HistoryEntry]) -> Value {
     body
 }
 
-/// Takes out what staff wrote for each other.
+/// Removes the notes that staff wrote for each other.
 fn hide_notes(body: &mut Value, order: &Order, history: &[HistoryEntry]) {
     body["reason"] = json!(public_reason(order.reason.as_deref()));
     for (shown, entry) in body["history"]
@@ -644,6 +662,7 @@ fn tagged(order: &Order, body: Value) -> Response {
     response
 }
 
+/// Returns an order as JSON, without its history.
 pub fn summary(order: &Order) -> Value {
     let items = order.items.iter().map(|item| {
         let line_total = item
@@ -701,8 +720,9 @@ fn entry(entry: &HistoryEntry) -> Value {
     })
 }
 
+/// Returns the time in RFC 3339.
 pub fn time_text(at: domain::Timestamp) -> String {
-    // RFC 3339 lacks years past 9999, which no order has.
+    // Formatting fails only for years after 9999.
     at.format(&Rfc3339).unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! The pick-up slots of a day.
+//! Routes of pickup slots, and the slots of a day for the pages.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -24,12 +24,15 @@ use crate::{App, Ports};
 
 /// A slot with the places that are left in it.
 pub struct Offered {
+    /// Start and end of the slot.
     pub slot: Slot,
+    /// Number of places left.
     pub left: u32,
-    /// An order for its start would be too late.
+    /// True when it is too late to order for the start of the slot.
     pub past: bool,
 }
 
+/// Lists the slots of a day.
 pub async fn list<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
@@ -67,8 +70,8 @@ pub async fn list<P: Ports>(
         json!({
             "starts_at": time_text(offered.slot.starts_at),
             "ends_at": time_text(offered.slot.ends_at),
-            // As the pages show it: the script has no rules of its own for the hour that a clock
-            // shows twice.
+            // Formatted as on the pages. The script has no rules for the hour that occurs twice
+            // when clocks go back.
             "local_time": shop.hours.zone.clock_text(offered.slot.starts_at),
             "capacity": shop.slots.capacity,
             "left": offered.left,
@@ -91,7 +94,7 @@ pub async fn list<P: Ports>(
     Ok(Json(body))
 }
 
-/// Today, on the shop's calendar, when none is given.
+/// Parses a date. Defaults to today on the shop's calendar.
 fn date_of<P: Ports>(app: &App<P>, shop: &Shop, text: Option<&String>) -> Result<Date, FieldError> {
     let now = app.ports.source().now();
     let today = shop.hours.zone.date_of(now);
@@ -107,34 +110,34 @@ fn date_of<P: Ports>(app: &App<P>, shop: &Shop, text: Option<&String>) -> Result
     Ok(date)
 }
 
-/// For the database to say how many places are taken, where it has said it before or the page can
-/// do without.
+/// Maximum time to count the places that are taken, when there is an older count to show.
 const TAKEN_WITHIN: Duration = Duration::from_millis(500);
-/// Days of locations whose places are remembered: a week of twenty locations.
+/// Maximum of days in memory: eight days of twenty locations.
 const REMEMBERED_MAX: usize = 160;
 
-/// Places taken, by the start of their slot.
+/// Number of places taken, by the start of the slot.
 type Taken = HashMap<Timestamp, u32>;
 /// A day of a location.
 type DayOf = (TenantId, LocationId, Date);
 
-/// The places that were taken when the database last said so, by location and date.
+/// The places taken when the database last answered, by location and date.
 #[derive(Default)]
 pub struct TakenPlaces(Mutex<HashMap<DayOf, (Timestamp, Taken)>>);
 
 /// The slots of a day.
 pub struct Day {
+    /// The slots, in order of their start.
     pub slots: Vec<Offered>,
     /// When the places were counted, if the database does not answer now.
     pub as_of: Option<Timestamp>,
 }
 
-/// Returns the slots of a date that are not too far ahead, with the places left in each as they are
-/// now: an order that comes first takes its place first. While the database does not answer, they
-/// are as they were when it last did: a place is counted again when it is taken.
+/// Returns the slots of a date that can be ordered, with the places left in each. The count
+/// reserves nothing: another order may take the place first. While the database does not answer,
+/// the last count is used, because placing an order counts again.
 ///
 /// # Errors
-/// When the database does not answer and never said anything about that date.
+/// Returns 503 when the database does not answer and never answered for that date.
 pub async fn offered<P: Ports>(app: &App<P>, shop: &Shop, date: Date) -> Result<Day, Problem> {
     let slots = shop.hours.slots(date, shop.slots);
     let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
@@ -181,7 +184,7 @@ pub async fn offered<P: Ports>(app: &App<P>, shop: &Shop, date: Date) -> Result<
         past: is_past(slot.starts_at, now),
         slot,
     };
-    // Of the last day, the slots up to this time of day: a later one cannot be ordered yet.
+    // On the last day, slots after the current time of day cannot be ordered yet.
     let slots = slots
         .into_iter()
         .filter(|slot| !is_too_far_ahead(slot.starts_at, now));
@@ -203,7 +206,7 @@ impl TakenPlaces {
     fn remember(&self, key: DayOf, at: Timestamp, taken: Taken) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED_MAX && !known.contains_key(&key) {
-            // Days that have passed are the oldest.
+            // The oldest entry is usually of a past day.
             let oldest = known
                 .iter()
                 .min_by_key(|(_, (at, _))| *at)

@@ -1,8 +1,8 @@
-//! `POST /webhooks/payment`: what the gateway tells by itself.
+//! `POST /webhooks/payment`: events that the payment gateway sends.
 //!
-//! A hint and nothing more: the outcome of a charge is what the gateway answers to the payment
-//! worker, which asks until it knows. So a webhook that is lost, doubled, late or early changes
-//! nothing. It is checked like any input.
+//! An event is only logged. The payment worker asks the gateway for the result of a charge until it
+//! gets one. A webhook that is lost, duplicated or late therefore changes nothing. The signature is
+//! checked nevertheless.
 
 use app::ports::Source as _;
 use axum::body::Bytes;
@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::security::SecurityEvent;
 use crate::{App, Ports, signature};
 
+/// Verifies and logs an event of the payment gateway.
 pub async fn payment<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,

@@ -1,4 +1,4 @@
-//! Menu, cart, checkout, the order's page.
+//! Pages for customers: menu, cart, checkout and order.
 
 use std::collections::HashMap;
 
@@ -39,13 +39,15 @@ use crate::security::wants_page;
 use crate::session::Session;
 use crate::{App, Ports, api, menu, random_token, session, tracking};
 
+/// Shows the menu.
 pub async fn show_menu<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let products = app.menu.products(&app.ports).await?;
     let session = session::of_or_new(&headers, &app.settings);
-    // The count in the header is a convenience: without the carts it is zero, and the page stands.
+    // The cart only supplies the count in the header. Without it the count is zero and the page
+    // still works.
     let cart = app
         .ports
         .carts()
@@ -109,6 +111,7 @@ fn card(stocked: &StockedProduct, cart: &Cart) -> ProductCard {
     }
 }
 
+/// Returns the availability in words.
 pub fn badge(stocked: &StockedProduct) -> String {
     match stocked.availability() {
         Availability::InStock => "In stock".to_owned(),
@@ -117,7 +120,7 @@ pub fn badge(stocked: &StockedProduct) -> String {
     }
 }
 
-/// The count in the header is a convenience: without the carts it is zero, and the page stands.
+/// Returns the shell with the number of units in the cart, or zero when the cart cannot be read.
 pub async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
     let cart = app
         .ports
@@ -131,6 +134,7 @@ pub async fn shell<P: Ports>(app: &App<P>, session: &Session) -> Shell {
     }
 }
 
+/// Shows the cart.
 pub async fn cart<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -158,12 +162,15 @@ pub async fn cart<P: Ports>(
     })?))
 }
 
-/// A cart with its prices in words, and what a form sends back of them.
+/// A cart with its prices as text, and the values that the form sends back.
 pub struct Receipt {
+    /// Number of units.
     pub units: u32,
+    /// Lines of the cart.
     pub lines: Vec<LineView>,
-    /// Subtotal, tax, total.
+    /// Subtotal, tax and total.
     pub totals: [String; 3],
+    /// The amounts that the form sends back.
     pub shown: ShownOrder,
 }
 
@@ -209,6 +216,7 @@ fn line_view(line: PricedLine) -> LineView {
     }
 }
 
+/// Adds a product to the cart.
 pub async fn add<P: Ports>(
     State(app): State<App<P>>,
     Extension(client): Extension<Client>,
@@ -221,7 +229,7 @@ pub async fn add<P: Ports>(
     };
     let session = session::of_or_new(&headers, &app.settings);
     let cart = api::add_to_cart(&app, client, &session, &line).await?;
-    // A script wants the new count, a browser the page it came from.
+    // A script needs the new count; a browser needs a page to go to.
     let mut response = if headers.contains_key("x-requested-with") {
         StatusCode::NO_CONTENT.into_response()
     } else {
@@ -233,6 +241,7 @@ pub async fn add<P: Ports>(
     Ok(session.onto(response))
 }
 
+/// Sets the quantity of a product in the cart.
 pub async fn set<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -250,6 +259,7 @@ pub async fn set<P: Ports>(
     Ok(Redirect::to("/cart").into_response())
 }
 
+/// Removes a product from the cart.
 pub async fn remove<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -266,6 +276,7 @@ pub async fn remove<P: Ports>(
     Ok(Redirect::to("/cart").into_response())
 }
 
+/// Removes all products from the cart.
 pub async fn clear<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -303,6 +314,7 @@ fn quantity(form: &HashMap<String, String>) -> Result<Quantity, Problem> {
     })
 }
 
+/// Shows the checkout form, or redirects to the cart when it is empty.
 pub async fn checkout<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -313,7 +325,7 @@ pub async fn checkout<P: Ports>(
     let form = CheckoutForm {
         order_type: "pickup".to_owned(),
         payment_token: "tok_ok".to_owned(),
-        // One key a rendered form: sent twice, it places one order.
+        // One key per rendered form: a form that is sent twice places one order.
         idempotency_key: random_token(),
         ..CheckoutForm::default()
     };
@@ -334,7 +346,7 @@ async fn form_page<P: Ports>(
     page(&CheckoutPage::of(app, form, errors, false, choice, receipt))
 }
 
-/// The form again, with everything that was written in it.
+/// Renders the form again with everything that the customer entered.
 async fn again<P: Ports>(
     app: &App<P>,
     session: &Session,
@@ -348,21 +360,22 @@ async fn again<P: Ports>(
     };
     let page = match receipt {
         Ok(receipt) => form_page(app, form, errors, receipt).await?,
-        // What was written is worth more than what the cart costs now: that is compared when the
+        // The customer's input matters more than the current price. The price is compared when the
         // order is placed.
         Err(_) => kept_form::render(app, form, errors, false)?,
     };
-    // One that came without a session goes on with a new one.
+    // A request without a session gets a new one.
     Ok(session.clone().onto((status, page).into_response()))
 }
 
+/// Places the order of the form, or shows the form again with the errors.
 pub async fn place<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
     Form(form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
-    // A session that is over has no cart: what became of the order is told with the form, which is
-    // not lost.
+    // An expired session has no cart. The form with its errors is returned under a new session, so
+    // no input is lost.
     let session = session::of_or_new(&headers, &app.settings);
     let cart = app.ports.carts().get(&session.hash).await?;
     let ordered = cart.lines.clone();
@@ -383,15 +396,15 @@ pub async fn place<P: Ports>(
         let errors = wrong("notify", "must be email, sms or none");
         return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
     };
-    // A form that does not say what it showed places nothing; a repeat of what was placed still
-    // gets its answer.
+    // A form without the amounts that it showed cannot place an order. A repeat of a placed order
+    // still gets its answer.
     let shown = form.shown();
     let nothing_shown = || Expected {
         total_minor: Some(i64::MIN),
         ..Expected::default()
     };
     let expected = shown.clone().unwrap_or_else(nothing_shown);
-    // The order belongs to the session that begins with it.
+    // The order belongs to the new session that begins with it.
     let after = session.after_checkout(&form.idempotency_key, &app.settings);
     let request = Request {
         customer_name: form.name.clone(),
@@ -415,7 +428,8 @@ pub async fn place<P: Ports>(
     };
     match accept(&app, request).await {
         Ok(accepted) => {
-            // Not what another tab put in meanwhile; and a second click takes nothing out.
+            // Lines that another tab added meanwhile stay in the cart. A repeated request removes
+            // nothing.
             if !accepted.replayed {
                 let _ = app.ports.carts().take_out(&session.hash, &ordered).await;
             }
@@ -424,7 +438,7 @@ pub async fn place<P: Ports>(
                 Redirect::to(&order_url(&accepted.order.order_id.to_string(), "")).into_response(),
             ))
         }
-        // Sent again with another name, say: the order stands as it was placed.
+        // The same key with changed fields, such as another name: the placed order stays as it is.
         Err(Refusal::KeyReused) => {
             let (scope, home) = (app.customer_scope(), app.settings.shops.home());
             let (orders, key) = (app.ports.orders(), &form.idempotency_key);
@@ -436,7 +450,7 @@ pub async fn place<P: Ports>(
                         .is_some_and(|owner| after.owns(owner)) =>
                 {
                     let to = order_url(&used.order_id.to_string(), "");
-                    // The answer that would have begun the order's session may be lost.
+                    // The answer that began the order's session may be lost, so it is sent again.
                     let session = if used.session_hash.as_deref() == Some(&after.hash) {
                         after
                     } else {
@@ -444,7 +458,7 @@ pub async fn place<P: Ports>(
                     };
                     Ok(session.onto(Redirect::to(&to).into_response()))
                 }
-                // Such as by a session that is over.
+                // The order belongs to another session, for example to one that has expired.
                 Some(_) | None => {
                     let message = "This form was sent before, and may have placed an order: look it up under Track before \
                                    you order again.";
@@ -478,7 +492,7 @@ pub async fn place<P: Ports>(
                 },
             };
             let views = errors.iter().map(view).collect();
-            // A key that is none is replaced by one that is.
+            // An invalid key is replaced by a new one.
             let key = match errors.iter().any(|error| error.field == "Idempotency-Key") {
                 true => random_token(),
                 false => form.idempotency_key.clone(),
@@ -493,7 +507,7 @@ pub async fn place<P: Ports>(
             )
             .await
         }
-        // The page that follows shows what it costs now; its button places the order for that.
+        // The page shows the current price, and its button places the order for that price.
         Err(Refusal::Changed(mut changed)) => {
             let known = app.menu.last();
             for (product_id, name) in changed
@@ -542,20 +556,20 @@ pub async fn place<P: Ports>(
             )
             .await
         }
-        // What may go well in a moment: `kept_form` gives the form back.
+        // Temporary failures: the layer `kept_form` returns the form.
         Err(
             refusal @ (Refusal::Uncertain(_) | Refusal::ShopFull { .. } | Refusal::Unavailable(_)),
         ) => Err(refusal.into()),
     }
 }
 
-/// The line that an error of the API names by its place, such as `items[0].product_id`.
+/// Returns the line that an API error names by index, such as `items[0].product_id`.
 fn line_of<'a>(field: &str, lines: &'a Lines) -> Option<&'a Line> {
     let (place, _) = field.strip_prefix("items[")?.split_once(']')?;
     lines.iter().nth(place.parse().ok()?)
 }
 
-/// The form again with the times of another day, for a browser without scripts. Nothing is placed.
+/// Shows the form with the times of another day, for browsers without scripts. Places no order.
 pub async fn other_day<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -583,7 +597,7 @@ pub async fn other_day<P: Ports>(
     Ok(session.onto(page))
 }
 
-/// What is wrong with the chosen time, on the clock of the shop: the API's own words have times in
+/// Returns what is wrong with the chosen time, in the shop's local time. The API's messages use
 /// UTC.
 fn time_error(hours: &Hours, now: Timestamp, error: &FieldError) -> String {
     match hours.closed_notice(now) {
@@ -597,7 +611,8 @@ fn time_error(hours: &Hours, now: Timestamp, error: &FieldError) -> String {
     }
 }
 
-/// What the form's choice means. A form from before there was one says nothing.
+/// Returns the notification preferences of the form's choice. Forms of an older release have an
+/// empty value.
 fn wishes(choice: &str) -> Option<Preferences> {
     match choice {
         "" | "email" => Some(Preferences::default()),
@@ -613,7 +628,7 @@ fn wishes(choice: &str) -> Option<Preferences> {
     }
 }
 
-/// What was put into the cart meanwhile, in another tab, follows the browser to its new session.
+/// Moves lines that another tab added meanwhile to the browser's new session.
 pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
     let carts = app.ports.carts();
     let Ok(cart) = carts.get(&from.hash).await else {
@@ -621,7 +636,7 @@ pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
     };
     let products = app.menu.products(&app.ports).await.ok();
     for line in &cart.lines {
-        // A line from before prices were remembered takes today's.
+        // Carts of an older release have no prices; their lines get the current price.
         let today = || {
             menu::find(products.as_deref()?, &line.product_id)
                 .map(|found| found.product.price.minor)
@@ -630,8 +645,8 @@ pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
             continue;
         };
         if carts.add(&to.hash, line, seen).await.is_err() {
-            // A cart is a convenience: what cannot be carried now stays where it is until it is
-            // forgotten.
+            // The cart is a convenience: lines that cannot be moved stay in the old session until
+            // it expires.
             return;
         }
     }
@@ -640,12 +655,12 @@ pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
     }
 }
 
-/// Where the pages about orders are.
+/// Path of the pages about orders.
 const ORDER_PAGES: &str = "/orders";
 
-/// The order's page. A browser that may not see the order gets the page that asks for number and
-/// e-mail address, the same for every order and for none; its script opens the order where the link
-/// carries the token.
+/// Shows an order. A browser that may not see it gets the page that asks for number and e-mail
+/// address. That page is the same whether or not the order exists. Its script opens the order when
+/// the link contains the token.
 pub async fn order<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -674,12 +689,13 @@ pub async fn order<P: Ports>(
         .get("token")
         .is_some_and(|token| tracking::is_same(token, &stored.tracking_token))
     {
-        // An older link: what the page does next needs no token in an address.
+        // A link of an older release: the cookie lets the page work without a token in its URLs.
         follow(&app, &mut response, &stored, &headers);
     }
     Ok(response)
 }
 
+/// Shows the order's part of the page, for its script.
 pub async fn order_fragment<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -692,6 +708,7 @@ pub async fn order_fragment<P: Ports>(
     })
 }
 
+/// Cancels an order from its page.
 pub async fn cancel<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -702,7 +719,8 @@ pub async fn cancel<P: Ports>(
     let to = order_url(&stored.order.order_id.to_string(), "");
     let mut response = match cancel_visible(&app, &headers, &stored).await {
         Ok(_) => Redirect::to(&to).into_response(),
-        // The bar was faster than the page: the order's page says how far it is.
+        // The bar started the order before the page was sent: the order's page shows the current
+        // status.
         Err(ChangeRefusal::Illegal { .. }) => Redirect::to(&format!("{to}?late")).into_response(),
         Err(refusal) => return Err(refusal.into()),
     };
@@ -712,7 +730,7 @@ pub async fn cancel<P: Ports>(
     Ok(response)
 }
 
-/// The order as its page shows it.
+/// Returns the order as its page shows it.
 async fn order_view<P: Ports>(app: &App<P>, stored: &StoredOrder) -> Result<OrderView, Problem> {
     let history = app
         .ports
@@ -738,17 +756,17 @@ async fn order_view<P: Ports>(app: &App<P>, stored: &StoredOrder) -> Result<Orde
     Ok(view(stored, &history, ended, &Clock::of(app, order)))
 }
 
-/// The clock and the calendar of a location, now.
+/// The clock and the calendar of a location at one moment.
 pub struct Clock {
     zone: Zone,
     now: Timestamp,
 }
 
 impl Clock {
-    /// Of the location of an order.
+    /// Returns the clock of an order's location.
     pub fn of<P: Ports>(app: &App<P>, order: &Order) -> Clock {
         let shops = &app.settings.shops;
-        // A location that is gone has left its orders behind.
+        // An order of a location that was removed uses the storefront's own clock.
         let shop = shops
             .named(Some(&order.location_id))
             .unwrap_or_else(|_| shops.home());
@@ -758,13 +776,13 @@ impl Clock {
         }
     }
 
-    /// A time, with its date where that is not today's.
+    /// Returns a time as text, with its date if that is not today.
     pub fn text(&self, at: Timestamp) -> String {
         self.zone.time_text(at, self.now)
     }
 }
 
-/// A time on the clock of the shop that this storefront serves.
+/// Returns a time as text on the clock of the storefront's own location.
 pub fn time_of<P: Ports>(app: &App<P>, at: Timestamp) -> String {
     app.settings
         .shops
@@ -774,6 +792,7 @@ pub fn time_of<P: Ports>(app: &App<P>, at: Timestamp) -> String {
         .time_text(at, app.ports.source().now())
 }
 
+/// Returns the path of an order's page, followed by `below`.
 pub fn order_url(id: &str, below: &str) -> String {
     format!("/orders/{id}{below}")
 }
@@ -837,8 +856,7 @@ fn view(
         fragment_url: order_url(&id, "/fragment"),
         history: history
             .iter()
-            // Once a status: what machines do between two is for the staff's timeline, and so are
-            // notes and names.
+            // One entry per status. Internal steps, notes and names are for the timeline of staff.
             .filter(|entry| entry.from != Some(entry.to))
             .map(|entry| HistoryView {
                 at: clock.text(entry.at),
@@ -853,7 +871,7 @@ fn view(
     }
 }
 
-/// A status as a step on the way of an order.
+/// Returns the name of a status as a step of the order.
 fn step_label(status: Status, order_type: OrderType) -> &'static str {
     match (status, order_type) {
         (Status::Pending, _) => "Order received",
@@ -869,7 +887,7 @@ fn step_label(status: Status, order_type: OrderType) -> &'static str {
     }
 }
 
-/// When and where the order changes hands.
+/// Returns when and where the order is handed over.
 fn handover(order: &Order, clock: &Clock) -> String {
     let when = order.pickup_at.map(|at| clock.text(at));
     match (order.order_type, when) {

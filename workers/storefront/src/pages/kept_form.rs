@@ -1,9 +1,9 @@
-//! The checkout form survives what refuses it before its handler (limits, overload, something that
-//! is down) or beside it (a cart that cannot be read, a defect of ours): the customer gets back
-//! what they wrote, with the key under which it is placed once.
+//! Returns the checkout form with the customer's input when the request fails. A layer may refuse
+//! it (limits, overload, an unavailable dependency), or the handler may fail. The form keeps its
+//! idempotency key, so that a repeat places one order.
 //!
-//! The page is made of the form itself and of what is in memory. It asks nobody: whatever refused
-//! the form may be refusing because somebody else is overloaded.
+//! The page is made from the form and from data in memory. It calls no dependency, because the
+//! failure may be an overload of that dependency.
 
 use axum::Form;
 use axum::body::{Body, to_bytes};
@@ -22,11 +22,11 @@ use crate::security::wants_page;
 use crate::shed::{BODY_MAX, Shed, with_body};
 use crate::{App, Observation, Ports, menu};
 
-/// The form, and the form that asks for the times of another day.
+/// The path of the form, and the path for the times of another day.
 const PLACES: &str = "/checkout";
 const ASKS_FOR_TIMES: &str = "/checkout/times";
 
-/// Answers a checkout form that was refused for the moment with the form.
+/// Answers a checkout form that failed for a temporary reason with the form.
 pub async fn keep<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let places = path == PLACES;
@@ -44,7 +44,7 @@ pub async fn keep<P: Ports>(State(app): State<App<P>>, request: Request, next: N
         }
     };
     let (parts, body) = request.into_parts();
-    // It was read: this takes it out of memory.
+    // The body was already read, so this call does not wait.
     let body = to_bytes(body, BODY_MAX).await.unwrap_or_default();
     let mut copy = Request::new(Body::from(body.clone()));
     (*copy.method_mut(), *copy.headers_mut()) = (Method::POST, parts.headers.clone());
@@ -90,7 +90,7 @@ pub async fn keep<P: Ports>(State(app): State<App<P>>, request: Request, next: N
     }
 }
 
-/// Whether the same form may be answered otherwise in a moment.
+/// Returns true if the same form may succeed in a moment.
 fn passes(problem: &Problem) -> bool {
     problem.retry_after_s.is_some() || problem.status == StatusCode::INTERNAL_SERVER_ERROR
 }
@@ -98,7 +98,7 @@ fn passes(problem: &Problem) -> bool {
 /// Renders the form with the order as the form itself shows it.
 ///
 /// # Errors
-/// When the page cannot be made.
+/// Returns 503 when the template cannot be rendered.
 pub fn render<P: Ports>(
     app: &App<P>,
     form: CheckoutForm,
@@ -112,8 +112,8 @@ pub fn render<P: Ports>(
     ))
 }
 
-/// The order as the page that the form was on has shown it. Nothing is charged by it: the order is
-/// compared when it is placed.
+/// Returns the order as the customer's page showed it. The amounts are not trusted: they are
+/// compared when the order is placed.
 fn as_shown<P: Ports>(app: &App<P>, form: &CheckoutForm) -> Receipt {
     let shown = form.shown().unwrap_or_default();
     let (known, currency) = (app.menu.last(), app.settings.shops.home().currency);

@@ -1,4 +1,5 @@
-//! Finding an order without its session: by the link in a mail, or by number and e-mail address.
+//! Finding an order without its session: by the link in a mail, or by order number and e-mail
+//! address.
 
 use std::collections::HashMap;
 
@@ -18,6 +19,7 @@ use crate::security::SecurityEvent;
 use crate::session::Session;
 use crate::{App, Ports, session, tracking};
 
+/// Shows the form that asks for order number and e-mail address.
 pub async fn lookup<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -46,22 +48,22 @@ async fn lookup_page<P: Ports>(
     }
 }
 
-/// Finds an order by its number and the customer's e-mail address. One question to the database,
-/// whatever is wrong: the answer and its time do not tell whether there is such a number.
+/// Finds an order by its number and the customer's e-mail address. Sends exactly one query whatever
+/// the input, so that neither the answer nor its time reveals whether a number exists.
 pub async fn find<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
     let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
-    // No database keeps a zero character in text.
+    // PostgreSQL text cannot contain a zero character.
     let number = said("order_number")
         .trim_start_matches('#')
         .to_uppercase()
         .replace('\0', "");
     let number = OrderNumber::parse(&number).map_or(number, |number| number.to_string());
-    // As it was stored: an address that no server accepts belongs to no order, and is asked for all
-    // the same.
+    // The address is normalized as it was when stored. An invalid address belongs to no order, and
+    // is queried nevertheless.
     let email = said("email").replace('\0', "");
     let email = email::parse("email", &email).unwrap_or(email);
     match app
@@ -90,7 +92,7 @@ pub async fn find<P: Ports>(
     }
 }
 
-/// Gives the browser a cookie for the order whose tracking token it sends.
+/// Sets the tracking cookie if the form has the order's token.
 pub async fn open<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -111,7 +113,10 @@ pub async fn open<P: Ports>(
     Ok(response)
 }
 
-/// The page that asks, for whoever may not see an order.
+/// Returns 404 with the form that asks for order number and e-mail address.
+///
+/// # Errors
+/// Returns 503 when the template cannot be rendered.
 pub async fn not_found<P: Ports>(
     app: &App<P>,
     headers: &HeaderMap,
@@ -128,7 +133,7 @@ pub async fn not_found<P: Ports>(
     Ok(session.onto(response))
 }
 
-/// Lets the browser follow the order from now on.
+/// Adds the order to the browser's tracking cookie.
 pub fn follow<P: Ports>(
     app: &App<P>,
     response: &mut Response,

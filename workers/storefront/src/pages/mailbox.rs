@@ -1,5 +1,5 @@
-//! Mails and texts that a local AWS kept instead of delivering them. The page is there only with a
-//! local AWS, for staff (see `access`).
+//! The page of mails and texts that a local AWS kept instead of delivering them, for staff (see
+//! `access`). Without a local AWS the page answers 404.
 
 use app::ports::mailbox::{Kept, Mailbox};
 use askama::Template;
@@ -12,7 +12,7 @@ use super::views::Shell;
 use crate::problem::Problem;
 use crate::{App, Ports};
 
-/// More than anybody reads; the local AWS itself keeps all of them.
+/// Maximum of mails, and of texts, on the page. The local AWS keeps all of them.
 const SHOWN: usize = 200;
 
 #[derive(Template)]
@@ -44,11 +44,11 @@ struct MailPage {
     subject: String,
     at: String,
     text: String,
-    /// Shown as text: nothing of a mail is ever part of the page.
+    /// The source of the HTML, shown as text: a mail must not become part of the page.
     html: Option<String>,
 }
 
-/// Lists everything that was sent, newest first.
+/// Lists the newest mails and texts.
 pub async fn list<P: Ports>(State(app): State<App<P>>) -> Result<Response, Problem> {
     let mailbox = mailbox(&app)?;
     let Kept { mails, texts } = mailbox.kept().await?;
@@ -71,7 +71,7 @@ pub async fn list<P: Ports>(State(app): State<App<P>>) -> Result<Response, Probl
     })
 }
 
-/// Shows one mail: its text, and the source of its HTML.
+/// Shows one mail: its text and the source of its HTML.
 pub async fn mail<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,

@@ -1,5 +1,4 @@
-//! The times that a customer may choose, in words: the days of a week, and the slots of one of
-//! them.
+//! The times that a customer may choose: the days of a week, and the slots of one day.
 
 use std::time::Duration;
 
@@ -19,23 +18,21 @@ use crate::api::orders::time_text;
 use crate::api::{OfferedSlot as Offered, offered_slots};
 use crate::{App, Ports};
 
-/// For the database to say how many places are left: a form that was filled in is shown again
-/// without.
+/// Maximum time to count the free places. Afterwards the form shows the times without the count.
 const PLACES_WITHIN: Duration = Duration::from_millis(800);
 const DATE: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]");
-/// From so few places on, the page says how many are left.
+/// Maximum number of free places that the page mentions.
 const FEW: u32 = 3;
 
-/// Returns the days of the next week that have a time to come, and the times of the day that the
-/// form asks for that have a place left.
+/// Returns the days of the next week that have future slots, and the slots of the form's day with
+/// free places.
 pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
     let shop = app.settings.shops.home();
     let mut choice = choice_by_hours(app, form);
     let Ok(day) = Date::parse(&choice.day, DATE) else {
         return choice;
     };
-    // Without an answer all times are shown: whether a place is left is asked again when the order
-    // is placed.
+    // Without a result all times are shown; placing the order counts again.
     if let Ok(Ok(offered)) = timeout(PLACES_WITHIN, offered_slots(app, &shop, day)).await {
         let to_come: Vec<_> = hours_of(&shop, day, app.ports.source().now()).collect();
         let free = offered.slots.into_iter().filter(|offered| offered.left > 0);
@@ -47,7 +44,7 @@ pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
     choice
 }
 
-/// Returns the same by the opening hours alone, without asking anybody.
+/// Returns the same choice from the opening hours alone, without calling a dependency.
 pub fn choice_by_hours<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
     let shop = app.settings.shops.home();
     let (zone, now) = (&shop.hours.zone, app.ports.source().now());
@@ -75,7 +72,7 @@ pub fn choice_by_hours<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoic
     };
     let times = day.into_iter().flat_map(|day| hours_of(&shop, day, now));
     TimeChoice {
-        // Who chooses a later day means a time of it.
+        // A customer who chooses a later day wants a time on that day.
         now: shop.hours.is_open(now) && day == days.first().copied(),
         days: days
             .iter()
@@ -91,7 +88,7 @@ pub fn choice_by_hours<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoic
     }
 }
 
-/// The starts of a date's slots that can still be chosen, by the opening hours alone.
+/// Returns the starts of a date's slots that can still be chosen by the opening hours.
 fn hours_of(shop: &Shop, date: Date, now: Timestamp) -> impl Iterator<Item = Timestamp> {
     let slots = shop
         .hours
@@ -101,7 +98,7 @@ fn hours_of(shop: &Shop, date: Date, now: Timestamp) -> impl Iterator<Item = Tim
     slots.filter(move |starts_at| *starts_at > now && !is_too_far_ahead(*starts_at, now))
 }
 
-/// A time, with the places left where they are few.
+/// Returns a time with its label. The label contains the number of free places if there are few.
 fn time_view(shop: &Shop, starts_at: Timestamp, left: Option<u32>) -> TimeView {
     let clock = shop.hours.zone.clock_text(starts_at);
     TimeView {
@@ -114,10 +111,10 @@ fn time_view(shop: &Shop, starts_at: Timestamp, left: Option<u32>) -> TimeView {
     }
 }
 
-/// `None` for as soon as it is ready.
+/// Parses the chosen time; an empty text means as soon as possible.
 ///
 /// # Errors
-/// When it is no time.
+/// Returns the parser's error for a text that is not RFC 3339.
 pub fn wanted_time(text: &str) -> Result<Option<Timestamp>, time::error::Parse> {
     if text.is_empty() {
         return Ok(None);

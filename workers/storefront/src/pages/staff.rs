@@ -1,4 +1,4 @@
-//! The bar's board, the sign-in.
+//! Pages for staff: the staff board, the order timeline and the sign-in.
 
 use std::collections::HashMap;
 
@@ -26,18 +26,20 @@ use crate::security::SecurityEvent;
 use crate::staff::{Staff, accepted, cookie_name};
 use crate::{App, Ports, api, audit, session};
 
-/// An order for as soon as possible is due so long after it was placed.
+/// Preparation time of an order without a pickup time.
 const USUAL: time::Duration = time::Duration::minutes(10);
 
+/// Returns the member of staff who is signed in.
 pub fn signed<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
     api::staff_of(app, headers)
 }
 
-/// Where whoever is not signed in is sent.
+/// Redirects to the sign-in page.
 pub fn to_sign_in() -> Result<Response, Problem> {
     Ok(Redirect::to("/staff/sign-in").into_response())
 }
 
+/// Shows the staff board.
 pub async fn board<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
@@ -67,6 +69,7 @@ pub async fn board<P: Ports>(
     Ok(board)
 }
 
+/// Shows the board's columns, for its script.
 pub async fn board_fragment<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -79,7 +82,7 @@ pub async fn board_fragment<P: Ports>(
     })
 }
 
-/// Who was faster, and what the order is now; `None` for an order that is not of this shop.
+/// Returns who changed an order last and its status, or `None` for an order of another location.
 async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<Option<String>, Problem> {
     let Ok(order_id) = id.parse() else {
         return Ok(None);
@@ -116,11 +119,11 @@ async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Strin
 }
 
 async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
-    /// What a browser still shows at once. No bar has so many.
+    /// Maximum of orders that browsers show well; far more than a bar handles.
     const SHOWN_MAX: usize = 1_000;
     const PAGE: u32 = 200;
-    /// More than a week of pick-up places, with 20 in each quarter of an hour: a bound for the
-    /// database, not for the bar.
+    /// More than a week of pickup slots with 20 places per quarter of an hour. The limit protects
+    /// the database.
     const READ_MAX: usize = 15_000;
     let now = app.ports.source().now();
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];
@@ -130,8 +133,8 @@ async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
         ..OrderFilter::default()
     };
     let mut orders = Vec::new();
-    // All of them: lists begin with what was ordered last, and what is due first may have been
-    // ordered a week ago.
+    // Reads all pages. The list is sorted by order time, and an order that is due first may be a
+    // week old.
     loop {
         let older = app.ports.orders().list(&app.staff_scope(), &filter).await?;
         let is_last = older.len() < PAGE as usize;
@@ -141,7 +144,7 @@ async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
             break;
         }
     }
-    // What is due first is made first; of two that are due together, the older one.
+    // The order that is due first is made first; the older one of two with the same time.
     orders.sort_by_key(|order| (due_at(order), order.created_at));
     let is_cut = orders.len() > SHOWN_MAX;
     orders.truncate(SHOWN_MAX);
@@ -175,12 +178,12 @@ async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
     Ok(Board { columns, is_cut })
 }
 
-/// When an order is to be ready.
+/// Returns when an order must be ready.
 fn due_at(order: &Order) -> Timestamp {
     order.pickup_at.unwrap_or(order.created_at + USUAL)
 }
 
-/// How long until an order is due, or how late it is.
+/// Returns the time until an order is due, or how late it is.
 fn left_text(left: time::Duration) -> String {
     match (length_text(left), left.is_negative()) {
         (None, true) => "due now".to_owned(),
@@ -190,7 +193,7 @@ fn left_text(left: time::Duration) -> String {
     }
 }
 
-/// How long an order has been ready.
+/// Returns how long an order has been ready.
 fn ready_text(since: time::Duration) -> String {
     length_text(since).map_or_else(
         || "ready now".to_owned(),
@@ -198,7 +201,7 @@ fn ready_text(since: time::Duration) -> String {
     )
 }
 
-/// A length of time in words; `None` for less than a minute.
+/// Returns a duration in words, or `None` for less than a minute.
 fn length_text(length: time::Duration) -> Option<String> {
     match length.whole_minutes().unsigned_abs() {
         0 => None,
@@ -236,7 +239,7 @@ fn card(
             ),
         },
         left: match order.status {
-            // Made in time or not, it is the customer who is waited for.
+            // A ready order waits for its customer, so it is not late.
             Status::Ready => ready_text(now - order.updated_at),
             Status::Pending
             | Status::Confirmed
@@ -270,6 +273,7 @@ fn card(
     }
 }
 
+/// Changes the status of an order from the board.
 pub async fn set_status<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -309,7 +313,7 @@ pub async fn set_status<P: Ports>(
     }
 }
 
-/// The newest order with the number that somebody says at the counter.
+/// Opens the newest order with the order number that a customer names.
 pub async fn search<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
@@ -334,7 +338,7 @@ pub async fn search<P: Ports>(
     }
 }
 
-/// What happened to one order, moment by moment.
+/// Shows the timeline of an order.
 pub async fn journey<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -351,6 +355,7 @@ pub async fn journey<P: Ports>(
     ))
 }
 
+/// Shows the sign-in form.
 pub async fn sign_in<P: Ports>(State(app): State<App<P>>) -> Result<Response, Problem> {
     page(&SignInPage {
         shell: Shell::of(&app),
@@ -358,6 +363,7 @@ pub async fn sign_in<P: Ports>(State(app): State<App<P>>) -> Result<Response, Pr
     })
 }
 
+/// Signs in with the token of the form.
 pub async fn signed_in<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -383,7 +389,7 @@ pub async fn signed_in<P: Ports>(
         }
     };
     let age = (staff.expires_at - now.unix_timestamp()).max(0);
-    // Whoever has no board, such as support, starts where orders are found.
+    // Roles without access to the board, such as support, start on the page that finds orders.
     let first = may(Actor::Staff(staff.role), Action::ReadBoard, Resource::Shop)
         .map_or("/orders", |()| "/staff");
     audit::append(
@@ -397,9 +403,9 @@ pub async fn signed_in<P: Ports>(
     .await;
     let mut response = Redirect::to(first).into_response();
     set_cookie(&app, &mut response, &token, age);
-    // Whoever knew the browser's session before learns nothing of the one after.
+    // The session changes, so a person who knew the old one cannot use the new one.
     let Some(before) = session::of(&headers, &app.settings) else {
-        // One that we did not issue does not stay in the browser.
+        // A cookie that we did not issue is replaced.
         return Ok(session::of_or_new(&headers, &app.settings).onto(response));
     };
     let after = before.after_sign_in(&app.settings);
@@ -407,7 +413,7 @@ pub async fn signed_in<P: Ports>(
     Ok(after.onto(response))
 }
 
-/// Revokes the token, so that no copy of it is good any more, and removes the cookie.
+/// Revokes the token, so that copies of it are refused too, and removes the cookie.
 pub async fn sign_out<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -428,7 +434,8 @@ pub async fn sign_out<P: Ports>(
         .map_err(unsure)?
         .is_none()
     {
-        // Its record was lost, such as with a database that was restored from a backup.
+        // The record of the token is missing, for example after the database was restored from a
+        // backup.
         let expires_at = Timestamp::from_unix_timestamp(staff.expires_at).unwrap_or(now);
         let Staff {
             token_id: id,
@@ -470,7 +477,7 @@ fn set_cookie<P: Ports>(app: &App<P>, response: &mut Response, token: &str, age_
     };
     let cookie =
         format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}");
-    // The token was verified: it has only characters that a header takes.
+    // A verified token contains only characters that a header value accepts.
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

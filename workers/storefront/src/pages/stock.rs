@@ -1,5 +1,4 @@
-//! The stock room: what is there, what to order, what happened to it, and what staff change about
-//! it.
+//! Pages for staff about stock: counters, reorder suggestions, ledgers, and changes of the stock.
 
 use std::collections::HashMap;
 
@@ -22,6 +21,7 @@ use crate::problem::Problem;
 use crate::staff::Staff;
 use crate::{App, Ports, api, random_token};
 
+/// Shows the stock of every product.
 pub async fn stock<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -32,7 +32,7 @@ pub async fn stock<P: Ports>(
     stock_page(&app, &staff, None).await
 }
 
-/// The stock room, with what was refused of one product in its row.
+/// Renders the stock page. `refused` is the input and the error for the row of one product.
 async fn stock_page<P: Ports>(
     app: &App<P>,
     staff: &Staff,
@@ -46,7 +46,7 @@ async fn stock_page<P: Ports>(
     .is_ok();
     let hours = &app.settings.shops.home().hours;
     let mut reorders = suggest_reorders(app.ports.stock(), app.ports.source(), hours, DAYS).await?;
-    // As on the menu: who looks for a product finds it where it always stands.
+    // Sorted as on the menu, so that each product has a fixed place.
     reorders.sort_by(|a, b| {
         let (a, b) = (&a.product.product, &b.product.product);
         (a.kind, &a.name).cmp(&(b.kind, &b.name))
@@ -95,6 +95,7 @@ fn row(reorder: &Reorder) -> StockRow {
     }
 }
 
+/// Adds units that a supplier delivered.
 pub async fn restock<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -110,6 +111,7 @@ pub async fn restock<P: Ports>(
     change(&app, &id, &headers, &form, "restock", legal).await
 }
 
+/// Corrects the stock after a count.
 pub async fn adjust<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -122,6 +124,7 @@ pub async fn adjust<P: Ports>(
     .await
 }
 
+/// Removes units that were spilled, broken or too old.
 pub async fn write_off<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -134,7 +137,7 @@ pub async fn write_off<P: Ports>(
     .await
 }
 
-/// What happened to one product.
+/// Shows the ledger of a product.
 pub async fn ledger<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -144,7 +147,7 @@ pub async fn ledger<P: Ports>(
     if signed(&app, &headers).is_none() {
         return to_sign_in();
     }
-    // A cursor that is none of ours shows the newest.
+    // An invalid cursor shows the newest page.
     let before = query
         .get("before")
         .and_then(|before| api::ledger_cursor(before));
@@ -175,7 +178,7 @@ fn ledger_row(entry: Entry, zone: &Zone) -> LedgerRow {
             "[year]-[month]-[day] [hour]:[minute]:[second]"
         ));
     LedgerRow {
-        // Formatting fails only for a component that a timestamp lacks; it lacks none of these.
+        // Formatting fails only when the time lacks a component, and it has all of these.
         at: at.unwrap_or_default(),
         kind: match entry.movement {
             Movement::Reserve(_) => "held",
@@ -193,7 +196,7 @@ fn ledger_row(entry: Entry, zone: &Zone) -> LedgerRow {
     }
 }
 
-/// The id under which the change was tried.
+/// Returns the movement id of a change whose result is unknown.
 fn movement_id_of(problem: &Problem) -> Option<String> {
     let (_, id) = problem
         .more
@@ -248,7 +251,7 @@ async fn change<P: Ports>(
                 .iter()
                 .map(|error| format!("The {} {}.", error.field, error.message));
             let error = Some(told.collect::<Vec<_>>().join(" "));
-            // The row gets a new id: a change that was refused and corrected is another one.
+            // The row gets a new movement id, because a corrected change is a different change.
             let change = StockChange {
                 units: said("units").to_owned(),
                 reason: said("reason").to_owned(),

@@ -1,4 +1,4 @@
-//! What the templates show. Text and numbers only: a template decides nothing.
+//! Data of the page templates: text and numbers only, without logic.
 
 use app::ports::Source as _;
 use app::use_cases::journey::{Awaited, Journey, Moment};
@@ -19,19 +19,21 @@ use crate::api::{Priced, PricedLine};
 use crate::problem::Problem;
 use crate::{App, Ports};
 
-/// What every page has around it. It has no default: only [`Shell::of`] makes one, so that no page
-/// forgets a closed shop.
+/// The frame of every page. Only [`Shell::of`] creates one, so that no page omits the notice of a
+/// closed shop.
 pub struct Shell {
-    /// `None` where the cart is not looked at.
+    /// Units in the cart; `None` on pages that do not read the cart.
     pub cart_count: Option<u32>,
+    /// A message about the last action.
     pub notice: Option<String>,
-    /// That the shop is closed, and when it opens.
+    /// The notice that the shop is closed and when it opens.
     pub closed: Option<String>,
-    /// Whether there is a mailbox to look into: with a local AWS.
+    /// True with a local AWS, which has a mailbox page.
     pub has_mailbox: bool,
 }
 
 impl Shell {
+    /// Creates the frame without a cart count and without a message.
     pub fn of<P: Ports>(app: &App<P>) -> Shell {
         let closed = app
             .settings
@@ -49,6 +51,7 @@ impl Shell {
     }
 }
 
+/// The menu.
 #[derive(Template)]
 #[template(path = "menu.html")]
 pub struct MenuPage {
@@ -58,11 +61,13 @@ pub struct MenuPage {
     pub as_of: Option<String>,
 }
 
+/// The products of one type on the menu.
 pub struct MenuSection {
     pub title: &'static str,
     pub products: Vec<ProductCard>,
 }
 
+/// A product on the menu.
 pub struct ProductCard {
     pub product_id: String,
     pub name: String,
@@ -72,11 +77,12 @@ pub struct ProductCard {
     pub availability: &'static str,
     pub badge: String,
     pub out: bool,
-    /// How many more may go into the cart.
+    /// Number of units that can still be added to the cart.
     pub may: i64,
     pub in_cart: u32,
 }
 
+/// The cart.
 #[derive(Template)]
 #[template(path = "cart.html")]
 pub struct CartPage {
@@ -88,29 +94,31 @@ pub struct CartPage {
     pub blocked: bool,
 }
 
+/// A line of the cart.
 pub struct LineView {
     pub product_id: String,
     pub name: String,
     pub image_url: String,
     pub quantity: u32,
-    /// The most that can be ordered.
+    /// Maximum quantity that can be ordered.
     pub max: i64,
-    /// How many are left, where there are fewer than may be ordered.
+    /// Available units, if there are fewer than the maximum of a line.
     pub left: Option<i64>,
     pub unit_price: String,
     pub line_total: String,
-    /// What became of the price since the line was added.
+    /// A sentence about the price, if it changed since the line was added.
     pub price_change: Option<String>,
     pub conflict: Option<String>,
 }
 
+/// The checkout form with the order.
 #[derive(Template)]
 #[template(path = "checkout.html")]
 pub struct CheckoutPage {
     pub shell: Shell,
     pub form: CheckoutForm,
     pub errors: Vec<ErrorView>,
-    /// Whether the order may have been placed.
+    /// True when the order may have been placed.
     pub unsure: bool,
     pub choice: TimeChoice,
     pub address: Vec<AddressField>,
@@ -121,16 +129,17 @@ pub struct CheckoutPage {
     pub shown: ShownOrder,
 }
 
-/// What the page shows of the order, as its form sends it back: the order is placed for that or not
-/// at all.
+/// The amounts that the page shows, as its form sends them back. The order is placed for these
+/// amounts or not at all.
 pub struct ShownOrder {
     pub total_minor: i64,
     pub cart_version: i64,
-    /// Each line as `product:quantity:unit price`, by commas.
+    /// The lines as `product:quantity:unit price`, separated by commas.
     pub lines: String,
 }
 
 impl ShownOrder {
+    /// Returns the amounts of a priced cart.
     pub fn of(priced: &Priced) -> ShownOrder {
         let line = |line: &PricedLine| {
             format!(
@@ -149,6 +158,7 @@ impl ShownOrder {
     }
 }
 
+/// The fields of the checkout form, as sent.
 #[derive(Clone, Default, serde::Deserialize)]
 #[serde(default)]
 pub struct CheckoutForm {
@@ -158,9 +168,9 @@ pub struct CheckoutForm {
     /// `email`, `sms` or `none`.
     pub notify: String,
     pub order_type: String,
-    /// A date of the shop's calendar; empty for the first with a time.
+    /// A date on the shop's calendar; empty for the first day with free times.
     pub pickup_day: String,
-    /// RFC 3339; empty for as soon as it is ready.
+    /// A time in RFC 3339; empty for as soon as possible.
     pub pickup_at: String,
     pub address_line1: String,
     pub address_line2: String,
@@ -170,17 +180,17 @@ pub struct CheckoutForm {
     pub special_instructions: String,
     pub payment_token: String,
     pub idempotency_key: String,
-    /// As [`ShownOrder`] was rendered.
+    /// The value of [`ShownOrder`], like the next two fields.
     pub expected_total_minor: String,
     pub cart_version: String,
     pub shown_lines: String,
 }
 
 impl CheckoutForm {
-    /// Where a delivery goes; `None` of an order that is none.
+    /// Returns the delivery address, or `None` for another type of order.
     ///
     /// # Errors
-    /// Every wrong field.
+    /// Returns every invalid field.
     pub fn address(&self) -> Result<Option<DeliveryAddress>, Vec<FieldError>> {
         if self.order_type != OrderType::Delivery.code() {
             return Ok(None);
@@ -195,7 +205,7 @@ impl CheckoutForm {
         DeliveryAddress::parse(written).map(Some)
     }
 
-    /// What the page that the form was on has shown; `None` when the form does not say it.
+    /// Returns the amounts that the form's page showed, or `None` if the form lacks them.
     pub fn shown(&self) -> Option<Expected> {
         let line = |text: &str| {
             let mut parts = text.split(':');
@@ -210,7 +220,7 @@ impl CheckoutForm {
         Some(Expected {
             total_minor: Some(self.expected_total_minor.parse().ok()?),
             cart_version: Some(self.cart_version.parse().ok()?),
-            // They decide nothing: one that cannot be read only names nothing that changed.
+            // Lines only make messages more precise, so an invalid line is ignored.
             lines: self
                 .shown_lines
                 .split(',')
@@ -221,8 +231,8 @@ impl CheckoutForm {
     }
 }
 
-/// The inputs of an address: name, field of the API, label, what browsers fill in, length, and
-/// whether it may be empty.
+/// The inputs of an address: name, field of the API, label, `autocomplete` value, maximum length,
+/// and whether it may be empty.
 const ADDRESS: [(&str, &str, &str, &str, usize, bool); 5] = [
     (
         "address_line1",
@@ -266,6 +276,7 @@ const ADDRESS: [(&str, &str, &str, &str, usize, bool); 5] = [
     ),
 ];
 
+/// An input of the delivery address.
 pub struct AddressField {
     pub name: &'static str,
     pub label: &'static str,
@@ -277,6 +288,7 @@ pub struct AddressField {
 }
 
 impl AddressField {
+    /// Returns all inputs with the form's values and errors.
     pub fn all(form: &CheckoutForm, errors: &[ErrorView]) -> Vec<AddressField> {
         let values = [
             &form.address_line1,
@@ -305,29 +317,30 @@ impl AddressField {
     }
 }
 
-/// The times that an order can be picked up at: those of one day.
+/// The pickup times of one day.
 pub struct TimeChoice {
-    /// Whether it can be made at once.
+    /// True when an order can be made at once.
     pub now: bool,
     pub days: Vec<TimeView>,
-    /// The value of the chosen day.
+    /// Value of the chosen day.
     pub day: String,
     pub times: Vec<TimeView>,
 }
 
-/// A day or a time.
+/// A day or a time, as an option of a list.
 pub struct TimeView {
     pub value: String,
     pub label: String,
 }
 
+/// An error beside a field, or above the form.
 pub struct ErrorView {
     pub field: String,
     pub message: String,
 }
 
 impl ErrorView {
-    /// In the words of the form, not of the API.
+    /// Creates an error with the form's name of the field instead of the API's.
     pub fn of(error: &FieldError) -> ErrorView {
         let label = match error.field.as_str() {
             "order_type" => return ErrorView::about(error, "Choose how you take it."),
@@ -351,7 +364,7 @@ impl ErrorView {
         }
     }
 
-    /// A sentence about the field of an error.
+    /// Creates an error with this sentence beside the field of `error`.
     pub fn about(error: &FieldError, message: impl Into<String>) -> ErrorView {
         ErrorView {
             field: error.field.clone(),
@@ -359,7 +372,7 @@ impl ErrorView {
         }
     }
 
-    /// About no field.
+    /// Creates an error that belongs to no field.
     pub fn general(message: impl Into<String>) -> ErrorView {
         ErrorView {
             field: String::new(),
@@ -367,9 +380,9 @@ impl ErrorView {
         }
     }
 
-    /// The id of the input that it is about, if the form has one for it.
+    /// Returns the id of the error's input, if the form has one.
     pub fn id(&self) -> Option<&str> {
-        /// The inputs in which something can be wrong.
+        /// The inputs that can be invalid, other than those of an address.
         const INPUTS: [&str; 8] = [
             "name",
             "phone",
@@ -391,6 +404,7 @@ impl ErrorView {
 }
 
 impl CheckoutPage {
+    /// Creates the page for an order and a choice of times.
     pub fn of<P: Ports>(
         app: &App<P>,
         form: CheckoutForm,
@@ -437,6 +451,7 @@ impl CheckoutPage {
     }
 }
 
+/// The page of an order.
 #[derive(Template)]
 #[template(path = "order.html")]
 pub struct OrderPage {
@@ -444,17 +459,19 @@ pub struct OrderPage {
     pub order: OrderView,
 }
 
+/// The part of the order's page that its script refreshes.
 #[derive(Template)]
 #[template(path = "order_fragment.html")]
 pub struct OrderFragment {
     pub order: OrderView,
 }
 
+/// An order as its page shows it.
 pub struct OrderView {
     pub number: String,
     pub status_label: &'static str,
     pub steps: Vec<StepView>,
-    /// Why it ended early and what became of the money, or that nobody came.
+    /// Why the order ended early and what happened to the money, or that nobody collected it.
     pub ended: Option<String>,
     pub lines: Vec<OrderLineView>,
     pub subtotal: String,
@@ -462,7 +479,7 @@ pub struct OrderView {
     pub total: String,
     pub customer_name: String,
     pub placed_at: String,
-    /// When and where it is handed over.
+    /// When and where the order is handed over.
     pub handover: String,
     pub can_cancel: bool,
     pub cancel_url: String,
@@ -471,23 +488,27 @@ pub struct OrderView {
     pub history: Vec<HistoryView>,
 }
 
+/// A step of the order.
 pub struct StepView {
     pub label: &'static str,
     /// `done`, `current` or `todo`.
     pub state: &'static str,
 }
 
+/// A line of the order.
 pub struct OrderLineView {
     pub quantity: u32,
     pub name: String,
     pub line_total: String,
 }
 
+/// A status change of the order.
 pub struct HistoryView {
     pub at: String,
     pub text: &'static str,
 }
 
+/// The form that finds an order.
 #[derive(Template)]
 #[template(path = "lookup.html")]
 pub struct LookupPage {
@@ -497,6 +518,7 @@ pub struct LookupPage {
     pub error: Option<&'static str>,
 }
 
+/// The staff board.
 #[derive(Template)]
 #[template(path = "board.html")]
 pub struct BoardPage {
@@ -504,53 +526,59 @@ pub struct BoardPage {
     pub board: Board,
 }
 
+/// The part of the board that its script refreshes.
 #[derive(Template)]
 #[template(path = "board_fragment.html")]
 pub struct BoardFragment {
     pub board: Board,
 }
 
+/// The columns of the board.
 pub struct Board {
     pub columns: Vec<BoardColumn>,
-    /// Whether more orders are open than it shows.
+    /// True when more orders are open than the board shows.
     pub is_cut: bool,
 }
 
+/// The orders with one status.
 pub struct BoardColumn {
     pub title: &'static str,
     pub cards: Vec<BoardCard>,
 }
 
+/// An order on the board.
 pub struct BoardCard {
     pub order_id: String,
     pub number: String,
-    /// Its place at the counter; `None` until it has a ticket.
+    /// Position in the day's queue; `None` until the order has a ticket.
     pub ticket: Option<String>,
     pub version: i64,
     pub customer_name: String,
     pub order_type: &'static str,
-    /// When it is due: `Pickup 8:30 am`, or `as soon as possible`.
+    /// When the order is due, such as `8:30 am`, or that it is due as soon as possible.
     pub due: String,
-    /// How long until then, or how late it is, or how long it has been ready.
+    /// Time until then, how late the order is, or how long it has been ready.
     pub left: String,
     pub late: bool,
-    /// Where a delivery goes, and what the rider must know.
+    /// Address of a delivery, with the note for the rider.
     pub address: Option<String>,
     pub lines: Vec<String>,
     pub note: Option<String>,
     pub actions: Vec<BoardAction>,
 }
 
+/// A button on an order's card.
 pub struct BoardAction {
     pub label: &'static str,
     pub status: &'static str,
 }
 
+/// The timeline of an order.
 #[derive(Template)]
 #[template(path = "journey.html")]
 pub struct JourneyPage {
     pub shell: Shell,
-    /// Whose clock the times are of.
+    /// Name of the time zone of all times on the page.
     pub zone: String,
     pub number: String,
     pub order_id: String,
@@ -562,9 +590,10 @@ pub struct JourneyPage {
     pub trace_ids: Vec<String>,
 }
 
+/// An entry of the timeline.
 pub struct MomentView {
     pub at: String,
-    /// Such as `+182 ms`.
+    /// Time since the previous entry, such as `+182 ms`.
     pub gap: String,
     pub record: &'static str,
     pub what: String,
@@ -572,6 +601,7 @@ pub struct MomentView {
     pub note: Option<String>,
 }
 
+/// A message or an answer that the order waits for.
 pub struct AwaitedView {
     pub what: String,
     pub since: String,
@@ -579,7 +609,7 @@ pub struct AwaitedView {
 }
 
 impl JourneyPage {
-    /// Times are those of `zone`, to the millisecond.
+    /// Creates the page with times in `zone`, to the millisecond.
     pub fn of(journey: Journey, shell: Shell, zone: &Zone) -> JourneyPage {
         let time_text = |at: Timestamp| exact_text(zone, at);
         let moment = |moment: Moment| MomentView {
@@ -610,25 +640,27 @@ impl JourneyPage {
     }
 }
 
-/// Date and time to the millisecond on the clock of a zone.
+/// Returns date and time to the millisecond in a time zone.
 fn exact_text(zone: &Zone, at: Timestamp) -> String {
     const EXACT: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3]");
-    // Formatting fails only for a component that a time lacks; it lacks none of these.
+    // Formatting fails only when the time lacks a component, and it has all of these.
     zone.local(at).format(EXACT).unwrap_or_default()
 }
 
+/// The stock of all products.
 #[derive(Template)]
 #[template(path = "stock.html")]
 pub struct StockPage {
     pub shell: Shell,
-    /// Over which sales are looked at.
+    /// Number of days over which sales are counted.
     pub days: u32,
-    /// Whether the reader's role buys from suppliers.
+    /// True if the reader's role orders from suppliers.
     pub suggests: bool,
     pub rows: Vec<StockRow>,
 }
 
+/// The stock of one product.
 pub struct StockRow {
     pub product_id: String,
     pub name: String,
@@ -643,11 +675,11 @@ pub struct StockRow {
     pub days_left: String,
     pub order: String,
     pub change: StockChange,
-    /// New for each rendered form: sent twice, it changes the stock once.
+    /// A new id per rendered form: a form that is sent twice changes the stock once.
     pub movement_id: String,
 }
 
-/// What stands in a row's form: nothing, or what was refused and why.
+/// The content of a row's form: empty, or the refused input with its error.
 #[derive(Default)]
 pub struct StockChange {
     pub units: String,
@@ -655,19 +687,20 @@ pub struct StockChange {
     pub error: Option<String>,
 }
 
-/// A change of the stock that may have been made: the stock did not answer.
+/// The page after a stock change whose result is unknown.
 #[derive(Template)]
 #[template(path = "unsure.html")]
 pub struct UnsurePage {
     pub shell: Shell,
     pub product_id: String,
-    /// The last part of the form's address.
+    /// The last part of the form's path.
     pub action: String,
     pub units: String,
     pub reason: String,
     pub movement_id: String,
 }
 
+/// The ledger of a product.
 #[derive(Template)]
 #[template(path = "ledger.html")]
 pub struct LedgerPage {
@@ -675,13 +708,14 @@ pub struct LedgerPage {
     pub product_id: String,
     pub name: String,
     pub available: i64,
-    /// Whose clock the times are of.
+    /// Name of the time zone of all times on the page.
     pub zone: String,
     pub entries: Vec<LedgerRow>,
-    /// Where the next page begins.
+    /// The cursor of the next page.
     pub older: Option<String>,
 }
 
+/// A ledger entry.
 pub struct LedgerRow {
     pub at: String,
     pub kind: &'static str,
@@ -691,6 +725,7 @@ pub struct LedgerRow {
     pub note: String,
 }
 
+/// The sign-in form.
 #[derive(Template)]
 #[template(path = "signin.html")]
 pub struct SignInPage {
@@ -698,6 +733,7 @@ pub struct SignInPage {
     pub error: Option<&'static str>,
 }
 
+/// An error page.
 #[derive(Template)]
 #[template(path = "problem.html")]
 pub struct ProblemPage<'a> {
@@ -709,7 +745,8 @@ pub struct ProblemPage<'a> {
 }
 
 impl ProblemPage<'_> {
-    /// A problem for a browser: its detail says it in words, its fields are for programs.
+    /// Renders a problem for a browser. Shows the detail only, because the field errors are for
+    /// programs.
     pub fn render<P: Ports>(app: &App<P>, problem: &Problem, request_id: &str) -> String {
         let page = ProblemPage {
             shell: Shell::of(app),

@@ -1,5 +1,5 @@
-//! Who may see an order: its owner's session, whoever has its tracking token, and staff. To all
-//! others it does not exist.
+//! Access to an order: its owner's session, holders of its tracking token, and staff. Everybody
+//! else gets the response for an order that does not exist.
 
 use axum::http::StatusCode;
 use domain::access::StaffRole;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{Client, NOON, an_espresso, token};
 
-/// Reading, following and cancelling, over the API and the pages.
+/// Returns the requests that read, follow and cancel an order, through the API and the pages.
 fn ways(id: &str) -> [(&'static str, String); 6] {
     [
         ("GET", format!("/api/v1/orders/{id}")),
@@ -21,7 +21,7 @@ fn ways(id: &str) -> [(&'static str, String); 6] {
     ]
 }
 
-/// Of the headers and body only what tells one answer from another.
+/// Removes the parts of a response that differ between requests.
 fn seen(mut problem: Value) -> Value {
     problem["request_id"] = json!("");
     problem
@@ -150,7 +150,7 @@ async fn a_staff_token_must_be_ours_whole_and_in_time() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{wrong}");
         assert!(answer.header("www-authenticate").starts_with("Bearer"));
     }
-    // RFC 9110: the scheme is case-insensitive.
+    // RFC 9110, section 11.1: the scheme is case-insensitive.
     for good in [
         format!("Bearer {good}"),
         format!("bearer {good}"),

@@ -1,4 +1,4 @@
-//! Many orders moved at once.
+//! Status changes of many orders in one request.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ async fn each_entry_has_its_own_result() {
         change(&stale, 1, "preparing"),
         change(&illegal, 2, "completed"),
         change(&nobodys, 2, "ready"),
-        // The same order again: what was seen is what the first entry has changed.
+        // The same order again: the first entry has changed the version.
         change(&good, 3, "ready"),
     ];
     let answer = client
@@ -50,7 +50,7 @@ async fn each_entry_has_its_own_result() {
         ),
         (Some(3), Some("ready"))
     );
-    // Who came too late hears who was faster and what it is now.
+    // The client that was too late learns who changed the order and its current status.
     let late = &results[1];
     assert_eq!(
         (late["version"].as_i64(), late["status"].as_str()),

@@ -1,4 +1,4 @@
-//! A card number is refused wherever somebody types it, and kept nowhere.
+//! A card number is refused in every text field, and never stored.
 
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::stock::Stock as _;
@@ -11,7 +11,7 @@ use crate::{Client, an_espresso};
 
 const CARDS: [&str; 3] = ["4111 1111 1111 1111", "378282246310005", "4222-2222-22222"];
 
-/// The JSON pointers of every text in a schema that a client fills in with words of its own.
+/// Collects the JSON pointers of every free text in a schema.
 fn texts(schema: &Value, at: &str, found: &mut Vec<String>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let at = format!("{at}/{name}");
@@ -33,7 +33,7 @@ async fn every_text_of_an_order_but_the_phone_number_refuses_a_card_number_by_na
         "",
         &mut pointers,
     );
-    // Refused as an unknown location anyway.
+    // Refused anyway, as an unknown location.
     pointers.retain(|pointer| pointer != "/location_id");
     for needed in [
         "/customer/name",
@@ -74,7 +74,7 @@ async fn every_text_of_an_order_but_the_phone_number_refuses_a_card_number_by_na
             assert!(!answer.text.contains(&value), "{pointer}: {}", answer.text);
         }
     }
-    // Thirteen digits that pass the check by chance are a phone number where one is asked for.
+    // Thirteen digits that pass the Luhn check by chance are accepted as a phone number.
     let mut order = an_espresso();
     order["customer"]["phone"] = json!("+4915123456787");
     assert_eq!(
@@ -153,7 +153,7 @@ async fn what_staff_write_refuses_a_card_number_by_name() {
         .expect("read")
         .expect("there");
     assert_eq!(kept.counters.available, 10);
-    // An id that a program made is no card, whatever its digits.
+    // A UUID is never treated as a card number, whatever its digits.
     let body = json!({ "quantity": 1, "reason": "delivery", "movement_id": "41111111-1111-4111-8111-111111111111" });
     let made = client
         .as_staff(

@@ -1,4 +1,5 @@
-//! Carts in memory whose answers can be lost, and to which another tab can add at a chosen moment.
+//! Carts in memory that can lose their responses, and to which another tab can add at a chosen
+//! moment.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,12 +27,12 @@ impl TestCarts {
         }
     }
 
-    /// From now on every call is executed, and its answer is lost.
+    /// Makes every later call take effect and lose its response, or ends that.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    /// Another tab adds a line right after the next look at a cart.
+    /// Makes another tab add a line directly after the next read of a cart.
     pub fn add_meanwhile(&self, line: Line) {
         *self.meanwhile.lock().expect("not poisoned") = Some(line);
     }

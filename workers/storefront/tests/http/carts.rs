@@ -1,4 +1,4 @@
-//! What may be in a cart: the sum of what is there and what is added, never the addition alone.
+//! Limits of a cart: they apply to the sum of the units in the cart and the units to add.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -114,7 +114,7 @@ async fn the_fields_of_the_pages_say_what_is_left() {
     );
 }
 
-/// Whatever became of it: "try again" is no advice about what may have been done.
+/// A response with "try again" would be wrong for a change that may have been made.
 #[tokio::test]
 async fn a_change_whose_answer_was_lost_says_that_it_may_have_been_made() {
     let client = Client::new().await;

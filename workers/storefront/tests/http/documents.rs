@@ -1,4 +1,4 @@
-//! `/openapi.json` against the routes that are really there.
+//! `/openapi.json` compared with the routes of the router.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ async fn every_documented_operation_is_a_route_and_no_other_method_is() {
     }
 }
 
-/// Every address under `/api/v1` and `/webhooks` that the source routes stands in the document.
+/// Every path under `/api/v1` and `/webhooks` in the source is in the document.
 #[tokio::test]
 async fn every_route_of_the_api_is_documented() {
     let client = Client::new().await;
@@ -110,9 +110,9 @@ async fn a_staff_operation_says_so_and_is_closed_to_others() {
     }
 }
 
-/// Each documented operation is asked for nonsense, by nobody and by staff; `Client` holds every
-/// error that comes back against the published schema. That an operation can refuse at all is part
-/// of the test.
+/// Sends invalid requests to each documented operation, as a visitor and as staff. `Client`
+/// validates every error response against the published schema. The test also checks that each
+/// operation can refuse a request at all.
 #[tokio::test]
 async fn every_error_of_every_operation_is_what_the_document_says() {
     let client = Client::new().await;
@@ -150,7 +150,7 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
     ];
     let (mut seen, mut silent) = (BTreeSet::new(), BTreeSet::new());
     for (path, operations) in document["paths"].as_object().expect("paths") {
-        // A real order's events never end.
+        // The event stream of an existing order would not end.
         let real = if path.ends_with("/events") {
             "nothing"
         } else {
@@ -207,7 +207,7 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
             "no operation answered {status}: {seen:?}"
         );
     }
-    // These take no input that could be wrong.
+    // These operations take no input that could be invalid.
     let never = ["get /api/v1/cart", "get /api/v1/menu"].map(str::to_owned);
     assert_eq!(
         silent,
@@ -216,7 +216,7 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
     );
 }
 
-/// What an order has become stands beside the HTTP status, and not in its place.
+/// The order's status has its own member beside the HTTP status.
 #[tokio::test]
 async fn the_problem_of_a_412_keeps_its_http_status() {
     let client = Client::new().await;
@@ -240,7 +240,7 @@ async fn the_problem_of_a_412_keeps_its_http_status() {
     assert_eq!(problem["changed_by"], "Ana");
 }
 
-/// A client may send a field without a name. What it is told has one all the same.
+/// A client may send a field with an empty name; the response shows it as `(empty)`.
 #[tokio::test]
 async fn a_field_without_a_name_is_named_in_the_answer() {
     let client = Client::new().await;
@@ -255,7 +255,7 @@ async fn a_field_without_a_name_is_named_in_the_answer() {
     }
 }
 
-/// Whatever an operation answers when it fails is in the document, a defect of ours included.
+/// Every operation documents all its error responses, internal errors included.
 #[tokio::test]
 async fn every_operation_documents_a_defect_and_an_outage() {
     let client = Client::new().await;

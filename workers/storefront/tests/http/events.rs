@@ -1,4 +1,4 @@
-//! Server-sent events: each line of the history once, from where the reader left off, to the end.
+//! Server-sent events: each line of the history once, from the reader's last event to the end.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn moved(client: &Client, new: &NewOrder, version: i64, state: State) {
         .expect("applied");
 }
 
-/// Reads until the stream ends, or until `enough` is in what was read.
+/// Reads until the stream ends, or until the text contains `enough`.
 async fn read(client: &Client, new: &NewOrder, headers: &[(&str, &str)], enough: &str) -> String {
     let path = format!(
         "/api/v1/orders/{}/events?token={}",

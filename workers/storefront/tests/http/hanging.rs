@@ -1,6 +1,5 @@
-//! A table or a database that never answers: pages are shown from their last copy within a second,
-//! and a write that may have been executed says so. Time is paused: what is waited for is counted
-//! and not waited.
+//! A table or a database that never answers. Pages are shown from their last copy within a second,
+//! and an uncertain write is reported as uncertain. The tests run with paused time.
 
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::{Answer, Client, NOON, an_espresso, token};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Long enough for every copy to be out of date.
+/// Waits until every copy is out of date.
 async fn later() {
     tokio::time::sleep(Duration::from_secs(5)).await;
 }
@@ -68,7 +67,7 @@ async fn a_menu_that_was_read_once_is_shown_within_a_second() {
             _ => {}
         }
     }
-    // Back again, it is shown as it is, without its age.
+    // After the dependency answers again, the page shows no age.
     client.world.0.stock.set_silent(false);
     client.world.0.orders.set_silent(false);
     tokio::time::sleep(Duration::from_secs(15)).await;

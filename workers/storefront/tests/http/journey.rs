@@ -1,4 +1,4 @@
-//! The order time machine over HTTP: for staff, and for nobody else.
+//! The order timeline over HTTP, which only staff may read.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -114,7 +114,7 @@ async fn the_page_shows_text_as_text_and_asks_who_is_there() {
         (StatusCode::SEE_OTHER, "/staff/sign-in")
     );
 
-    // A name that came with a valid token, and from there into the history.
+    // The name comes from a valid token and goes into the history.
     let name = "<script>alert(1)</script>";
     let bearer = format!("Bearer {}", token(name, NOON + Duration::hours(1)));
     let headers = [("authorization", bearer.as_str())];

@@ -1,4 +1,4 @@
-//! Whoever filled in the checkout form does not write it twice, whatever refuses it.
+//! The checkout form is returned with the customer's input, whatever refuses it.
 
 use axum::http::StatusCode;
 use contract::dependency::Dependency;
@@ -8,7 +8,7 @@ use crate::pages::{hidden, open, submit};
 use crate::prices::{Checkout, orders};
 use crate::{Answer, Client};
 
-/// The form is there with everything that was written in it, and with its key.
+/// Checks that the form contains the input and the key.
 fn is_kept(answer: &Answer, key: &str) {
     for kept in [
         "value=\"Ana\"",
@@ -54,7 +54,7 @@ async fn the_form_survives_what_is_down_and_is_placed_afterwards() {
     is_kept(&times, &key);
     client.world.0.carts.set_away(false);
 
-    // A defect of ours: nobody knows how far it came.
+    // After a panic the result of the request is unknown.
     client.panics(true);
     let failed = checkout.submit(&client).await;
     client.panics(false);
@@ -85,7 +85,7 @@ async fn the_form_survives_the_limit_of_orders() {
     let client = Client::set(|settings| settings.orders_per_minute = 60).await;
     let mut checkout = Checkout::open(&client).await;
     let key = hidden(&checkout.page, "idempotency_key");
-    // Each is wrong, and counts.
+    // Each request is invalid, and counts against the limit.
     while checkout
         .submit_with(&client, "payment_token=x")
         .await
@@ -110,7 +110,7 @@ async fn the_form_survives_the_limit_of_orders() {
             .expect("not poisoned")
             .contains(&SecurityEvent::OverLimit)
     );
-    // A program reads a problem.
+    // A program gets a problem document and not the form.
     let headers = [
         ("content-type", "application/x-www-form-urlencoded"),
         ("cookie", checkout.cookie.as_str()),
@@ -126,7 +126,7 @@ async fn the_form_survives_the_limit_of_orders() {
     assert_eq!(problem.json()["status"], 429);
 }
 
-/// Fields are named as the form names them, products as the menu does.
+/// Error messages use the names of the form and of the menu.
 #[tokio::test]
 async fn what_is_wrong_with_an_order_is_said_in_words() {
     let client = Client::new().await;

@@ -1,4 +1,4 @@
-//! What a client that asks too much, or takes too long, costs the others: over real sockets.
+//! A client that asks too much or is too slow, over real sockets: other clients must not suffer.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn limits() -> Limits {
     }
 }
 
-/// Serves the client's shop on a port of its own until its shutdown.
+/// Serves the client's shop on its own port until its shutdown.
 async fn open(client: &Client, limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -47,7 +47,7 @@ async fn send(stream: &mut TcpStream, text: &str) {
 
 const MENU: &str = "GET /api/v1/menu HTTP/1.1\r\nhost: shop.example\r\n\r\n";
 
-/// The answer's head and as much of its body as came with it.
+/// Reads the head of the response and the part of its body that arrives with it.
 async fn answer(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     let reading = async {
@@ -68,7 +68,7 @@ async fn menu(address: SocketAddr) -> String {
     answer(&mut stream).await
 }
 
-/// An order; gives the status and after how many seconds to come again.
+/// Sends an order and returns the status and the `Retry-After` in seconds.
 async fn order(address: SocketAddr, forwarded_for: &str) -> (u16, Option<u32>) {
     let (body, key) = (an_espresso().to_string(), Uuid::now_v7());
     let mut stream = connected(address).await;
@@ -131,7 +131,7 @@ async fn a_connection_between_two_requests_is_kept_and_one_without_any_is_not() 
     for _ in 0..3 {
         send(&mut stream, MENU).await;
         assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
-        // Longer than headers may take, shorter than it may be idle.
+        // Longer than the limit for headers, and shorter than the limit for idle connections.
         tokio::time::sleep(SHORT * 2).await;
     }
     let mut idle = connected(address).await;
@@ -154,12 +154,12 @@ async fn silent_connections_make_room_for_whoever_asks() {
     for _ in 0..40 {
         held.push(connected(address).await);
     }
-    // One that asks now and then is not silent.
+    // A connection with an occasional request is not the longest idle one.
     let mut used = connected(address).await;
     for _ in 0..5 {
         send(&mut used, MENU).await;
         assert!(answer(&mut used).await.starts_with("HTTP/1.1 200"));
-        // Fewer than there are that were silent for longer.
+        // Fewer than the connections that have been idle for longer.
         for _ in 0..3 {
             held.push(connected(address).await);
         }
@@ -181,7 +181,7 @@ async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() 
     let events = order["links"]["events"].as_str().expect("a link");
     let mut held = Vec::new();
     for _ in 0..4 {
-        // Whose answer has begun is in hand.
+        // A response that has begun is in flight.
         let mut following = connected(address).await;
         send(
             &mut following,
@@ -195,7 +195,7 @@ async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() 
     let _ = fifth.write_all(MENU.as_bytes()).await;
     let read = timeout(PLENTY, fifth.read(&mut [0])).await.expect("closed");
     assert!(!matches!(read, Ok(1..)), "its fifth is refused");
-    // Another address on this machine.
+    // Another address of this machine.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket
         .bind("127.0.0.2:0".parse().expect("an address"))
@@ -239,7 +239,7 @@ async fn whoever_begins_ten_thousand_carts_pushes_nobody_s_out() {
         .await
         .json();
     assert_eq!(cart["units"], 1, "another client's cart is still there");
-    // A cart that is there already goes on.
+    // An existing cart still accepts products.
     let headers = [headers[0], headers[1], ("cookie", kept.as_str())];
     assert_eq!(
         client
@@ -273,7 +273,7 @@ async fn looking_up_orders_by_guesses_is_slow() {
     }
 }
 
-/// Several storefronts with one store give a client no more than one of them does.
+/// Several storefronts with a shared store allow a client no more than one storefront does.
 #[tokio::test]
 async fn what_the_shared_store_has_counted_is_refused_here_too() {
     let client = Client::set(|settings| settings.trusted_proxies = 1).await;
@@ -288,7 +288,7 @@ async fn what_the_shared_store_has_counted_is_refused_here_too() {
             .status
     };
     assert_eq!(sign_in().await, StatusCode::UNPROCESSABLE_ENTITY);
-    // What other storefronts counted.
+    // Simulates the count of other storefronts.
     client
         .world
         .0
@@ -350,7 +350,7 @@ async fn whoever_reads_no_answer_is_let_go() {
     .await;
     let mut deaf = connected(address).await;
     let asking = async {
-        // Until the answers fill every buffer on the way, and then the connection is reset.
+        // Writes until every buffer is full and the connection is reset.
         while deaf.write_all(MENU.as_bytes()).await.is_ok() {}
     };
     timeout(PLENTY, asking).await.expect("let go");
@@ -385,8 +385,8 @@ async fn a_body_that_does_not_come_is_given_up() {
     );
 }
 
-/// Behind a proxy every connection is the proxy's, and none with a request in hand is closed for
-/// another.
+/// Behind a proxy every connection has the proxy's address. A connection with a request in flight
+/// is never closed to make room.
 #[tokio::test]
 async fn one_client_with_slow_bodies_behind_a_proxy_keeps_nobody_out() {
     const CONNECTIONS: usize = 256;

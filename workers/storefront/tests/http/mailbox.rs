@@ -1,5 +1,5 @@
-//! The page of what a local AWS kept: there with a local AWS alone, for staff alone, and nothing of
-//! a mail acts in it.
+//! The mailbox page: it exists with a local AWS only, is for staff only, and never runs content of
+//! a mail.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use domain::access::StaffRole;
 use crate::pages::open;
 use crate::{Client, NOON, token_as};
 
-/// What a customer could write into a name.
+/// Text that a malicious customer could use as a name.
 const EVIL: &str = "<script>alert(1)</script><img src=//evil.example/x onerror=alert(2)>\"'&";
 
 struct Full;
@@ -60,7 +60,7 @@ async fn with(mailbox: impl Mailbox + 'static) -> Client {
     Client::set(|settings| settings.mailbox = Some(Arc::new(mailbox))).await
 }
 
-/// A shop whose mailbox has the mail `1@ses` and another.
+/// Returns a shop whose mailbox has the mail `1@ses` and another mail.
 pub async fn with_mails() -> Client {
     with(Full).await
 }

@@ -1,5 +1,4 @@
-//! The storefront over HTTP, on ports in memory: what a client, a browser and an attacker would
-//! notice.
+//! The storefront over HTTP, on in-memory ports, as clients, browsers and attackers see it.
 
 mod access;
 mod batch;
@@ -73,18 +72,17 @@ struct Things {
     carts: TestCarts,
     views: MemoryViews,
     clock: Clock,
-    /// What is left alone because it fails.
+    /// Dependencies whose circuit breaker is open.
     down: Mutex<Vec<Dependency>>,
-    /// What storefronts that share a store have counted; nothing is counted under a key that is not
-    /// there.
+    /// Counts of the shared store. A key without an entry is not counted.
     counts: Mutex<HashMap<String, u64>>,
-    /// What was seen that may be an attack.
+    /// Recorded security events.
     security: Mutex<Vec<SecurityEvent>>,
-    /// Whoever asks for a cart meets a defect of ours.
+    /// True to make every read of a cart panic.
     panics: AtomicBool,
 }
 
-/// It stands still until a test puts it on: nothing here depends on how long a test takes.
+/// A clock that only the test advances, so that no result depends on the test's duration.
 #[derive(Clone, Default)]
 struct Clock(Arc<AtomicI64>);
 
@@ -148,7 +146,7 @@ impl Ports for World {
     }
 }
 
-/// A shop with an espresso (10 there), a flat white (10) and a croissant (sold out).
+/// A shop with an espresso (10 units), a flat white (10 units) and a croissant (sold out).
 struct Client {
     world: World,
     router: Router,
@@ -185,7 +183,7 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// The session's cookie, as a browser sends it back.
+    /// Returns the session cookie as a browser sends it back.
     fn cookie(&self) -> String {
         let (pair, _) = self
             .header("set-cookie")
@@ -299,7 +297,7 @@ impl Client {
     ) -> Answer {
         let response = self.response(method, path, headers, body).await;
         let (parts, body) = response.into_parts();
-        // A board of a thousand orders has more than a mebibyte.
+        // A board of a thousand orders is larger than one mebibyte.
         let bytes = axum::body::to_bytes(body, 4 << 20).await.expect("a body");
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let answer = Answer {
@@ -311,7 +309,7 @@ impl Client {
         answer
     }
 
-    /// Every error answer in every test is what the published schema says, or a page.
+    /// Checks that an error response is a page or matches the published schema.
     async fn check_error(&self, method: &str, path: &str, answer: &Answer) {
         static SCHEMA: OnceLock<(jsonschema::Validator, Value)> = OnceLock::new();
         if answer.status.as_u16() < 400 || answer.header("content-type").starts_with("text/html") {
@@ -388,7 +386,7 @@ impl Client {
             .await
     }
 
-    /// An accepted order: its receipt.
+    /// Places an order and returns its receipt.
     async fn accepted(&self) -> Value {
         let answer = self
             .order(&Uuid::now_v7().to_string(), &an_espresso())
@@ -417,7 +415,7 @@ impl Client {
         }
     }
 
-    /// Puts the clock on.
+    /// Advances the clock.
     fn later(&self, by: time::Duration) {
         self.world
             .0
@@ -443,7 +441,7 @@ fn token_as(role: StaffRole, name: &str, expires_at: Timestamp) -> String {
     storefront::staff::issue(SIGNING_KEY, &recorded(role, name, expires_at))
 }
 
-/// What is recorded about a token.
+/// Returns the record of a token.
 fn recorded(role: StaffRole, name: &str, expires_at: Timestamp) -> StaffToken {
     StaffToken {
         id: Uuid::now_v7(),

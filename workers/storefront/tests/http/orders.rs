@@ -307,7 +307,7 @@ async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
     );
 }
 
-/// What people paste is stored in one form, and nothing of it reorders the board, a mail or a
+/// Pasted text is normalized, so that it cannot reorder the text of the staff board, a mail or a
 /// terminal.
 #[tokio::test]
 async fn texts_are_stored_in_one_form() {

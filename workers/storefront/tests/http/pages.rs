@@ -1,4 +1,4 @@
-//! The pages as a browser without scripts uses them: forms, redirects, errors at their fields.
+//! The pages as a browser without scripts uses them: forms, redirects and errors at their fields.
 
 use app::ports::stock::Stock as _;
 use axum::http::StatusCode;
@@ -7,7 +7,7 @@ use domain::ids::ProductId;
 
 use crate::{Answer, Client, NOON, token, token_as};
 
-/// What a browser says with every form of ours.
+/// The headers that a browser sends with every form of ours.
 const BROWSER: [(&str, &str); 3] = [
     ("accept", "text/html"),
     ("content-type", "application/x-www-form-urlencoded"),
@@ -25,7 +25,7 @@ pub async fn open(client: &Client, cookie: &str, path: &str) -> Answer {
         .await
 }
 
-/// Sends the checkout form, with what its page shows now.
+/// Sends the checkout form with the values that its page currently shows.
 pub async fn check_out(client: &Client, cookie: &str, form: &str) -> Answer {
     let page = open(client, cookie, "/checkout").await.text;
     let mut form = form.to_owned();
@@ -37,7 +37,7 @@ pub async fn check_out(client: &Client, cookie: &str, form: &str) -> Answer {
     submit(client, cookie, "/checkout", &form).await
 }
 
-/// The value of a hidden field.
+/// Returns the value of a hidden field.
 pub fn hidden(page: &str, name: &str) -> String {
     let (_, rest) = page
         .split_once(&format!("name=\"{name}\" value=\""))
@@ -263,7 +263,7 @@ async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
     assert_eq!(order["notify"]["sms"], true);
 }
 
-/// The browser shows notices through a worker of the shop's own; the page works without.
+/// The page can register a service worker for browser notifications, and works without it.
 #[tokio::test]
 async fn the_order_s_page_can_offer_notices_of_the_browser() {
     let client = Client::new().await;
@@ -289,8 +289,8 @@ async fn the_order_s_page_can_offer_notices_of_the_browser() {
     );
 }
 
-/// An answer that was lost may be that of an add that was made: the cart says so, and a second add
-/// would be one too many.
+/// After a lost response the product may already be in the cart. The script must show the cart
+/// instead of adding the product again.
 #[tokio::test]
 async fn the_script_looks_into_the_cart_where_it_does_not_know_whether_it_added() {
     let script = Client::new().await.get("/static/haven.js", &[]).await.text;

@@ -1,4 +1,4 @@
-//! The price that was shown is the price that is charged.
+//! The customer pays the price that was shown.
 
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::scope::Scope;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::pages::{hidden, open, submit};
 use crate::{Answer, Client, an_espresso};
 
-/// Staff change the price of an espresso, and the storefront has read it.
+/// Changes the price of an espresso, and makes the storefront read it.
 async fn set_price(client: &Client, minor: i64) {
     let shown =
         async || client.get("/api/v1/menu/espresso", &[]).await.json()["price_minor"].clone();
@@ -92,7 +92,7 @@ async fn an_order_at_another_total_is_not_placed_and_its_key_stays_free() {
         (placed.status, placed.json()["total_minor"].as_i64()),
         (StatusCode::ACCEPTED, Some(359))
     );
-    // A repeat of what was placed gets its answer, whatever it expects now.
+    // A repeat of a placed order gets the same answer, whatever total it expects.
     set_price(&client, 340).await;
     for repeat in [expecting(359), expecting(1), an_espresso()] {
         assert_eq!(client.order("k-1", &repeat).await.text, placed.text);
@@ -150,7 +150,7 @@ async fn a_cart_that_changed_in_another_tab_is_not_ordered() {
         .await
         .json();
     assert_eq!(cart["units"], 0);
-    // The same lines are the same cart.
+    // The same lines have the same cart version.
     let again = add(&cookie, "espresso").await.json();
     assert_eq!(again["version"], version);
     let mut items = an_espresso();
@@ -184,7 +184,7 @@ async fn the_cart_shows_what_became_of_a_price_since_a_line_was_added() {
     );
 }
 
-/// The checkout form of a session with two espressos, filled in.
+/// The completed checkout form of a session with two espressos.
 pub struct Checkout {
     pub cookie: String,
     pub page: String,
@@ -199,12 +199,12 @@ impl Checkout {
         Checkout { cookie, page }
     }
 
-    /// Sends the form as the page has it now.
+    /// Sends the form with the values that the page currently shows.
     pub async fn submit(&mut self, client: &Client) -> Answer {
         self.submit_with(client, "payment_token=tok_ok").await
     }
 
-    /// The same, with more fields.
+    /// Sends the form with additional fields.
     pub async fn submit_with(&mut self, client: &Client, more: &str) -> Answer {
         let answer = submit(client, &self.cookie, "/checkout", &self.form(more)).await;
         if answer.status != StatusCode::SEE_OTHER {
@@ -213,7 +213,7 @@ impl Checkout {
         answer
     }
 
-    /// The form as a browser sends it.
+    /// Returns the form as a browser sends it.
     pub fn form(&self, more: &str) -> String {
         let mut form = format!(
             "name=Ana&phone=%2B15550100123&email=ana%40example.com&special_instructions=oat&order_type=pickup&{more}"
@@ -330,7 +330,7 @@ async fn a_cart_that_another_tab_emptied_is_a_conflict_and_the_form_is_kept() {
         refused.text
     );
 
-    // Filled again in that tab, the form goes on where it was.
+    // After the cart is filled again, the form can be sent.
     submit(
         &client,
         &checkout.cookie,
@@ -361,7 +361,7 @@ async fn a_cart_that_another_tab_ordered_is_not_ordered_twice_and_the_form_is_ke
     let mut first = Checkout::open(&client).await;
     let page = open(&client, &first.cookie, "/checkout").await.text;
     let placed = first.submit(&client).await;
-    // A browser that has lost its session keeps the form too.
+    // A browser that has lost its session also gets its form back.
     for cookie in [placed.cookie(), String::new()] {
         let mut second = Checkout {
             cookie,
@@ -432,7 +432,7 @@ async fn a_client_is_told_that_the_cart_it_expected_is_empty() {
     assert_eq!(refused.json()["cart_version"], empty["version"]);
 }
 
-/// What another tab adds while an order is being placed is neither ordered nor lost.
+/// A line that another tab adds while an order is being placed is neither ordered nor lost.
 #[tokio::test]
 async fn what_is_added_while_the_order_is_placed_stays_in_the_cart() {
     let client = Client::new().await;

@@ -1,4 +1,4 @@
-//! Every route against every role: what is answered is what `may` says.
+//! Every route with every role: the response matches the decision of `may`.
 
 use axum::http::StatusCode;
 use domain::access::{Action, Actor, Denial, Resource, StaffRole, may};
@@ -16,8 +16,7 @@ fn real(path: &str) -> String {
         .replace("{*path}", "haven.css")
 }
 
-/// What a request without a legal body is answered with, as far as it tells whether the route was
-/// open.
+/// Returns true if the status of a request without a valid body shows that the access check passed.
 fn is_let_through(status: StatusCode) -> bool {
     !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
@@ -46,7 +45,7 @@ async fn every_operation_of_the_document_lets_in_the_roles_that_may() {
                     ("idempotency-key", "k"),
                 ];
                 let answer = client.json(method, &real(path), &headers, &json!({})).await;
-                // The webhook is decided by its signature.
+                // The webhook's handler decides by the signature.
                 let allowed = match may(Actor::Staff(role), *action, Resource::Shop) {
                     Err(_) if *action == Action::ReceiveWebhook => true,
                     decided => decided.is_ok(),
@@ -111,7 +110,7 @@ async fn the_staff_pages_let_in_the_roles_that_may() {
     }
 }
 
-/// The routers have no list of their routes: the source has.
+/// Axum routers cannot list their routes, so this test reads the source.
 #[test]
 fn every_route_is_in_the_access_table_and_nothing_else_is() {
     let sources = [

@@ -1,5 +1,5 @@
-//! Two tenants with two locations each: nobody reaches an order of another tenant, and no member of
-//! staff one of another location, by any route.
+//! Two tenants with two locations each. No route returns an order of another tenant, and none
+//! returns to staff an order of another location.
 
 use app::fakes::orders::MemoryOrders;
 use app::laws::orders::new_order;
@@ -16,7 +16,7 @@ use storefront::SecurityEvent;
 
 use crate::{Client, NOON, an_espresso, token, token_as};
 
-/// Routes of the pages that name an order; held against the router below.
+/// Routes of the pages that contain an order id; compared with the router below.
 const PAGES: [(&str, &str); 7] = [
     ("GET", "/orders/{id}"),
     ("GET", "/orders/{id}/fragment"),
@@ -27,7 +27,7 @@ const PAGES: [(&str, &str); 7] = [
     ("GET", "/staff?late={id}"),
 ];
 
-/// Every route with an order's id in it: those of the API from its own document.
+/// Returns every route with an order id; those of the API come from its document.
 async fn routes(client: &Client) -> Vec<(String, String)> {
     let document = client.get("/openapi.json", &[]).await.json();
     let paths = document["paths"].as_object().expect("paths");
@@ -45,7 +45,8 @@ async fn routes(client: &Client) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Two orders at home, and one in each other shop, all of one session: its cookie, and the orders.
+/// Places two orders at home and one at each other location, all in one session. Returns the
+/// session's cookie and the orders.
 async fn orders_everywhere(client: &Client) -> (String, Vec<OrderId>) {
     client.shops.replace(shops().into());
     let orders: &MemoryOrders = &client.world.0.orders;
@@ -93,7 +94,7 @@ async fn show(client: &Client, order_id: OrderId) {
     }
 }
 
-/// What tells one answer from another: neither the id that was asked for nor the request's own.
+/// Returns the response without the ids that differ between requests.
 fn seen(answer: &crate::Answer, id: &str) -> (StatusCode, String) {
     let text = match serde_json::from_str::<Value>(&answer.text) {
         Ok(mut problem) => {
@@ -148,8 +149,7 @@ async fn an_order_out_of_scope_is_as_if_there_were_none() {
     let unknown = OrderId(uuid::Uuid::now_v7()).to_string();
     let staff = [("authorization", bearer.as_str())];
     let customer = [("cookie", cookie.as_str())];
-    // Another location of the house is out of the reach of staff, and another house out of
-    // everybody's.
+    // Staff cannot reach another location of the business, and nobody can reach another business.
     let routes = routes(&client).await;
     assert!(routes.len() > PAGES.len() + 4, "{routes:?}");
     for (index, order_id) in placed.iter().enumerate().skip(2) {
@@ -167,8 +167,8 @@ async fn an_order_out_of_scope_is_as_if_there_were_none() {
     }
 }
 
-/// What each route counts of a request for an order that is out of scope, or that nobody has, is
-/// one and the same.
+/// Each route records the same event for an order outside the scope and for an order that does not
+/// exist.
 #[tokio::test]
 async fn every_route_counts_a_request_for_an_order_out_of_scope() {
     let client = Client::new().await;
@@ -183,7 +183,7 @@ async fn every_route_counts_a_request_for_an_order_out_of_scope() {
     let counted = || std::mem::take(&mut *client.world.0.security.lock().expect("not poisoned"));
     let [elsewhere, foreign] = [placed[2], placed[3]].map(|id| id.to_string());
     for (method, path) in &routes(&client).await {
-        // Its own token decides there; who is signed in does not.
+        // This route checks the order's token and ignores who is signed in.
         let opens = path.ends_with("/open");
         for (who, headers, ids) in [
             (
@@ -210,7 +210,8 @@ async fn every_route_counts_a_request_for_an_order_out_of_scope() {
             let expected = match who {
                 "staff" => vec![SecurityEvent::ForeignLookup],
                 _ if opens => vec![SecurityEvent::ForeignLookup],
-                // Whoever has no staff token is sent to the sign-in, as anybody who begins to work.
+                // A person without a staff token is redirected to the sign-in, which is not a
+                // security event.
                 "customer" if path.starts_with("/staff") => vec![],
                 "customer" if !path.starts_with("/api/v1/admin") => {
                     vec![SecurityEvent::ForeignLookup]
@@ -352,8 +353,8 @@ async fn staff_find_the_newest_order_by_its_number() {
     );
 }
 
-/// Methods of the stores that know an order by its id alone, or by no id at all. They are the
-/// workers', which have the id from a message of ours.
+/// Methods of the stores that find an order without a scope. Only workers call them, with an id
+/// from one of our messages.
 const OF_WORKERS: [&str; 8] = [
     "load",
     "payment",
@@ -365,11 +366,11 @@ const OF_WORKERS: [&str; 8] = [
     "newest_of",
 ];
 
-/// The two that requests call: an order that is placed says whose it is, and what is changed was
-/// loaded with a scope just before, at the version that it still must have.
+/// The two methods without a scope that requests call. A placed order names its location, and a
+/// changed order was loaded with a scope and still has the loaded version.
 const OF_REQUESTS: [&str; 2] = ["apply", "place"];
 
-/// Whatever lies between a route and the stores, what arrives there has a scope.
+/// Every call that a request makes to the stores has a scope.
 #[tokio::test]
 async fn no_request_calls_a_method_of_the_workers() {
     let client = Client::new().await;
@@ -419,7 +420,7 @@ async fn no_request_calls_a_method_of_the_workers() {
                     ("idempotency-key", key.as_str()),
                     who,
                 ];
-                // Whoever follows an order would be answered for ever.
+                // An event stream would not end.
                 drop(
                     client
                         .response(
@@ -437,7 +438,7 @@ async fn no_request_calls_a_method_of_the_workers() {
             }
         }
     }
-    // A page that tells of money, and a key that was used.
+    // A page that shows a refund, and a key that was used before.
     let page = format!(
         "/orders/{}?token={}",
         ended.order.order_id, ended.tracking_token
@@ -456,7 +457,7 @@ async fn no_request_calls_a_method_of_the_workers() {
         "{called:?}"
     );
     assert_eq!(called, OF_REQUESTS.into());
-    // The record is no empty one.
+    // The check works: a call without a scope is recorded.
     orders.load(placed[0]).await.expect("read");
     assert_eq!(orders.take_calls_without_scope(), ["load"].into());
 }
@@ -508,7 +509,7 @@ fn the_storefront_asks_for_orders_with_its_scope() {
         !code.contains("Scope::Everything"),
         "the storefront looks after one house"
     );
-    // The routes of the pages that are tried are those that there are.
+    // The list above contains every page route.
     let pages = std::fs::read_to_string(format!("{sources}/pages.rs")).expect("text");
     let named = pages.matches("orders/{id}").count();
     let tried = PAGES

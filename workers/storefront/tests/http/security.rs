@@ -1,5 +1,5 @@
-//! Every refusal that may be a sign of an attack counts and leaves a line in the log, and no line
-//! carries a secret.
+//! Every refusal that may be a sign of an attack is counted and logged, and no log line contains a
+//! secret.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::pages::{open, submit};
 use crate::{Client, NOON, token_as};
 
-/// What was logged.
+/// The captured log output.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -42,8 +42,8 @@ impl<'a> MakeWriter<'a> for Log {
 
 #[tokio::test]
 async fn refusals_count_and_leave_a_line_without_a_secret() {
-    // With one subscriber alone, a log line that another test's thread meets first would be
-    // switched off for all.
+    // With only one subscriber, `tracing` would cache a log line as disabled for all threads when
+    // another test's thread reaches it first.
     let _ = tracing::subscriber::set_global_default(
         tracing_subscriber::fmt()
             .with_writer(std::io::sink)
@@ -134,7 +134,7 @@ async fn refusals_count_and_leave_a_line_without_a_secret() {
         .count();
     assert_eq!(foreign, 4, "by token, page, cookie and number");
 
-    // What is good leaves no line, with the token in the address neither.
+    // An accepted request logs nothing, even with the token in the URL.
     let good = client
         .get(&format!("/api/v1/orders/{id}?token={tracking}"), &[])
         .await;

@@ -1,5 +1,5 @@
-//! Sessions of customers: whose they are, when they end, and what follows the browser when the id
-//! changes.
+//! Sessions of customers: their owner, their expiry, and the orders and carts that stay with the
+//! browser when the id changes.
 
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::use_cases::project::Show as _;
@@ -30,7 +30,7 @@ async fn units(client: &Client, cookie: &str) -> i64 {
         .expect("a number")
 }
 
-/// Orders what is in the cart by the form, as a browser does.
+/// Orders the cart with the checkout form, as a browser does.
 async fn checked_out(client: &Client, cookie: &str, key: &str) -> Answer {
     let form = format!(
         "name=Ana&phone=%2B15550100123&email=ana%40example.com&notify=email&order_type=pickup&special_instructions=\
@@ -105,7 +105,7 @@ async fn a_session_ends_when_it_is_idle_and_a_used_one_is_renewed_until_its_abso
     let id = |cookie: &str| cookie.split('.').nth(1).expect("an id").to_owned();
     assert_eq!(id(&renewed.cookie()), id(&cookie), "the id stays");
 
-    // The server keeps the end, whatever the browser does with Max-Age.
+    // The server enforces the expiry even if the browser ignores Max-Age.
     client.later(Duration::days(7) - Duration::hours(1));
     assert!(
         client.get("/", &[("cookie", &cookie)]).await.cookie() != cookie,
@@ -154,7 +154,7 @@ async fn a_form_that_is_sent_twice_finds_its_own_order_from_either_session() {
     let client = Client::new().await;
     let before = begun(&client).await;
     let first = checked_out(&client, &before, "k-1").await;
-    // A second click, before the browser had the answer; and the form once more, after it had it.
+    // First a second click before the browser had the response, then the form again after it.
     let second = checked_out(&client, &before, "k-1").await;
     let after = checked_out(&client, &first.cookie(), "k-1").await;
     for again in [&second, &after] {
@@ -208,7 +208,7 @@ async fn the_list_of_orders_and_what_another_tab_put_into_the_cart_follow_the_br
                 &espresso(),
             )
             .await;
-        // The tab's session before the checkout; the form is sent again from it.
+        // The form is sent again from the tab's session before the checkout.
         let again = checked_out(&client, &tab, key).await;
         cookie = again.cookie();
         assert_eq!(units(&client, &cookie).await, 1, "the cart followed");
@@ -344,7 +344,7 @@ async fn the_id_changes_at_staff_sign_in_and_the_cart_stays() {
     );
 }
 
-/// Orders what is in the cart through the API.
+/// Orders the cart through the API.
 async fn ordered(client: &Client, cookie: &str, key: &str) -> Answer {
     let mut order = an_espresso();
     order.as_object_mut().expect("an object").remove("items");
@@ -403,7 +403,7 @@ async fn the_id_changes_when_a_program_orders_its_cart() {
     );
     assert_eq!(sees(&planted, &earlier).await, StatusCode::OK, "its own");
 
-    // Sent again, by a client that keeps no cookies and by one that does: the same answer, and the
+    // A repeat by a client without cookies and by one with cookies gets the same response and the
     // same order.
     let again = ordered(&client, &planted, "k-1").await;
     assert_eq!(
@@ -467,7 +467,7 @@ async fn an_order_of_a_program_belongs_to_the_session_that_it_sends() {
         client.get(&path, &[("cookie", &cookie)]).await.status,
         StatusCode::OK
     );
-    // And stays the browser's after its next checkout.
+    // The order stays visible after the browser's next checkout.
     let page = open(&client, &cookie, "/checkout").await.text;
     let placed = checked_out(&client, &cookie, &hidden(&page, "idempotency_key")).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Staff tokens from sign-in to sign-out, and what of it stands in the audit log.
+//! Staff tokens from sign-in to sign-out, and their entries in the audit log.
 
 use app::ports::access::{AuditLog as _, StaffTokens as _};
 use axum::http::StatusCode;
@@ -43,7 +43,7 @@ async fn sign_out_revokes_the_token_everywhere() {
         out.header("set-cookie").starts_with("staff=; ")
             && out.header("set-cookie").contains("Max-Age=0")
     );
-    // A copy of the cookie, and the same token as a bearer, are refused at once.
+    // A copy of the cookie, and the same token as a bearer token, are refused at once.
     assert_eq!(
         open(&client, &cookie, "/staff").await.status,
         StatusCode::SEE_OTHER
@@ -199,7 +199,7 @@ async fn acts_of_staff_stand_in_the_audit_log() {
     assert_eq!(read(&entries[2].after)["change"], -2);
 }
 
-/// The same act has the same name, whichever way it is done.
+/// A cancellation has the same action name on every path.
 #[tokio::test]
 async fn a_cancellation_by_staff_is_recorded_as_one_on_every_path() {
     let client = Client::new().await;

@@ -1,5 +1,5 @@
-//! Tax by location, opening hours and pick-up slots, as a customer meets them. It is noon UTC on
-//! Sunday, 1 March 2026.
+//! Tax by location, opening hours and pickup slots, as a customer sees them. The clock is at noon
+//! UTC on Sunday, March 1, 2026.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use uuid::Uuid;
 use crate::pages::{check_out, open, submit};
 use crate::{Client, an_espresso};
 
-/// Open on Sundays from 8:00 to 9:00 in New York, where it is 7:00: two slots of half an hour, with
-/// two places each.
+/// Returns a location in New York, where it is 7:00. It opens on Sundays from 8:00 to 9:00, with
+/// two slots of half an hour and two places each.
 fn corner() -> Shop {
     let mut week = [None; 7];
     week[6] = Some(Opening::new(8 * 60, 9 * 60).expect("hours"));
@@ -65,7 +65,8 @@ async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
         (Some(27), Some(38)),
         "8.875 and 12.5 % of 3.00"
     );
-    // The rate goes up: what was placed keeps its own, and a repeat gets the same answer.
+    // After a change of the tax rate, placed orders keep their rate and a repeat gets the same
+    // answer.
     client
         .shops
         .replace(vec![Shop::default_shop(), airport(200_000)]);
@@ -80,7 +81,7 @@ async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
         client.order("there-2", &there).await.json()["tax_minor"],
         60
     );
-    // The same key for another place is another request.
+    // The same key with another location is a different request.
     let elsewhere = client.order("there-1", &an_espresso()).await;
     assert_eq!(
         (elsewhere.status, elsewhere.fields()),
@@ -115,7 +116,7 @@ async fn the_slots_of_a_day_follow_the_shops_own_clock() {
         .map(|slot| slot["starts_at"].as_str().expect("a time"))
         .collect();
     assert_eq!(starts, ["2026-03-01T13:00:00Z", "2026-03-01T13:30:00Z"]);
-    // A week later the clocks have gone forward.
+    // A week later daylight saving time has begun.
     let later = client
         .get("/api/v1/pickup-slots?date=2026-03-08", &[])
         .await
@@ -143,8 +144,8 @@ async fn the_slots_of_a_day_follow_the_shops_own_clock() {
     }
 }
 
-/// The script of the checkout shows these words. In the night in which the clock goes back, two
-/// slots have the same time.
+/// The checkout's script shows these labels. In the night when clocks go back, two slots have the
+/// same local time.
 #[tokio::test]
 async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
     let client = Client::new().await;
@@ -152,7 +153,7 @@ async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
         slots: SlotRule::new(60, 2).expect("a rule"),
         ..Shop::default_shop()
     }]);
-    // From the first of March to the last of October.
+    // From March 1 to October 31.
     client.later(time::Duration::days(244));
     let day = client
         .get("/api/v1/pickup-slots?date=2026-11-01", &[])
@@ -189,7 +190,7 @@ async fn every_slot_that_is_offered_can_be_ordered_and_no_day_offers_another() {
             .status,
         StatusCode::OK
     );
-    // The slot that began at seven in New York is running.
+    // The slot that began at seven in New York is in progress.
     client.later(time::Duration::minutes(5));
     let mut offered = 0;
     for day in 1..=8 {
@@ -292,10 +293,10 @@ async fn the_last_place_goes_to_one_of_many_and_comes_back_when_the_order_ends_b
         ),
         (Some(0), Some("full"))
     );
-    // A repeat of what was accepted is no new order.
+    // A repeat of an accepted order is not a new order.
     assert_eq!(client.order("first", &order).await.json(), first.json());
 
-    // It fails: its place is free again.
+    // The failed order frees its place.
     let id = first.json()["order_id"]
         .as_str()
         .expect("an id")

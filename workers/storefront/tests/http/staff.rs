@@ -1,4 +1,4 @@
-//! What staff do: orders by version, stock by reason.
+//! Acts of staff: status changes with a version, stock changes with a reason.
 
 use app::ports::orders::OrderStore as _;
 use app::ports::stock::Stock as _;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::Client;
 
-/// An order that is ready to be made, as the workers leave it: version 2.
+/// Creates an order that is ready to be prepared, as the workers leave it: version 2.
 pub async fn confirmed(client: &Client) -> String {
     let new = app::laws::orders::new_order();
     let orders = &client.world.0.orders;
@@ -322,8 +322,7 @@ async fn suggestions_name_what_is_out_first_and_how_much_to_order() {
     }
 }
 
-/// The change is made; that its history cannot be read a moment later is no reason to have it made
-/// again.
+/// A change that succeeded is answered as made even if its history cannot be read afterwards.
 #[tokio::test]
 async fn a_change_that_was_made_is_answered_as_made_although_its_history_cannot_be_read() {
     let client = Client::new().await;

@@ -1,5 +1,5 @@
-//! What stands around every answer: headers, cookies, one form of errors, and no requests from
-//! other sites.
+//! The middleware around every response: headers, cookies, one format of errors, and no requests
+//! from other sites.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -106,7 +106,7 @@ async fn what_comes_from_another_site_changes_nothing() {
             ("origin", "http://shop.example"),
             ("sec-fetch-site", "same-origin"),
         ],
-        // A form of a page whose address is kept secret.
+        // A form of a page with the policy `no-referrer`.
         vec![("origin", "null"), ("sec-fetch-site", "same-origin")],
         // An older browser, and a program.
         vec![("origin", "http://shop.example")],
@@ -140,7 +140,7 @@ async fn an_error_is_a_problem_for_programs_and_a_page_for_people() {
         (wrong_method.status, wrong_method.header("allow")),
         (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD")
     );
-    // What the router says by itself has the same form.
+    // Errors of the router itself have the same format.
     for (answer, kind) in [
         (client.get("/nowhere", &[]).await, "not-found"),
         (wrong_method, "method-not-allowed"),

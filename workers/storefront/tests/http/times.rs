@@ -1,5 +1,5 @@
-//! Times as people read them: on the clock of the shop, with the date where it is not today. It is
-//! noon UTC on Sunday, 1 March 2026, and seven in the morning in New York.
+//! Times as people read them: on the shop's clock, with the date if it is not today. The clock is
+//! at noon UTC on Sunday, March 1, 2026, which is seven in the morning in New York.
 
 use app::ports::orders::OrderStore as _;
 use app::use_cases::Shop;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::pages::{open, submit};
 use crate::{Client, NOON, an_espresso, token_as};
 
-/// An order that is to be made.
+/// Creates an order that is ready to be prepared.
 pub async fn confirmed(client: &Client, change: impl FnOnce(&mut Order)) -> OrderId {
     let mut new = app::laws::orders::new_order();
     new.order.order_id = OrderId(Uuid::now_v7());
@@ -71,8 +71,8 @@ async fn a_pickup_time_is_on_the_page_of_its_order_with_its_day() {
     }
 }
 
-/// Due first comes first, and late is what was due: an order for tomorrow is never late today,
-/// however old it is.
+/// The board sorts by due time and marks overdue orders as late. An order for tomorrow is never
+/// late today, however old it is.
 #[tokio::test]
 async fn the_board_sorts_by_due_time_and_calls_late_what_was_due() {
     let client = Client::new().await;
@@ -150,7 +150,7 @@ async fn the_board_shows_what_is_due_first_however_much_is_open() {
     );
 }
 
-/// An order that waits for its customer is not late, whether it was made in time or not.
+/// A ready order waits for its customer and is not late.
 #[tokio::test]
 async fn an_order_that_is_ready_says_since_when_and_is_not_called_late() {
     let client = Client::new().await;
@@ -188,7 +188,7 @@ async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
     let is_page = |method: &str, path: &str| {
         method == "GET"
             && !["/api/", "/static/", "/openapi.json"].iter().any(|other| path.starts_with(other))
-            // They are shown within pages.
+            // These routes return parts of other pages.
             && !["/orders/{id}/fragment", "/staff/board"].contains(&path)
     };
     let routes = storefront::access::ROUTES

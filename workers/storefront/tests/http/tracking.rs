@@ -1,4 +1,4 @@
-//! Tracking tokens: how they reach the server, and what somebody without one learns.
+//! Tracking tokens: how they reach the server, and what a person without one can learn.
 
 use axum::http::StatusCode;
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::pages::{open, submit};
 use crate::{Answer, Client};
 
-/// What one page says, without the session that it begins.
+/// Returns a page without the session cookie that it sets.
 fn said(answer: &Answer) -> (StatusCode, String) {
     (answer.status, answer.text.clone())
 }
@@ -24,7 +24,8 @@ async fn a_link_keeps_its_token_from_servers_and_a_script_sends_it_once_for_a_co
         "{link}"
     );
 
-    // What a server sees of the link: the page that asks, and loads the script.
+    // The server sees the link without its fragment. The page asks for number and address, and
+    // loads the script.
     let asks = open(&client, "", page).await;
     assert_eq!(asks.status, StatusCode::NOT_FOUND);
     assert!(
@@ -63,7 +64,7 @@ async fn a_link_keeps_its_token_from_servers_and_a_script_sends_it_once_for_a_co
         !order.text.contains(fragment),
         "nothing on the page repeats the token"
     );
-    // Following and cancelling need no token in an address either.
+    // Following and canceling need no token in a URL either.
     let events = client
         .response(
             "GET",
@@ -217,7 +218,7 @@ async fn programs_send_the_token_in_a_header_and_old_ones_in_the_query() {
             .status,
         StatusCode::OK
     );
-    // A link of an older mail works, and leaves a cookie for what the page does next.
+    // A link of an older mail works, and sets a cookie for the page's next requests.
     let page = format!("/orders/{}", receipt["order_id"].as_str().expect("an id"));
     let opened = open(&client, "", &format!("{page}?token={token}")).await;
     assert_eq!(opened.status, StatusCode::OK);

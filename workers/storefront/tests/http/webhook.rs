@@ -1,4 +1,4 @@
-//! The gateway's webhook is checked like any input.
+//! The payment gateway's webhook is validated like any input.
 
 use aws_lc_rs::hmac;
 use axum::http::StatusCode;
@@ -46,7 +46,7 @@ async fn only_the_gateway_s_own_fresh_words_are_heard() {
             .status,
         StatusCode::NO_CONTENT
     );
-    // While a secret is rotated two signatures stand there.
+    // During a rotation of the secret the header has two signatures.
     assert_eq!(
         send(good.replace("v1=", "v1=00,v1="), BODY).await.status,
         StatusCode::NO_CONTENT

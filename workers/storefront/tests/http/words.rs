@@ -1,5 +1,4 @@
-//! What customers read, and what they do not: no codes, no notes of staff, no refund of what was
-//! never charged.
+//! Texts for customers: no codes, no notes of staff, and no refund of a charge that was never made.
 
 use app::ports::orders::{Change, OrderStore as _};
 use axum::http::StatusCode;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use crate::pages::{check_out, open, submit};
 use crate::{Client, NOON, an_espresso, token};
 
-/// The page of an order, as an older link names it: the token where a server sees it.
+/// Returns the URL of an order's page in the format of older links, with the token in the query.
 pub fn page_path(receipt: &Value) -> String {
     let text = |name: &str| receipt[name].as_str().expect("text");
     format!(
@@ -21,7 +20,7 @@ pub fn page_path(receipt: &Value) -> String {
     )
 }
 
-/// The page of an order that came to a state for a reason.
+/// Returns the page of an order that has reached a state for a reason.
 async fn page_of(
     client: &Client,
     order_type: OrderType,
@@ -48,7 +47,7 @@ async fn page_of(
         .pop()
         .expect("an answer")
         .expect("applied");
-    // An older link, with its token where it used to be.
+    // A link in the older format, with its token in the query.
     let path = format!(
         "/orders/{}?token={}",
         new.order.order_id, new.tracking_token
@@ -90,7 +89,7 @@ async fn an_order_that_failed_says_why_in_words_and_what_became_of_the_money() {
     );
 }
 
-/// What staff write for each other is theirs, also in the API and its events.
+/// Notes of staff are hidden from customers on the pages, in the API and in the events.
 #[tokio::test]
 async fn a_note_of_staff_is_for_staff() {
     let client = Client::new().await;
