@@ -1,8 +1,8 @@
-//! The settings of an environment, from its files: `base.toml`, over it the environment's own file,
-//! over that what the caller says. Files come as text: whoever reads them from a disk is not here.
+//! The settings of an environment: `base.toml`, overridden by the environment's own file,
+//! overridden by the caller. Files are passed as text; reading them from a disk is not here.
 //!
-//! Nothing is guessed and nothing is let through: an unknown key, a wrong type, a value out of
-//! range or a broken rule are all told at once, each with the place it was found at.
+//! Loading is strict. All unknown keys, wrong types, values out of range and broken rules are
+//! reported together, each with its origin.
 
 mod keys;
 mod patterns;
@@ -24,16 +24,17 @@ use rules::RULES;
 
 pub use rules::is_prod;
 
-/// A settings file that was read.
+/// An environment file as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File<'a> {
-    /// For messages.
+    /// Name of the file, for messages.
     pub name: &'a str,
+    /// Content of the file.
     pub text: &'a str,
 }
 
-/// The files of the environments that this repository has, weakest first; a name that it has not is
-/// `None`.
+/// Returns the files of an environment of this repository, weakest first, or `None` for an unknown
+/// name.
 pub fn embedded(environment: &str) -> Option<Vec<File<'static>>> {
     macro_rules! file {
         ($name:literal) => {
@@ -45,7 +46,8 @@ pub fn embedded(environment: &str) -> Option<Vec<File<'static>>> {
     }
     let base = file!("base.toml");
     match environment {
-        // The local AWS makes none of what these files size: base as it stands.
+        // The local AWS creates none of the resources that these files size, so the base file is
+        // enough.
         "local" => Some(vec![base]),
         "dev" => Some(vec![base, file!("dev.toml")]),
         "staging" => Some(vec![base, file!("staging.toml")]),
@@ -54,18 +56,20 @@ pub fn embedded(environment: &str) -> Option<Vec<File<'static>>> {
     }
 }
 
-/// A setting that the caller gives, stronger than any file.
+/// A setting from the caller, which overrides every file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
+    /// The key, such as `network.zones`.
     pub key: String,
-    /// Unquoted: `3`, `us-west-2`, `2,10`.
+    /// The value without quotes: `3`, `us-west-2`, `2,10`.
     pub text: String,
-    /// For messages.
+    /// The argument or variable, for messages.
     pub origin: String,
 }
 
 impl Override {
-    /// From a variable such as `HAVEN_SET_network__zones`; `None` for every other variable.
+    /// Parses a variable such as `HAVEN_SET_network__zones`. Returns `None` for every other
+    /// variable.
     pub fn from_variable(name: &str, text: &str) -> Option<Override> {
         let key = name
             .strip_prefix("HAVEN_SET_")?
@@ -78,7 +82,7 @@ impl Override {
         })
     }
 
-    /// From an argument such as `network.zones=3`; `None` when there is no equals sign.
+    /// Parses an argument such as `network.zones=3`. Returns `None` when there is no equals sign.
     pub fn from_argument(argument: &str) -> Option<Override> {
         let (key, text) = argument.split_once('=')?;
         let key = key.trim();
@@ -90,12 +94,12 @@ impl Override {
     }
 }
 
-/// Where a value was given.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A file; without a line it is about the file as a whole.
+    /// A line of a file, or the file as a whole.
     File { name: String, line: Option<usize> },
-    /// An override, by its own origin.
+    /// The origin of an override.
     Caller(String),
 }
 
@@ -118,13 +122,16 @@ impl Serialize for Origin {
     }
 }
 
-/// One thing that is wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
+    /// Where the value was given.
     pub origin: Origin,
-    /// Empty when a file is not TOML at all.
+    /// The key; empty when a file is not TOML.
     pub key: String,
+    /// The invalid value.
     pub found: String,
+    /// The allowed values.
     pub allowed: String,
 }
 
@@ -143,20 +150,22 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong with a configuration, a line each.
+/// All problems of a configuration, one per line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Problems(pub Vec<Problem>);
 
-/// The settings of one environment, and where each came from.
+/// The settings of one environment with their origins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration {
+    /// Name of the environment.
     pub environment: String,
+    /// The settings.
     pub settings: Settings,
     given: BTreeMap<&'static str, Given>,
 }
 
-/// A key's value, and the default that stands in the weakest file.
+/// The value of a key, and its default in the weakest file.
 #[derive(Debug, Clone, PartialEq)]
 struct Given {
     value: Value,
@@ -164,18 +173,22 @@ struct Given {
     default: Value,
 }
 
-/// One key of a configuration, explained.
+/// A key of a configuration with its explanation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
+    /// The key.
     pub key: &'static str,
-    /// As a file would say it.
+    /// The value in TOML.
     pub value: String,
+    /// Where the value was given.
     pub origin: Origin,
-    /// What it would be without the environment's own file and without overrides.
+    /// The value without the environment's own file and without overrides, in TOML.
     pub default: String,
+    /// The allowed values.
     pub allowed: String,
-    /// What this environment asks beyond that.
+    /// Additional rules for this environment.
     pub rules: Vec<&'static str>,
+    /// The meaning of the key.
     pub about: &'static str,
 }
 
@@ -201,8 +214,11 @@ impl fmt::Display for Explanation {
 }
 
 impl Configuration {
-    /// Reads the files, weakest first, and the overrides, of which the last of a key is the
-    /// strongest. The first file is the one that has every key.
+    /// Reads the files, weakest first, and then the overrides; of two overrides of a key the last
+    /// one applies. The first file must have every key.
+    ///
+    /// # Errors
+    /// Returns all problems of the files and overrides.
     pub fn load(
         environment: &str,
         files: &[File<'_>],
@@ -229,7 +245,7 @@ impl Configuration {
         }
     }
 
-    /// Every key, in the order of the table.
+    /// Returns every key in the order of the key table.
     pub fn explain(&self) -> Vec<Explanation> {
         let explain = |key: &'static Key| {
             let Given {
@@ -254,18 +270,18 @@ impl Configuration {
     }
 }
 
-/// What was read so far.
+/// The state of loading.
 #[derive(Default)]
 struct Reading {
     given: BTreeMap<&'static str, Given>,
     problems: Vec<Problem>,
-    /// Keys that have a problem of their own: no rule is asked about them.
+    /// Keys with a problem of their own. Rules about them are not checked.
     bad: BTreeSet<&'static str>,
-    /// Keys that were set beyond the first file.
+    /// Keys that were set after the first file.
     set: BTreeSet<&'static str>,
-    /// Keys that somebody probably meant to set, but misspelt.
+    /// Keys that were probably meant by a misspelled key.
     meant: BTreeSet<&'static str>,
-    /// A file could not be read whole, so that values may be missing.
+    /// True when a file is not valid TOML, so values may be missing.
     torn: bool,
 }
 
@@ -298,7 +314,7 @@ impl Reading {
         let mut torn = BTreeSet::new();
         for error in &errors {
             let origin = at(error.span().map_or(0, |span| span.start));
-            // One slip often makes several errors of the parser: the first of a line tells.
+            // One mistake often causes several parser errors; the first one of a line is enough.
             if torn.insert(origin.to_string()) {
                 let found = format!("what is not TOML: {}", one_line(error.message()));
                 let allowed = "key = value, and [group]".to_owned();
@@ -313,11 +329,11 @@ impl Reading {
         self.torn |= !errors.is_empty();
         let mut written = Vec::new();
         flatten(String::new(), table.get_ref(), &mut written);
-        // As the file has them: the parser sorts by name.
+        // In the order of the file: the parser sorts by name.
         written.sort_by_key(|entry| entry.start);
         for entry in written {
             let origin = at(entry.start);
-            // What is left of a line that is not TOML is not worth a second complaint.
+            // The rest of a line that is not TOML gets no second problem.
             if !torn.contains(&origin.to_string()) {
                 let found = shown(file.text.get(entry.value.span()).unwrap_or_default());
                 self.give(&entry.path, origin, found, |key| {
@@ -384,7 +400,7 @@ impl Reading {
         });
     }
 
-    /// The weakest file has every key, so that reading it alone shows all that can be set.
+    /// Reads the weakest file. Reports every missing key, because this file documents all settings.
     fn base(&mut self, base: &File<'_>) {
         self.file(base);
         if self.torn {
@@ -406,8 +422,8 @@ impl Reading {
         }
     }
 
-    /// The settings as far as they were read, with an example where they were not; and every rule
-    /// that they break.
+    /// Returns the settings, with an example for each missing value, and reports every rule that
+    /// they break.
     fn settings(&mut self, environment: &str) -> Option<Settings> {
         let value = |key: &Key| {
             self.given
@@ -433,8 +449,8 @@ impl Reading {
         if self.torn {
             return Some(settings);
         }
-        // Of a key that was given wrongly only that is told: a default in its place is not what was
-        // meant.
+        // A key with an invalid value is reported once. Rules would check a substitute that the
+        // author did not choose.
         let sound = |key: &&str| {
             !self.bad.contains(key) && (self.set.contains(key) || !self.meant.contains(key))
         };
@@ -467,15 +483,15 @@ impl Reading {
     }
 }
 
-/// A key of a file and what it says.
+/// A key of a file with its value.
 struct Written<'a> {
     path: String,
     start: usize,
     value: &'a Spanned<DeValue<'a>>,
 }
 
-/// Every key of a table, whichever way TOML spells it: `[network] zones`, `network.zones`, `network
-/// = { zones }`.
+/// Collects every key of a table in any notation of TOML: `[network] zones`, `network.zones`,
+/// `network = { zones }`.
 fn flatten<'a>(group: String, table: &'a DeTable<'a>, written: &mut Vec<Written<'a>>) {
     for (name, value) in table {
         let path = if group.is_empty() {
@@ -484,7 +500,7 @@ fn flatten<'a>(group: String, table: &'a DeTable<'a>, written: &mut Vec<Written<
             format!("{group}.{}", name.get_ref())
         };
         match value.get_ref() {
-            // An empty group says nothing; one that nobody knows is told of.
+            // A known empty group is valid; an unknown one is reported.
             DeValue::Table(inner) if !inner.is_empty() => flatten(path, inner, written),
             DeValue::Table(_)
                 if KEYS
@@ -499,7 +515,7 @@ fn flatten<'a>(group: String, table: &'a DeTable<'a>, written: &mut Vec<Written<
     }
 }
 
-/// The number of the line that a byte is on.
+/// Returns the line number of a byte offset.
 fn line(text: &str, place: usize) -> usize {
     1 + text
         .bytes()
@@ -508,10 +524,10 @@ fn line(text: &str, place: usize) -> usize {
         .count()
 }
 
-/// Longest piece of a file that a message repeats.
+/// Maximum characters of a file that a message repeats.
 const SHOWN_MAX: usize = 60;
 
-/// What was found, on one line and not too long.
+/// Returns the text for a message, on one line and shortened.
 fn shown(text: &str) -> String {
     if text.is_empty() {
         "nothing".to_owned()
@@ -539,7 +555,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The key that was probably meant: a slip or two away, or the right name in the wrong group.
+/// Returns the key that was probably meant: a similar key, or the right name in the wrong group.
 pub fn nearest_key(path: &str) -> Option<&'static str> {
     let name = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let tried = path.to_ascii_lowercase();

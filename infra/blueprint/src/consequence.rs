@@ -1,8 +1,7 @@
-//! What a change of a template does to what is deployed: told by consequence, worst first, before
-//! anything is done.
+//! The consequences of a template change for the deployed resources, worst first.
 //!
-//! Computed from the two templates and the schema table alone, so that it works without an account.
-//! What CloudFormation itself then says of the same change can only make it worse.
+//! The consequences are computed from the two templates and the schema table, without an account.
+//! CloudFormation's own change set can only make them worse.
 
 use std::collections::BTreeSet;
 
@@ -11,30 +10,32 @@ use serde_json::{Map, Value};
 
 use crate::schema::{self, Effect};
 
-/// From harmless to the worst.
+/// The scale of consequences, from harmless to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
-    /// Tags and descriptions.
+    /// Only tags or descriptions change.
     Metadata,
+    /// The resource is updated in place.
     InPlace,
-    /// In place, and out of reach for a while.
+    /// The resource is updated in place and unavailable for a while.
     Interruption,
-    /// Tasks are started anew, some at a time.
+    /// Tasks are replaced in batches.
     RollingReplacement,
-    /// A new resource takes its place; what the old one holds is kept outside the stack, or it
-    /// holds nothing.
+    /// A new resource replaces the old one. The old one is empty, or is retained outside the stack.
     Replacement,
-    /// Less would be left if one availability zone were lost.
+    /// Less capacity remains when an availability zone fails.
     ZoneLoss,
-    /// Somebody may do more than before.
+    /// A principal gets more permissions.
     IamBroadening,
-    /// Somebody can reach more than before.
+    /// More can be reached over the network.
     NetworkExposure,
+    /// Data is deleted.
     DataLoss,
 }
 
 impl Rung {
+    /// Returns the consequence in words.
     pub const fn title(self) -> &'static str {
         match self {
             Rung::Metadata => "metadata only",
@@ -50,45 +51,58 @@ impl Rung {
     }
 }
 
+/// The action on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
+    /// The resource is created.
     Add,
+    /// The resource is updated.
     Change,
+    /// The resource is replaced.
     Replace,
-    /// CloudFormation decides when it does it.
+    /// CloudFormation decides during the update whether it replaces the resource.
     MayReplace,
+    /// The resource leaves the stack.
     Remove,
 }
 
-/// One property, before and after. A value that is not there is null.
+/// The change of one property. A missing value is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PropertyChange {
+    /// Path of the property.
     pub path: String,
+    /// The old value.
     pub before: Value,
+    /// The new value.
     pub after: Value,
+    /// The consequence of this change.
     pub rung: Rung,
 }
 
-/// What happens to one resource.
+/// The change of one resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// The logical id.
     pub resource: String,
+    /// The resource type.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The action.
     pub action: Action,
+    /// The worst consequence.
     pub rung: Rung,
-    /// One sentence.
+    /// The consequence as a sentence.
     pub consequence: String,
-    /// Whether it is one that must be named before it is removed or replaced.
+    /// True for a type that holds data: its removal or replacement must be allowed by name.
     pub stateful: bool,
+    /// The changed properties.
     pub properties: Vec<PropertyChange>,
 }
 
 impl Change {
-    /// Whether it may be done only when it was named: it takes away, or puts something else in the
-    /// place of, what holds data. One rule for every way that leads here.
+    /// Returns true if an operator must name the resource to allow the change: the change removes
+    /// or replaces a resource that holds data. All commands use this rule.
     pub fn must_be_named(&self) -> bool {
         self.stateful
             && matches!(
@@ -98,7 +112,8 @@ impl Change {
     }
 }
 
-/// Types that hold what cannot be made again: their removal or replacement is refused unless named.
+/// Returns true for types whose content cannot be restored from the templates. Their removal or
+/// replacement is refused unless an operator names the resource.
 pub fn is_stateful(kind: &str) -> bool {
     const STATEFUL: [&str; 18] = [
         "AWS::Backup::BackupVault",
@@ -115,7 +130,7 @@ pub fn is_stateful(kind: &str) -> bool {
         "AWS::Route53::HostedZone",
         "AWS::S3::Bucket",
         "AWS::SES::EmailIdentity",
-        // Its messages, its address, and whoever subscribed to it.
+        // A topic has an ARN that others know, and subscribers.
         "AWS::SNS::Topic",
         "AWS::SQS::Queue",
         "AWS::SecretsManager::Secret",
@@ -124,7 +139,8 @@ pub fn is_stateful(kind: &str) -> bool {
     STATEFUL.contains(&kind)
 }
 
-/// What becomes of each resource, worst first. `before` is null for a stack that is not there.
+/// Returns the change of each resource, worst first. `before` is null for a stack that does not
+/// exist.
 pub fn diff(before: &Value, after: &Value) -> Vec<Change> {
     let (old, new) = (resources(before), resources(after));
     let mut changes: Vec<Change> = new
@@ -144,24 +160,26 @@ pub fn diff(before: &Value, after: &Value) -> Vec<Change> {
     changes
 }
 
-/// What CloudFormation itself says of one resource in a change set.
+/// One resource in a change set of CloudFormation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Said {
     /// The logical id.
     pub resource: String,
+    /// The resource type.
     pub kind: String,
+    /// True if CloudFormation deletes the resource.
     pub removes: bool,
-    /// `Some(true)`: it replaces it. `Some(false)`: it may.
+    /// `Some(true)` if CloudFormation replaces the resource, `Some(false)` if it may.
     pub replaces: Option<bool>,
-    /// What becomes of the old one: `Delete`, `Retain`, `Snapshot`, `ReplaceAndDelete`, ...; empty
-    /// where it does not say.
+    /// The policy for the old resource: `Delete`, `Retain`, `Snapshot`, `ReplaceAndDelete`, ...;
+    /// empty if the change set names none.
     pub policy: String,
-    /// Properties that it touches, as (path, before, after).
+    /// Changed properties as (path, before, after).
     pub properties: Vec<(String, Value, Value)>,
 }
 
-/// What we foresaw and what CloudFormation says, worst first: neither can make the other's
-/// consequence milder.
+/// Combines the computed changes with those of a change set, worst first. Neither source makes a
+/// consequence of the other milder.
 pub fn merged(mut changes: Vec<Change>, said: &[Said]) -> Vec<Change> {
     for said in said {
         match changes
@@ -180,7 +198,8 @@ pub fn merged(mut changes: Vec<Change>, said: &[Said]) -> Vec<Change> {
     changes
 }
 
-/// It changes without its own part of the template changing: what it refers to changes.
+/// Returns the change of a resource whose template is unchanged: something that it refers to
+/// changes.
 fn unforeseen(said: &Said) -> Change {
     let properties = said.properties.iter().map(|(path, before, after)| {
         let rung = Rung::InPlace;
@@ -235,9 +254,9 @@ fn worsen(change: &mut Change, said: &Said) {
     }
 }
 
-/// Whether we saw every property that it is about, and know from the schemas what a change of them
-/// does: then its "perhaps" tells nothing new. It says that of whatever depends on other resources,
-/// and of every change of some types.
+/// Returns true if `change` has every property in `said` and the schema table covers them. Then the
+/// "may replace" of a change set adds nothing. CloudFormation reports that for every resource that
+/// depends on others, and for every change of some types.
 fn foresees(change: &Change, said: &Said) -> bool {
     let ours = |path: &str| {
         change
@@ -273,8 +292,8 @@ fn kind(resource: &Value) -> &str {
 fn added(id: &str, resource: &Value) -> Change {
     let kind = kind(resource);
     let mut properties = Vec::new();
-    // Only what lets somebody do or reach more is worth a line of its own: the rest is the
-    // template.
+    // Only properties that widen permissions or exposure are listed for a new resource. The
+    // template shows the others.
     let wider: Vec<PropertyChange> = leaves(&Value::Null, &resource["Properties"], "")
         .into_iter()
         .filter_map(|(path, before, after)| {
@@ -306,7 +325,7 @@ fn added(id: &str, resource: &Value) -> Change {
     }
 }
 
-/// What leaves the template, by what its policy says becomes of it.
+/// Returns the change of a resource that leaves the template, by its deletion policy.
 fn removed(id: &str, was: &Value) -> Change {
     let kind = kind(was);
     let stateful = is_stateful(kind);
@@ -400,7 +419,7 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     if replaced && stateful && !kept {
         rung = Rung::DataLoss;
     }
-    // Everything that runs a task definition follows it.
+    // Services follow a new revision of their task definition.
     if kind == "AWS::ECS::TaskDefinition" && rung <= Rung::Replacement {
         rung = Rung::RollingReplacement;
     }
@@ -459,8 +478,8 @@ fn sentence(rung: Rung, kind: &str) -> &'static str {
     }
 }
 
-/// Every place where two values differ, as (path, before, after). Lists that are sets are compared
-/// as wholes.
+/// Returns every place where two values differ, as (path, before, after). Lists are compared as a
+/// whole.
 fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Value)> {
     if before == after {
         return Vec::new();
@@ -498,7 +517,7 @@ fn is_function(object: &Map<String, Value>) -> bool {
             .all(|name| name == "Ref" || name.starts_with("Fn::"))
 }
 
-/// Without the indexes, as the table writes it.
+/// Returns the path without indexes, as in the schema table.
 fn plain(path: &str) -> String {
     path.split('[')
         .map(|part| part.split_once(']').map_or(part, |(_, rest)| rest))
@@ -513,9 +532,9 @@ fn is_metadata(path: &str, tags: Option<&str>) -> bool {
         || first == "Comment"
 }
 
-/// Properties of a database that the schemas count among those that may replace it, and the
-/// documentation (page "AWS::RDS::DBInstance") among those with "some interruptions". Where
-/// CloudFormation then says otherwise, it is believed.
+/// Returns true for database properties that the schemas list as possible replacements, although
+/// the documentation (page "AWS::RDS::DBInstance") says "some interruptions". A change set that
+/// reports a replacement takes precedence.
 fn interrupts_only(kind: &str, path: &str) -> bool {
     const PROPERTIES: [&str; 6] = [
         "AutoMinorVersionUpgrade",
@@ -528,8 +547,9 @@ fn interrupts_only(kind: &str, path: &str) -> bool {
     kind == "AWS::RDS::DBInstance" && PROPERTIES.contains(&path)
 }
 
-/// Changes in place that are felt. Sources: "Modifying an Amazon RDS DB instance" (its table of
-/// downtime), "Scaling up node types" and "Version management" of the ElastiCache user guide.
+/// Returns the consequence of in-place changes that users notice. Sources: "Modifying an Amazon RDS
+/// DB instance" (its table of downtime), and "Scaling up node types" and "Version management" of
+/// the ElastiCache user guide.
 fn interruption(kind: &str, path: &str) -> Option<Rung> {
     let first = path.split('.').next().unwrap_or_default();
     match kind {
@@ -546,7 +566,7 @@ fn interruption(kind: &str, path: &str) -> Option<Rung> {
             ];
             felt.contains(&first).then_some(Rung::Interruption)
         }
-        // Static parameters wait for a restart.
+        // Static parameters take effect after a restart.
         "AWS::RDS::DBParameterGroup" | "AWS::RDS::DBClusterParameterGroup" => {
             (first == "Parameters").then_some(Rung::Interruption)
         }
@@ -575,7 +595,7 @@ fn interruption(kind: &str, path: &str) -> Option<Rung> {
     }
 }
 
-/// Fewer zones, replicas or tasks than before.
+/// Returns `ZoneLoss` for fewer zones, replicas or tasks than before.
 fn zone_loss(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Rung> {
     let last = path.rsplit('.').next().unwrap_or_default();
     let switched_off = before == &Value::Bool(true) && after != &Value::Bool(true);
@@ -605,7 +625,7 @@ fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// Who may do more, and who can reach more.
+/// Returns the consequence of wider permissions or exposure.
 fn exposure(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Rung> {
     let last = path.rsplit('.').next().unwrap_or_default();
     match last {
@@ -627,7 +647,7 @@ fn exposure(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Run
         "BlockPublicAcls" | "BlockPublicPolicy" | "IgnorePublicAcls" | "RestrictPublicBuckets" => {
             (is_true(before) && !is_true(after)).then_some(Rung::NetworkExposure)
         }
-        // The listener's certificate policy, and encryption on the way.
+        // Encryption in transit.
         "TransitEncryptionEnabled" => {
             (is_true(before) && !is_true(after)).then_some(Rung::NetworkExposure)
         }
@@ -635,8 +655,8 @@ fn exposure(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Run
             let (old, new) = (grants(before), grants(after));
             let allowed_more = new.allows.difference(&old.allows).next().is_some();
             let denied_less = old.denies.difference(&new.denies).next().is_some();
-            // A resource that is new brings its own grants; what was there before must not grow
-            // unseen.
+            // A new resource brings its own permissions. Only growth of existing permissions is
+            // reported.
             (!before.is_null() && (allowed_more || denied_less)).then_some(Rung::IamBroadening)
         }
         "ManagedPolicyArns" => {
@@ -670,7 +690,7 @@ fn is_from_everywhere(rule: &Value) -> bool {
     is_everywhere(&rule["CidrIp"]) || is_everywhere(&rule["CidrIpv6"])
 }
 
-/// Each permission for itself, so that order and grouping of statements do not matter.
+/// Permissions one by one, so that order and grouping of statements do not matter.
 #[derive(Default)]
 struct Grants {
     allows: BTreeSet<String>,

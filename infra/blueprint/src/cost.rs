@@ -1,9 +1,8 @@
-//! What a month costs, computed from the templates: a template that changes changes the cost.
+//! Estimates the monthly cost of an environment from its templates.
 //!
-//! Two parts. The fixed part is what the resources cost when nobody comes; the usage part is what
-//! orders, pages and logs add, from the settings under `usage` and a few assumptions that
-//! `usage.rs` names. Nothing is left out in silence: a resource or a size that the price table does
-//! not have is listed as unpriced.
+//! The fixed part is the cost of the resources without any traffic. The usage part is the cost of
+//! orders, pages and logs, from the settings under `usage` and the assumptions in `usage.rs`. A
+//! resource or size without a price is listed as unpriced.
 
 mod calls;
 mod delta;
@@ -26,22 +25,23 @@ use platform::{Platform, Resource};
 pub use calls::{CallCost, of_calls};
 pub use delta::{CostChange, CostDelta, delta};
 
-/// AWS counts a month as a twelfth of 365 days.
+/// Hours of a month, as AWS counts them: a twelfth of 365 days.
 pub const HOURS_A_MONTH: f64 = 730.0;
 
-/// Millionths of a dollar. Every line is rounded to whole ones, half away from zero; sums are of
-/// rounded lines, so that a table adds up.
+/// Millionths of a dollar. Every line is rounded to whole millionths, half away from zero. Sums add
+/// the rounded lines, so that a table adds up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MicroUsd(pub i64);
 
 impl MicroUsd {
-    /// The nearest, half away from zero.
+    /// Returns the nearest amount, rounding half away from zero.
     pub fn from_usd(usd: f64) -> MicroUsd {
-        // A cast saturates; a bill of nine trillion dollars does not occur.
+        // The cast saturates at nine trillion dollars, which no bill reaches.
         MicroUsd((usd * 1e6).round() as i64)
     }
 
+    /// Returns the amount in dollars.
     pub fn usd(self) -> f64 {
         self.0 as f64 / 1e6
     }
@@ -69,81 +69,99 @@ impl std::iter::Sum for MicroUsd {
     }
 }
 
-/// In dollars and cents.
+/// The amount in dollars and cents.
 impl fmt::Display for MicroUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:.2}", self.usd()))
     }
 }
 
+/// The fixed or the usage part of an estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Whether or not anybody comes.
+    /// Cost without any traffic.
     Fixed,
+    /// Cost of traffic.
     Usage,
 }
 
-/// One thing that costs.
+/// One line of an estimate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// The stack's slug.
+    /// Slug of the stack.
     pub stack: String,
-    /// The logical id; what is used by all of a type together has that type.
+    /// The logical id, or the type for the usage of all resources of a type.
     pub resource: String,
-    /// Its price's name in the table.
+    /// Name of the price in the table.
     pub price: String,
+    /// The item that is charged.
     pub what: String,
+    /// Number of units per month.
     pub quantity: f64,
+    /// Name of the unit.
     pub unit: String,
+    /// Price of one unit in USD.
     pub unit_usd: f64,
+    /// Cost per month.
     #[serde(rename = "month_micro_usd")]
     pub month: MicroUsd,
+    /// The part to which the line belongs.
     pub part: Part,
-    /// Whether the price was read from a page that gives it.
+    /// True if somebody read the price on the source's page.
     pub confirmed: bool,
 }
 
-/// What costs something that we cannot tell.
+/// A resource whose cost is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpriced {
+    /// Slug of the stack.
     pub stack: String,
+    /// The logical id.
     pub resource: String,
+    /// The resource type.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Why there is no price.
     pub why: String,
 }
 
-/// What a month of an environment costs.
+/// The monthly cost of an environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
+    /// Name of the environment.
     pub environment: String,
+    /// Its region.
     pub region: String,
-    /// The day of the price table.
+    /// Date of the price table.
     pub prices_of: String,
-    /// Dearest first.
+    /// The lines, most expensive first.
     pub lines: Vec<Line>,
+    /// Sum of the fixed lines.
     #[serde(rename = "fixed_micro_usd")]
     pub fixed: MicroUsd,
+    /// Sum of the usage lines.
     #[serde(rename = "usage_micro_usd")]
     pub usage: MicroUsd,
+    /// Sum of all lines.
     #[serde(rename = "total_micro_usd")]
     pub total: MicroUsd,
-    /// The total is too low by what these cost.
+    /// Resources whose cost is missing from the total.
     pub unpriced: Vec<Unpriced>,
-    /// Prices in this estimate that no page at hand confirmed.
+    /// Prices in this estimate that nobody confirmed.
     pub unconfirmed: Vec<String>,
-    /// What was assumed of usage.
+    /// The assumptions about usage.
     pub assumed: Vec<String>,
+    /// Costs that are never included.
     pub not_included: Vec<String>,
 }
 
-/// No estimate is possible.
+/// The error for a region without a price table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there are no prices for {0}; there are for {known}", known = REGIONS.join(", "))]
 pub struct NoPrices(pub String);
 
-/// What is never in an estimate.
+/// Costs that no estimate includes.
 const NOT_INCLUDED: &[&str] = &[
     "taxes, support plans, free tiers, discounts and commitments",
     "tasks beyond the least that scaling keeps, and the second set of tasks while a deployment runs",
@@ -155,10 +173,10 @@ const NOT_INCLUDED: &[&str] = &[
     "restores, and reading copies back",
 ];
 
-/// What the stacks cost in a month.
+/// Estimates the monthly cost of the stacks.
 ///
 /// # Errors
-/// When there is no price table for the environment's region.
+/// Returns `NoPrices` when there is no price table for the environment's region.
 pub fn estimate(
     stacks: &[Stack],
     environment: &Environment,
@@ -215,8 +233,8 @@ pub fn estimate(
     })
 }
 
-/// The environment as it is once an image was pushed. Before that its services have no tasks, and
-/// an estimate would leave out what is to run.
+/// Returns the environment with an image. Services without an image have no tasks, so their
+/// estimate would be too low.
 pub fn running(environment: &Environment) -> Environment {
     let mut environment = environment.clone();
     let digest = &mut environment.settings.compute.image_digest;
@@ -226,7 +244,7 @@ pub fn running(environment: &Environment) -> Environment {
     environment
 }
 
-/// Lines so far.
+/// The lines of an estimate under construction.
 struct Bill<'a> {
     prices: &'a Prices,
     lines: Vec<Line>,
@@ -234,12 +252,12 @@ struct Bill<'a> {
 }
 
 impl Bill<'_> {
-    /// So much of it, every month, whoever comes.
+    /// Adds a quantity that is charged every month without any traffic.
     fn fixed(&mut self, resource: &Resource<'_>, price: &str, variant: &str, quantity: f64) {
         self.add(resource, resource.id, Part::Fixed, price, variant, quantity);
     }
 
-    /// So much of it by all resources of the type together; nothing where there is none.
+    /// Adds the usage of all resources of a type, if there is one.
     fn used(&mut self, platform: &Platform<'_>, kind: &str, price: &str, quantity: f64) {
         if let Some(first) = platform.of_type(kind).next() {
             self.add(first, kind, Part::Usage, price, "", quantity);

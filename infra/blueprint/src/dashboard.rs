@@ -1,8 +1,8 @@
-//! The dashboards: what to look at when an alarm has gone off, and how the shop is doing.
+//! The CloudWatch dashboards for operations and for business.
 //!
-//! A body is small because it says little: a graph of an alarm shows the alarm's own metric and
-//! threshold, a search finds the series of every service, and CloudWatch puts widgets without a
-//! place side by side.
+//! The bodies stay small. The graph of an alarm refers to the alarm's metric and threshold, a
+//! search expression finds the series of every service, and CloudWatch places widgets without
+//! coordinates side by side.
 
 use contract::alarm::{ALARMS, Alarm};
 use contract::metric::{Metric, NAMESPACE, Shape};
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::template::sorted;
 
-/// CloudWatch's grid is 24 wide, and a widget 6 by 6 if it does not say otherwise.
+/// Width of CloudWatch's grid. A widget without a size is 6 by 6.
 const WIDTH: usize = 24;
 
-/// What to look at when an alarm has gone off. In it `${Alarms}` stands for what comes before an
-/// alarm's slug in its ARN, and `${Environment}` and `${AWS::Region}` for themselves.
+/// Returns the operations dashboard, for use after an alarm. The text contains `${Alarms}` for the
+/// prefix of an alarm's ARN, `${Environment}` and `${AWS::Region}`.
 pub fn operations() -> Value {
     let named = |alarm: &Alarm| format!("${{Alarms}}{}", alarm.slug);
     let mut widgets = vec![text(
@@ -32,7 +32,7 @@ pub fn operations() -> Value {
     dashboard(widgets)
 }
 
-/// How the shop is doing: orders, stock and what customers were told.
+/// Returns the business dashboard: orders, stock and notifications to customers.
 pub fn business() -> Value {
     let mut widgets = vec![text(
         "# Business\nOrders, stock and notices of all customers. Times are UTC.",
@@ -41,14 +41,14 @@ pub fn business() -> Value {
     dashboard(widgets)
 }
 
-/// Metrics that are looked at together: counts and values on the left, seconds (the 95th
-/// percentile) on the right.
+/// A graph of related metrics: counts and values on the left axis, seconds (the 95th percentile) on
+/// the right axis.
 struct Panel {
     title: &'static str,
     metrics: &'static [Metric],
 }
 
-/// What no alarm shows: what an alarm watches has a graph of its own.
+/// Metrics without an alarm. A metric with an alarm has its own graph.
 const OPERATIONS: &[Panel] = &[
     Panel {
         title: "Requests",
@@ -130,7 +130,7 @@ fn text(markdown: &str) -> Value {
     json!({ "type": "text", "width": WIDTH, "height": 2, "properties": { "markdown": markdown } })
 }
 
-/// A line for each service and for each value of a metric's own dimensions.
+/// Returns a graph with one line per service and value of the metric's own dimensions.
 fn graph(panel: &Panel, width: usize) -> Value {
     let lines = panel.metrics.iter().map(|metric| {
         let own = metric.dimensions().iter().map(|name| format!(",{name}")).collect::<String>();

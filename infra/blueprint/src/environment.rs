@@ -1,4 +1,4 @@
-//! Where a platform stands, and what that changes.
+//! A deployed platform: its name, its settings and how much of it is meant.
 
 use serde_json::{Value, json};
 
@@ -8,24 +8,27 @@ use crate::settings::{Account, Settings};
 /// One deployed platform.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Environment {
-    /// Part of every stack's name, and of the parameter root.
+    /// Name of the environment, part of every stack name and of the parameter root.
     pub name: String,
-    /// On the local AWS, which lacks some things: see `local`.
+    /// True on the local AWS, which lacks some services: see `local`.
     pub local: bool,
+    /// The part of the platform that the templates cover.
     pub part: Part,
+    /// The settings from the environment files and overrides.
     pub settings: Settings,
 }
 
 /// How much of a platform is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
+    /// The whole platform.
     Whole,
-    /// What roles need that run as processes beside a local AWS: `haven up`.
+    /// The resources that roles need when they run as processes beside a local AWS: `haven up`.
     Shop,
 }
 
 impl Environment {
-    /// As its files and the caller's overrides describe it.
+    /// Creates the environment that its files and the caller's overrides describe.
     pub fn configured(configuration: &Configuration) -> Environment {
         let Configuration {
             environment: name,
@@ -40,11 +43,11 @@ impl Environment {
         }
     }
 
-    /// One of the environments that this repository has, without overrides.
+    /// Returns an environment of this repository without overrides, or `None` for an unknown name.
     ///
     /// # Panics
-    /// When a file in `infra/environments` is wrong: a defect of ours, found by any test that makes
-    /// an environment.
+    /// Panics when a file in `infra/environments` is invalid. Any test that creates the environment
+    /// finds this defect.
     pub fn named(name: &str) -> Option<Environment> {
         match Configuration::load(name, &embedded(name)?, &[]) {
             Ok(configuration) => Some(Environment::configured(&configuration)),
@@ -52,10 +55,10 @@ impl Environment {
         }
     }
 
-    /// The one on this machine.
+    /// Returns the environment of the local AWS.
     ///
     /// # Panics
-    /// As `named`.
+    /// Panics like [`Environment::named`].
     pub fn local() -> Environment {
         match Environment::named("local") {
             Some(environment) => environment,
@@ -63,10 +66,10 @@ impl Environment {
         }
     }
 
-    /// As much of the local one as `haven up` needs.
+    /// Returns the part of the local environment that `haven up` needs.
     ///
     /// # Panics
-    /// As `named`.
+    /// Panics like [`Environment::named`].
     pub fn shop() -> Environment {
         Environment {
             part: Part::Shop,
@@ -74,12 +77,13 @@ impl Environment {
         }
     }
 
+    /// Returns the name of the stack with this slug.
     pub fn stack_name(&self, slug: &str) -> String {
         format!("brew-haven-{}-{slug}", self.name)
     }
 
-    /// Whose it is and who pays. `haven` sets them on every stack, and CloudFormation hands them to
-    /// nearly every resource: see `stacks::tags`.
+    /// Returns the tags for owner and cost center. `haven` sets them on every stack, and
+    /// CloudFormation passes them to nearly every resource: see `stacks::tags`.
     pub fn tags(&self) -> Value {
         let tag = |key: &str, value: &str| json!({ "Key": key, "Value": value });
         let Account {
@@ -94,7 +98,7 @@ impl Environment {
         ])
     }
 
-    /// Whether it would hurt to lose it: real customers' data.
+    /// Returns true if the environment has data of real customers.
     pub fn is_production(&self) -> bool {
         is_prod(&self.name)
     }

@@ -1,7 +1,8 @@
-//! The platform as CloudFormation, computed from `contract`. Pure: data in, JSON out.
+//! CloudFormation templates of the platform, computed from `contract` and the environment files.
+//! The crate is pure: it performs no I/O.
 //!
-//! Names of resources are CloudFormation's; what a process must find is exported and written to
-//! Parameter Store under the key that `contract` gives it.
+//! CloudFormation assigns the physical names of resources. Each address that a process needs is
+//! exported, and stored in Parameter Store under the key that `contract` defines.
 
 mod configuration;
 pub mod consequence;

@@ -1,26 +1,30 @@
-//! What CloudFormation and CloudWatch take at most, which no schema says. From the CloudFormation
+//! Limits of CloudFormation and CloudWatch that no schema contains. Sources: the CloudFormation
 //! quotas and the reference of `PutMetricAlarm`.
 
 use serde_json::Value;
 
 use crate::schema::Violation;
 
-/// Bytes of a template that goes with the request; a longer one must lie in a bucket first.
+/// Maximum bytes of a template in the request; a longer one must be uploaded to a bucket first.
 pub const INLINE_BYTES_MAX: usize = 51_200;
+/// Maximum resources of a template.
 pub const RESOURCES_MAX: usize = 500;
+/// Maximum outputs of a template.
 pub const OUTPUTS_MAX: usize = 200;
+/// Maximum parameters of a template.
 pub const PARAMETERS_MAX: usize = 200;
-/// `{{resolve:...}}` in one template.
+/// Maximum `{{resolve:...}}` references of a template.
 pub const DYNAMIC_REFERENCES_MAX: usize = 60;
+/// Maximum characters of an alarm's description.
 pub const ALARM_DESCRIPTION_MAX: usize = 1_024;
 
-/// The template as it is sent: minified.
+/// Returns the template as it is sent: minified.
 pub fn text(template: &Value) -> String {
-    // To write a value with texts for keys does not fail.
+    // A value with text keys always serializes.
     serde_json::to_string(template).unwrap_or_default()
 }
 
-/// Everything in a template, and in the text that it is sent as, that is too much.
+/// Returns every limit that a template, or the text that is sent, exceeds.
 pub fn check(template: &Value, text: &str) -> Vec<Violation> {
     let sizes = [
         ("", text.len(), INLINE_BYTES_MAX, "bytes"),
@@ -77,7 +81,7 @@ fn length(object: &Value) -> usize {
     object.as_object().map_or(0, serde_json::Map::len)
 }
 
-/// Of a text, as long as it is before anything is put into it.
+/// Returns the number of characters of a text, before any substitution.
 fn characters(text: &Value) -> usize {
     let written = text
         .as_str()

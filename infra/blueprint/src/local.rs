@@ -1,8 +1,8 @@
-//! What the local AWS cannot hold of a platform, and why. The only place that decides it:
-//! everything else writes its templates for AWS.
+//! The parts of the platform that the local AWS cannot hold, with the reasons. All other modules
+//! write templates for AWS.
 //!
-//! Found by deploying the templates of every environment to MiniStack 1.5.33.
-//! `localstack/README.md` tells what else is different there.
+//! The list comes from deploying the templates of every environment to MiniStack 1.5.33.
+//! `localstack/README.md` describes other differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,48 +11,49 @@ use serde_json::{Value, json};
 
 use crate::stacks::{Stack, exports, imports};
 
-/// Something that a stack does without.
+/// A resource or property that a stack omits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
-    /// The stack's slug.
+    /// Slug of the stack.
     pub stack: &'static str,
     /// Type of the resources.
     pub kind: String,
+    /// How much is missing.
     pub how: How,
-    /// Logical ids.
+    /// Logical ids of the resources.
     pub resources: Vec<String>,
+    /// The reason.
     pub why: String,
 }
 
-/// How far something is missing.
+/// How much of a resource is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// The resources are not made.
+    /// The resources are not created.
     LeftOut,
-    /// They are made without the property or statement, or without what they would say of
-    /// themselves under the name.
+    /// The resources are created without this property, statement or attribute.
     Without(&'static str),
-    /// They are made, and do not do what they are for.
+    /// The resources are created, but have no function.
     Idle,
 }
 
-/// Which resources the local AWS does not take as they are, and what is done about it.
+/// A difference between AWS and the local AWS, and how the templates handle it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {
-    /// The type.
+    /// Removes all resources of this type.
     Type(&'static str),
-    /// Resources of the type that have the property.
+    /// Removes resources of this type that have the property.
     With(&'static str, &'static str),
-    /// The property alone, `/` between its steps: the resource is made without it.
+    /// Removes the property, a path with `/` between its steps.
     Property(&'static str, &'static str),
-    /// What the type says of itself under the name. Where it is asked for, `Fn::Sub` of a text
-    /// stands for it, in which `{}` is the logical id.
+    /// Replaces `Fn::GetAtt` of this attribute by `Fn::Sub` of a text, in which `{}` is the logical
+    /// id.
     Attribute(&'static str, &'static str, &'static str),
-    /// Nothing is done: resources of the type are made, and there is nothing behind them.
+    /// Changes nothing: resources of this type are created but have no function.
     Idle(&'static str),
-    /// Nothing is done: their own template knows `Environment::local`, and leaves it out of
-    /// resources of the type.
+    /// Changes nothing: the template of this type reads `Environment::local` and omits the item
+    /// itself.
     Unwritten(&'static str, &'static str),
 }
 
@@ -71,7 +72,7 @@ const PLAIN_HTTP: &str = "the local AWS is reached over plain HTTP on loopback";
 const NO_KEYS: &str = "`haven up` deploys no keys, and the local AWS encrypts nothing";
 const IGNORED: &str = "the local AWS takes it and does nothing";
 
-/// All that is left out, with its reason.
+/// All gaps with their reasons.
 const GAPS: &[(Gap, &str)] = &[
     (
         Gap::Type("AWS::ApiGatewayV2::VpcLink"),
@@ -223,8 +224,8 @@ const GAPS: &[(Gap, &str)] = &[
     ),
 ];
 
-/// The stacks as the local AWS can hold them, and what they do without. `stacks` are in order of
-/// need.
+/// Returns the stacks that the local AWS can hold, and what they omit. `stacks` must be in order of
+/// dependency.
 pub fn localize(mut stacks: Vec<Stack>) -> (Vec<Stack>, Vec<LeftOut>) {
     let (mut all, mut missing) = (Vec::new(), BTreeSet::new());
     for stack in &mut stacks {
@@ -246,7 +247,7 @@ pub fn localize(mut stacks: Vec<Stack>) -> (Vec<Stack>, Vec<LeftOut>) {
     (stacks, all)
 }
 
-/// What is left out of one stack: logical ids by what they have in common.
+/// The omissions of one stack: logical ids by their common type and reason.
 #[derive(Default)]
 struct Found(BTreeMap<(How, String, String), Vec<String>>);
 
@@ -302,7 +303,7 @@ fn cut_within(template: &mut Value, left_out: &mut Found) {
     }
 }
 
-/// Whether it was there.
+/// Replaces a value everywhere in `value`. Returns true if the value was found.
 fn replace(value: &mut Value, wanted: &Value, stand_in: &Value) -> bool {
     if value == wanted {
         *value = stand_in.clone();
@@ -320,7 +321,7 @@ fn replace(value: &mut Value, wanted: &Value, stand_in: &Value) -> bool {
     any
 }
 
-/// Whether there was such a property.
+/// Removes the property at `path`. Returns true if the property was there.
 fn cut(properties: &mut Value, path: &str) -> bool {
     let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut parent = Some(properties);
@@ -332,8 +333,8 @@ fn cut(properties: &mut Value, path: &str) -> bool {
         .is_some_and(|parent| parent.remove(name).is_some())
 }
 
-/// Every resource that cannot be, with the reason: a gap, or the need of something that cannot be
-/// either. What uses an export that is missing cannot be.
+/// Returns every resource that must be removed, with the reason. The reason is a gap, a missing
+/// import, or a reference to a removed resource.
 fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, String> {
     let resources: Vec<(&String, &Value)> = template["Resources"]
         .as_object()
@@ -377,7 +378,7 @@ fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, Stri
     }
 }
 
-/// Takes a resource away, with every output that shows it and every wait for it.
+/// Removes a resource, and every output and `DependsOn` that refers to it.
 fn remove(template: &mut Value, id: &str, why: String, left_out: &mut Found) {
     let Some(resources) = template["Resources"].as_object_mut() else {
         return;
@@ -408,7 +409,7 @@ fn remove(template: &mut Value, id: &str, why: String, left_out: &mut Found) {
 }
 
 impl Gap {
-    /// Whether the resource cannot be.
+    /// Returns true if the gap removes the resource.
     fn takes(&self, resource: &Value) -> bool {
         match self {
             Gap::Type(kind) => resource["Type"] == *kind,
@@ -431,7 +432,7 @@ impl Gap {
     }
 }
 
-/// The logical ids that a value names.
+/// Returns the logical ids that a value refers to.
 fn references(value: &Value) -> BTreeSet<String> {
     match value {
         Value::Object(object) => {
@@ -456,7 +457,8 @@ fn references(value: &Value) -> BTreeSet<String> {
     }
 }
 
-/// `${Queue.Arn} of ${AWS::Region}` names `Queue` (and `AWS::Region`, which nobody minds).
+/// Returns the ids in a text: `${Queue.Arn} of ${AWS::Region}` has `Queue`, and `AWS::Region`,
+/// which matches no resource.
 fn in_text(text: &str) -> impl Iterator<Item = String> {
     let ends = text
         .split("${")

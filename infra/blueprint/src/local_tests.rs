@@ -1,4 +1,4 @@
-//! The table is whole, and nothing in it is idle.
+//! The table of gaps is complete, and every gap is needed.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::stacks::on_aws;
 use crate::{Engine, Environment, left_out, stacks};
 
-/// What MiniStack 1.5.33 makes of our templates.
+/// The types that MiniStack 1.5.33 can create from our templates.
 const MADE: &[&str] = &[
     "AWS::ApiGateway::Account",
     "AWS::ApiGateway::ApiKey",
@@ -73,7 +73,7 @@ const MADE: &[&str] = &[
     "AWS::WAFv2::WebACL",
 ];
 
-/// Every environment, with the database that it has and with the other one.
+/// Returns the stacks of every environment, with both database engines.
 fn all() -> Vec<Stack> {
     let environments = ["local", "dev", "staging", "prod"]
         .into_iter()

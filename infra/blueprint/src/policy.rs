@@ -1,10 +1,10 @@
-//! Our own policy: what a template must be, beside correct.
+//! Our own policy: requirements for templates beyond being valid.
 //!
-//! Rules about one resource are written in AWS's Guard language, a file per service in
-//! `infra/blueprint/policy/`. What Guard cannot say is Rust: [`companions`] for resources of one
-//! template that need each other, [`closure`] for what holds between stacks. All have ids of one
-//! form, such as `SQS-2`, and can be waived in one way: the resource's `Metadata.haven.waive`, a
-//! list of `{rule, reason}`. A waiver is reported with its reason, never silent.
+//! Rules about one resource are written in AWS's Guard language, in one file per service in
+//! `infra/blueprint/policy/`. Rules that Guard cannot express are Rust: [`companions`] for
+//! resources of one template that need each other, [`closure`] for rules between stacks. All rules
+//! have ids such as `SQS-2`. All are waived the same way: the resource's `Metadata.haven.waive` is
+//! a list of `{rule, reason}`. Every report includes the waivers with their reasons.
 
 mod closure;
 mod companions;
@@ -21,39 +21,40 @@ use crate::{Environment, Stack};
 
 pub use closure::closure;
 
-/// Something that is not as it should be.
+/// A violation of a policy rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Such as `SQS-2`.
+    /// Id of the rule, such as `SQS-2`.
     pub rule: String,
+    /// Name of the stack.
     pub stack: String,
-    /// The logical id of the resource; empty where it is about the stack as a whole.
+    /// The logical id of the resource; empty for a finding about the whole stack.
     pub resource: String,
-    /// Where in the template, such as `/Resources/OrdersQueue/Properties/KmsMasterKeyId`.
+    /// Path in the template, such as `/Resources/OrdersQueue/Properties/KmsMasterKeyId`.
     pub path: String,
-    /// What is wrong, why it matters and what would be right.
+    /// The problem, why it matters, and how to fix it.
     pub message: String,
-    /// Why it is allowed here.
+    /// The reason of the waiver, if there is one.
     pub waived: Option<String>,
 }
 
-/// Every rule about one template.
+/// Checks one template against every rule about a single template.
 ///
 /// # Panics
-/// When a rule file cannot be read or evaluated: a defect of ours, found by any test that calls
-/// this.
+/// Panics when a rule file cannot be parsed or evaluated. Any test that calls this function finds
+/// this defect.
 pub fn check(stack: &str, template: &Value) -> Vec<Finding> {
     let mut findings = guard::findings(stack, template);
     findings.extend(companions::findings(stack, template));
     findings.sort_by(|one, other| (&one.resource, &one.rule).cmp(&(&other.resource, &other.rule)));
-    // One rule may ask for several properties; one line a resource is enough.
+    // A rule may check several properties; one finding per resource is enough.
     findings.dedup_by(|later, first| later.resource == first.resource && later.rule == first.rule);
     let mut findings = waive(findings, template);
     findings.extend(bad_waivers(stack, template, &findings));
     findings
 }
 
-/// Every rule about an environment: each template by itself, and all of them together.
+/// Checks each template of an environment by itself, and all of them together.
 pub fn check_all(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     let own = stacks
         .iter()
@@ -61,7 +62,7 @@ pub fn check_all(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     own.chain(closure(environment, stacks)).collect()
 }
 
-/// The ids of all rules, in the order of their files.
+/// Returns the ids of all rules, in the order of their files.
 pub fn rules() -> Vec<String> {
     let mut rules = guard::rules();
     rules.extend(companions::RULES.iter().map(|rule| (*rule).to_owned()));
@@ -70,7 +71,7 @@ pub fn rules() -> Vec<String> {
     rules
 }
 
-/// Marks what the resource's own metadata allows.
+/// Marks the findings that the resource's metadata waives.
 fn waive(mut findings: Vec<Finding>, template: &Value) -> Vec<Finding> {
     for finding in &mut findings {
         let waiver = waivers(template, &finding.resource).find(|(rule, _)| *rule == finding.rule);
@@ -81,7 +82,7 @@ fn waive(mut findings: Vec<Finding>, template: &Value) -> Vec<Finding> {
     findings
 }
 
-/// Rule and reason of each.
+/// Returns rule and reason of each waiver.
 fn waivers<'a>(template: &'a Value, resource: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let waived = template["Resources"][resource]["Metadata"]["haven"]["waive"].as_array();
     waived.into_iter().flatten().map(|waiver| {
@@ -90,7 +91,8 @@ fn waivers<'a>(template: &'a Value, resource: &str) -> impl Iterator<Item = (&'a
     })
 }
 
-/// Waivers without a reason, and those that nothing needs any more. `closure` looks after its own.
+/// Returns findings for waivers without a reason, and for waivers of rules that find nothing.
+/// Waivers of `closure` rules are not checked for that.
 fn bad_waivers(stack: &str, template: &Value, findings: &[Finding]) -> Vec<Finding> {
     let mut bad = Vec::new();
     for (resource, _) in resources(template) {
@@ -125,7 +127,7 @@ fn bad_waivers(stack: &str, template: &Value, findings: &[Finding]) -> Vec<Findi
     bad
 }
 
-/// Logical id and resource.
+/// Returns the logical id and the body of each resource.
 fn resources(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
     template["Resources"]
         .as_object()
@@ -134,12 +136,12 @@ fn resources(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
         .map(|(id, resource)| (id.as_str(), resource))
 }
 
-/// Those of one type.
+/// Returns the resources of one type.
 fn of_type<'a>(template: &'a Value, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
     resources(template).filter(move |(_, resource)| resource["Type"] == kind)
 }
 
-/// The logical ids that a value refers to, by `Ref`, `Fn::GetAtt` or `Fn::Sub`.
+/// Returns the logical ids that a value refers to, by `Ref`, `Fn::GetAtt` or `Fn::Sub`.
 fn referred(value: &Value) -> BTreeSet<&str> {
     match value {
         Value::Object(object) => {
@@ -165,7 +167,7 @@ fn referred(value: &Value) -> BTreeSet<&str> {
     }
 }
 
-/// A list, or the one thing that stands for a list of one.
+/// Returns the items of a list. A single value counts as a list of one.
 fn list(value: &Value) -> &[Value] {
     match value {
         Value::Array(values) => values,

@@ -1,57 +1,61 @@
-//! What AWS charges for one unit of a thing: a dated table for each region, kept in
-//! `infra/blueprint/prices`.
+//! Prices of AWS: a dated table per region, in `infra/blueprint/prices`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// A region's prices.
+/// The prices of one region.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
+    /// The region.
     pub region: String,
-    /// The day that the table was last read against its sources.
+    /// The day on which the table was last compared with its sources.
     pub date: String,
-    /// Where figures are from, by the name that prices use.
+    /// The sources of the prices, by the name that prices refer to.
     pub source: BTreeMap<String, String>,
+    /// The prices by name.
     pub price: BTreeMap<String, Price>,
-    /// Resource types without a price of their own, and why.
+    /// Resource types without a price of their own, with the reason.
     pub free: BTreeMap<String, String>,
 }
 
-/// One price, of one unit.
+/// The price of one unit.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
+    /// The item that is charged.
     pub what: String,
+    /// The unit of the price.
     pub unit: String,
-    /// Where it is the same for every variant.
+    /// Price in USD, if all variants have the same.
     #[serde(default)]
     pub usd: Option<f64>,
-    /// By size or architecture, where it is not.
+    /// Price in USD by size or architecture, if they differ.
     #[serde(default)]
     pub by: BTreeMap<String, f64>,
+    /// Name of the source.
     pub source: String,
-    /// Whether a page that gives the figure was read.
+    /// True if somebody read the figure on the source's page.
     pub confirmed: bool,
 }
 
 impl Price {
-    /// Of the variant, or of the thing itself where there are no variants.
+    /// Returns the price of a variant, or the common price.
     pub fn of(&self, variant: &str) -> Option<f64> {
         self.usd.or_else(|| self.by.get(variant).copied())
     }
 }
 
-/// Regions that there is a table for.
+/// Regions with a price table.
 pub const REGIONS: &[&str] = &["us-east-1"];
 
 impl Prices {
-    /// The table of a region, where there is one.
+    /// Returns the table of a region, or `None` if there is none.
     ///
     /// # Panics
-    /// When the table in the repository is wrong: a defect of ours, found by any test that reads
-    /// it.
+    /// Panics when the table in the repository is invalid. Any test that reads the table finds this
+    /// defect.
     pub fn of(region: &str) -> Option<Prices> {
         let text = match region {
             "us-east-1" => include_str!("../prices/us-east-1.toml"),

@@ -1,4 +1,4 @@
-//! What each role may do: exactly what its edges in the contract ask for.
+//! IAM policies of the roles: exactly the rights that the contract grants them.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::stacks::{Shared, export_of_arn, parameter_arn, secret_arn};
 use crate::template::{Statement, sub};
 use crate::{Environment, stacks};
 
-/// One thing that a role does with something that is not its own.
+/// A right of a role to use something outside its process.
 #[derive(Debug, Clone, Copy)]
 enum Edge {
     Consumes(&'static Queue),
@@ -25,43 +25,44 @@ enum Edge {
     PutsEvents(&'static Bus),
     Table(&'static Table, Access),
     Stream(&'static Table),
-    /// All settings at once: it reads them by their path.
+    /// All live parameters. The role reads them by path.
     Parameters,
     Mail,
     Texts,
     Secret(&'static Secret),
-    /// The database's user and password; who reaches its address is a matter of security groups.
+    /// The database login at the start. Security groups control who reaches the database's address.
     Database,
-    /// The same, by the process itself, when it was changed under it (ADR 0013).
+    /// The database login, which the process reads again after a rotation (ADR 0013).
     DatabaseAgain,
-    /// The cache's token.
+    /// The cache token at the start.
     Cache,
-    /// The same, by the process itself.
+    /// The cache token, which the process reads again after a rotation.
     CacheAgain,
-    /// A secret's versions of today and before, by the process itself.
+    /// The current and the previous version of a secret, which the process reads again.
     SecretAgain(&'static Secret),
 }
 
-/// Who acts on an edge.
+/// The IAM role that uses a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
-    /// The process: the task role.
+    /// The task role of the process.
     Process,
-    /// ECS, before the process starts, to put secrets into its environment: the execution role.
+    /// The execution role with which ECS puts secrets into the environment before the process
+    /// starts.
     Starter,
 }
 
-/// What an edge needs of the key that its resource is encrypted with.
+/// The use of the KMS key that encrypts a right's resource.
 struct KeyUse {
     key: Shared,
-    /// Such as `messages`.
+    /// Name of the key, such as `messages`.
     name: &'static str,
-    /// The key may be used only by way of this service.
+    /// The only service through which the key may be used.
     service: &'static str,
     actions: &'static [&'static str],
 }
 
-/// The statements of a role, one an edge.
+/// Returns one statement per right of a role.
 pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
     edges(role)
         .iter()
@@ -69,8 +70,8 @@ pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
         .collect()
 }
 
-/// The document of the policy for one of the role's two actors, with what that one needs `more` and
-/// no edge asks for.
+/// Returns the policy document of one of the role's two IAM roles. `more` are statements that no
+/// right of the contract requires.
 pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<Statement>) -> Value {
     let edges = edges_of(role, actor);
     let mut statements: Vec<Value> = more.iter().map(named).collect();
@@ -91,8 +92,8 @@ pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<St
     document(statements)
 }
 
-/// Why this actor may do what it may, an edge each: roles with the same reasons need the same
-/// rights.
+/// Returns the reasons of an IAM role's rights, one per right. Roles with the same reasons need the
+/// same policy.
 pub fn reasons(role: &Role, actor: Actor) -> Vec<String> {
     edges_of(role, actor)
         .into_iter()
@@ -107,12 +108,13 @@ fn edges_of(role: &Role, actor: Actor) -> Vec<Edge> {
         .collect()
 }
 
+/// Returns a policy document with these statements.
 pub fn document(statements: Vec<Value>) -> Value {
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-/// A statement whose Sid is its edge, such as `ConsumesOrders`. A Sid takes letters and digits
-/// alone (IAM JSON policy elements, Sid).
+/// Returns a statement with a Sid made of its reason, such as `ConsumesOrders`. A Sid allows
+/// letters and digits only (IAM User Guide, "IAM JSON policy elements: Sid").
 pub fn named(statement: &Statement) -> Value {
     let mut json = statement.to_json();
     json["Sid"] = json!(sid_of(&statement.because));
@@ -128,9 +130,8 @@ fn sid_of(because: &str) -> String {
         .collect()
 }
 
-/// What the contract asks for, of which a statement with this Sid is the answer: an edge of a role;
-/// the edges whose resources a key encrypts; or what every service needs to start, and the public
-/// one to be reached.
+/// Returns why a statement with this Sid exists. The reason is a right of a role, the rights whose
+/// resources a key encrypts, or a need of every (public) service.
 pub fn demand(sid: &str) -> Option<String> {
     const OF_A_SERVICE: [(&str, &str); 7] = [
         (NO_TOPIC, "sends text messages: to phones, and to no topic"),
@@ -184,7 +185,7 @@ fn opens(key: &str) -> String {
     format!("opens the {key} key")
 }
 
-/// All edges of a role: the contract's, nothing else.
+/// Returns all rights of a role, from the contract only.
 fn edges(role: &Role) -> Vec<Edge> {
     let mut edges = Vec::new();
     for queue in role.consumes {
@@ -212,7 +213,7 @@ fn edges(role: &Role) -> Vec<Edge> {
 }
 
 impl Edge {
-    /// For people, and for the Sid.
+    /// Returns the reason, for people and for the Sid.
     fn because(self) -> String {
         match self {
             Edge::Consumes(queue) => format!("consumes {}", queue.slug),
@@ -299,7 +300,7 @@ impl Edge {
                 vec![import(Address::Stream(table))],
             ),
             Edge::Parameters => {
-                // Reading by path is allowed or denied by the path's own ARN, not by those of the
+                // `GetParametersByPath` is authorized by the ARN of the path, not by those of the
                 // parameters below it (Systems Manager User Guide, "How Parameter Store authorizes
                 // parameter retrieval").
                 let root = parameter_root(&environment.name);
@@ -345,8 +346,8 @@ impl Edge {
     }
 
     fn key_use(self) -> Option<KeyUse> {
-        // What writes makes a data key first; SQS and SNS open it again to be sure of it (SQS and
-        // SNS Developer Guides, "Key management").
+        // Writers generate a data key. SQS and SNS also decrypt it, to verify it (SQS and SNS
+        // Developer Guides, "Key management").
         const READ: &[&str] = &["kms:Decrypt"];
         const WRITE: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
         const TABLE_READ: &[&str] = &["kms:Decrypt", "kms:DescribeKey"];
@@ -368,9 +369,9 @@ impl Edge {
             Edge::Consumes(_) => used(Shared::MessagesKey, "messages", "sqs", READ),
             Edge::Parks(_) | Edge::Sends(_) => used(Shared::MessagesKey, "messages", "sqs", WRITE),
             Edge::Publishes(_) => used(Shared::MessagesKey, "messages", "sns", WRITE),
-            // DynamoDB uses a table's key on behalf of who reads or writes it (DynamoDB Developer
-            // Guide, "Authorizing use of your KMS keys"; what CDK's grants give, without their
-            // wildcards).
+            // DynamoDB uses a table's key on behalf of the caller (DynamoDB Developer Guide,
+            // "Authorizing use of your KMS keys"). These are the actions that CDK grants, without
+            // its wildcards.
             Edge::Table(_, Access::Write) => {
                 used(Shared::StockKey, "stock", "dynamodb", TABLE_WRITE)
             }
@@ -383,17 +384,17 @@ impl Edge {
             | Edge::DatabaseAgain
             | Edge::Cache
             | Edge::CacheAgain => used(Shared::SecretsKey, "secrets", "secretsmanager", READ),
-            // EventBridge uses the bus's key by itself, by the key's own policy (EventBridge User
-            // Guide, "Authorizing EventBridge to use a customer managed key"); settings, mail and
-            // texts have none of ours.
+            // EventBridge uses the bus's key itself, allowed by the key policy (EventBridge User
+            // Guide, "Authorizing EventBridge to use a customer managed key"). Parameters, mail and
+            // texts use no key of ours.
             Edge::PutsEvents(_) | Edge::Parameters | Edge::Mail | Edge::Texts => None,
         }
     }
 }
 
-/// IAM knows no phones (Service Authorization Reference, "Amazon SNS": topics are the only
-/// resources): who may text may publish to everything, and where topics are denied, phones are what
-/// is left.
+/// Denies publishing to topics. Topics are the only SNS resources in IAM (Service Authorization
+/// Reference, "Amazon SNS"), so a right to text phones must allow every resource. With topics
+/// denied, only phones remain.
 fn no_topic() -> Value {
     json!({
         "Sid": NO_TOPIC,
@@ -405,13 +406,13 @@ fn no_topic() -> Value {
 
 const NO_TOPIC: &str = "PublishesToNoTopic";
 
-/// A text is paid for, and its monthly limit set, a region: it leaves from the shop's own or not at
-/// all.
+/// Restricts text messages to the shop's own region, because their cost limit is set per region.
 pub fn from_here() -> Value {
     json!({ "StringEquals": { "aws:RequestedRegion": { "Ref": "AWS::Region" } } })
 }
 
-/// One statement a key, for all edges whose resources are encrypted with it; its Sid names the key.
+/// Returns one statement per key, for all rights whose resources the key encrypts. The Sid names
+/// the key.
 fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
     let mut statements = Vec::new();
     for key in [Shared::MessagesKey, Shared::StockKey, Shared::SecretsKey] {
@@ -452,7 +453,7 @@ mod tests {
         Environment::named("prod").expect("known")
     }
 
-    /// Said again from the contract, not from `edges`.
+    /// Returns the reasons of a role's rights, derived from the contract independently of `edges`.
     fn expected(role: &Role) -> BTreeSet<String> {
         let mut expected = BTreeSet::new();
         expected.extend(
@@ -607,7 +608,7 @@ mod tests {
             let stock = !role.tables.is_empty() || !role.streams.is_empty();
             assert_eq!(text.contains("messages-key"), messages, "{}", role.slug);
             assert_eq!(text.contains("stock-key"), stock, "{}", role.slug);
-            // What it was given at the start it may read again, when it was changed (ADR 0013).
+            // The process may read again the secrets that it received at the start (ADR 0013).
             let secrets = role.database || role.cache || !role.secrets.is_empty();
             assert_eq!(text.contains("secrets-key"), secrets, "{}", role.slug);
             let keys = [messages, stock, secrets]
@@ -654,7 +655,7 @@ mod tests {
         }
     }
 
-    /// Parameter Store is read by path, which its own ARN allows.
+    /// Reading by path is authorized by the ARN of the path.
     #[test]
     fn who_has_parameters_may_read_their_path() {
         for role in ROLES.iter().filter(|role| !role.parameters.is_empty()) {

@@ -1,7 +1,7 @@
-//! What CloudFormation says of each resource type, and templates held against it: offline, in
-//! milliseconds.
+//! The schemas of CloudFormation's resource types, and a check of templates against them. The check
+//! runs offline in milliseconds.
 //!
-//! The facts are in `infra/blueprint/schema/table.json`, made from AWS's own resource provider
+//! The data is in `infra/blueprint/schema/table.json`, generated from AWS's resource provider
 //! schemas.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,25 +17,25 @@ use crate::spelling::nearest;
 
 const TABLE: &str = include_str!("../schema/table.json");
 
-/// What is wrong with a template.
+/// A problem of a template.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Violation {
     /// The logical id; empty for the template itself.
     pub resource: String,
-    /// Such as `Properties.RedrivePolicy.maxReceiveCount`.
+    /// The path of the value, such as `Properties.RedrivePolicy.maxReceiveCount`.
     pub path: String,
-    /// What is wrong, and what would be right.
+    /// The problem, and the valid values.
     pub message: String,
 }
 
-/// One resource type.
+/// The schema of one resource type.
 #[derive(Debug)]
 pub struct Kind {
     shape: Shape,
     facts: Facts,
 }
 
-/// What is true of it whatever its properties are. Names stay where they are, in the table.
+/// Facts about a resource type besides its properties. Names borrow from the table.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Facts {
@@ -58,28 +58,29 @@ struct Facts {
     permissions: Option<&'static RawValue>,
 }
 
-/// A shape with a name, read once it is asked for: of a type's many properties and definitions few
-/// are in use.
+/// A named shape, parsed on first use. A template uses few of a type's properties and definitions.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 struct Unread {
     #[serde(borrow)]
     text: &'static RawValue,
-    /// In a box: a node of a map has room for eleven.
+    /// Boxed, because a B-tree node allocates space for eleven entries.
     #[serde(skip)]
     read: OnceLock<Box<Shape>>,
 }
 
 impl Unread {
+    /// Returns the parsed shape.
+    ///
     /// # Panics
-    /// When the table is wrong: a defect of ours, found by the test that reads all of it.
+    /// Panics when the table is invalid. The test that reads the whole table finds this defect.
     fn shape(&self) -> &Shape {
         self.read
             .get_or_init(|| serde_json::from_str(self.text.get()).expect("a shape"))
     }
 }
 
-/// What a value may be.
+/// The valid values of a property.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Shape {
@@ -89,11 +90,11 @@ struct Shape {
     reference: Option<&'static str>,
     #[serde(borrow)]
     properties: BTreeMap<&'static str, Unread>,
-    /// Only whether there are any.
+    /// Only whether there are any matters.
     pattern_properties: BTreeMap<String, IgnoredAny>,
     #[serde(borrow)]
     required: Vec<&'static str>,
-    /// Takes properties that are not named.
+    /// True if properties without a name in the schema are allowed.
     open: bool,
     items: Option<Box<Shape>>,
     #[serde(rename = "enum")]
@@ -110,10 +111,10 @@ struct Shape {
     dependent_required: BTreeMap<&'static str, Vec<&'static str>>,
     #[serde(borrow)]
     dependent_excluded: BTreeMap<&'static str, Vec<&'static str>>,
-    /// Exactly one of these.
+    /// Exactly one of these properties is required.
     #[serde(borrow)]
     required_xor: Vec<&'static str>,
-    /// At least one of these.
+    /// At least one of these properties is required.
     #[serde(borrow)]
     required_or: Vec<&'static str>,
     any_of: Vec<Shape>,
@@ -128,23 +129,25 @@ enum OneOrMore {
     More(Vec<&'static str>),
 }
 
-/// What a change of a property does to the resource that has it.
+/// The effect of a property change on its resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
+    /// The resource is updated in place.
     InPlace,
-    /// It depends on the value, or AWS says different things.
+    /// The effect depends on the value, or AWS's sources disagree.
     MayReplace,
+    /// The resource is replaced.
     Replaces,
-    /// CloudFormation refuses it: the resource must be made anew under another logical id.
+    /// CloudFormation refuses the update: the resource needs another logical id.
     Fails,
 }
 
-/// The facts about a resource type; `None` for one that is not in the table.
+/// Returns the schema of a resource type, or `None` if the table lacks it.
 pub fn kind(name: &str) -> Option<&'static Kind> {
-    /// Its facts as text, and read once they were asked for.
+    /// The text of a type's schema, parsed on first use.
     type Line = (&'static str, OnceLock<Option<Kind>>);
     static KINDS: OnceLock<BTreeMap<&'static str, Line>> = OnceLock::new();
-    // One type a line: only those that are asked for are read.
+    // The table has one type per line, so that only the types in use are parsed.
     let kinds = KINDS.get_or_init(|| {
         let lines = TABLE.lines().filter_map(|line| {
             let (name, facts) = line.strip_prefix('"')?.split_once("\":")?;
@@ -160,19 +163,20 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
 
 impl Kind {
     fn read(text: &'static str) -> serde_json::Result<Kind> {
-        // Each takes what is its own, and passes over the rest.
+        // Each deserializer reads its own fields and ignores the others.
         Ok(Kind {
             shape: serde_json::from_str(text)?,
             facts: serde_json::from_str(text)?,
         })
     }
 
-    /// What a change of the property at `path` does: `Name`, or `Budget.BudgetName`.
+    /// Returns the effect of a change of the property at `path`, such as `Name` or
+    /// `Budget.BudgetName`.
     pub fn effect(&self, path: &str) -> Effect {
         let listed = |list: &[&str]| {
             list.iter().any(|known| {
-                // What contains it, or is in it, counts too: a diff may be coarser or finer than
-                // the list.
+                // A property inside or around a listed one counts too, because a diff may be
+                // coarser or finer than the list.
                 let covers = |outer: &str, inner: &str| {
                     inner == outer
                         || inner
@@ -193,21 +197,21 @@ impl Kind {
         }
     }
 
-    /// The property that takes tags.
+    /// Returns the property that takes tags.
     pub fn tags(&self) -> Option<&str> {
         self.facts.tags
     }
 
-    /// Whether CloudFormation hands it the tags of its stack.
+    /// Returns true if CloudFormation passes the tags of the stack to the resource.
     pub fn takes_stack_tags(&self) -> bool {
         self.facts.stack_tags
     }
 
-    /// What whoever deploys must be allowed: the actions behind `create`, `read`, `update`,
-    /// `delete` and `tag`.
+    /// Returns the actions that the deploying principal needs, by handler: `create`, `read`,
+    /// `update`, `delete` and `tag`.
     ///
     /// # Panics
-    /// When the table is wrong: a defect of ours, found by any test that reads it.
+    /// Panics when the table is invalid. Any test that reads the table finds this defect.
     pub fn permissions(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
         let text = self.facts.permissions.map(RawValue::get);
         text.map_or_else(BTreeMap::new, |text| {
@@ -216,7 +220,7 @@ impl Kind {
     }
 }
 
-/// Everything in a template that CloudFormation would refuse, as far as its schemas tell.
+/// Returns every problem for which CloudFormation's schemas would refuse the template.
 pub fn check(template: &Value) -> Vec<Violation> {
     let empty = Map::new();
     let resources = template["Resources"].as_object().unwrap_or(&empty);
@@ -236,7 +240,7 @@ pub fn check(template: &Value) -> Vec<Violation> {
     checker.violations
 }
 
-/// Beside `Type` and `Properties`.
+/// The attributes of a resource.
 const ATTRIBUTES: [&str; 8] = [
     "Type",
     "Properties",
@@ -247,7 +251,7 @@ const ATTRIBUTES: [&str; 8] = [
     "UpdateReplacePolicy",
     "UpdatePolicy",
 ];
-/// RetainExceptOnCreate is a deletion policy alone.
+/// `RetainExceptOnCreate` is valid as a deletion policy only.
 const DELETION_POLICIES: [&str; 4] = ["Delete", "Retain", "RetainExceptOnCreate", "Snapshot"];
 const REPLACE_POLICIES: [&str; 3] = ["Delete", "Retain", "Snapshot"];
 const PSEUDO_PARAMETERS: [&str; 8] = [
@@ -261,7 +265,7 @@ const PSEUDO_PARAMETERS: [&str; 8] = [
     "AWS::URLSuffix",
 ];
 
-/// Where a value stands. It becomes text only when something is wrong there.
+/// The path of a value. It is formatted only for a problem.
 enum Path<'p> {
     Root(&'p str),
     Field(&'p Path<'p>, &'p str),
@@ -365,7 +369,7 @@ impl<'a> Checker<'a> {
         {
             self.value(defined, value, path);
         }
-        // What it will be is known only when it is deployed.
+        // The value of an intrinsic function is known only at deployment.
         if is_intrinsic(value) {
             return;
         }
@@ -454,7 +458,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// One of several shapes; what is wrong is told only when none fits.
+    /// Checks alternative shapes. Reports the problems of the first one only when none fits.
     fn alternatives(&mut self, parts: &[Shape], exactly: bool, value: &Value, path: &Path<'_>) {
         let before = self.violations.len();
         let mut fitting = 0;
@@ -532,7 +536,7 @@ impl<'a> Checker<'a> {
                 self.wrong(path, format!("{name} and {other} exclude each other"));
             }
         }
-        // An alternative that only asks for some properties says nothing of the others.
+        // An alternative that only lists required properties allows other properties.
         let names_all = !shape.open && (shape.kind.is_some() || !shape.properties.is_empty());
         for (name, value) in object {
             let path = Path::Field(path, name);
@@ -550,7 +554,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `Ref`, `Fn::GetAtt` and `Fn::Sub` lead to what is there.
+    /// Checks that `Ref`, `Fn::GetAtt` and `Fn::Sub` refer to existing resources and attributes.
     fn references(&mut self, value: &Value, path: &Path<'_>) {
         match value {
             Value::Array(values) => {
@@ -587,7 +591,7 @@ impl<'a> Checker<'a> {
             let Some((name, _)) = rest.split_once('}') else {
                 continue;
             };
-            // `${!Literal}` is left as it is.
+            // `${!Literal}` is not a substitution.
             if name.starts_with('!') || given.is_some_and(|given| given.contains_key(name)) {
                 continue;
             }
@@ -634,7 +638,7 @@ fn names(value: Option<&Value>) -> Vec<&str> {
     }
 }
 
-/// A function of CloudFormation instead of a value.
+/// Returns true for an intrinsic function.
 fn is_intrinsic(value: &Value) -> bool {
     let Some(object) = value.as_object() else {
         return false;
@@ -645,7 +649,8 @@ fn is_intrinsic(value: &Value) -> bool {
             .all(|name| name == "Ref" || name.starts_with("Fn::"))
 }
 
-/// CloudFormation takes text for a number or a truth value, and the other way round.
+/// Returns true if a value has a type. CloudFormation converts between text and numbers or
+/// Booleans.
 fn is(kind: &str, value: &Value) -> bool {
     match kind {
         "string" => value.is_string() || value.is_number() || value.is_boolean(),
@@ -711,7 +716,7 @@ mod tests {
             .collect()
     }
 
-    /// It panics at what cannot be read.
+    /// Parses a shape and everything in it; panics at an invalid one.
     fn read_all(shape: &Shape) {
         let inner = shape
             .properties

@@ -1,6 +1,6 @@
-//! What was meant by a mistyped name.
+//! Suggestions for mistyped names.
 
-/// The known name that is nearest, if it is near enough to have been meant.
+/// Returns the nearest known name, if it is near enough to be the intended one.
 pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let mistakes = known
         .into_iter()
@@ -11,7 +11,7 @@ pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Opti
         .map(|(_, known)| known)
 }
 
-/// Letters to change, add or take away (Levenshtein).
+/// Returns the Levenshtein distance: the number of letters to change, add or remove.
 pub fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

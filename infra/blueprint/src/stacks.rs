@@ -1,4 +1,4 @@
-//! The stacks: what is kept together, because it lives and dies together.
+//! The stacks. Resources that are created and deleted together are in one stack.
 
 mod alarms;
 mod backup;
@@ -28,48 +28,54 @@ use crate::template::Template;
 pub use bootstrap::{BOOTSTRAP, bootstrap, execution_role_export};
 pub use shared::{Shared, secret_export, task_role_export};
 
-/// The domain that mails come from.
+/// The domain of the sender of mails.
 pub const MAIL_DOMAIN: &str = "brewhaven.example";
 
-/// A template with a name, and the stacks whose exports it imports.
+/// A CloudFormation stack with its template and its dependencies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stack {
+    /// Short name, such as `data`.
     pub slug: &'static str,
+    /// Name in CloudFormation.
     pub name: String,
+    /// Purpose of the stack, for people.
     pub about: &'static str,
+    /// The template.
     pub template: Value,
-    /// Whether it holds what would be missed: it is protected from deletion, and its resources from
+    /// True if the stack holds data: the stack is protected from deletion, and its resources from
     /// replacement.
     pub stateful: bool,
-    /// Names of stacks that must be there first.
+    /// Names of stacks that must exist first.
     pub depends_on: Vec<String>,
 }
 
 impl Stack {
-    /// The exports of other stacks that it needs.
+    /// Returns the exports of other stacks that the stack imports.
     pub fn imports(&self) -> BTreeSet<String> {
         imports(&self.template)
     }
 
-    /// What other stacks may need of it.
+    /// Returns the names that the stack exports.
     pub fn exports(&self) -> BTreeSet<String> {
         exports(&self.template).into_iter().collect()
     }
 }
 
-/// All stacks of an environment, or of the part of it that is meant.
+/// Returns all stacks of an environment, or of the part of it that is meant.
 pub fn stacks(environment: &Environment) -> Vec<Stack> {
     localized(environment).0
 }
 
-/// What the stacks do without, and why. Nothing, on AWS.
+/// Returns the resources and properties that the stacks omit on a local AWS, with the reasons.
+/// Empty on AWS.
 pub fn left_out(environment: &Environment) -> Vec<LeftOut> {
     localized(environment).1
 }
 
-/// These stacks the roles need to run, wherever they run. They import from each other only.
+/// The stacks that roles need wherever they run. They import from each other only.
 const SHOP: [&str; 4] = ["messaging", "data", "parameters", "alarms"];
 
+/// Returns the stacks of an environment, and what they omit.
 fn localized(environment: &Environment) -> (Vec<Stack>, Vec<LeftOut>) {
     let mut stacks = on_aws(environment);
     let mut left_out = Vec::new();
@@ -84,7 +90,7 @@ fn localized(environment: &Environment) -> (Vec<Stack>, Vec<LeftOut>) {
     (stacks, left_out)
 }
 
-/// The stacks as AWS could hold them.
+/// Returns the stacks for AWS, without the changes for a local AWS.
 pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
     let stack = |slug, about, mut template: Template| {
         tags::tag(&mut template, environment);
@@ -154,7 +160,7 @@ pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
             data::servers(environment),
         ));
     }
-    // A stack without resources is none.
+    // CloudFormation refuses a stack without resources.
     stacks.retain(|stack| {
         stack.template["Resources"]
             .as_object()
@@ -163,11 +169,11 @@ pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
     in_order(stacks)
 }
 
-/// Each after those whose exports it imports.
+/// Sorts the stacks so that each follows the stacks whose exports it imports.
 ///
 /// # Panics
-/// When stacks import from each other in a circle, or what nobody exports: a defect of ours, found
-/// by any test that makes the stacks.
+/// Panics when stacks import from each other in a cycle, or when no stack exports a name. Any test
+/// that builds the stacks finds this defect.
 fn in_order(mut stacks: Vec<Stack>) -> Vec<Stack> {
     let makers: HashMap<String, String> = stacks
         .iter()
@@ -233,7 +239,7 @@ pub(crate) fn imports(value: &Value) -> BTreeSet<String> {
     found.into_iter().map(str::to_owned).collect()
 }
 
-/// Under this name a stack exports what a process finds by `address`.
+/// Returns the export name of the value that a process finds by `address`.
 pub fn export_of(environment: &Environment, address: Address) -> String {
     format!(
         "brew-haven-{}-{}",
@@ -242,11 +248,11 @@ pub fn export_of(environment: &Environment, address: Address) -> String {
     )
 }
 
-/// The same resource's ARN, for policies.
+/// Returns the export name of the ARN of the same resource, for policies.
 pub fn export_of_arn(environment: &Environment, address: Address) -> String {
     let named = export_of(environment, address);
     match address {
-        // Their address is the ARN.
+        // The address of these resources is the ARN.
         Address::Topic(_) | Address::Stream(_) => named,
         Address::Queue(_) | Address::ParkingQueue(_) | Address::Bus(_) | Address::Table(_) => {
             format!("{named}-arn")
@@ -254,11 +260,12 @@ pub fn export_of_arn(environment: &Environment, address: Address) -> String {
     }
 }
 
-/// A queue's name, which alarms know it by.
+/// Returns the export name of a queue's name, which alarms need.
 fn export_of_name(environment: &Environment, address: Address) -> String {
     format!("{}-name", export_of(environment, address))
 }
 
+/// Returns the ARN of a parameter as text for `Fn::Sub`.
 pub fn parameter_arn(environment: &Environment, key: &str) -> String {
     let root = parameter_root(&environment.name);
     format!(
@@ -266,9 +273,10 @@ pub fn parameter_arn(environment: &Environment, key: &str) -> String {
     )
 }
 
+/// Returns the ARN of a secret as text for `Fn::Sub`.
 pub fn secret_arn(environment: &Environment, slug: &str) -> String {
     let root = parameter_root(&environment.name);
-    // Secrets Manager adds six characters of its own.
+    // Secrets Manager appends six random characters to the name.
     format!(
         "arn:${{AWS::Partition}}:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:{root}/{slug}-??????"
     )

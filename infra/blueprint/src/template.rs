@@ -1,31 +1,35 @@
-//! A CloudFormation template under construction. A logical id is made only by inserting a resource,
-//! so that a reference to nothing cannot be written.
+//! A CloudFormation template under construction. Only inserting a resource creates its logical id,
+//! so a template cannot refer to a missing resource.
 
 use serde_json::{Map, Value, json};
 
-/// The name of a resource that is in the template.
+/// The logical id of a resource in a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogicalId(String);
 
 impl LogicalId {
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What happens to a resource that leaves the template or is replaced.
+/// The fate of a resource that leaves the template or is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// It holds nothing, or nothing that outlives its environment.
+    /// The resource holds no data, or none that outlives its environment.
     Nothing,
-    /// It holds something that may go with its environment: decided, and said.
+    /// The resource holds data that may be deleted with its environment. The template says so
+    /// explicitly.
     Gone,
-    /// It holds data: it stays, out of the stack.
+    /// The resource holds data and is retained outside the stack.
     Data,
-    /// It holds data that is dear to keep running: a last snapshot stays. For databases and caches.
+    /// The resource holds data but is costly to retain: a final snapshot is kept. For databases and
+    /// caches.
     Snapshot,
 }
 
+/// A template under construction.
 #[derive(Debug)]
 pub struct Template {
     description: String,
@@ -34,6 +38,7 @@ pub struct Template {
 }
 
 impl Template {
+    /// Creates an empty template.
     pub fn new(description: impl Into<String>) -> Template {
         Template {
             description: description.into(),
@@ -45,13 +50,12 @@ impl Template {
     /// Adds a resource under a logical id made of `words`.
     ///
     /// # Panics
-    /// When the id is taken: two resources of one name are a defect of ours, found by any test that
-    /// makes the template.
+    /// Panics when the id is taken. Any test that builds the template finds this defect.
     pub fn add(&mut self, words: &str, kind: &str, properties: Value, keep: Keep) -> LogicalId {
         let id = logical(words);
         let mut resource = json!({ "Type": kind });
         resource["Properties"] = properties;
-        // A first create that fails takes with it what it made.
+        // `RetainExceptOnCreate` deletes what a failed first deployment created.
         let policies = match keep {
             Keep::Nothing => None,
             Keep::Gone => Some(("Delete", "Delete")),
@@ -67,7 +71,7 @@ impl Template {
         LogicalId(id)
     }
 
-    /// Makes `id` wait for others that it does not refer to.
+    /// Makes `id` wait for resources that it does not refer to.
     pub fn after(&mut self, id: &LogicalId, others: &[&LogicalId]) {
         let others: Vec<&str> = others.iter().map(|other| other.as_str()).collect();
         self.resources[id.as_str()]["DependsOn"] = json!(others);
@@ -85,13 +89,12 @@ impl Template {
         }
     }
 
-    /// Says something about a resource beside its properties: why a check does not apply to it, for
-    /// example.
+    /// Adds metadata to a resource, for example the reason why a check does not apply.
     pub fn note(&mut self, id: &LogicalId, key: &str, value: Value) {
         self.resources[id.as_str()]["Metadata"][key] = value;
     }
 
-    /// Allows this resource what rules of ours (`policy`) forbid, and says why.
+    /// Adds a waiver of our own rules (`policy`) with its reason.
     pub fn waive(&mut self, id: &LogicalId, rules: &[&str], reason: &str) {
         let waive = &mut self.resources[id.as_str()]["Metadata"]["haven"]["waive"];
         if waive.is_null() {
@@ -106,8 +109,7 @@ impl Template {
         }
     }
 
-    /// Says which rules of public rule sets (Guard's, of AWS) do not hold for this resource, and
-    /// why.
+    /// Adds a waiver of public Guard rules with its reason.
     pub fn waive_public(&mut self, id: &LogicalId, rules: &[&str], reason: &str) {
         self.note(
             id,
@@ -116,8 +118,7 @@ impl Template {
         );
     }
 
-    /// An output that other stacks import under `export`: its name and where it is made say what it
-    /// is.
+    /// Adds an output that other stacks import under `export`.
     pub fn export(&mut self, words: &str, export: &str, value: Value) {
         let output = json!({ "Value": value, "Export": { "Name": export } });
         let id = logical(words);
@@ -125,12 +126,13 @@ impl Template {
         assert!(before.is_none(), "two outputs are called {id}");
     }
 
+    /// Returns the template as JSON.
     pub fn into_json(self) -> Value {
         let mut template = json!({
             "AWSTemplateFormatVersion": "2010-09-09",
             "Description": self.description,
         });
-        // Moved in: `json!` would copy what is most of the template.
+        // Moved, because `json!` would copy most of the template.
         template["Resources"] = Value::Object(self.resources);
         if !self.outputs.is_empty() {
             template["Outputs"] = Value::Object(self.outputs);
@@ -139,15 +141,15 @@ impl Template {
     }
 }
 
-/// With keys in the order of the alphabet. A crate below us switches on the feature of serde_json
-/// that keeps them in the order of writing, so that without this a template would depend on what
-/// else is built.
+/// Returns the value with sorted keys. A dependency turns on the serde_json feature
+/// `preserve_order`. Without sorting, a template would depend on which crates are built together.
 pub fn sorted(mut value: Value) -> Value {
     value.sort_all_objects();
     value
 }
 
-/// `order-status-changed topic` becomes `OrderStatusChangedTopic`.
+/// Returns the logical id for words: `order-status-changed topic` becomes
+/// `OrderStatusChangedTopic`.
 pub fn logical(words: &str) -> String {
     let parts = words
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -157,28 +159,34 @@ pub fn logical(words: &str) -> String {
         .collect()
 }
 
+/// Returns a `Ref`.
 pub fn reference(id: &LogicalId) -> Value {
     json!({ "Ref": id.0 })
 }
 
+/// Returns a `Fn::GetAtt`.
 pub fn get_att(id: &LogicalId, attribute: &str) -> Value {
     json!({ "Fn::GetAtt": [id.0, attribute] })
 }
 
+/// Returns a `Fn::Sub`.
 pub fn sub(text: &str) -> Value {
     json!({ "Fn::Sub": text })
 }
 
-/// What a role may do to a resource, and which edge of the contract asks for it.
+/// An IAM statement, and the right of the contract that requires it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
+    /// The IAM actions.
     pub actions: Vec<&'static str>,
+    /// The ARNs.
     pub resources: Vec<Value>,
-    /// The edge, for `haven why`.
+    /// The right, for `haven why`.
     pub because: String,
 }
 
 impl Statement {
+    /// Returns the statement as JSON, without its Sid.
     pub fn to_json(&self) -> Value {
         json!({ "Effect": "Allow", "Action": self.actions, "Resource": self.resources })
     }

@@ -17,7 +17,7 @@ fn environments() -> Vec<Environment> {
         .collect()
 }
 
-/// Every value under `key`, anywhere.
+/// Collects every value under `key`.
 fn under<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
     match value {
         Value::Object(object) => {
@@ -35,7 +35,7 @@ fn all<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
     found
 }
 
-/// Compares with the file, or writes it with `HAVEN_BLESS=1`.
+/// Compares the value with the file, or writes the file with `HAVEN_BLESS=1`.
 pub(crate) fn fresh(path: &Path, value: &Value) {
     fresh_text(
         path,
@@ -43,8 +43,8 @@ pub(crate) fn fresh(path: &Path, value: &Value) {
     );
 }
 
-/// A property a line, as a diff wants it, and no more white space than that: there are four
-/// environments of them.
+/// Returns one property per line, for readable diffs, with minimal indentation: there are files for
+/// four environments.
 fn golden(value: &Value) -> String {
     let mut text = Vec::new();
     let mut writer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b" "));
@@ -76,13 +76,14 @@ fn the_golden_templates_are_what_is_deployed() {
             fresh_text(&folder.join(&file), &golden(&stack.template));
             files.insert(file);
         }
-        // A file of a stack that is no more would be linted and reviewed for nothing.
+        // A file of a stack that no longer exists would be linted and reviewed for nothing.
         let there = std::fs::read_dir(&folder)
             .expect("a folder")
             .map(|file| file.expect("a file").file_name());
         let there: BTreeSet<String> = there.filter_map(|name| name.into_string().ok()).collect();
         assert_eq!(there, files, "in {}", folder.display());
-        // Apart: it is made once an account, and is no part of the platform.
+        // The bootstrap stack is separate: it is deployed once per account and is no part of the
+        // platform.
         let bootstrap = golden(&crate::bootstrap(&environment).template);
         fresh_text(
             &Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -93,7 +94,7 @@ fn the_golden_templates_are_what_is_deployed() {
     }
 }
 
-/// A type that is not in the table would go unchecked: `check` says so too.
+/// `check` reports a type that is missing in the table, because it would go unchecked.
 #[test]
 fn every_template_is_what_the_schemas_of_its_types_take() {
     for environment in environments() {
@@ -228,8 +229,7 @@ fn no_role_may_do_everything_or_touch_everything() {
                 "{}",
                 statement.because
             );
-            // A phone has no ARN. That every topic is denied beside this is for a test of the roles
-            // to say.
+            // A phone has no ARN. A test of the roles checks that topics are denied.
             let to_phones = role.text_messages && statement.actions == ["sns:Publish"];
             assert!(
                 to_phones || statement.resources.iter().all(|it| it != "*"),
@@ -240,8 +240,7 @@ fn no_role_may_do_everything_or_touch_everything() {
     }
 }
 
-/// Other people's rules that a template tells Guard to overlook. Each is in docs/figures.md with
-/// what would be worse, and there is no other.
+/// Waivers of public Guard rules. Each must be in docs/figures.md with its reason.
 #[test]
 fn rules_of_public_sets_are_waived_only_where_the_figures_say_so() {
     let figures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/figures.md");
@@ -284,11 +283,11 @@ fn rules_of_public_sets_are_waived_only_where_the_figures_say_so() {
     assert_eq!(waived, told.map(str::to_owned).into());
 }
 
-/// Of one environment together: a little above what they are, see docs/figures.md. Who needs more
-/// should say there for what.
+/// Maximum of all templates of one environment together, a little above the current size. A change
+/// that needs more must state the reason in docs/figures.md.
 const ALL_TEMPLATES_BYTES_MAX: usize = 277_000;
 
-/// Run it with `--nocapture` to see how large they are.
+/// Run with `--nocapture` to see the sizes.
 #[test]
 fn templates_stay_within_what_cloudformation_takes_inline() {
     for environment in environments() {

@@ -1,6 +1,6 @@
-//! Why a resource is there: what of the contract is behind it, who refers to it, who may do what
-//! with it, what watches it, and what a change of it would do. From the templates and the contract
-//! alone.
+//! Explains a resource: the item of the contract behind it, references to it, permissions on it,
+//! alarms on it, and the consequences of a change. The explanation is computed from the templates
+//! and the contract alone.
 
 mod item;
 #[cfg(test)]
@@ -19,99 +19,131 @@ use item::{alarm_of, is_named_in, items};
 
 pub use item::{Item, Watch};
 
-/// All that is known of what was asked for.
+/// The explanation of a name.
 #[derive(Debug, Default, Serialize)]
 pub struct Answer {
+    /// Items of the contract with this name.
     pub items: Vec<Item>,
+    /// Resources with this name, or of these items.
     pub resources: Vec<Resource>,
-    /// Resources of the items that are not told of here.
+    /// Names of further resources of the items.
     pub also: Vec<String>,
+    /// Statements of a role, or with this Sid.
     pub statements: Vec<Statement>,
 }
 
-/// A resource, explained.
+/// The explanation of a resource.
 #[derive(Debug, Serialize)]
 pub struct Resource {
     /// `stack/LogicalId`.
     pub name: String,
+    /// The resource type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What its stack is for.
+    /// Purpose of its stack.
     pub about: &'static str,
-    /// What of the contract is behind it, as `queue orders`.
+    /// Items of the contract behind it, such as `queue orders`.
     pub contract: Vec<String>,
+    /// References from its own stack.
     pub referenced_by: Vec<Reference>,
-    /// Its exports, with those who import each.
+    /// Its exports, with the importers of each.
     pub exports: Vec<Export>,
+    /// Names of the resources to which it refers.
     pub refers_to: Vec<String>,
+    /// Policy statements that name it.
     pub may: Vec<Statement>,
+    /// Alarms that watch it.
     pub alarms: Vec<Watch>,
+    /// The consequence of a change of each property.
     pub properties: Vec<Property>,
-    /// Whether it must be named before it is removed or replaced.
+    /// True if its removal or replacement must be allowed by name.
     pub stateful: bool,
+    /// The deletion policy.
     pub deletion_policy: String,
+    /// The policy for its replacement.
     pub update_replace_policy: String,
+    /// Waivers of policy rules.
     pub waivers: Vec<Waiver>,
-    /// Where it is a policy.
+    /// The statements of a policy.
     pub statements: Vec<Statement>,
-    /// What the local AWS does without, and why.
+    /// What the local AWS omits, with the reasons.
     pub left_out: Vec<String>,
 }
 
+/// A reference to a resource or an export.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Reference {
+    /// The resource that refers, as `stack/LogicalId`.
     pub from: String,
+    /// The path of the reference.
     pub path: String,
 }
 
+/// An export of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Export {
+    /// Name of the export.
     pub name: String,
+    /// The resources that import it.
     pub imported_by: Vec<Reference>,
 }
 
-/// What a change of one property does.
+/// The consequence of a change of one property.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Property {
+    /// Path of the property.
     pub path: String,
+    /// The consequence.
     pub rung: Rung,
+    /// The consequence as a sentence.
     pub consequence: String,
 }
 
+/// A waiver of a policy rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Waiver {
+    /// Id of the rule.
     pub rule: String,
+    /// The reason.
     pub reason: String,
 }
 
 /// A statement of a policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Statement {
-    /// Empty where it has none.
+    /// The Sid; empty if the statement has none.
     pub sid: String,
-    /// `stack/LogicalId` of what it stands in.
+    /// The resource with the statement, as `stack/LogicalId`.
     pub of: String,
+    /// `Allow` or `Deny`.
     pub effect: String,
+    /// The actions.
     pub actions: Vec<String>,
-    /// Where they are ours, as `stack/LogicalId`.
+    /// The resources; our own as `stack/LogicalId`.
     pub resources: Vec<String>,
-    /// What in the contract asks for it; `None` for the platform's own machinery.
+    /// The right of the contract that requires it; `None` for the platform's own machinery.
     pub edge: Option<String>,
-    /// The roles of the contract that have it.
+    /// The roles of the contract that have the statement.
     pub roles: Vec<String>,
 }
 
-/// There is nothing of that name.
+/// The error for an unknown name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no {name:?} in {environment}{}", .hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
 pub struct Miss {
+    /// The name that was asked for.
     pub name: String,
+    /// The environment.
     pub environment: String,
+    /// A suggestion, or the reason why the name is missing.
     pub hint: Option<String>,
 }
 
-/// What `name` is: a logical id, `stack/LogicalId`, an item of the contract or the Sid of a
+/// Explains `name`: a logical id, `stack/LogicalId`, an item of the contract or the Sid of a
 /// statement.
+///
+/// # Errors
+/// Returns `Miss` with a suggestion when nothing has this name.
 pub fn why(environment: &Environment, name: &str) -> Result<Answer, Miss> {
     let stacks = stacks(environment);
     let platform = Platform::new(environment, &stacks);
@@ -132,7 +164,7 @@ pub fn why(environment: &Environment, name: &str) -> Result<Answer, Miss> {
     for (item, places) in items.iter().filter(|(item, _)| is_asked(item)) {
         found = true;
         answer.items.push(item.clone());
-        // A role is many things, none of which is it: what it may do is.
+        // A role consists of many resources, so its statements are listed instead.
         let told = usize::from(item.what != "role").min(places.len());
         answer.resources.extend(
             places[..told]
@@ -164,7 +196,7 @@ pub fn why(environment: &Environment, name: &str) -> Result<Answer, Miss> {
     }
 }
 
-/// A resource, by the place of its stack.
+/// A resource: index of its stack and logical id.
 pub(crate) type Place = (usize, String);
 
 enum Target {
@@ -172,13 +204,13 @@ enum Target {
     Import(String),
 }
 
-/// The stacks, and who refers to what in them.
+/// The stacks with all references between their resources.
 pub(crate) struct Platform<'a> {
     environment: &'a Environment,
     stacks: &'a [Stack],
-    /// From where, at which path, to what.
+    /// References as (from, path, target).
     references: Vec<(Place, String, Target)>,
-    /// Where the values of each export come from.
+    /// The resources behind the value of each export.
     exports: HashMap<String, Vec<Place>>,
 }
 
@@ -242,7 +274,8 @@ impl<'a> Platform<'a> {
         })
     }
 
-    /// By logical id or `stack/LogicalId`; in another case only when there is none in this one.
+    /// Finds resources by logical id or `stack/LogicalId`. Ignores case only when there is no exact
+    /// match.
     fn named(&self, name: &str) -> Vec<Place> {
         let find = |same: fn(&str, &str) -> bool| -> Vec<Place> {
             let is_meant = |(place, _): &(Place, &Value)| {
@@ -286,7 +319,7 @@ impl<'a> Platform<'a> {
         self.exports.get(export).cloned().unwrap_or_default()
     }
 
-    /// What a reference leads to.
+    /// Returns the resources to which a reference leads.
     fn reached(&self, (at, _): &Place, target: &Target) -> Vec<Place> {
         match target {
             Target::Resource(id) => vec![(*at, id.clone())],
@@ -294,7 +327,7 @@ impl<'a> Platform<'a> {
         }
     }
 
-    /// Those who refer to a resource, by an export or directly.
+    /// Returns the resources that refer to a resource, directly or by an export.
     fn referrers(&self, to: &Place) -> Vec<&Place> {
         let reaches =
             |(from, _, target): &&(Place, String, Target)| self.reached(from, target).contains(to);
@@ -334,7 +367,8 @@ impl<'a> Platform<'a> {
             .flat_map(|(from, _, target)| self.reached(from, target))
             .map(|to| self.name(&to))
             .collect();
-        // The alarms that look at it; those of a role or a secret say so in the contract alone.
+        // The template shows which alarms watch the resource. Alarms of a role or a secret are
+        // known from the contract only.
         let looking = self
             .referrers(place)
             .into_iter()
@@ -427,7 +461,7 @@ impl<'a> Platform<'a> {
         own.map(|left_out| left_out.why.clone()).collect()
     }
 
-    /// Every statement of every policy.
+    /// Returns every statement of every policy.
     fn statements(&self, items: &[(Item, Vec<Place>)]) -> Vec<Statement> {
         let mut all = Vec::new();
         for (place, resource) in self.all() {
@@ -458,7 +492,7 @@ impl<'a> Platform<'a> {
         all
     }
 
-    /// The roles of the contract whose tasks or service run with a policy.
+    /// Returns the roles of the contract whose task or service uses a policy.
     fn roles_with(&self, policy: &Place, items: &[(Item, Vec<Place>)]) -> Vec<String> {
         let of_type = |place: &&Place, kinds: &[&str]| {
             kinds
@@ -483,7 +517,7 @@ impl<'a> Platform<'a> {
             .collect()
     }
 
-    /// Ours as `stack/LogicalId`; what is not ours as it stands there.
+    /// Returns our own resources as `stack/LogicalId`, and any other ARN as written.
     fn meant(&self, policy: &Place, arn: &Value) -> Vec<String> {
         let mut found = Vec::new();
         targets(arn, "", &mut found);
@@ -540,7 +574,7 @@ fn resources(stack: &Stack) -> impl Iterator<Item = (&String, &Value)> {
         .flatten()
 }
 
-/// Everything that a value refers to, with the path to it.
+/// Collects everything to which a value refers, with the paths.
 fn targets(value: &Value, path: &str, found: &mut Vec<(String, Target)>) {
     match value {
         Value::Object(object) => {
@@ -584,7 +618,7 @@ fn targets(value: &Value, path: &str, found: &mut Vec<(String, Target)>) {
     }
 }
 
-/// `${Queue.Arn}` names `Queue`.
+/// Returns the ids in a text: `${Queue.Arn}` has `Queue`.
 fn substituted(text: &str) -> impl Iterator<Item = &str> {
     let names = text
         .split("${")
@@ -593,7 +627,7 @@ fn substituted(text: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.starts_with('!') && !name.starts_with("AWS::"))
 }
 
-/// Wherever a statement of a policy stands.
+/// Collects the policy statements anywhere in a value.
 fn statements_in<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
     match value {
         Value::Object(object)
@@ -609,8 +643,8 @@ fn statements_in<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
     }
 }
 
-/// What a change of each property that it has would do: `consequence::diff` says it, as it does for
-/// a plan.
+/// Returns the consequence of a change of each property, as `consequence::diff` computes it for a
+/// plan.
 fn properties(id: &str, kind: &str, resource: &Value) -> Vec<Property> {
     let mut paths = Vec::new();
     let known = schema::kind(kind);
@@ -643,7 +677,7 @@ fn properties(id: &str, kind: &str, resource: &Value) -> Vec<Property> {
     properties
 }
 
-/// A property as a whole, or where only a part of it is dear to change, its parts.
+/// Collects a property as a whole, or its parts if only some of them replace the resource.
 fn leaves(
     known: Option<&schema::Kind>,
     value: &Value,

@@ -1,5 +1,4 @@
-//! Every key of an environment's files: what it may hold, and what it means. The only place that
-//! says so.
+//! The table of all keys of environment files: allowed values and meaning.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,16 +10,18 @@ use crate::settings::*;
 
 use Kind::{Boolean, Integer, IntegerOf, Number, OneOf, Pair, Text, Texts};
 
-/// What may be set.
+/// A key of an environment file.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Group and name, such as `network.zones`: the field of `Settings` of that name.
+    /// Group and name, such as `network.zones`, which is also the path of the field in `Settings`.
     pub path: &'static str,
+    /// The allowed values.
     pub kind: Kind,
-    /// One line, with the unit.
+    /// The meaning in one line, with the unit.
     pub about: &'static str,
 }
 
+/// The type and range of a key.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     Text(Pattern),
@@ -39,14 +40,14 @@ pub enum Kind {
         each: Pattern,
         most: usize,
     },
-    /// Least and most, both within these.
+    /// Minimum and maximum, both within this range.
     Pair {
         least: i64,
         most: i64,
     },
 }
 
-/// What a key holds.
+/// The value of a key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Text(String),
@@ -57,17 +58,22 @@ pub enum Value {
     Pair(i64, i64),
 }
 
+/// Values by key.
 pub type Values = BTreeMap<&'static str, Value>;
 
-/// Makes the table and the way from it to `Settings` from one list: a field without a key, or a key
-/// without a field, does not compile.
+/// Generates the key table and the conversion to `Settings` from one list. A field without a key,
+/// or a key without a field, does not compile.
 macro_rules! keys {
     ($($group:ident: $Group:ident { $($field:ident: $kind:expr, $about:literal;)* })*) => {
+        /// All keys.
         pub static KEYS: &[Key] = &[$($(
             Key { path: concat!(stringify!($group), ".", stringify!($field)), kind: $kind, about: $about },
         )*)*];
 
-        /// Settings that hold these values, or the first key whose value its field cannot hold.
+        /// Returns settings with these values.
+        ///
+        /// # Errors
+        /// Returns the first key whose value does not fit its field.
         pub fn settings(values: &Values) -> Result<Settings, &'static str> {
             Ok(Settings { $($group: $Group { $(
                 $field: take(values, concat!(stringify!($group), ".", stringify!($field)))?,
@@ -93,7 +99,7 @@ keys! {
         engine: OneOf(&[POSTGRES, AURORA]), "RDS for PostgreSQL, or Aurora PostgreSQL";
         engine_version: Text(ENGINE_VERSION), "Release of PostgreSQL";
         instance_class: Text(INSTANCE_CLASS), "Size of the database's hosts";
-        // The least and most of gp3 volumes: AmazonRDS/latest/UserGuide/CHAP_Storage.html
+        // Range of gp3 volumes: AmazonRDS/latest/UserGuide/CHAP_Storage.html
         storage_gib: Integer { least: 20, most: 65_536 }, "Storage, GiB; Aurora ignores it";
         storage_max_gib: Integer { least: 22, most: 65_536 }, "Up to where storage grows by itself, GiB; Aurora ignores it";
         multi_az: Boolean, "A second host in another zone that takes over by itself";
@@ -101,7 +107,7 @@ keys! {
     }
     cache: Cache {
         node_type: Text(NODE_TYPE), "Size of the cache's nodes";
-        // AmazonElastiCache/latest/dg/Replication.html: at most five replicas a primary.
+        // At most five replicas per primary: AmazonElastiCache/latest/dg/Replication.html
         replicas: Integer { least: 1, most: 5 }, "Replicas beside the primary; failover needs one";
         snapshot_days: Integer { least: 1, most: 35 }, "Days that snapshots are kept";
     }
@@ -110,19 +116,21 @@ keys! {
         storefront_tasks: Pair { least: 1, most: 1_000 }, "Tasks of the storefront";
         worker_tasks: Pair { least: 1, most: 1_000 }, "Tasks of each worker role";
         backlog_per_task: Integer { least: 1, most: 10_000 }, "Messages behind one worker task before more tasks start";
-        // ECS takes up to a day; nobody watches a deployment for more than four hours.
+        // ECS allows up to a day; an operator should not have to watch a deployment for more than
+        // four hours.
         bake_minutes: Integer { least: 0, most: 240 }, "Minutes that old and new storefront run beside each other";
     }
     edge: Edge {
         domain: Text(DOMAIN), "The shop's name in DNS";
         hosted_zone_id: Text(HOSTED_ZONE), "The Route 53 zone of that name";
-        // An account's default quota in most regions: apigateway/latest/developerguide/limits.html
+        // Default quota of an account in most regions: apigateway/latest/developerguide/limits.html
         rate: Integer { least: 1, most: 10_000 }, "Requests a second that the API lets through";
         burst: Integer { least: 1, most: 5_000 }, "Requests at once that the API lets through";
         daily_quota: Integer { least: 1, most: 100_000_000 }, "Requests a day of one API key";
-        // waf/latest/APIReference/API_RateBasedStatement.html; above ten million it is no limit.
+        // waf/latest/APIReference/API_RateBasedStatement.html. A limit above ten million has no
+        // effect.
         requests_per_address: Integer { least: 10, most: 10_000_000 }, "Requests of one address in five minutes before it is blocked";
-        // apigateway/latest/developerguide/api-gateway-caching.html: an hour at most.
+        // At most an hour: apigateway/latest/developerguide/api-gateway-caching.html
         cache_seconds: Integer { least: 0, most: 3_600 }, "Seconds that the menu may come from the cache; 0 is no cache";
         cors_origins: Texts { each: ORIGIN, most: 10 }, "Origins that browsers may call the API from";
     }
@@ -133,10 +141,10 @@ keys! {
         trace_share: Number { least: 0.0, most: 1.0 }, "Share of requests that are traced";
     }
     backup: Backup {
-        // A continuous backup is kept 35 days at most:
+        // Continuous backups are kept for at most 35 days:
         // aws-backup/latest/devguide/point-in-time-recovery.html
         daily_days: Integer { least: 7, most: 35 }, "Days that daily copies are kept";
-        // What moved to cold storage stays there 90 days at least:
+        // Backups stay in cold storage for at least 90 days:
         // aws-backup/latest/devguide/API_Lifecycle.html
         monthly_days: Integer { least: 90, most: 3_650 }, "Days that monthly copies are kept";
         copy_to_region: Text(OTHER_REGION), "Where copies go too";
@@ -152,18 +160,20 @@ keys! {
 const POSTGRES: &str = "postgres";
 const AURORA: &str = "aurora";
 
-/// What CloudWatch Logs takes: AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+/// Retention periods of CloudWatch Logs:
+/// AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 const LOG_DAYS: &[i64] = &[
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
     3288, 3653,
 ];
 
+/// Returns the key with this path.
 pub fn key(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
 impl Kind {
-    /// The value as a file gives it; `None` when it is not what is allowed.
+    /// Reads the value from TOML. Returns `None` for a value that is not allowed.
     pub fn read(&self, written: &DeValue<'_>) -> Option<Value> {
         let value = match self {
             Text(_) | OneOf(_) => Value::Text(written.as_str()?.to_owned()),
@@ -181,8 +191,8 @@ impl Kind {
         self.admits(&value).then_some(value)
     }
 
-    /// The value as a command line or a variable gives it. There a text needs no quotes and a list
-    /// no brackets.
+    /// Reads the value from an argument or a variable, in which texts need no quotes and lists no
+    /// brackets. Returns `None` for a value that is not allowed.
     pub fn read_plain(&self, text: &str) -> Option<Value> {
         let value = match self {
             Text(_) | OneOf(_) => Value::Text(text.to_owned()),
@@ -203,6 +213,7 @@ impl Kind {
         self.admits(&value).then_some(value)
     }
 
+    /// Returns true if the value is allowed.
     pub fn admits(&self, value: &Value) -> bool {
         match (self, value) {
             (Text(pattern), Value::Text(text)) => (pattern.fits)(text),
@@ -221,7 +232,7 @@ impl Kind {
         }
     }
 
-    /// What is allowed, for whoever got it wrong: with an example where words alone are not enough.
+    /// Returns the allowed values for a message, with an example for texts.
     pub fn allowed(&self) -> String {
         match self {
             Text(_) | Texts { .. } => format!("{self}, such as {}", self.example()),
@@ -229,7 +240,7 @@ impl Kind {
         }
     }
 
-    /// Something that is allowed, to stand in for what is not.
+    /// Returns an allowed value that replaces a missing one.
     pub fn example(&self) -> Value {
         match self {
             Text(pattern) => Value::Text(pattern.example.to_owned()),
@@ -244,7 +255,7 @@ impl Kind {
     }
 }
 
-/// What is allowed, in words.
+/// The allowed values in words.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -271,10 +282,10 @@ impl fmt::Display for Kind {
     }
 }
 
-/// As a file would say it.
+/// The value in TOML.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What JSON escapes, TOML escapes alike.
+        // JSON escapes are valid in TOML.
         let quoted = |text: &String| serde_json::Value::from(text.as_str()).to_string();
         match self {
             Value::Text(text) => f.write_str(&quoted(text)),
@@ -291,7 +302,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// With an underscore a thousand, as TOML takes it.
+/// Formats a number with underscores between thousands, as TOML allows.
 fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::from(if number < 0 { "-" } else { "" });
@@ -309,7 +320,7 @@ fn integer(written: &DeValue<'_>) -> Option<i64> {
     i64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-/// A whole number is a number too: `trace_share = 1`.
+/// Reads a number, which may be an integer: `trace_share = 1`.
 fn number(written: &DeValue<'_>) -> Option<f64> {
     match written {
         DeValue::Float(number) => number.as_str().parse().ok(),
@@ -338,7 +349,7 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
     inner.split(',').map(str::trim)
 }
 
-/// What can be had from a value.
+/// A type of a field of `Settings`.
 trait Held: Sized {
     fn from_value(value: &Value) -> Option<Self>;
 }

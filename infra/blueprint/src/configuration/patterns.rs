@@ -1,14 +1,17 @@
-//! What texts must look like. Few and simple enough to do without regular expressions.
+//! Patterns of texts. They are few and simple, so no regular expressions are needed.
 
-/// A text that is checked.
+/// A pattern of a text.
 #[derive(Debug, Clone, Copy)]
 pub struct Pattern {
-    /// In words, for whoever got it wrong.
+    /// The allowed texts, for messages.
     pub says: &'static str,
+    /// A text that fits.
     pub example: &'static str,
+    /// Returns true if a text fits.
     pub fits: fn(&str) -> bool,
 }
 
+/// The id of an AWS account.
 pub const ACCOUNT_ID: Pattern = Pattern {
     says: "12 digits, or empty until it is chosen",
     example: "123456789012",
@@ -17,18 +20,21 @@ pub const ACCOUNT_ID: Pattern = Pattern {
     },
 };
 
+/// An AWS region.
 pub const REGION: Pattern = Pattern {
     says: "a region",
     example: "us-east-1",
     fits: is_region,
 };
 
+/// An AWS region, or empty.
 pub const OTHER_REGION: Pattern = Pattern {
     says: "a region, or empty for nowhere",
     example: "us-west-2",
     fits: |text| text.is_empty() || is_region(text),
 };
 
+/// The value of a tag.
 pub const TAG: Pattern = Pattern {
     says: "1 to 64 letters, digits, spaces or _.:/=+-@",
     example: "platform",
@@ -40,13 +46,14 @@ pub const TAG: Pattern = Pattern {
     },
 };
 
+/// The address range of the VPC.
 pub const CIDR: Pattern = Pattern {
     says: "a private range of size /16",
     example: "10.20.0.0/16",
     fits: is_private_slash_16,
 };
 
-/// From 15 on PostgreSQL on RDS refuses plain text by default:
+/// A version of PostgreSQL. From version 15 on, RDS requires TLS by default:
 /// AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html
 pub const ENGINE_VERSION: Pattern = Pattern {
     says: "major and minor version, 15 or later",
@@ -63,18 +70,21 @@ pub const ENGINE_VERSION: Pattern = Pattern {
     },
 };
 
+/// An instance class of RDS.
 pub const INSTANCE_CLASS: Pattern = Pattern {
     says: "db, family and size",
     example: "db.t4g.medium",
     fits: |text| text.strip_prefix("db.").is_some_and(is_family_and_size),
 };
 
+/// A node type of ElastiCache.
 pub const NODE_TYPE: Pattern = Pattern {
     says: "cache, family and size",
     example: "cache.t4g.small",
     fits: |text| text.strip_prefix("cache.").is_some_and(is_family_and_size),
 };
 
+/// The digest of an image.
 pub const DIGEST: Pattern = Pattern {
     says: "sha256: and 64 hexadecimal digits, or empty",
     example: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -89,12 +99,14 @@ pub const DIGEST: Pattern = Pattern {
     },
 };
 
+/// A DNS name.
 pub const DOMAIN: Pattern = Pattern {
     says: "a name in DNS, in small letters",
     example: "shop.brewhaven.example",
     fits: is_domain,
 };
 
+/// The id of a hosted zone.
 pub const HOSTED_ZONE: Pattern = Pattern {
     says: "Z and up to 31 capital letters or digits",
     example: "Z0123456789ABCDEFGHIJ",
@@ -107,7 +119,7 @@ pub const HOSTED_ZONE: Pattern = Pattern {
     },
 };
 
-/// Never `*`, and never plain HTTP.
+/// An origin for CORS: never `*`, and never plain HTTP.
 pub const ORIGIN: Pattern = Pattern {
     says: "https:// and a name in DNS, with a port or without",
     example: "https://shop.brewhaven.example",
@@ -127,6 +139,7 @@ pub const ORIGIN: Pattern = Pattern {
     },
 };
 
+/// An e-mail address.
 pub const EMAIL: Pattern = Pattern {
     says: "an address for mail",
     example: "on-call@brewhaven.example",
@@ -141,7 +154,8 @@ pub const EMAIL: Pattern = Pattern {
     },
 };
 
-/// Letters, one or more words, and a number: `us-east-1`, `us-gov-west-1`, `eusc-de-east-1`.
+/// Returns true for letters, one or two words and a digit: `us-east-1`, `us-gov-west-1`,
+/// `eusc-de-east-1`.
 fn is_region(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let [first, words @ .., number] = parts.as_slice() else {
@@ -175,7 +189,7 @@ fn is_private_slash_16(text: &str) -> bool {
     )
 }
 
-/// `t4g.medium`, `r7g.16xlarge`.
+/// Returns true for a family and a size: `t4g.medium`, `r7g.16xlarge`.
 fn is_family_and_size(text: &str) -> bool {
     let Some((family, size)) = text.split_once('.') else {
         return false;
@@ -208,7 +222,7 @@ fn is_domain(text: &str) -> bool {
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     let top = text.rsplit('.').next().unwrap_or_default();
-    // An address of four numbers is no name.
+    // An IPv4 address is not a name.
     text.len() <= 253
         && text.contains('.')
         && text.split('.').all(label)

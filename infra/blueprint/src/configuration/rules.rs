@@ -1,28 +1,34 @@
-//! What ties settings to each other, and to the environment they are for.
+//! Rules between settings, and rules for certain environments.
 
 use crate::settings::{Engine, Settings};
 
-/// Something that must hold beyond each key by itself.
+/// A rule beyond the allowed values of each key.
 #[derive(Debug)]
 pub struct Rule {
+    /// The environments that the rule applies to.
     pub tier: Tier,
+    /// The keys that the rule reads.
     pub keys: &'static [&'static str],
-    /// What is asked for, and why.
+    /// The requirement and its reason.
     pub asks: &'static str,
+    /// Returns true if the settings follow the rule.
     pub holds: fn(&Settings) -> bool,
 }
 
-/// Which environments a rule is for.
+/// A group of environments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
+    /// All environments.
     Every,
-    /// Where prod is rehearsed, and prod.
+    /// Staging, in which a production deployment is rehearsed, and production.
     StagingAndProd,
+    /// Production.
     Prod,
 }
 
 impl Tier {
-    /// By the name's beginning, so that `prod-eu` does not slip through.
+    /// Returns true if the environment belongs to the tier. Compares the beginning of the name, so
+    /// that the tier also covers `prod-eu`.
     pub fn covers(self, environment: &str) -> bool {
         let (staging, prod) = (environment.starts_with("staging"), is_prod(environment));
         match self {
@@ -33,11 +39,12 @@ impl Tier {
     }
 }
 
-/// Whether an environment of that name has real customers.
+/// Returns true if an environment with this name has real customers.
 pub fn is_prod(environment: &str) -> bool {
     environment.starts_with("prod")
 }
 
+/// All rules.
 pub static RULES: &[Rule] = &[
     Rule {
         tier: Tier::Every,

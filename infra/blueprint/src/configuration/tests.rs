@@ -11,7 +11,7 @@ fn base() -> &'static str {
     embedded("local").expect("known")[0].text
 }
 
-/// With the repository's base file, and `own` over it.
+/// Loads the repository's base file with `own` over it.
 fn load(environment: &str, own: &str, overrides: &[&str]) -> Result<Configuration, Problems> {
     let files = [
         File {
@@ -43,7 +43,7 @@ fn known(environment: &str, overrides: &[&str]) -> Result<Configuration, Problem
     )
 }
 
-/// Checks every problem that a file has.
+/// Checks that a file has exactly these problems.
 #[track_caller]
 fn check(environment: &str, own: &str, expected: &[&str]) {
     let problems = load(environment, own, &[]).expect_err("a problem");
@@ -51,7 +51,7 @@ fn check(environment: &str, own: &str, expected: &[&str]) {
     assert_eq!(problems, expected, "\n{}", problems.join("\n"));
 }
 
-/// The number of the line that begins so.
+/// Returns the number of the line that begins with `start`.
 fn line_of(text: &str, start: &str) -> usize {
     1 + text
         .lines()
@@ -59,7 +59,7 @@ fn line_of(text: &str, start: &str) -> usize {
         .expect("a line")
 }
 
-/// Every key that a text sets, whether known or not.
+/// Returns every key that a text sets, known or not.
 fn paths(text: &str) -> Vec<String> {
     let table = DeTable::parse(text).expect("TOML");
     let mut written = Vec::new();
@@ -612,7 +612,7 @@ fn texts_that_only_look_right_are_refused() {
     }
 }
 
-/// Overrides of an environment of the repository that break a rule, and only that one.
+/// Returns an environment of the repository with overrides that break only this rule.
 fn breaking(rule: &Rule) -> (&'static str, &'static [&'static str]) {
     match (rule.tier, rule.keys) {
         (Tier::Every, ["network.nat_gateways", _]) => ("dev", &["network.nat_gateways=2"]),
@@ -757,7 +757,7 @@ fn what_is_explained_can_be_read_again() {
     }
 }
 
-/// TOML values of every type, most of them wrong wherever they are put.
+/// Returns TOML values of every type, most of them invalid.
 fn any_value() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<i64>().prop_map(|number| number.to_string()),
@@ -773,7 +773,7 @@ fn any_value() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    // Enough to notice a slip within the crate's second; tens of thousands were run once by hand.
+    // 64 cases take less than a second. Tens of thousands were run once by hand.
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]

@@ -1,4 +1,4 @@
-//! What counted calls cost, by the price table.
+//! The cost of counted calls, by the price table.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,20 @@ use serde::Serialize;
 
 use crate::prices::Prices;
 
-/// What one kind of call cost.
+/// The cost of one kind of call.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CallCost {
+    /// The item that is charged.
     pub what: String,
-    /// Single ones: requests, events, units.
+    /// Number of requests, events or units.
     pub units: f64,
+    /// Cost in USD.
     pub usd: f64,
-    /// Whether the price was read from a page that gives it.
+    /// True if somebody read the price on the source's page.
     pub confirmed: bool,
 }
 
-/// Its price's name in the table, and how many of them the price is for.
+/// Returns the name of the price in the table, and the number of calls that the price covers.
 const fn price(billed: Billed) -> (&'static str, f64) {
     match billed {
         Billed::QueueRequest => ("queue_million", 1e6),
@@ -32,7 +34,7 @@ const fn price(billed: Billed) -> (&'static str, f64) {
     }
 }
 
-/// Dearest first.
+/// Returns the cost of each kind of call, most expensive first.
 pub fn of_calls(prices: &Prices, units: &BTreeMap<Billed, f64>) -> Vec<CallCost> {
     let cost = |(billed, units): (&Billed, &f64)| {
         let (name, of) = price(*billed);

@@ -1,4 +1,4 @@
-//! What a change of the templates does to the bill.
+//! The effect of a template change on the monthly cost.
 
 use std::collections::BTreeMap;
 
@@ -6,37 +6,44 @@ use serde::{Deserialize, Serialize};
 
 use super::{Estimate, MicroUsd};
 
-/// One resource's share of a change.
+/// The change of the cost of one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CostChange {
+    /// Slug of the stack.
     pub stack: String,
+    /// The logical id.
     pub resource: String,
+    /// The item that is charged.
     pub what: String,
+    /// Cost per month before.
     #[serde(rename = "before_micro_usd")]
     pub before: MicroUsd,
+    /// Cost per month after.
     #[serde(rename = "after_micro_usd")]
     pub after: MicroUsd,
 }
 
 impl CostChange {
-    /// What it costs more in a month; less is negative.
+    /// Returns the additional cost per month; negative for less.
     pub fn more(&self) -> MicroUsd {
         self.after - self.before
     }
 }
 
-/// What a month costs before and after.
+/// The monthly cost before and after a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CostDelta {
+    /// Total before.
     #[serde(rename = "before_micro_usd")]
     pub before: MicroUsd,
+    /// Total after.
     #[serde(rename = "after_micro_usd")]
     pub after: MicroUsd,
-    /// What changes, the largest change first.
+    /// The changed lines, largest change first.
     pub changes: Vec<CostChange>,
 }
 
-/// What `after` costs other than `before`, by resource and price.
+/// Compares two estimates by resource and price.
 pub fn delta(before: &Estimate, after: &Estimate) -> CostDelta {
     let mut changes: BTreeMap<(&str, &str, &str), CostChange> = BTreeMap::new();
     let sides = before
@@ -54,7 +61,7 @@ pub fn delta(before: &Estimate, after: &Estimate) -> CostDelta {
                 before: MicroUsd::default(),
                 after: MicroUsd::default(),
             });
-        // Of another size it is another thing: the newer one names it.
+        // After a change of size, the line has the name of the new size.
         change.what.clone_from(&line.what);
         let side = if is_before {
             &mut change.before
@@ -67,7 +74,7 @@ pub fn delta(before: &Estimate, after: &Estimate) -> CostDelta {
         .into_values()
         .filter(|change| change.more().0 != 0)
         .collect();
-    // Stable: those of one size stay in the order of stack and resource.
+    // The sort is stable: equal changes stay in the order of stack and resource.
     changes.sort_by_key(|change| std::cmp::Reverse(change.more().0.unsigned_abs()));
     CostDelta {
         before: before.total,

@@ -1,11 +1,11 @@
-//! What a resource costs by being there.
+//! The cost of a resource without any traffic.
 
 use serde_json::Value;
 
 use super::platform::{Platform, Resource, number};
 use super::{Bill, HOURS_A_MONTH};
 
-/// Types that cost only by what is done with them: `usage.rs`.
+/// Types that cost only by usage: see `usage.rs`.
 pub(super) const BY_USE: &[&str] = &[
     "AWS::ApiGateway::RestApi",
     "AWS::Backup::BackupPlan",
@@ -20,17 +20,18 @@ pub(super) const BY_USE: &[&str] = &[
     "AWS::SQS::Queue",
 ];
 
-/// Metrics that Container Insights makes of a cluster, of each service and of each task definition
-/// (Amazon CloudWatch Pricing, the example of Container Insights for ECS).
+/// Numbers of metrics that Container Insights writes for a cluster, for each service and for each
+/// task definition (Amazon CloudWatch Pricing, the example of Container Insights for ECS).
 const INSIGHTS_CLUSTER: f64 = 8.0;
 const INSIGHTS_SERVICE: f64 = 11.0;
 const INSIGHTS_TASK: f64 = 6.0;
-/// Operations of a table that CloudWatch keeps apart: a query that groups by table reads each
-/// (DynamoDB metrics).
+/// Operations of a table with separate metrics in CloudWatch: a query that groups by table reads
+/// each of them (DynamoDB metrics).
 const TABLE_OPERATIONS: f64 = 6.0;
-/// Its band has two edges beside the metric, each charged as a metric.
+/// Metrics of an anomaly detection alarm: the metric and the two edges of its band.
 const ANOMALY_METRICS: f64 = 3.0;
 
+/// Adds the fixed cost of a resource to the bill.
 pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     let hours = |count: f64| count * HOURS_A_MONTH;
     match it.kind {
@@ -80,9 +81,9 @@ pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resour
     }
 }
 
-/// One of the interface kind is charged in every zone it stands in; gateways are free.
+/// Adds an interface endpoint, which is charged per availability zone. Gateway endpoints are free.
 fn endpoint(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
-    // `Gateway` is CloudFormation's default.
+    // `Gateway` is the default of CloudFormation.
     if it.text("VpcEndpointType") != "Interface" {
         return;
     }
@@ -92,7 +93,7 @@ fn endpoint(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     }
 }
 
-/// It has an address in every zone, and the ones that the world reaches are public.
+/// Adds a load balancer. An internet-facing one has a public address in every zone.
 fn balancer(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     if !matches!(it.text("Type"), "" | "application") {
         return bill.unpriced(it, "only application load balancers have prices".to_owned());
@@ -115,7 +116,7 @@ fn stage(bill: &mut Bill<'_>, it: &Resource<'_>) {
     }
 }
 
-/// Its metrics: those of Container Insights, and those that the roles write themselves.
+/// Adds the cluster's metrics: those of Container Insights, and those that the roles write.
 fn cluster(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     let running = platform
         .of_type("AWS::ECS::Service")
@@ -140,7 +141,7 @@ fn cluster(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     }
 }
 
-/// The tasks that are always there.
+/// Adds the minimum number of tasks.
 fn service(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     let tasks = platform.tasks(it);
     let id = it.properties["TaskDefinition"]["Ref"]
@@ -176,7 +177,7 @@ fn service(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     );
 }
 
-/// A Multi-AZ instance is two, each with storage of its own.
+/// Adds a database instance. A Multi-AZ instance counts twice, with storage of its own.
 fn instance(bill: &mut Bill<'_>, it: &Resource<'_>) {
     let class = it.text("DBInstanceClass");
     match it.text("Engine") {
@@ -202,7 +203,7 @@ fn instance(bill: &mut Bill<'_>, it: &Resource<'_>) {
     master_secret(bill, it);
 }
 
-/// RDS makes the secret; it is charged as any other.
+/// Adds the secret that RDS creates, which is charged like any other.
 fn master_secret(bill: &mut Bill<'_>, it: &Resource<'_>) {
     if it.is("ManageMasterUserPassword") {
         bill.fixed(it, "secret_month", "", 1.0);
@@ -222,7 +223,7 @@ fn cache(bill: &mut Bill<'_>, it: &Resource<'_>) {
     bill.fixed(it, price, it.text("CacheNodeType"), nodes * HOURS_A_MONTH);
 }
 
-/// Charged by each metric it watches.
+/// Adds an alarm, which is charged per metric that it watches.
 fn alarm(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     let metrics = it.properties["Metrics"]
         .as_array()
@@ -243,7 +244,7 @@ fn alarm(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     bill.fixed(it, price, "", watched.max(1.0));
 }
 
-/// How many metrics one entry of an alarm's metric math stands for.
+/// Returns the number of metrics that one entry of an alarm's metric math stands for.
 fn watched(platform: &Platform<'_>, metric: &Value) -> f64 {
     if !metric["MetricStat"].is_null() {
         return 1.0;
@@ -255,8 +256,8 @@ fn watched(platform: &Platform<'_>, metric: &Value) -> f64 {
     if !expression.contains("SELECT ") {
         return 0.0;
     }
-    // A query is charged by the series it reads, which is one for each thing that the schema's
-    // namespace has.
+    // A Metrics Insights query is charged per series that it reads: one for each resource in the
+    // namespace.
     let series = [
         ("ECS", platform.count("AWS::ECS::Service")),
         (

@@ -1,4 +1,4 @@
-//! All stacks as one: resources by type, and exports that lead from one stack to another.
+//! All stacks together: resources by type, and the values of exports.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,28 @@ use crate::Stack;
 
 /// One resource of a template.
 pub(super) struct Resource<'a> {
+    /// Slug of the stack.
     pub stack: &'a str,
+    /// The logical id.
     pub id: &'a str,
+    /// The resource type.
     pub kind: &'a str,
+    /// The properties.
     pub properties: &'a Value,
 }
 
 impl Resource<'_> {
+    /// Returns a text property; empty if it is missing.
     pub fn text(&self, property: &str) -> &str {
         self.properties[property].as_str().unwrap_or_default()
     }
 
+    /// Returns a Boolean property; false if it is missing.
     pub fn is(&self, property: &str) -> bool {
         self.properties[property].as_bool().unwrap_or_default()
     }
 
-    /// A number, which templates may write as text.
+    /// Returns a number property, which templates may write as text.
     pub fn number(&self, property: &str) -> Option<f64> {
         number(&self.properties[property])
     }
@@ -35,6 +41,7 @@ pub(super) struct Platform<'a> {
 }
 
 impl<'a> Platform<'a> {
+    /// Collects the resources and exports of all stacks.
     pub fn of(stacks: &'a [Stack]) -> Platform<'a> {
         let (mut resources, mut exports) = (Vec::new(), BTreeMap::new());
         for stack in stacks {
@@ -66,21 +73,25 @@ impl<'a> Platform<'a> {
         Platform { resources, exports }
     }
 
+    /// Returns all resources.
     pub fn resources(&self) -> impl Iterator<Item = &Resource<'a>> {
         self.resources.iter()
     }
 
+    /// Returns the resources of a type.
     pub fn of_type(&self, kind: &str) -> impl Iterator<Item = &Resource<'a>> {
         self.resources
             .iter()
             .filter(move |resource| resource.kind == kind)
     }
 
+    /// Returns the number of resources of a type.
     pub fn count(&self, kind: &str) -> f64 {
         self.of_type(kind).count() as f64
     }
 
-    /// How many things a list has, be it written out, or exported by another stack as one text.
+    /// Returns the length of a list that is written out, or that another stack exports as joined
+    /// text.
     pub fn length(&self, list: &Value) -> Option<f64> {
         if let Some(items) = list.as_array() {
             return Some(items.len() as f64);
@@ -94,7 +105,8 @@ impl<'a> Platform<'a> {
         self.length(self.exports.get(list["Fn::ImportValue"].as_str()?)?)
     }
 
-    /// How many tasks a service has at least: what its scaling keeps, or what it says itself.
+    /// Returns the minimum number of tasks of a service: the minimum of its scaling, or its desired
+    /// count.
     pub fn tasks(&self, service: &Resource<'_>) -> f64 {
         let names = format!("${{{}.Name}}", service.id);
         let scaling = self
@@ -109,7 +121,7 @@ impl<'a> Platform<'a> {
             Some(target) => target.number("MinCapacity"),
             None => service.number("DesiredCount"),
         };
-        // ECS starts one where nothing is said.
+        // ECS starts one task by default.
         tasks.unwrap_or(1.0)
     }
 }

@@ -28,7 +28,7 @@ fn cost(name: &str, set: &[&str]) -> Estimate {
     .expect("prices")
 }
 
-/// The prices that differ, with how much more they cost.
+/// Returns the changed items with their additional cost.
 fn changed(before: &Estimate, after: &Estimate) -> Vec<(String, MicroUsd)> {
     delta(before, after)
         .changes
@@ -209,7 +209,7 @@ fn orders_cost_by_number_and_leave_the_fixed_part_alone() {
     );
     assert_eq!(few.fixed, many.fixed);
     assert!(few.usage < many.usage);
-    // An order costs well below a tenth of a cent in requests: a slip in a unit would show.
+    // An order costs well below a tenth of a cent in requests, so an error in a unit would show.
     assert!(
         many.usage - few.usage < usd(3_000_000.0 * 0.001),
         "{}",
@@ -275,7 +275,7 @@ fn nothing_changes_between_an_estimate_and_itself() {
     assert_eq!(delta(&estimate, &estimate).changes, []);
 }
 
-/// Reviewed as a diff: what a change of a template does to the bill.
+/// The golden file shows reviewers the cost of a template change.
 #[test]
 fn the_golden_costs_are_what_the_environments_cost() {
     let golden: BTreeMap<&str, Value> = ["dev", "staging", "prod"]

@@ -1,5 +1,5 @@
-//! What orders, pages and logs add to the bill. How many there are is set under `usage`; what one
-//! of them asks of AWS is derived from the contract where it says so, and else assumed here.
+//! The cost of orders, pages and logs. Their numbers are settings under `usage`. The AWS calls of
+//! one order are derived from the contract where possible, and are assumed here otherwise.
 
 use contract::billed::Billed;
 use contract::metric::Metric;
@@ -12,66 +12,67 @@ use super::platform::Platform;
 use super::{Bill, HOURS_A_MONTH};
 use crate::settings::Usage;
 
-/// What a customer hears of an order that goes well: it was accepted, and then each status but the
-/// two bad ends.
+/// Events of an order that completes: its acceptance and each status except the two failures.
 const EVENTS_PER_ORDER: f64 = (Status::ALL.len() - 2) as f64;
 const STATUSES: [&str; 4] = ["confirmed", "preparing", "ready", "completed"];
-/// To the order worker: reserve the stock; the payment's outcome.
+/// Messages per order to the order worker: reserve the stock, and the result of the payment.
 const ORDERS_MESSAGES: f64 = 2.0;
-/// To the payment worker: charge the card.
+/// Messages per order to the payment worker: charge the card.
 const PAYMENTS_MESSAGES: f64 = 1.0;
-/// To the fulfilment worker: it is confirmed.
+/// Messages per order to the fulfillment worker: the order is confirmed.
 const FULFILMENT_MESSAGES: f64 = 1.0;
-/// A message is sent, received and deleted.
+/// SQS requests per message: send, receive and delete.
 const REQUESTS_PER_MESSAGE: f64 = 3.0;
 /// Different products in one order.
 const LINES_PER_ORDER: f64 = 2.0;
-/// Stock is reserved, then sold: a transaction each over the reservation, and for each product its
-/// counters and a line of its ledger; a write counts twice there.
+/// Transactions per order: one to reserve stock and one to sell it. Each writes the reservation,
+/// and for each product its counters and a ledger entry. DynamoDB charges a transactional write
+/// twice.
 const TRANSACTIONS_PER_ORDER: f64 = 2.0;
 const UNITS_PER_TRANSACTED_WRITE: f64 = 2.0;
-/// The reservation enters and leaves its index.
+/// Index writes per order: the reservation enters and leaves its index.
 const INDEX_WRITES_PER_ORDER: f64 = 2.0;
-/// An order's view is written at each of its events, and so is the index of it.
+/// Writes of the order view and its index per event.
 const VIEW_WRITES_PER_EVENT: f64 = 2.0;
-/// A stream's shard is asked for records once a second.
+/// Reads of a stream shard, once per second.
 const STREAM_READS_PER_HOUR: f64 = 3600.0;
-/// Data keys are kept for a while by whoever asks for them; this many questions are left.
+/// KMS requests per order. Callers cache data keys, so few requests remain.
 const KEY_REQUESTS_PER_ORDER: f64 = 10.0;
-/// An order's rows with their indexes in the database, and its items in tables, events in the
-/// archive.
+/// Size of an order: its rows with indexes in the database, its items in tables, and an event in
+/// the archive.
 const DATABASE_KIB_PER_ORDER: f64 = 10.0;
 const TABLE_KIB_PER_ORDER: f64 = 2.0;
 const EVENT_KIB: f64 = 1.0;
-/// What the data has grown to after so long is what storage is charged for.
+/// Age of the data in the estimate of storage.
 const MONTHS_KEPT: f64 = 12.0;
-/// Copies are whole once and changes afterwards: a month's worth takes twice the data.
+/// Size of the backups of a month relative to the data: one full backup, and changes.
 const COPIES: f64 = 2.0;
-/// Calls to the payment gateway and to AWS services without an endpoint.
+/// Traffic through the NAT gateway per order: calls to the payment gateway, and to AWS services
+/// without an endpoint.
 const NAT_KIB_PER_ORDER: f64 = 50.0;
-/// A line of an access log, and how long buckets keep those.
+/// Size of an access log line, and months that buckets keep access logs.
 const ACCESS_LOG_KIB: f64 = 1.0;
 const ACCESS_LOG_MONTHS: f64 = 3.0;
-/// Load balancers write a file every five minutes for each of their addresses, other logs about as
-/// many again.
+/// Access log files per hour. Load balancers write a file per address every five minutes, and other
+/// logs about as many again.
 const LOG_FILES_PER_HOUR: f64 = 48.0;
-/// Versions of the image that are kept, each so large.
+/// Number and size of the image versions that are kept.
 const IMAGES: f64 = 10.0;
 const IMAGE_GIB: f64 = 0.1;
-/// Logs are kept compressed, to about this share (Amazon CloudWatch Pricing, the examples).
+/// Size of stored logs relative to their original size (Amazon CloudWatch Pricing, the examples).
 const LOGS_COMPRESSED: f64 = 0.15;
-/// What one capacity unit of a load balancer takes in: new connections a second, GiB an hour
-/// (Elastic Load Balancing Pricing).
+/// Limits of one load balancer capacity unit: new connections per second, and GiB per hour (Elastic
+/// Load Balancing Pricing).
 const CAPACITY_CONNECTIONS: f64 = 25.0;
 const CAPACITY_GIB_PER_HOUR: f64 = 1.0;
-/// The carts that the cache's snapshots hold, small enough to be whole each time.
+/// Size of a cache snapshot. Carts are small, so each snapshot counts in full.
 const CACHE_GIB: f64 = 0.5;
 
 const KIB_PER_GIB: f64 = 1_048_576.0;
 const DAYS_A_MONTH: f64 = 30.4;
 const SECONDS_A_MONTH: f64 = HOURS_A_MONTH * 3600.0;
 
-/// Adds a month's usage, and says what was assumed.
+/// Adds the usage of a month to the bill, and returns the assumptions.
 pub(super) fn month(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage) -> Vec<String> {
     let orders = usage.orders_per_month as f64;
     let pages = orders * f64::from(usage.page_views_per_order);
@@ -107,7 +108,7 @@ fn messages_per_order() -> f64 {
     QUEUES.iter().map(|queue| messages(queue)).sum()
 }
 
-/// How many messages one order that goes well puts on a queue.
+/// Returns the number of messages that one completed order puts on a queue.
 fn messages(queue: &Queue) -> f64 {
     if *queue == ORDERS {
         ORDERS_MESSAGES
@@ -118,12 +119,12 @@ fn messages(queue: &Queue) -> f64 {
     } else if *queue == FULFILMENT {
         FULFILMENT_MESSAGES
     } else {
-        // A queue that nobody has counted yet is as busy as the busiest.
+        // A queue without an assumption counts as the busiest.
         EVENTS_PER_ORDER
     }
 }
 
-/// The statuses that pass the filter of the notifications' subscription.
+/// Returns the number of statuses that pass the filter of the notifications' subscription.
 fn notices_per_order() -> f64 {
     let filters = SUBSCRIPTIONS
         .iter()
@@ -173,7 +174,7 @@ fn edge(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, orders: f64
         .of_type("AWS::EC2::VPCEndpoint")
         .any(|endpoint| endpoint.text("VpcEndpointType") == "Interface")
     {
-        // Nearly all that goes through them is logs.
+        // Nearly all traffic through the endpoints is logs.
         bill.used(
             platform,
             "AWS::EC2::VPCEndpoint",
@@ -235,7 +236,7 @@ fn messaging(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64) {
     );
 }
 
-/// Receives that find nothing, by every task that consumes the queue, all month.
+/// Returns the empty receives per month of all tasks that consume the queue.
 fn idle_polls(platform: &Platform<'_>, queue: &Queue) -> f64 {
     let consumers = ROLES
         .iter()
@@ -264,8 +265,7 @@ fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64
         "table_write_million",
         orders * writes / 1e6,
     );
-    // At most one for each page: the storefront keeps the menu for a while, and lists of orders are
-    // few.
+    // At most one read per page: the storefront caches the menu, and lists of orders are rare.
     bill.used(platform, table, "table_read_million", requests / 1e6);
     let streams = platform
         .of_type(table)
@@ -293,7 +293,7 @@ fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64
     let snapshots = snapshots
         .and_then(|cache| cache.number("SnapshotRetentionLimit"))
         .unwrap_or_default();
-    // The newest one is free.
+    // The newest snapshot is free.
     let snapshots = (snapshots - 1.0).max(0.0);
     bill.used(
         platform,
@@ -309,7 +309,7 @@ fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64
         "bucket_put_thousand",
         LOG_FILES_PER_HOUR * HOURS_A_MONTH / 1e3,
     );
-    // Each file that is put is an event of the trail, and what the trail then writes another.
+    // Each file causes one event of the trail, and each file that the trail writes another one.
     let recorded = 2.0 * LOG_FILES_PER_HOUR * HOURS_A_MONTH;
     bill.used(
         platform,
@@ -339,7 +339,7 @@ fn table_gib(orders: f64) -> f64 {
     orders * MONTHS_KEPT * TABLE_KIB_PER_ORDER / KIB_PER_GIB
 }
 
-/// What the backup plan keeps, here and, where it copies, in another region again.
+/// Adds the backups, here and in the other region if the plan copies them.
 fn copies(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64) {
     let plan = "AWS::Backup::BackupPlan";
     let rules = platform.of_type(plan).flat_map(|plan| {
@@ -378,7 +378,7 @@ fn observability(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, re
     let group = "AWS::Logs::LogGroup";
     let gib = f64::from(usage.log_gib_per_month);
     bill.used(platform, group, "log_gib", gib);
-    // The longest, since application logs are the most.
+    // The longest retention, because application logs are the largest part.
     let days = platform
         .of_type(group)
         .filter_map(|group| group.number("RetentionInDays"))
@@ -401,8 +401,8 @@ fn observability(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, re
     );
 }
 
-/// How many series the roles write, were each metric written by one role: every value of a
-/// dimension is one.
+/// Returns the number of metric series if one role writes each metric: every value of a dimension
+/// is a series.
 pub(super) fn series() -> f64 {
     Metric::ALL
         .iter()
@@ -416,25 +416,25 @@ pub(super) fn series() -> f64 {
         .sum()
 }
 
-/// How many values a dimension has.
+/// Returns the number of values of a dimension.
 fn values(dimension: &str) -> f64 {
     match dimension {
         "status" => Status::ALL.len() as f64,
         "queue" => QUEUES.len() as f64,
-        // Done, retry, park.
+        // Values: done, retry, park.
         "outcome" => 3.0,
-        // 2xx to 5xx.
+        // Values: 2xx to 5xx.
         "class" => 4.0,
-        // `storefront::SecurityEvent`.
+        // The variants of `storefront::SecurityEvent`.
         "event" => 7.0,
-        // Low, out.
+        // Values: low, out.
         "level" => 2.0,
-        // Mail, text message.
+        // Values: mail, text message.
         "channel" => 2.0,
-        // SQS, SNS, text messages, EventBridge, DynamoDB, SES, Parameter Store.
+        // Values: SQS, SNS, text messages, EventBridge, DynamoDB, SES, Parameter Store.
         "service" => 7.0,
         "unit" => Billed::ALL.len() as f64,
-        // A dimension is to have few.
+        // Metrics should have few values per dimension.
         _ => 5.0,
     }
 }

@@ -1,5 +1,5 @@
-//! What must hold between stacks: nothing points nowhere, nothing goes unwatched, and no role may
-//! do more or less than the contract says.
+//! Rules between stacks: every import has an export, every queue and server has an alarm, and each
+//! role has exactly the rights of the contract.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -12,13 +12,14 @@ use super::{Finding, list, of_type, referred, resources, waivers};
 use crate::roles::{self, Actor};
 use crate::{Environment, Stack};
 
+/// The ids of the rules.
 pub const RULES: &[&str] = &[
     "IMPORT-1", "KEY-1", "CHAIN-1", "REACH-1", "BOUND-1", "WATCH-1", "WATCH-2", "WATCH-3",
     "WATCH-4", "WATCH-5", "WATCH-6", "WATCH-7", "WATCH-8", "WATCH-9", "WATCH-10", "WATCH-11",
     "EDGE-1", "EDGE-2", "TAG-2",
 ];
 
-/// Every rule about all stacks of an environment together.
+/// Checks all stacks of an environment together.
 pub fn closure(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     let platform = Platform::new(stacks);
     let mut findings = platform.imports();
@@ -41,7 +42,7 @@ pub fn closure(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     findings
 }
 
-/// The tags of every stack, which go on to its resources, say all that TAG-1 asks for.
+/// Checks that the tags of every stack, which its resources inherit, have all keys of TAG-1.
 fn nobodys(environment: &Environment) -> Option<Finding> {
     let tags = environment.tags();
     let said = |key: &str| {
@@ -65,14 +66,14 @@ fn nobodys(environment: &Environment) -> Option<Finding> {
     })
 }
 
-/// A resource of a stack, by the place of the stack.
+/// A resource: index of its stack and logical id.
 type Place<'a> = (usize, &'a str);
 
 struct Platform<'a> {
     stacks: &'a [Stack],
-    /// What each export stands for, and in which stack.
+    /// The value of each export, and its stack.
     exports: HashMap<&'a str, (usize, &'a Value)>,
-    /// Of all stacks, with the stack.
+    /// The alarms of all stacks, each with the index of its stack.
     alarms: Vec<(usize, &'a Value)>,
 }
 
@@ -131,7 +132,7 @@ impl<'a> Platform<'a> {
             .map(|(at, id, it)| (at, id, &it["Properties"]))
     }
 
-    /// The resources that a value of a stack stands for, in whatever stack they are.
+    /// Returns the resources that a value refers to, in any stack.
     fn places(&self, at: usize, value: &'a Value) -> BTreeSet<Place<'a>> {
         let own = &self.stacks[at].template["Resources"];
         let mut places: BTreeSet<Place<'a>> = referred(value)
@@ -172,7 +173,7 @@ impl<'a> Platform<'a> {
         findings
     }
 
-    /// Which service writes to what.
+    /// Returns pairs of an AWS service and the resource to which it writes.
     fn writers(&self) -> BTreeSet<(&'static str, Place<'a>)> {
         let mut writers = BTreeSet::new();
         for (at, _, subscription) in self.all("AWS::SNS::Subscription") {
@@ -216,9 +217,9 @@ impl<'a> Platform<'a> {
         writers
     }
 
-    /// A service that hands messages on must be let do it by the policy of whatever it hands them
-    /// to, and by that one's key. No static tool notices that it may not, and messages are lost
-    /// without a word (SQS Developer Guide, "Configure KMS permissions for AWS services").
+    /// Checks that a service may send to its target and use the target's key. Otherwise the service
+    /// loses messages without an error, and no static tool reports it (SQS Developer Guide,
+    /// "Configure KMS permissions for AWS services").
     fn chains(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (service, to) in self.writers() {
@@ -255,7 +256,7 @@ impl<'a> Platform<'a> {
             let policies: Vec<&Value> = of_it
                 .map(|(_, _, policy)| &policy["PolicyDocument"])
                 .collect();
-            // That there is one is asked by SQS-8 and SNS-5.
+            // SQS-8 and SNS-5 check that there is a policy.
             if !policies.is_empty() && !policies.iter().any(|policy| lets(policy, service, action))
             {
                 let message = format!(
@@ -267,8 +268,8 @@ impl<'a> Platform<'a> {
         findings
     }
 
-    /// A load balancer reaches what it sends to, and asks for its health, only where both their
-    /// security groups let it.
+    /// Checks that security groups on both sides allow a load balancer to reach its targets on the
+    /// traffic port and the health check port.
     fn unreachable(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let balancers = self.all("AWS::ElasticLoadBalancingV2::LoadBalancer");
@@ -294,7 +295,7 @@ impl<'a> Platform<'a> {
                 continue;
             }
             for property in ["Port", "HealthCheckPort"] {
-                // Absent or `traffic-port`: the same as Port.
+                // Missing or `traffic-port`: the health check uses the traffic port.
                 let Some(port) = number(&targets[property]) else {
                     continue;
                 };
@@ -319,8 +320,7 @@ impl<'a> Platform<'a> {
         findings
     }
 
-    /// Whether a rule of one of `groups`, which stands apart from them, names one of `others` and
-    /// the port.
+    /// Returns true if a separate rule of one of `groups` opens the port for one of `others`.
     fn opens(
         &self,
         direction: &str,
@@ -338,8 +338,8 @@ impl<'a> Platform<'a> {
             })
     }
 
-    /// What a role's policies allow and its boundary does not is refused when it is needed, and not
-    /// before.
+    /// Checks that the boundary of a role allows all actions of its policies. An action outside the
+    /// boundary would be denied only when it is used.
     fn beyond_the_boundary(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (at, id, role) in self.all("AWS::IAM::Role") {
@@ -355,7 +355,7 @@ impl<'a> Platform<'a> {
                 let allowed = self.allowed((at, id));
                 let actions: BTreeSet<&str> =
                     allowed.keys().map(|right| right.action.as_str()).collect();
-                // A pattern is what IAM-1 is for.
+                // IAM-1 reports wildcards.
                 let outside = actions
                     .into_iter()
                     .filter(|action| !action.contains('*') && !inside.contains(action));
@@ -373,7 +373,8 @@ impl<'a> Platform<'a> {
         findings
     }
 
-    /// Work that waits, and work that was given up, calls somebody.
+    /// Checks that an alarm watches the oldest message of each queue and the messages in each
+    /// dead-letter queue.
     fn queues_without_alarms(&self) -> Vec<Finding> {
         let watched = |metric: &str, queue: Place<'_>| {
             self.alarms.iter().any(|(at, alarm)| {
@@ -414,7 +415,7 @@ impl<'a> Platform<'a> {
                     "Messages may wait and nobody hears of it.",
                 )
             } else {
-                // Neither is what SQS-4 is for.
+                // SQS-4 reports a queue that is neither.
                 continue;
             };
             if !watched(metric, (at, id)) {
@@ -428,17 +429,17 @@ impl<'a> Platform<'a> {
         findings
     }
 
-    /// What breaks most often has an alarm, where it is there at all.
+    /// Checks that the most common failures have an alarm, for each kind of resource that exists.
     fn unwatched(&self) -> Vec<Finding> {
         let has = |metric: &str| {
             let queried = format!("({metric})");
             self.alarms.iter().any(|(_, alarm)| {
                 metrics(alarm).any(|it| it["MetricName"] == metric)
-                    // A query in Metrics Insights: `SELECT MAX(Metric) FROM ...`.
+                    // A Metrics Insights query: `SELECT MAX(Metric) FROM ...`.
                     || list(&alarm["Metrics"]).iter().any(|it| it["Expression"].to_string().contains(&queried))
             })
         };
-        // At least one alarm on one of the metrics, for the first resource of the type.
+        // At least one alarm on one of the metrics, reported for the first resource of the type.
         let needs: &[(&str, &str, &[&str])] = &[
             (
                 "WATCH-3",
@@ -482,7 +483,7 @@ impl<'a> Platform<'a> {
                 ));
             }
         }
-        // A mean hides the slow ones.
+        // A mean hides slow requests, so the alarm must use a percentile.
         let slow = |alarm: &Value| {
             let of = |watched: &Value, statistic: &Value| {
                 watched["MetricName"] == "TargetResponseTime"
@@ -511,7 +512,7 @@ impl<'a> Platform<'a> {
             );
             findings.push(self.find("WATCH-9", (at, id), message));
         }
-        // The outbox is in the database, and its age is a metric of ours.
+        // The outbox is a table of the database, and its age is our own metric.
         if let Some((at, id, _)) = self.all("AWS::RDS::DBInstance").next()
             && !has(Metric::OutboxLag.name())
         {
@@ -531,7 +532,7 @@ impl<'a> Platform<'a> {
         findings
     }
 
-    /// Each role's two IAM roles allow what its edges in the contract ask for, and nothing else.
+    /// Checks that the two IAM roles of each role allow exactly the rights of the contract.
     fn edges(&self, environment: &Environment) -> Vec<Finding> {
         let mut findings = Vec::new();
         for role in ROLES {
@@ -543,7 +544,7 @@ impl<'a> Platform<'a> {
             let task = self
                 .all("AWS::ECS::TaskDefinition")
                 .find(|(_, _, task)| runs(task));
-            // Without a task there is nothing that could be allowed: the local AWS has none.
+            // A role without a task has no IAM roles, as on the local AWS.
             let Some((at, id, task)) = task else { continue };
             for (actor, property) in [
                 (Actor::Process, "TaskRoleArn"),
@@ -556,7 +557,7 @@ impl<'a> Platform<'a> {
                 );
             }
         }
-        // Roles may share a starter, and then what it must not do.
+        // Roles can share an execution role and then have the same finding.
         findings.dedup_by(|later, first| {
             later.resource == first.resource && later.message == first.message
         });
@@ -600,7 +601,7 @@ impl<'a> Platform<'a> {
             findings.push(self.find("EDGE-1", task, message));
         }
         for (right, place) in allowed.iter().filter(|(right, _)| !wanted.contains(right)) {
-            // What starting anything takes is no edge of the contract.
+            // Starting a task needs actions that are not in the contract.
             if actor == Actor::Starter && STARTING.contains(&right.action.as_str()) {
                 continue;
             }
@@ -613,12 +614,12 @@ impl<'a> Platform<'a> {
         findings
     }
 
-    /// All that a role may do, and the policy that says so.
+    /// Returns all rights of a role, each with the policy that allows it.
     fn allowed(&self, role: Place<'a>) -> BTreeMap<Right, Place<'a>> {
         self.rights(role, "Allow")
     }
 
-    /// What the policies of a role say with this effect, and which does.
+    /// Returns the rights of a role's policies with this effect, each with its policy.
     fn rights(&self, role: Place<'a>, effect: &str) -> BTreeMap<Right, Place<'a>> {
         let properties = &self.resource(role)["Properties"];
         let mut documents: Vec<(Place<'a>, &'a Value)> = Vec::new();
@@ -658,7 +659,7 @@ impl<'a> Platform<'a> {
     }
 }
 
-/// One action on one resource, under the statement's condition.
+/// One action on one resource under one condition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Right {
     action: String,
@@ -677,7 +678,7 @@ impl fmt::Display for Right {
     }
 }
 
-/// Each action with each resource of a statement.
+/// Returns each combination of action and resource in a statement.
 fn rights(statement: &Value) -> Vec<Right> {
     let plain = |value: &Value| {
         value
@@ -700,7 +701,7 @@ fn rights(statement: &Value) -> Vec<Right> {
     list(&statement["Action"]).iter().flat_map(of).collect()
 }
 
-/// What ECS does to start a task: fetch the image, write the log.
+/// The actions with which ECS starts a task: fetching the image and writing the log.
 const STARTING: &[&str] = &[
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
@@ -710,12 +711,12 @@ const STARTING: &[&str] = &[
     "logs:PutLogEvents",
 ];
 
-/// Ports are numbers, or text.
+/// Returns a port, which may be a number or text.
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// The metrics that an alarm watches, alone or in a formula.
+/// Returns the metrics that an alarm watches, directly or in metric math.
 fn metrics(alarm: &Value) -> impl Iterator<Item = &Value> {
     std::iter::once(alarm).chain(
         list(&alarm["Metrics"])
@@ -724,7 +725,7 @@ fn metrics(alarm: &Value) -> impl Iterator<Item = &Value> {
     )
 }
 
-/// Whether a policy lets a service do something.
+/// Returns true if a policy allows a service an action.
 fn lets(policy: &Value, service: &str, wanted: &str) -> bool {
     let may = |action: &str| {
         action == wanted

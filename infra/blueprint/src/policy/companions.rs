@@ -1,4 +1,4 @@
-//! Rules about more than one resource of a template: what must stand beside what.
+//! Rules about several resources of one template: resources that need a companion.
 
 use std::collections::HashSet;
 
@@ -6,17 +6,18 @@ use serde_json::Value;
 
 use super::{Finding, list, of_type, referred, resources};
 
+/// The ids of the rules.
 pub const RULES: &[&str] = &[
     "SQS-4", "SQS-6", "SQS-7", "SQS-8", "SNS-5", "EVENTS-3", "S3-4", "S3-6", "S3-9", "SECRET-2",
     "VPC-3", "VPC-6", "VPC-9", "ECS-15", "WAF-3", "WAF-4", "WAF-8",
 ];
 
-/// A resource of one type that another of some type must point to.
+/// A resource type that a resource of another type must refer to.
 struct Companion {
     rule: &'static str,
     of: &'static str,
     by: &'static str,
-    /// The other's property that points.
+    /// The property of the other resource with the reference.
     property: &'static str,
     message: &'static str,
 }
@@ -80,11 +81,12 @@ const COMPANIONS: &[Companion] = &[
     },
 ];
 
-/// 14 days: as long as SQS keeps any message.
+/// Retention of a dead-letter queue in seconds: 14 days, the maximum of SQS.
 const PARKING_RETENTION: u64 = 1_209_600;
-/// What SQS takes where a queue does not say.
+/// Default retention of SQS in seconds: 4 days.
 const DEFAULT_RETENTION: u64 = 345_600;
 
+/// Checks a template against all rules of this module.
 pub fn findings(stack: &str, template: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut say = |rule: &str, resource: &str, property: &str, message: &str| {
@@ -121,10 +123,11 @@ pub fn findings(stack: &str, template: &Value) -> Vec<Finding> {
     findings
 }
 
-/// Says what a rule finds: rule, resource, property, message.
+/// Reports a finding: rule, resource, property, message.
 type Say<'a> = &'a mut dyn FnMut(&str, &str, &str, &str);
 
-/// Each queue has a parking queue or is one, and each parking queue fits the one that it is for.
+/// Checks that each queue has a dead-letter queue or is one, and that retention and type of the two
+/// match.
 fn parking(template: &Value, say: Say) {
     let mut parking: HashSet<&str> = HashSet::new();
     for (_, resource) in resources(template) {
@@ -156,7 +159,7 @@ fn parking(template: &Value, say: Say) {
         };
         for parking in referred(&properties["RedrivePolicy"]["deadLetterTargetArn"]) {
             let parked = &template["Resources"][parking]["Properties"];
-            // A message keeps its age when it is parked.
+            // A message keeps its age when it moves to the dead-letter queue.
             if retention(parked) < PARKING_RETENTION || retention(parked) <= retention(properties) {
                 let message = "Parked messages are gone before anybody looks. Set MessageRetentionPeriod to 1209600 (14 \
                                days), and the work queue's to less.";
@@ -171,7 +174,8 @@ fn parking(template: &Value, say: Say) {
     }
 }
 
-/// Each bucket logs and has a copy, unless it holds the logs or is the copy.
+/// Checks that each bucket has access logs and a replica, unless the bucket holds the logs or is
+/// the replica.
 fn buckets(template: &Value, say: Say) {
     let mut holds_logs: HashSet<&str> = HashSet::new();
     let mut is_copy: HashSet<&str> = HashSet::new();
@@ -189,7 +193,7 @@ fn buckets(template: &Value, say: Say) {
     }
     for (id, bucket) in of_type(template, "AWS::S3::Bucket") {
         let properties = &bucket["Properties"];
-        // A bucket that logs into itself fills itself.
+        // A log bucket that logs into itself would grow without end.
         if properties["LoggingConfiguration"]["DestinationBucketName"].is_null()
             && !holds_logs.contains(id)
         {
@@ -212,7 +216,7 @@ fn buckets(template: &Value, say: Say) {
     }
 }
 
-/// The services that tasks call: their traffic stays inside the network.
+/// Checks that the traffic to the services that tasks call stays inside the VPC.
 fn endpoints(template: &Value, say: Say) {
     const SERVICES: &[&str] = &[
         "sqs",
@@ -230,7 +234,8 @@ fn endpoints(template: &Value, say: Say) {
         .map(|(_, endpoint)| text(endpoint))
         .collect();
     for (id, _) in of_type(template, "AWS::EC2::VPC") {
-        // The name ends its text, be it plain, in a Fn::Sub or the last of a Fn::Join.
+        // The service name is the end of the text, whether plain, in `Fn::Sub` or the last part of
+        // `Fn::Join`.
         let there = |service: &&&str| {
             names
                 .iter()
@@ -253,7 +258,7 @@ fn endpoints(template: &Value, say: Say) {
     }
 }
 
-/// A group that says nothing lets everything out.
+/// Checks that each security group restricts outgoing traffic. The default of AWS allows all of it.
 fn outward(template: &Value, say: Say) {
     let apart = of_type(template, "AWS::EC2::SecurityGroupEgress");
     let apart: HashSet<&str> = apart
@@ -267,7 +272,7 @@ fn outward(template: &Value, say: Say) {
     }
 }
 
-/// A task's role is its own: what one may do, no other gets.
+/// Checks that no two tasks share a task role.
 fn task_roles(template: &Value, say: Say) {
     let mut taken: Vec<&Value> = Vec::new();
     for (id, task) in of_type(template, "AWS::ECS::TaskDefinition") {
@@ -287,7 +292,7 @@ fn task_roles(template: &Value, say: Say) {
     }
 }
 
-/// Whatever the world reaches, it reaches through the firewall.
+/// Checks that every public endpoint is behind the firewall.
 fn behind_the_firewall(template: &Value, say: Say) {
     let guarded = of_type(template, "AWS::WAFv2::WebACLAssociation");
     let guarded: HashSet<&str> = guarded
@@ -295,7 +300,7 @@ fn behind_the_firewall(template: &Value, say: Say) {
         .collect();
     let message = "It is reached past the firewall. Add a WebACLAssociation with its ARN.";
     for (id, balancer) in of_type(template, "AWS::ElasticLoadBalancingV2::LoadBalancer") {
-        // The firewall does not take network load balancers.
+        // WAF does not support network load balancers.
         let open = balancer["Properties"]["Scheme"] != "internal"
             && balancer["Properties"]["Type"] != "network";
         if open && !guarded.contains(id) {

@@ -1,7 +1,7 @@
-//! The rules in Guard language, parsed once and evaluated in-process.
+//! The rules in Guard language, parsed once per thread and evaluated in-process.
 //!
-//! A rule's name is its id with `_` for `-`, which Guard does not take in a name. Its first message
-//! is what the rule says of itself, and what is said where the clause that failed has none.
+//! A rule's name is its id with `_` instead of `-`, which Guard does not allow in names. The first
+//! message of a rule describes it, and replaces the missing message of a failed clause.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{Finding, resources};
 
-/// Name and text of each file.
+/// Name and text of each rule file.
 const FILES: &[(&str, &str)] = &[
     ("network", include_str!("../../policy/network.guard")),
     ("rds", include_str!("../../policy/rds.guard")),
@@ -47,18 +47,19 @@ const FILES: &[(&str, &str)] = &[
 struct File {
     name: &'static str,
     parsed: RulesFile<'static>,
-    /// The types of resources that it speaks of: it need not see the others.
+    /// The resource types in the file. Other resources need not be evaluated.
     types: Vec<&'static str>,
     asks_for_parameters: bool,
-    /// What each rule says of itself, by name.
+    /// The first message of each rule, by name.
     messages: HashMap<&'static str, &'static str>,
 }
 
 thread_local! {
-    /// Parsed rules hold counted pointers, so each thread has its own.
+    /// Parsed rules contain `Rc`, so each thread has its own.
     static RULES: Vec<File> = FILES.iter().map(|(name, text)| parse(name, text)).collect();
 }
 
+/// Returns the ids of all rules.
 pub fn rules() -> Vec<String> {
     let names = |file: &File| {
         file.parsed
@@ -70,6 +71,7 @@ pub fn rules() -> Vec<String> {
     RULES.with(|files| files.iter().flat_map(names).collect())
 }
 
+/// Checks a template against all rules.
 pub fn findings(stack: &str, template: &Value) -> Vec<Finding> {
     RULES.with(|files| {
         files
@@ -114,8 +116,8 @@ fn id(rule: &str) -> String {
     rule.replace('_', "-")
 }
 
-/// One resource at a time: what failed is then about that one, even where Guard does not say what
-/// it was about.
+/// Evaluates one resource at a time, so that each finding belongs to a known resource even if Guard
+/// does not name one.
 fn evaluate(file: &File, stack: &str, template: &Value) -> Vec<Finding> {
     let about = |resource: &Value| {
         resource["Type"]
@@ -131,14 +133,15 @@ fn evaluate(file: &File, stack: &str, template: &Value) -> Vec<Finding> {
         .collect();
     let parameters = template["Parameters"].as_object().into_iter().flatten();
     for (name, parameter) in parameters.filter(|_| file.asks_for_parameters) {
-        // Guard stops where there is no resource at all.
+        // Guard stops at a template without resources.
         let seen = json!({ "Resources": { "None": { "Type": "None" } }, "Parameters": { name: parameter } });
         findings.extend(found(file, stack, "", &format!("/Parameters/{name}"), seen));
     }
     findings
 }
 
-/// What the rules of a file find in what they are let see, which is at `place`.
+/// Returns the findings of a file in a partial template. `place` is the path of findings without
+/// one.
 fn found(file: &File, stack: &str, resource: &str, place: &str, seen: Value) -> Vec<Finding> {
     let failed = failed(file, seen)
         .unwrap_or_else(|error| panic!("{}.guard on {stack}: {error}", file.name));
@@ -190,7 +193,7 @@ struct Failed {
     message: Option<String>,
 }
 
-/// The clauses that failed, of those that are joined by `or` the last alone.
+/// Collects the failed clauses; of clauses joined by `or` only the last one.
 fn gather(rule: &str, check: &ClauseReport<'_>, failed: &mut Vec<Failed>) {
     match check {
         ClauseReport::Rule(inner) => inner

@@ -1,5 +1,5 @@
-//! That the platform has no weakness, and that each weakness would be found: one at a time it is
-//! put back into the templates of production, and exactly one rule must say so.
+//! The platform has no weakness, and each weakness would be found. The tests plant one weakness at
+//! a time into the templates of production, and exactly one rule must report it.
 
 mod fixture;
 mod weakness;
@@ -16,7 +16,7 @@ fn named(name: &str) -> Environment {
     Environment::named(name).expect("known")
 }
 
-/// As a human reads them.
+/// Returns the findings as text for people.
 fn lines<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
     let line = |finding: &Finding| {
         format!(
@@ -52,7 +52,7 @@ fn the_fixture_has_no_finding() {
     assert!(findings.is_empty(), "{}", lines(&findings));
 }
 
-/// The other engine is one word in the settings away.
+/// The engine is one setting, so both must be without findings.
 #[test]
 fn the_platform_on_aurora_has_no_finding() {
     let mut environment = named("prod");
@@ -113,7 +113,7 @@ fn each_planted_weakness_is_caught_by_exactly_its_rule() {
             if rules != BTreeSet::from([weakness.rule]) {
                 failures.push(format!("{weakness}: caught by {rules:?}"));
             }
-            // In two sentences: what is wrong, and what to write instead.
+            // A message has two sentences: the problem, and the fix.
             for finding in found.iter().filter(|finding| finding.rule == weakness.rule) {
                 if !finding.message.contains(". ") || !finding.path.starts_with('/') {
                     failures.push(format!(
@@ -132,7 +132,7 @@ fn each_planted_weakness_is_caught_by_exactly_its_rule() {
     );
 }
 
-/// What is found in the templates without a weakness: what is waived, or another test says so.
+/// Findings in the templates without a weakness, for example waived ones.
 struct Found(BTreeSet<(String, String, String)>);
 
 impl Found {
@@ -145,7 +145,7 @@ impl Found {
         )
     }
 
-    /// What is found more once `stacks[changed]` is weak.
+    /// Returns the additional findings when `stacks[changed]` has a weakness.
     fn after(&self, environment: &Environment, stacks: &[Stack], changed: usize) -> Vec<Finding> {
         let mut findings = check(&stacks[changed].name, &stacks[changed].template);
         findings.extend(closure(environment, stacks));
@@ -166,7 +166,7 @@ fn open(finding: &Finding) -> Option<(String, String, String)> {
 
 type Weaken = fn(&mut Environment);
 
-/// Weaknesses that are in no template, but in what `haven` sets on every stack.
+/// Weaknesses of the tags that `haven` sets on every stack. No template contains them.
 const OF_THE_STACKS: &[(&str, Weaken)] = &[
     ("TAG-2", |environment| {
         environment.settings.account.owner.clear()
@@ -261,7 +261,7 @@ fn a_waiver_hides_one_rule_of_one_resource_and_needs_a_reason() {
     assert_eq!(open(idle), ["SQS-1", "SQS-8", "TAG-1", "WAIVE-2"]);
 }
 
-/// In release; run with `--nocapture` to see it.
+/// The time is for a release build; run with `--nocapture` to see it.
 #[test]
 fn a_check_of_production_takes_little_time() {
     let environment = named("prod");

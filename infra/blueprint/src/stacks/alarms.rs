@@ -1,4 +1,4 @@
-//! What calls for a human.
+//! The alarms of the contract, as CloudWatch alarms and composite alarms.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::Environment;
 use crate::settings::Engine;
 use crate::template::{Keep, LogicalId, Template, reference};
 
-/// The alarms on queues and on what our services say of themselves.
+/// Returns the stack with the alarms on queues and on our own metrics.
 pub fn alarms(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what calls for a human");
     let alarms = add_alarms(&mut template, environment, is_ours);
@@ -30,7 +30,7 @@ pub fn alarms(environment: &Environment) -> Template {
     template
 }
 
-/// The alarms on what AWS measures of the platform, and the two that page.
+/// Adds the alarms on metrics of AWS, and the composite alarms over them.
 pub fn platform_alarms(template: &mut Template, environment: &Environment) {
     let alarms = add_alarms(template, environment, |signal| !is_ours(signal));
     let [(deploys, deploying), (_, stuck)] =
@@ -50,7 +50,7 @@ pub fn platform_alarms(template: &mut Template, environment: &Environment) {
         format!("ALARM(\"${{Orders}}\") OR {}", joined(&seen)),
         { "Orders": Shared::OrdersPage.import(environment) },
     ] });
-    // The orders' own page is one of its causes: what is in it has the runbooks of the queues.
+    // The page for orders is one of the causes, so the runbooks of its alarms are listed too.
     let of_orders = ALARMS
         .iter()
         .filter(|alarm| is_ours(&alarm.signal) && alarm.severity == Severity::Page);
@@ -73,13 +73,13 @@ pub fn platform_alarms(template: &mut Template, environment: &Environment) {
     );
 }
 
-/// Whether it is about our queues or our own numbers, which a laptop has too.
+/// Returns true for alarms on our queues or our own metrics, which also exist on a laptop.
 fn is_ours(signal: &Signal) -> bool {
     !matches!(signal, Signal::Platform(_))
 }
 
-/// A composite alarm, for whoever wants one call and not one for each symptom: a pager subscribes
-/// to system-alerts with a filter on `AlarmName`.
+/// A composite alarm, which notifies once instead of once per symptom. A pager subscribes to
+/// system-alerts with a filter on `AlarmName`.
 struct Page {
     slug: &'static str,
     about: &'static str,
@@ -102,7 +102,8 @@ const QUIET: Page = Page {
     about: "A deployment runs and is not stuck: nothing to do.",
 };
 
-/// What customers notice is never held back: a deployment may be its cause.
+/// Returns true for symptoms that customers notice. A deployment does not suppress them, because it
+/// may be their cause.
 fn customers_notice(alarm: &Alarm) -> bool {
     matches!(
         alarm.signal,
@@ -139,8 +140,8 @@ fn add_page(
     });
     if let Some(quiet) = quiet {
         properties["ActionsSuppressor"] = reference(quiet);
-        // Container Insights reports once a minute: a deployment shows up to two minutes late, and
-        // what it did to the numbers is gone some minutes after it.
+        // Container Insights reports once per minute: a deployment appears up to two minutes late,
+        // and affects the metrics for some minutes after it.
         properties["ActionsSuppressorWaitPeriod"] = json!(120);
         properties["ActionsSuppressorExtensionPeriod"] = json!(300);
     }
@@ -156,7 +157,8 @@ fn any_of(alarms: &[(&Alarm, LogicalId)]) -> Value {
     json!({ "Fn::Sub": joined(alarms) })
 }
 
-/// Alarms that page, as a rule: any of them. One hundred are the most that a rule takes.
+/// Returns the rule "any of these alarms" for the alarms that page. A rule can contain at most one
+/// hundred alarms.
 fn joined(alarms: &[(&Alarm, LogicalId)]) -> String {
     let pages = alarms
         .iter()
@@ -175,8 +177,10 @@ fn paging<'a>(alarms: &[(&'a Alarm, LogicalId)]) -> Vec<&'a Alarm> {
         .collect()
 }
 
+/// Returns the alarm with this slug.
+///
 /// # Panics
-/// When there is no such alarm: a defect of ours, found by any test that makes the template.
+/// Panics when the contract has no such alarm. Any test that builds the template finds this defect.
 fn find<'a>(alarms: &[(&'a Alarm, LogicalId)], slug: &str) -> (&'a Alarm, LogicalId) {
     let found = alarms.iter().find(|(alarm, _)| alarm.slug == slug);
     found.map_or_else(
@@ -185,8 +189,8 @@ fn find<'a>(alarms: &[(&'a Alarm, LogicalId)], slug: &str) -> (&'a Alarm, Logica
     )
 }
 
-/// Where its page is in the repository; `haven runbook show` knows it by the file's name without
-/// `.md`.
+/// Returns the path of the alarm's runbook in the repository. `haven runbook show` takes the file's
+/// name without `.md`.
 fn runbook(alarm: &Alarm) -> String {
     format!("runbooks/{}.md", alarm.runbook)
 }
@@ -251,13 +255,13 @@ fn alerts(environment: &Environment) -> Value {
     json!([{ "Fn::ImportValue": export_of(environment, Address::Topic(&SYSTEM_ALERTS)) }])
 }
 
-/// Where the numbers come from.
+/// The metrics of an alarm.
 enum Watch {
     Metric(Metric),
-    /// An expression over metrics that are called `a`, `b`, `c`, ...
+    /// An expression over metrics with the ids `a`, `b`, `c`, ...
     Math(String, Vec<Metric>),
-    /// A query in Metrics Insights. Grouped by a dimension it watches each series by itself, those
-    /// of tomorrow too (CloudWatch user guide, "Create an alarm based on a Multi Time Series
+    /// A Metrics Insights query. Grouped by a dimension, it watches each series separately,
+    /// including future ones (CloudWatch user guide, "Create an alarm based on a Multi Time Series
     /// Metrics Insights query").
     Query(Value),
 }
@@ -302,7 +306,7 @@ impl Watch {
                 properties["Period"] = json!(period);
                 if metric.statistic.starts_with('p') {
                     properties["ExtendedStatistic"] = json!(metric.statistic);
-                    // One slow answer at night is no percentile.
+                    // A single slow answer at night is too little for a percentile.
                     properties["EvaluateLowSampleCountPercentile"] = json!("ignore");
                 } else {
                     properties["Statistic"] = json!(metric.statistic);
@@ -371,8 +375,8 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
         Platform::DatabaseMemory => database(environment, "FreeableMemory", "Minimum"),
         Platform::DatabaseStorage => match environment.settings.database.engine {
             Engine::Postgres => database(environment, "FreeStorageSpace", "Minimum"),
-            // Aurora's volume grows by itself; what an instance can run out of is its disk for
-            // sorting and indexes.
+            // The volume of Aurora grows automatically. An instance can run out of its local disk
+            // for sorting and indexes.
             Engine::Aurora => database(environment, "FreeLocalStorage", "Minimum"),
         },
         Platform::DatabaseConnections => database(environment, "DatabaseConnections", "Maximum"),
@@ -380,8 +384,8 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
         Platform::CacheMemory => cache(environment, "DatabaseMemoryUsagePercentage", "Maximum"),
         Platform::CacheEvictions => cache(environment, "Evictions", "Sum"),
         Platform::CacheLag => cache(environment, "ReplicationLag", "Maximum"),
-        // Of every table of the account: each operation is a series of its own, more than metric
-        // math takes (ten), and a query knows no OR.
+        // Queries for every table of the account. Each operation is a series of its own, which
+        // exceeds the ten metrics of metric math, and a query has no OR.
         Platform::TableThrottles => each_of(
             "ThrottledRequests",
             "\"AWS/DynamoDB\",Operation,TableName",
@@ -412,19 +416,22 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
                 .collect();
             Watch::Math(format!("MAX([{}])", missing.join(",")), each.collect())
         }
-        // Below twenty answers a minute a single error would be a share worth waking somebody.
+        // With fewer than twenty answers per minute, a single error would already exceed the
+        // threshold.
         Platform::ShopErrors => Watch::Math(
             "IF(FILL(a,0)+FILL(b,0)>=20,100*(FILL(b,0)+FILL(c,0))/(FILL(a,0)+FILL(b,0)),0)"
                 .to_owned(),
             vec![
                 balancer(environment, "RequestCount", "Sum"),
-                // The balancer's own, for want of a target; these are not among the requests.
+                // Errors of the balancer itself when it has no target. They are not part of the
+                // request count.
                 balancer(environment, "HTTPCode_ELB_5XX_Count", "Sum"),
                 balancer(environment, "HTTPCode_Target_5XX_Count", "Sum"),
             ],
         ),
         Platform::ShopLatency => Watch::Metric(balancer(environment, "TargetResponseTime", "p99")),
-        // Both target groups: a blue/green deployment changes which of them customers see.
+        // Both target groups, because a blue/green deployment changes which of them receives the
+        // traffic.
         Platform::ShopUnhealthy => query(
             "SELECT MAX(UnHealthyHostCount) FROM SCHEMA(\"AWS/ApplicationELB\",LoadBalancer,TargetGroup) \
              WHERE LoadBalancer='${It}' GROUP BY TargetGroup",
@@ -478,8 +485,8 @@ fn database(environment: &Environment, metric: &'static str, statistic: &'static
     ))
 }
 
-/// The worst of all nodes. ElastiCache calls them after their replication group: `<group>-001` and
-/// so on.
+/// Returns the maximum over all nodes. ElastiCache names nodes after their replication group:
+/// `<group>-001` and so on.
 fn cache(environment: &Environment, metric: &'static str, statistic: &'static str) -> Watch {
     let nodes = 1..=1 + environment.settings.cache.replicas;
     let nodes = nodes.map(|node| {
@@ -505,7 +512,7 @@ fn balancer(environment: &Environment, metric: &'static str, statistic: &'static
     )
 }
 
-/// Each series of the whole account by itself: an environment has an account of its own.
+/// Queries each series of the account separately. An environment has its own account.
 fn each_of(metric: &str, series: &str, by: &str) -> Watch {
     Watch::Query(json!(format!(
         "SELECT SUM({metric}) FROM SCHEMA({series}) GROUP BY {by}"
@@ -522,12 +529,12 @@ fn each_service(environment: &Environment, what: &str) -> Watch {
     )
 }
 
-/// A query with `It` in place of `${It}`.
+/// Returns a query in which `It` replaces `${It}`.
 fn query(text: &str, it: Value) -> Watch {
     Watch::Query(json!({ "Fn::Sub": [text, { "It": it }] }))
 }
 
-/// The threshold in the unit of the metric, for an environment of this size.
+/// Returns the threshold in the unit of the metric, for the size of the environment.
 fn threshold(environment: &Environment, watched: Platform, percent: u64) -> u64 {
     let database = &environment.settings.database;
     let memory = memory_gib(&database.instance_class) * GIB;
@@ -535,12 +542,13 @@ fn threshold(environment: &Environment, watched: Platform, percent: u64) -> u64 
         Platform::DatabaseMemory => memory * percent / 100,
         Platform::DatabaseStorage => match database.engine {
             Engine::Postgres => u64::from(database.storage_gib) * GIB * percent / 100,
-            // About twice the memory is the disk of an instance.
+            // The local disk of an Aurora instance has about twice the size of its memory.
             Engine::Aurora => 2 * memory * percent / 100,
         },
-        // RDS user guide, "Quotas and constraints": LEAST(DBInstanceClassMemory / 9531392, 5000).
+        // Maximum of connections: LEAST(DBInstanceClassMemory / 9531392, 5000) (RDS user guide,
+        // "Quotas and constraints").
         Platform::DatabaseConnections => (memory / 9_531_392).min(5_000) * percent / 100,
-        // AWS measures these in the unit of the contract.
+        // These metrics have the unit of the contract.
         Platform::DatabaseCpu
         | Platform::CacheCpu
         | Platform::CacheMemory
@@ -564,8 +572,8 @@ fn threshold(environment: &Environment, watched: Platform, percent: u64) -> u64 
 
 const GIB: u64 = 1 << 30;
 
-/// Memory of an instance class such as `db.r7g.2xlarge`. Of one size, families for memory (`r`,
-/// `x`) have twice what the others have.
+/// Returns the memory in GiB of an instance class such as `db.r7g.2xlarge`. Memory-optimized
+/// families (`r`, `x`) have twice the memory of others of the same size.
 fn memory_gib(class: &str) -> u64 {
     let mut parts = class.split('.').skip(1);
     let (family, size) = (

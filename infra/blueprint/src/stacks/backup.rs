@@ -1,4 +1,4 @@
-//! Copies of what must not be lost.
+//! Backups with AWS Backup.
 
 use contract::address::Address;
 use contract::table::TABLES;
@@ -8,12 +8,13 @@ use super::{Shared, export_of_arn};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 use crate::{Engine, Environment};
 
-/// Days after which a monthly copy moves to cold storage, where its type allows it (tables do,
-/// databases and buckets do not, and AWS Backup then ignores it).
+/// Days after which a monthly backup moves to cold storage. Tables support that; AWS Backup ignores
+/// it for databases and buckets.
 const COLD_AFTER_DAYS: u16 = 30;
-/// Days that a copy must be cold at least (AWS Backup Developer Guide, "Lifecycle").
+/// Minimum days in cold storage (AWS Backup Developer Guide, "Lifecycle").
 const COLD_DAYS_MIN: u16 = 90;
 
+/// Returns the stack with the vault, the plan and the roles of AWS Backup.
 pub fn backup(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: backup");
     let vault = vault(&mut template, environment);
@@ -32,11 +33,11 @@ pub fn backup(environment: &Environment) -> Template {
     template
 }
 
-/// Where copies are kept.
+/// Adds the vault that keeps the backups.
 ///
-/// In production it is locked, in governance mode: nobody deletes a copy before its time without
-/// first taking off the lock. Compliance mode could never be taken off again, and a shop that moves
-/// out would pay for a year.
+/// In production the vault is locked in governance mode: a backup cannot be deleted early unless
+/// somebody removes the lock first. Compliance mode could never be removed, and a shop that closes
+/// its account would pay for another year.
 fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
     let settings = &environment.settings.backup;
     let mut properties = json!({
@@ -63,16 +64,16 @@ fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
     vault
 }
 
-/// AWS wants a name. A part of the stack's id is in it, so that a vault that was kept does not
-/// stand in the way of the next one.
+/// Returns the name of the vault, which AWS requires. It contains a part of the stack's id, so that
+/// a retained vault does not block the next one.
 fn vault_name(environment: &Environment) -> Value {
     let id = json!({ "Fn::Select": [2, { "Fn::Split": ["/", { "Ref": "AWS::StackId" }] }] });
     let beginning = json!({ "Fn::Select": [0, { "Fn::Split": ["-", id] }] });
     json!({ "Fn::Join": ["-", [environment.stack_name("backups"), beginning]] })
 }
 
-/// Of the copies, which are not resources of the stack: it hands its tags to the plan and the vault
-/// alone. AWS Backup takes them as an object.
+/// Returns the tags of backups, as the object that AWS Backup expects. Backups are not resources of
+/// the stack and inherit no tags.
 fn tags(environment: &Environment) -> Value {
     let tags = environment.tags();
     let pairs = tags
@@ -86,14 +87,14 @@ fn tags(environment: &Environment) -> Value {
         .into()
 }
 
-/// Every day and every month.
+/// Adds the plan with daily and monthly backups.
 ///
-/// Not continuous: the database and tables have recovery to any second of their own, which AWS
-/// Backup would take over and whose settings would then drift from the template; buckets keep
-/// versions.
+/// The backups are not continuous. The database and the tables have their own point-in-time
+/// recovery, which AWS Backup would take over; its settings would then drift from the template.
+/// Buckets keep versions.
 fn plan(template: &mut Template, environment: &Environment, vault: &LogicalId) -> LogicalId {
     let settings = &environment.settings.backup;
-    // UTC. Both begin more than an hour before the database's own windows, see `data`.
+    // UTC. Both begin more than an hour before the windows of the database, see `data`.
     let daily = rule(
         environment,
         vault,
@@ -133,7 +134,7 @@ fn rule(
         "RuleName": name,
         "TargetBackupVault": reference(vault),
         "ScheduleExpression": schedule,
-        // An hour is the least that AWS Backup takes.
+        // 60 is the minimum of AWS Backup.
         "StartWindowMinutes": 60,
         "CompletionWindowMinutes": 720,
         "Lifecycle": lifecycle,
@@ -146,10 +147,10 @@ fn rule(
     rule
 }
 
-/// The vault of the other region, if copies go to one. A stack makes nothing outside its own
-/// region, so this vault must be there before: `aws backup create-backup-vault --region R
-/// --backup-vault-name brew-haven-ENV-copies --encryption-key-arn K`, with a key of that region.
-/// Without it copies fail, and backups do not.
+/// Returns the vault in the other region, if backups are copied there. A stack creates nothing
+/// outside its region, so an operator must create this vault first: `aws backup create-backup-vault
+/// --region R --backup-vault-name brew-haven-ENV-copies --encryption-key-arn K`, with a key of that
+/// region. Without the vault the copies fail, but the backups succeed.
 fn other_vault(environment: &Environment) -> Option<Value> {
     let region = &environment.settings.backup.copy_to_region;
     let name = environment.stack_name("copies");
@@ -158,7 +159,7 @@ fn other_vault(environment: &Environment) -> Option<Value> {
     (!region.is_empty()).then(|| sub(&arn))
 }
 
-/// What makes copies; it cannot restore.
+/// Adds the role that creates backups and cannot restore.
 fn backup_role(template: &mut Template, environment: &Environment) -> LogicalId {
     let policies = [
         "service-role/AWSBackupServiceRolePolicyForBackup",
@@ -172,7 +173,7 @@ fn backup_role(template: &mut Template, environment: &Environment) -> LogicalId 
     )
 }
 
-/// What restores, there before the day it is needed; it cannot make or delete copies.
+/// Adds the role that restores and cannot create or delete backups. It exists before it is needed.
 fn restore_role(template: &mut Template, environment: &Environment) {
     let policies = [
         "service-role/AWSBackupServiceRolePolicyForRestores",
@@ -226,7 +227,7 @@ fn database(environment: &Environment) -> Value {
     json!({ "Fn::Sub": [arn, { "Name": Shared::DatabaseIdentifier.import(environment) }] })
 }
 
-/// Every one of the contract's.
+/// Returns the ARNs of all tables of the contract.
 fn tables(environment: &Environment) -> Vec<Value> {
     let arns = TABLES
         .iter()
@@ -234,7 +235,8 @@ fn tables(environment: &Environment) -> Vec<Value> {
     arns.map(|arn| json!({ "Fn::ImportValue": arn })).collect()
 }
 
-/// Not the logs: they restore nothing.
+/// Returns the ARNs of the buckets to back up. Logs are left out, because nothing is restored from
+/// them.
 fn buckets(environment: &Environment) -> Vec<Value> {
     let arn = |bucket: Shared| json!({ "Fn::Sub": ["arn:${AWS::Partition}:s3:::${Name}", { "Name": bucket.import(environment) }] });
     vec![arn(Shared::AuditBucket), arn(Shared::LakeBucket)]
@@ -319,7 +321,7 @@ mod tests {
             assert_eq!(vault["UpdateReplacePolicy"], "Retain");
             let lock = &vault["Properties"]["LockConfiguration"];
             assert_eq!(lock.is_object(), environment.is_production(), "{name}");
-            // With it the lock could never be taken off.
+            // With this property the lock could never be removed.
             assert!(lock.get("ChangeableForDays").is_none());
             for rule in rules(&environment).iter().filter(|_| lock.is_object()) {
                 let days = rule["Lifecycle"]["DeleteAfterDays"].as_u64();

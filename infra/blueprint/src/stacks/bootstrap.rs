@@ -1,8 +1,10 @@
-//! What an account needs before its first deployment: the role that CloudFormation deploys with.
+//! The resources that an account needs before its first deployment: the role with which
+//! CloudFormation deploys.
 //!
-//! Its rights are those that AWS's own schemas name for the resource types in our templates, and no
-//! others. With IAM it may do what the deploy role of `security` may, inside the same fences.
-//! `security` itself is not made with it: whoever may change the boundary is not held by it.
+//! The role has only the permissions that AWS's schemas name for the resource types in our
+//! templates. Its IAM permissions are those of the deploy role of `security`. The role does not
+//! deploy `security` itself, because whoever may change the permissions boundary is not limited by
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +16,14 @@ use crate::Environment;
 use crate::schema;
 use crate::template::{Keep, Template, get_att, reference, sub};
 
-/// The slug of the stack.
+/// Slug of the stack.
 pub const BOOTSTRAP: &str = "bootstrap";
-/// IAM takes so many characters of a managed policy, white space not counted.
+/// Maximum characters of a managed policy, white space not counted (IAM quotas).
 const POLICY_LENGTH: usize = 6_144;
 
-/// What schemas name as permissions though IAM has no such actions (Service Authorization
-/// Reference, as cfn-lint 1.58 has it), and what IAM asks for instead where that is another one
-/// ("Required permissions for Amazon S3 API operations").
+/// Permissions in the schemas that are no IAM actions (Service Authorization Reference, as in
+/// cfn-lint 1.58), with the actions that IAM requires instead ("Required permissions for Amazon S3
+/// API operations").
 const NO_ACTIONS: [(&str, &[&str]); 17] = [
     ("apigateway:TagResource", &["apigateway:PUT"]),
     ("apigateway:unTagResource", &["apigateway:DELETE"]),
@@ -59,18 +61,18 @@ const NO_ACTIONS: [(&str, &[&str]); 17] = [
         "s3:PutObjectLockConfiguration",
         &["s3:PutBucketObjectLockConfiguration"],
     ),
-    // The name of an operation in access logs.
+    // This is the name of an operation in access logs.
     ("s3:REST.PUT.OBJECT", &["s3:PutObject"]),
     (
         "vpc-lattice:DescribeServiceNetworkVpcEndpointAssociation",
         &[],
     ),
 ];
-/// Services without regions, such as DNS and budgets, are asked in this one (IAM User Guide,
-/// `aws:RequestedRegion`).
+/// The region in which services without regions are called, such as DNS and budgets (IAM User
+/// Guide, `aws:RequestedRegion`).
 const GLOBAL_REGION: &str = "us-east-1";
 
-/// The stack that is deployed by hand, once an account. It is none of [`stacks`].
+/// Returns the stack that an operator deploys once per account. [`stacks`] does not contain it.
 pub fn bootstrap(environment: &Environment) -> Stack {
     let mut template = Template::new("Brew Haven: the role that CloudFormation deploys with");
     let inside = json!({ "ArnLike": { "iam:PermissionsBoundary": sub(&format!(
@@ -124,23 +126,24 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         name: environment.stack_name(BOOTSTRAP),
         about: "The role that CloudFormation deploys with",
         template: template.into_json(),
-        // Nothing could be deployed or deleted without it.
+        // The stack counts as stateful, because nothing can be deployed or deleted without the
+        // role.
         stateful: true,
         depends_on: Vec::new(),
     }
 }
 
-/// Under this name it exports the role's ARN.
+/// Returns the export name of the role's ARN.
 pub fn execution_role_export(environment: &Environment) -> String {
     environment.stack_name("execution-role")
 }
 
-/// What whoever makes our resources must be allowed, by service; IAM has statements of its own.
+/// Returns the permissions to create our resources, by service. IAM permissions are separate.
 fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> {
     let mut environment = environment.clone();
     let digest = &mut environment.settings.compute.image_digest;
     if digest.is_empty() {
-        // The services come with the first image.
+        // Services exist only after the first image.
         *digest = format!("sha256:{}", "0".repeat(64));
     }
     let stacks = stacks(&environment);
@@ -163,7 +166,7 @@ fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> 
         .flat_map(|kind| kind.permissions())
     {
         for (service, action) in actions.iter().filter_map(|action| action.split_once(':')) {
-            // Some schemas write it in capitals.
+            // Some schemas write the service in upper case.
             let service = service.to_ascii_lowercase();
             if service == "iam" {
                 continue;
@@ -187,8 +190,8 @@ fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> 
     permissions
 }
 
-/// One statement a service, as many in a policy as it holds. What has no name yet can only be held
-/// to the regions where it will be.
+/// Returns one statement per service, distributed over as few policies as possible. Resources have
+/// no names yet, so the statements can only restrict the region.
 fn split(permissions: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<Value>> {
     let mut policies: Vec<Vec<Value>> = vec![Vec::new()];
     for (service, actions) in permissions {
@@ -247,7 +250,7 @@ mod tests {
             assert_eq!(schema::check(&stack.template), []);
             assert!(stack.template.to_string().len() < 51_200);
             let policies = policies(&stack);
-            // A role takes ten unless AWS is asked for more.
+            // Default quota of managed policies per role.
             assert!(policies.len() <= 10, "{}", policies.len());
             for policy in policies {
                 let length = policy["Properties"]["PolicyDocument"].to_string().len();
@@ -315,7 +318,7 @@ mod tests {
             );
             for (name, instead) in NO_ACTIONS {
                 assert!(!allowed.contains(name), "{name}");
-                // The local AWS has not every type.
+                // The templates of the local AWS lack some types.
                 let has_all = instead.iter().all(|action| allowed.contains(action));
                 assert!(environment.local || has_all, "{name}: {instead:?}");
             }

@@ -1,7 +1,8 @@
-//! Where the roles run: images, the cluster, and for every role a task, a service and its scaling.
+//! The ECS resources: the image repository, the cluster, and for each role a task definition, a
+//! service and its scaling.
 //!
-//! One image holds all roles: a role's slug is its binary in `/usr/local/bin`, and the image is
-//! named by its digest alone.
+//! One image contains all roles: a role's slug is the name of its binary in `/usr/local/bin`. Tasks
+//! refer to the image by its digest.
 
 use contract::address::Address;
 use contract::parameter_root;
@@ -16,11 +17,12 @@ use crate::Environment;
 use crate::roles::{self, Actor};
 use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sorted, sub};
 
-/// The storefront's port, which the load balancer's target groups send to.
+/// The port of the storefront, to which the load balancer's target groups send.
 const PORT: u16 = 8080;
-/// Health and metrics, for whoever is inside the container: nobody else has business there...
+/// The address of health checks and metrics inside the container. Only the storefront's is
+/// reachable from outside.
 const HEALTH_ADDRESS: &str = "127.0.0.1:9000";
-/// ...but the load balancer, which asks the storefront.
+/// Returns the health address of a role. The load balancer checks the storefront's health.
 fn health_address(role: &Role) -> String {
     if role.public {
         format!("0.0.0.0:{STOREFRONT_HEALTH_PORT}")
@@ -29,23 +31,26 @@ fn health_address(role: &Role) -> String {
     }
 }
 
-/// A user and a group that no file of the image belongs to.
+/// A user and group that own no file of the image.
 const USER: &str = "10001:10001";
-/// Graviton: a fifth cheaper than X86_64 a vCPU and GiB (AWS Fargate Pricing), as are the database
-/// and the cache.
+/// Graviton costs a fifth less than X86_64 per vCPU and GiB (AWS Fargate Pricing). The database and
+/// the cache run on it too.
 const ARCHITECTURE: &str = "ARM64";
-/// The database that the data stack makes.
+/// Name of the database in the data stack.
 const DATABASE_NAME: &str = "brewhaven";
-/// Requests a minute of one storefront task: a hundred tasks answer 2,000 requests a second.
+/// Target requests per minute of one storefront task: a hundred tasks answer 2,000 requests per
+/// second.
 const REQUESTS_PER_TASK: u32 = 1_200;
-/// Percent of a storefront task's CPU that is left to use before more tasks are started.
+/// Target CPU use of storefront tasks in percent.
 const CPU_TARGET: u32 = 60;
-/// More tasks soon, fewer late: too many cost cents, too few cost customers.
+/// Seconds between scaling steps. Tasks are added fast and removed slowly, because too many tasks
+/// cost little and too few lose customers.
 const SCALE_OUT_SECONDS: u32 = 60;
 const SCALE_IN_SECONDS: u32 = 300;
-/// In a policy's metadata: why one of its statements has `*` as its resource.
+/// Metadata key of a policy: the reason why one of its statements has `*` as its resource.
 const ANY_RESOURCE: &str = "AnyResource";
 
+/// Returns the stack with the cluster and the services.
 pub fn compute(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: where the roles run");
     let images = images(&mut template, environment);
@@ -72,14 +77,15 @@ pub fn compute(environment: &Environment) -> Template {
     template
 }
 
-/// The roles' image, in a repository of this environment: promotion copies it, digest and all.
+/// Adds the repository of the image. Each environment has its own; promotion copies an image with
+/// its digest.
 fn images(template: &mut Template, environment: &Environment) -> LogicalId {
     let rule = |priority: u32, about: &str, selection: Value| json!({ "rulePriority": priority, "description": about, "selection": selection, "action": { "type": "expire" } });
     let lifecycle = json!({ "rules": [
         rule(1, "Untagged", json!({
             "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 7,
         })),
-        // Many more than a rollback ever reaches back.
+        // Far more images than any rollback needs.
         rule(2, "Old", json!({ "tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 100 })),
     ] });
     template.add(
@@ -96,8 +102,8 @@ fn images(template: &mut Template, environment: &Environment) -> LogicalId {
 }
 
 fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
-    // A fixed name: Container Insights writes to a log group that is called by it, and would make
-    // that one itself, kept for ever and under no key of ours, were it not there first.
+    // A fixed name, because Container Insights writes to a log group with this name. Without our
+    // log group it would create one without retention and without our key.
     let name = environment.stack_name("cluster");
     let insights = log_group(
         template,
@@ -122,7 +128,8 @@ fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
     cluster
 }
 
-/// A role's log group, by a name that people look for; no change of it ever needs a replacement.
+/// Adds the log group of a role under a name that people can search. No change of its properties
+/// requires a replacement.
 fn role_logs(template: &mut Template, environment: &Environment, role: &Role) -> LogicalId {
     let name = format!("{}/{}", parameter_root(&environment.name), role.slug);
     log_group(template, environment, &format!("{} logs", role.slug), &name)
@@ -146,10 +153,10 @@ fn log_group(
     )
 }
 
-/// Who starts processes: ECS, which fetches the image, opens secrets and writes logs. No process
-/// ever holds these rights, so roles that are given the same secrets share a starter.
+/// The execution role with which ECS starts tasks: it fetches the image, reads secrets and writes
+/// logs. The process never has these permissions, so roles with the same secrets share one.
 struct Starter {
-    /// Why it may open which secrets.
+    /// The reasons for the secrets that it may read.
     reasons: Vec<String>,
     role: LogicalId,
 }
@@ -176,8 +183,8 @@ fn starters(
             start_statements(environment, role, images, logs),
         ));
     }
-    // What all of them may stands once: the template is close to the size that CloudFormation takes
-    // inline.
+    // The common statements are in one shared policy, because the template is close to
+    // CloudFormation's limit for inline templates.
     let everybodys = |statement: &&Value| {
         kinds
             .iter()
@@ -189,7 +196,8 @@ fn starters(
         .flat_map(|(_, _, statements)| statements);
     let common: Vec<Value> = first.filter(everybodys).cloned().collect();
     let shared = managed_policy(template, "start policy", roles::document(common.clone()));
-    // Service Authorization Reference, Elastic Container Registry: the action has no resource type.
+    // The action has no resource type (Service Authorization Reference, Elastic Container
+    // Registry).
     template.note(
         &shared,
         ANY_RESOURCE,
@@ -251,8 +259,8 @@ fn start_statements(
         .unwrap_or_default()
 }
 
-/// Lets ECS turn the storefront's traffic from one target group to the other, and nothing else of
-/// the balancer.
+/// Adds the role with which ECS shifts the storefront's traffic between target groups. It may
+/// change nothing else of the load balancer.
 fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId {
     let import = |shared: Shared| shared.import(environment);
     let look = Statement {
@@ -286,7 +294,8 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     };
     let statements = [look, turn, register].iter().map(roles::named).collect();
     let policy = managed_policy(template, "traffic policy", roles::document(statements));
-    // Service Authorization Reference, Elastic Load Balancing V2: none of them has a resource type.
+    // These actions have no resource type (Service Authorization Reference, Elastic Load Balancing
+    // V2).
     let reason = "The Describe actions of elasticloadbalancing take no resource";
     template.note(&policy, ANY_RESOURCE, json!(reason));
     template.waive(&policy, &["IAM-2"], reason);
@@ -299,7 +308,7 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     )
 }
 
-/// What a role's task is made of.
+/// The parts of a role's task definition.
 struct Task<'a> {
     image: &'a LogicalId,
     logs: &'a LogicalId,
@@ -325,10 +334,10 @@ fn task_definition(
         "User": USER,
         "Privileged": false,
         "ReadonlyRootFilesystem": true,
-        // The first process gives signals on and buries what is orphaned.
+        // The init process forwards signals and reaps orphaned processes.
         "LinuxParameters": { "InitProcessEnabled": true, "Capabilities": { "Drop": ["ALL"] } },
         "StopTimeout": role.stop_timeout().as_secs(),
-        // The image has neither a shell nor curl: the binary asks the process beside it.
+        // The image has no shell and no curl, so the binary itself calls the running process.
         "HealthCheck": { "Command": ["CMD", binary, "health"], "Interval": 10, "StartPeriod": 30 },
         "Environment": variables(environment, role),
         "Secrets": secrets(environment, role),
@@ -338,9 +347,9 @@ fn task_definition(
                 "awslogs-group": reference(task.logs),
                 "awslogs-region": { "Ref": "AWS::Region" },
                 "awslogs-stream-prefix": "task",
-                // A log that cannot be delivered must not stop orders. 25 MiB is what AWS found to
-                // lose nothing at 5 MB a second (AWS Containers Blog, "Preventing log loss with
-                // non-blocking mode").
+                // An undeliverable log must not block orders. AWS measured no loss with 25 MiB at 5
+                // MB per second (AWS Containers Blog, "Preventing log loss with non-blocking
+                // mode").
                 "mode": "non-blocking",
                 "max-buffer-size": "25m",
             },
@@ -368,8 +377,8 @@ fn task_definition(
     )
 }
 
-/// Before the first image there is nothing to run: the services are made without tasks, and with a
-/// digest of nothing.
+/// Returns true if there is an image. Before the first image, services are created without tasks
+/// and with a digest of zeros.
 fn has_image(environment: &Environment) -> bool {
     !environment.settings.compute.image_digest.is_empty()
 }
@@ -382,7 +391,7 @@ fn digest(environment: &Environment) -> String {
     }
 }
 
-/// Exactly what the role's configuration asks for.
+/// Returns the environment variables that the role's configuration reads.
 fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     let variable = |name: &str, value: Value| json!({ "Name": name, "Value": value });
     let mut variables = vec![
@@ -392,8 +401,8 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     ];
     if role.public {
         variables.push(variable("HAVEN_BIND", json!(format!("0.0.0.0:{PORT}"))));
-        // The balancer. What comes by way of the API has its link's address, and the API's own
-        // limits.
+        // The load balancer. Requests through the API arrive with the address of its VPC link; the
+        // API has limits of its own.
         variables.push(variable("HAVEN_TRUSTED_PROXIES", json!("1")));
     }
     if role.database {
@@ -427,7 +436,7 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
             "HAVEN_PUBLIC_URL",
             json!(format!("https://{domain}")),
         ));
-        // The one domain that its task role may send from.
+        // The only domain from which the task role may send.
         variables.push(variable(
             "HAVEN_MAIL_FROM",
             json!(format!("Brew Haven <orders@{MAIL_DOMAIN}>")),
@@ -444,10 +453,10 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
     variables
 }
 
-/// Address and encryption alone: the image knows where its copy of the roots is that RDS signs with
-/// (`PGSSLROOTCERT`). The login comes as `PGUSER` and `PGPASSWORD`, which PostgreSQL's clients take
-/// where the URL has none (PostgreSQL documentation, "Environment Variables" of libpq; sqlx does
-/// the same).
+/// Returns the database URL without a login. The image sets `PGSSLROOTCERT` to its copy of the RDS
+/// root certificates. The login comes in `PGUSER` and `PGPASSWORD`, which PostgreSQL clients use
+/// when the URL has none (PostgreSQL documentation, libpq "Environment Variables"; sqlx does the
+/// same).
 fn database_url(environment: &Environment) -> Value {
     let (host, port) = (
         Shared::DatabaseHost.import(environment),
@@ -457,11 +466,11 @@ fn database_url(environment: &Environment) -> Value {
     json!({ "Fn::Join": ["", ["postgres://", host, ":", port, rest]] })
 }
 
-/// By reference: ECS puts the values into the process's environment, and no template or task
-/// definition holds one.
+/// Returns the secrets by reference. ECS puts the values into the environment of the process, so no
+/// template or task definition contains one.
 fn secrets(environment: &Environment, role: &Role) -> Vec<Value> {
     let secret = |name: &str, from: Value| json!({ "Name": name, "ValueFrom": from });
-    // One key of a secret, in its current version (ECS Developer Guide, "Pass Secrets Manager
+    // One key of the current version of a secret (ECS Developer Guide, "Pass Secrets Manager
     // secrets through Amazon ECS environment variables").
     let part = |shared: Shared, key: &str| json!({ "Fn::Join": ["", [shared.import(environment), format!(":{key}::")]] });
     let own = role
@@ -533,7 +542,7 @@ fn service(
     match tasks(environment, role) {
         _ if !has_image(environment) => properties["DesiredCount"] = json!(0),
         Tasks::Fixed(count) => properties["DesiredCount"] = json!(count),
-        // Left out: a deployment then keeps the number that scaling has come to.
+        // Left out, so that a deployment keeps the count that scaling has reached.
         Tasks::Scaled { .. } => {}
     }
     template.add(
@@ -544,13 +553,14 @@ fn service(
     )
 }
 
-/// Outside production, work that comes back by itself runs on capacity that AWS takes away at two
-/// minutes' notice: every drain fits into them. All else runs on the cluster's own.
+/// Returns true if the role runs on Fargate Spot: workers outside production. AWS interrupts such
+/// tasks with two minutes' notice, and every drain fits into that.
 fn may_be_interrupted(environment: &Environment, role: &Role) -> bool {
     !environment.is_production() && !role.public
 }
 
-/// Everybody's group, and those of clients only where the role has the edge.
+/// Returns the security groups of a role: the group of all tasks, and the client groups of the
+/// services that it uses.
 fn groups(environment: &Environment, role: &Role) -> Vec<Value> {
     let mut groups = vec![Shared::TaskGroup.import(environment)];
     groups.extend(
@@ -561,7 +571,7 @@ fn groups(environment: &Environment, role: &Role) -> Vec<Value> {
     groups
 }
 
-/// How many tasks a role has.
+/// The number of tasks of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tasks {
     Fixed(u16),
@@ -576,12 +586,12 @@ fn tasks(environment: &Environment, role: &Role) -> Tasks {
     } else if !role.consumes.is_empty() {
         scaled(compute.worker_tasks)
     } else if !role.streams.is_empty() || !role.sends.is_empty() {
-        // Everything waits for the relay, and staff for the stream: a second task stands by in
-        // another zone, where the environment has more than one of anything. Rows and shards are
-        // claimed, so two do not do the same work twice.
+        // All messages wait for the outbox relay, and stock alerts for the stream. A second task is
+        // a standby in another zone, if the environment has at least two tasks per role. Rows and
+        // shards are claimed, so two tasks do not repeat work.
         Tasks::Fixed(compute.worker_tasks.0.min(2))
     } else {
-        // What it asks again is overdue already: a minute without it harms nobody.
+        // This role retries work that is already overdue, so a minute without it is harmless.
         Tasks::Fixed(1)
     }
 }
@@ -651,11 +661,11 @@ fn scaling(
     }
 }
 
-/// Of both target groups, since a deployment turns traffic from one to the other, and
-/// `ALBRequestCountPerTarget` knows one alone (ECS Developer Guide, "Use a target metric to scale
-/// Amazon ECS services").
+/// Returns a metric over both target groups, because a deployment shifts traffic between them. The
+/// predefined `ALBRequestCountPerTarget` covers only one (ECS Developer Guide, "Use a target metric
+/// to scale Amazon ECS services").
 fn requests_per_task(environment: &Environment) -> Value {
-    // `targetgroup/name/id` is what follows the last colon of the ARN.
+    // The dimension is `targetgroup/name/id`, the part of the ARN after the last colon.
     let name = |shared: Shared| json!({ "Fn::Select": [5, { "Fn::Split": [":", shared.import(environment)] }] });
     let requests = |id: &str, shared: Shared| {
         let dimensions = json!([{ "Name": "TargetGroup", "Value": name(shared) }]);
@@ -674,7 +684,7 @@ fn requests_per_task(environment: &Environment) -> Value {
     ] })
 }
 
-/// Messages that wait, divided by tasks that run (Application Auto Scaling User Guide, "Create a
+/// Returns the waiting messages per running task (Application Auto Scaling User Guide, "Create a
 /// target tracking scaling policy using metric math").
 fn backlog_per_task(
     environment: &Environment,
@@ -692,7 +702,7 @@ fn backlog_per_task(
     json!({ "Metrics": [
         metric("waiting", "AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", queue),
         metric("running", "ECS/ContainerInsights", "RunningTaskCount", "Average", tasks),
-        // Nothing is divided by no task.
+        // Avoids a division by zero when no task runs.
         { "Id": "backlog", "Expression": "waiting / IF(running > 0, running, 1)", "ReturnData": true },
     ] })
 }

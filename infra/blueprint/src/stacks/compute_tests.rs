@@ -34,7 +34,7 @@ fn made(environment: &Environment, kind: &str) -> BTreeMap<String, Value> {
     resources(compute(environment), kind)
 }
 
-/// The one resource of `kind` that is called by the role and `what`.
+/// Returns the only resource of `kind` whose logical id consists of the role and `what`.
 fn of_role(environment: &Environment, kind: &str, role: &Role, what: &str) -> Value {
     let words = format!("{}-{what}", role.slug);
     let id: String = words
@@ -211,7 +211,7 @@ fn secrets_come_by_reference_and_no_address_carries_a_login() {
             for variable in container["Environment"].as_array().expect("a list") {
                 let value = variable["Value"].to_string();
                 let name = variable["Name"].as_str().expect("a name");
-                // Which secret to read again is no secret.
+                // The ARN of a login is not secret.
                 assert!(
                     name.ends_with("_LOGIN_ARN") || !value.contains("-secret"),
                     "{}: {variable}",

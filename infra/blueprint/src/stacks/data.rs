@@ -1,6 +1,6 @@
-//! What holds data: the database, the cache, tables and buckets, and the trail that is written into
-//! one of them. What people and processes find by address are tables alone; everything else is
-//! handed on through `Shared`.
+//! Resources that hold data: the database, the cache, tables, buckets, and the CloudTrail trail
+//! that writes into a bucket. Only tables have addresses of the contract; other values reach other
+//! stacks through `Shared`.
 
 use contract::address::Address;
 use contract::table::{KeyType, TABLES, Table};
@@ -10,6 +10,7 @@ use super::{Shared, export_of, export_of_arn};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 use crate::{Engine, Environment};
 
+/// Returns the stack with the tables and, on AWS, the other resources that hold data.
 pub fn data(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: database, cache, tables and buckets");
     tables(&mut template, environment);
@@ -19,8 +20,8 @@ pub fn data(environment: &Environment) -> Template {
     template
 }
 
-/// What `data` holds beside the tables, as a stack of its own: on the local AWS, where `haven up`
-/// has the tables without the network and the keys that the rest needs.
+/// Returns the resources other than tables as a separate stack for the local AWS. `haven up`
+/// deploys the tables without the network and the keys that the others need.
 pub fn servers(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: database, cache and buckets");
     add_servers(&mut template, environment);
@@ -40,8 +41,8 @@ fn add_servers(template: &mut Template, environment: &Environment) {
     trail(template, environment, &audit);
 }
 
-/// Of databases and caches: what leaves production stays as it is; elsewhere its last snapshot
-/// does.
+/// Returns what happens to a removed database or cache: production retains it, other environments
+/// keep a final snapshot.
 fn keep(environment: &Environment) -> Keep {
     if environment.is_production() {
         Keep::Data
@@ -62,7 +63,7 @@ fn database_subnets(template: &mut Template, environment: &Environment) -> Logic
     )
 }
 
-/// Lets RDS write the measurements of the operating system below a database to CloudWatch Logs.
+/// Adds the role with which RDS writes enhanced monitoring to CloudWatch Logs.
 fn monitoring_role(template: &mut Template, environment: &Environment) -> LogicalId {
     template.add(
         "database monitoring role",
@@ -79,46 +80,45 @@ fn monitoring_role(template: &mut Template, environment: &Environment) -> Logica
     )
 }
 
-/// What PostgreSQL is told, on one machine and in a cluster. The names are its own.
+/// Returns the PostgreSQL parameters for an instance or a cluster.
 fn database_parameters() -> Value {
     json!({
-        // Nobody talks to it in clear: `sslmode=disable` is refused.
+        // Requires TLS: `sslmode=disable` is refused.
         "rds.force_ssl": "1",
         "password_encryption": "scram-sha-256",
         "log_connections": "1",
         "log_disconnections": "1",
         "log_lock_waits": "1",
-        // Changes of the schema are rare, and who made them is asked for later.
+        // Schema changes are rare, and their author matters later.
         "log_statement": "ddl",
-        // Milliseconds; the statement that made a customer wait.
+        // Milliseconds: statements that slow down a request.
         "log_min_duration_statement": "500",
-        // Values are customers' names and addresses: the statement is logged without them.
+        // Parameter values are personal data, so statements are logged without them.
         "log_parameter_max_length": "0",
-        // Milliseconds. A forgotten transaction holds its locks and keeps old rows from being
-        // cleared away.
+        // Milliseconds. A forgotten transaction holds its locks and delays vacuum.
         "idle_in_transaction_session_timeout": "60000",
     })
 }
 
-/// `16` of `16.9`: parameter groups belong to a major version.
+/// Returns the major version, `16` for `16.9`: parameter groups belong to one.
 fn major(version: &str) -> &str {
     version.split('.').next().unwrap_or(version)
 }
 
-/// What an instance and a cluster have in common. Windows are in UTC, when the shop is closed, and
-/// begin more than an hour after the plan of `backup` has: in the hour before either of them RDS
-/// takes no copy of AWS Backup's.
+/// Returns the common properties of an instance and a cluster. The windows are in UTC, when the
+/// shop is closed. They begin more than an hour after the plan of `backup`, because RDS refuses
+/// backups of AWS Backup in the hour before a window.
 fn database_properties(environment: &Environment, subnets: &LogicalId) -> Value {
     json!({
         "EngineVersion": environment.settings.database.engine_version,
-        // Extended support is billed by the hour and processor, and on unless it is refused.
+        // Extended support is charged per vCPU and hour, and is on by default.
         "EngineLifecycleSupport": "open-source-rds-extended-support-disabled",
         "DBSubnetGroupName": reference(subnets),
-        // PostgreSQL's own, said because policies ask for it.
+        // The default port, stated because policy rules check it.
         "Port": 5432,
         "MasterUsername": "brewhaven",
-        // RDS makes the password, keeps it in Secrets Manager and changes it every seven days. It
-        // takes no other schedule from a template (Amazon RDS User Guide, "Password management with
+        // RDS creates the password, stores it in Secrets Manager and rotates it every seven days. A
+        // template cannot set another schedule (Amazon RDS User Guide, "Password management with
         // Secrets Manager").
         "ManageMasterUserPassword": true,
         "MasterUserSecret": { "KmsKeyId": Shared::SecretsKey.import(environment) },
@@ -129,25 +129,25 @@ fn database_properties(environment: &Environment, subnets: &LogicalId) -> Value 
         "PreferredBackupWindow": "06:00-06:30",
         "PreferredMaintenanceWindow": "sun:08:00-sun:09:00",
         "CopyTagsToSnapshot": true,
-        // Backups outlive the database that production lost.
+        // In production, backups outlive a deleted database.
         "DeleteAutomatedBackups": !environment.is_production(),
         "DeletionProtection": true,
     })
 }
 
-/// What every machine of the database has, whether it stands alone or in a cluster.
+/// Returns the common properties of all database instances, alone or in a cluster.
 fn machine_properties(environment: &Environment, monitoring: &LogicalId) -> Value {
     json!({
         "DBInstanceClass": environment.settings.database.instance_class,
         "PubliclyAccessible": false,
         "AutoMinorVersionUpgrade": true,
         "CACertificateIdentifier": "rds-ca-rsa2048-g1",
-        // Seconds.
+        // In seconds.
         "MonitoringInterval": 60,
         "MonitoringRoleArn": get_att(monitoring, "Arn"),
         "EnablePerformanceInsights": true,
         "PerformanceInsightsKMSKeyId": Shared::OrdersKey.import(environment),
-        // The days that cost nothing.
+        // The retention, in days, that is free.
         "PerformanceInsightsRetentionPeriod": 7,
     })
 }
@@ -159,7 +159,7 @@ fn merged(mut properties: Value, more: Value) -> Value {
     properties
 }
 
-/// RDS for PostgreSQL: one machine, and its double in another zone.
+/// Adds RDS for PostgreSQL: one instance, and a standby in another zone if configured.
 fn instance(
     template: &mut Template,
     environment: &Environment,
@@ -202,7 +202,7 @@ fn instance(
     export_database(template, environment, &database);
 }
 
-/// Aurora PostgreSQL: a writer, and a reader that takes over when there is to be one.
+/// Adds Aurora PostgreSQL: a writer, and a reader as failover target if configured.
 fn cluster(
     template: &mut Template,
     environment: &Environment,
@@ -234,7 +234,8 @@ fn cluster(
         properties,
         keep(environment),
     );
-    // Machines hold nothing: the cluster's storage does. They go and stay with it.
+    // Instances of a cluster hold no data; the cluster's volume does. They are kept together with
+    // it.
     let kept = if environment.is_production() {
         Keep::Data
     } else {
@@ -270,7 +271,7 @@ fn export_database(template: &mut Template, environment: &Environment, database:
     export(Shared::DatabaseIdentifier, reference(database));
 }
 
-/// What clients of the cache show. Its name is not given, so that it can be replaced.
+/// Adds the secret with the cache's AUTH token. It has no fixed name, so that it can be replaced.
 fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId {
     let token = template.add(
         "cache token",
@@ -278,7 +279,7 @@ fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId 
         json!({
             "Description": "What clients of the cache show",
             "KmsKeyId": Shared::SecretsKey.import(environment),
-            // 16 to 128 characters, and few signs are allowed (ElastiCache User Guide,
+            // 16 to 128 characters, with few special characters (ElastiCache User Guide,
             // "Authenticating with AUTH").
             "GenerateSecretString": {
                 "SecretStringTemplate": "{}", "GenerateStringKey": "token",
@@ -295,9 +296,9 @@ fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId 
     token
 }
 
-/// Carts. Valkey, since it speaks Redis's language to the letter that the scripts of carts need, is
-/// free software, and costs a fifth less a node on ElastiCache than Redis OSS (Amazon ElastiCache
-/// pricing). Not sharded: carts are small, and the client of `adapter-redis` knows one primary.
+/// Adds the cart store. Valkey supports the Redis commands that the cart scripts use, is open
+/// source, and costs a fifth less per node than Redis OSS (Amazon ElastiCache pricing). The store
+/// is not sharded, because carts are small and `adapter-redis` connects to one primary.
 fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) {
     let settings = &environment.settings.cache;
     let subnets = template.add(
@@ -315,8 +316,8 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
         json!({
             "CacheParameterGroupFamily": "valkey8",
             "Description": "Full, it forgets the cart that was left alone longest",
-            // A cart's time begins anew with each change, so the least time left is the longest
-            // left alone.
+            // A change of a cart renews its expiry, so the shortest remaining time belongs to the
+            // cart that was unused longest.
             "Properties": { "maxmemory-policy": "volatile-ttl" },
         }),
         Keep::Nothing,
@@ -331,7 +332,7 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
             })
         })
         .collect();
-    // Without a version: the one that is current when the stack is changed.
+    // The reference has no version id: each stack update resolves the current version.
     let shown = format!(
         "{{{{resolve:secretsmanager:${{{}}}:SecretString:token}}}}",
         token.as_str()
@@ -373,8 +374,8 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
     Shared::CacheIdentifier.export(template, environment, reference(&cache));
 }
 
-/// It outlives the stack, so CloudFormation names it: a name of ours would stand in the way of the
-/// next one.
+/// Adds a log group. Its name comes from CloudFormation, because the group outlives the stack and a
+/// fixed name would block the next one.
 fn log_group(template: &mut Template, environment: &Environment, words: &str) -> LogicalId {
     template.add(
         words,
@@ -388,21 +389,21 @@ fn log_group(template: &mut Template, environment: &Environment, words: &str) ->
     )
 }
 
-/// The slug of the trail.
+/// Slug of the trail.
 const TRAIL: &str = "trail";
 
-/// Under these the bucket of logs is written to, by the load balancer and by S3 itself.
+/// Prefixes in the log bucket for the load balancer and for S3's access logs.
 const BALANCER_LOGS: &str = "balancer";
 const ACCESS_LOGS: &str = "access";
 
-/// Days after which an access log has been read or never will be.
+/// Days that access logs are kept.
 const ACCESS_LOG_DAYS: u16 = 90;
-/// Days that what was overwritten or deleted can be had back.
+/// Days in which an overwritten or deleted object can be restored.
 const UNDO_DAYS: u16 = 30;
-/// Days until what is seldom read is stored where storing costs less and reading more.
+/// Days after which objects move to a storage class with cheaper storage and more expensive reads.
 const SELDOM_READ_DAYS: u16 = 90;
 
-/// The bucket of what was done, and its policy.
+/// The audit bucket and its policy.
 struct Audit {
     bucket: LogicalId,
     policy: LogicalId,
@@ -472,12 +473,12 @@ fn buckets(template: &mut Template, environment: &Environment) -> Audit {
     }
 }
 
-/// Who called AWS for what, in every region, and who read or wrote an object of a bucket: with a
-/// seal on every file, beyond change in the audit bucket, and in CloudWatch Logs for questions of
-/// today.
+/// Adds the trail, which records all AWS calls in every region, and reads and writes of bucket
+/// objects. The files are signed and stored in the audit bucket, where they cannot be changed.
+/// CloudWatch Logs has a copy for queries.
 ///
-/// In an account that has a trail already its management events are charged once more (AWS
-/// CloudTrail Pricing): then an environment of its own account is the better place.
+/// In an account that already has a trail, management events are charged a second time (AWS
+/// CloudTrail Pricing). An environment should therefore have its own account.
 fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
     let log = log_group(template, environment, "trail log");
     let role = template.add(
@@ -507,34 +508,35 @@ fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
         "trail",
         "AWS::CloudTrail::Trail",
         json!({
-            // Policies of the bucket and of the key must know it before it is there.
+            // A fixed name, because the policies of the bucket and the key refer to the trail
+            // before it exists.
             "TrailName": environment.stack_name(TRAIL),
             "IsLogging": true,
             "IsMultiRegionTrail": true,
             "IncludeGlobalServiceEvents": true,
             "EnableLogFileValidation": true,
             "S3BucketName": reference(&audit.bucket),
-            // By its alias: the public rules of Guard take text alone.
+            // An alias, because the public Guard rules accept only text.
             "KMSKeyId": format!("alias/{}", environment.stack_name("logs")),
             "CloudWatchLogsLogGroupArn": get_att(&log, "Arn"),
             "CloudWatchLogsRoleArn": get_att(&role, "Arn"),
             "EventSelectors": [{
                 "ReadWriteType": "All",
                 "IncludeManagementEvents": true,
-                // Of every bucket.
+                // Objects of all buckets.
                 "DataResources": [{ "Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::"] }],
             }],
         }),
-        // What it wrote stays in the bucket; itself it holds nothing, and its name would be in the
-        // way of the next one.
+        // The log files stay in the bucket. The trail itself holds no data, and its fixed name
+        // would block the next one.
         Keep::Gone,
     );
-    // It tries both when it is made.
+    // CloudTrail checks access to the bucket and the log group when the trail is created.
     template.after(&trail, &[&audit.policy, &policy]);
 }
 
-/// What CloudTrail must be let do with its bucket (AWS CloudTrail User Guide, "Amazon S3 bucket
-/// policy for CloudTrail").
+/// Returns the statements with which CloudTrail may write to the bucket (AWS CloudTrail User Guide,
+/// "Amazon S3 bucket policy for CloudTrail").
 fn trail_delivery(environment: &Environment, audit: &LogicalId) -> Vec<Value> {
     let service = json!({ "Service": "cloudtrail.amazonaws.com" });
     let mut deliver = of_the_trail(environment);
@@ -551,13 +553,14 @@ fn trail_delivery(environment: &Environment, audit: &LogicalId) -> Vec<Value> {
     ]
 }
 
-/// That CloudTrail asks for this trail, and not for somebody else's.
+/// Returns the condition that CloudTrail acts for this trail and not for a foreign one.
 pub fn of_the_trail(environment: &Environment) -> Value {
     let arn = "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail";
     json!({ "ArnEquals": { "aws:SourceArn": sub(&format!("{arn}/{}", environment.stack_name(TRAIL))) } })
 }
 
-/// What every bucket is: private, versioned, owned by this account whoever writes to it.
+/// Returns the common properties of buckets: private, versioned, and owned by this account whoever
+/// writes.
 fn bucket(encryption: Value, logging: Value, mut rules: Vec<Value>) -> Value {
     rules.push(json!({
         "Id": "clear-away", "Status": "Enabled",
@@ -585,12 +588,14 @@ fn storage_key(environment: &Environment) -> Value {
     })
 }
 
-/// The load balancer and S3 deliver only where S3 keeps the key (Elastic Load Balancing User Guide,
-/// "Access logs"; Amazon S3 User Guide, "Enabling server access logging").
+/// Returns the log bucket. Load balancer and S3 deliver only to buckets with S3-managed keys
+/// (Elastic Load Balancing User Guide, "Access logs"; Amazon S3 User Guide, "Enabling server access
+/// logging").
 fn logs_bucket(environment: &Environment) -> Value {
     let encryption = json!({ "ServerSideEncryptionByDefault": { "SSEAlgorithm": "AES256" } });
-    // Without a destination it logs to itself. Each delivery makes an entry in the next one; S3
-    // gathers them, and they expire, so that it stays small, and whoever reads logs is seen too.
+    // Without a destination the bucket logs to itself, so reads of logs are recorded too. Each
+    // delivery adds an entry to the next one; S3 batches them and they expire, so the bucket stays
+    // small.
     let logging = json!({ "LogFilePrefix": format!("{ACCESS_LOGS}/logs/") });
     let expire = |id: &str, prefix: &str, days: u16| json!({ "Id": id, "Status": "Enabled", "Prefix": format!("{prefix}/"), "ExpirationInDays": days });
     let rules = vec![
@@ -604,12 +609,11 @@ fn logs_bucket(environment: &Environment) -> Value {
     bucket(encryption, logging, rules)
 }
 
-/// What was done, for whoever asks later. Nothing in it expires.
+/// Returns the audit bucket, whose content does not expire.
 ///
-/// Governance rather than compliance: in compliance mode nobody, AWS included, can take out what
-/// should never have been written (a customer's data that the law wants erased), nor stop paying
-/// for it. The bucket's policy denies everyone the way around the lock, so that taking it is two
-/// acts, both recorded.
+/// The lock is in governance mode. In compliance mode nobody, not even AWS, could delete what must
+/// not be stored, such as a customer's data after an erasure request, or stop paying for it. The
+/// bucket policy denies everybody to bypass the lock, so lifting it takes two recorded steps.
 fn audit_bucket(environment: &Environment, logs: &LogicalId) -> Value {
     let cool = json!({
         "Id": "seldom-read", "Status": "Enabled",
@@ -639,7 +643,7 @@ fn lake_bucket(environment: &Environment, logs: &LogicalId) -> Value {
         access_logs(logs, "lake"),
         vec![cool],
     );
-    // Without a rule it locks nothing by itself: it lets single events be put under a legal hold.
+    // Without a default rule nothing is locked, but single objects can be put under legal hold.
     properties["ObjectLockEnabled"] = json!(true);
     properties
 }
@@ -648,7 +652,7 @@ fn access_logs(logs: &LogicalId, of: &str) -> Value {
     json!({ "DestinationBucketName": reference(logs), "LogFilePrefix": format!("{ACCESS_LOGS}/{of}/") })
 }
 
-/// The bucket's ARN and what follows it.
+/// Returns the bucket's ARN followed by a path.
 fn within(bucket: &LogicalId, path: &str) -> Value {
     sub(&format!("${{{}.Arn}}/{path}", bucket.as_str()))
 }
@@ -679,7 +683,8 @@ fn log_delivery(logs: &LogicalId, sources: &[&LogicalId]) -> Vec<Value> {
         .map(|source| get_att(source, "Arn"))
         .collect();
     vec![
-        // The path carries the account: a load balancer of another one cannot write here.
+        // The path contains the account id, so a load balancer of another account cannot write
+        // here.
         json!({
             "Sid": "BalancerLogs", "Effect": "Allow",
             "Principal": { "Service": "logdelivery.elasticloadbalancing.amazonaws.com" }, "Action": "s3:PutObject",
@@ -703,7 +708,7 @@ fn no_bypass(audit: &LogicalId) -> Value {
     })
 }
 
-/// Tables of the contract, found by address.
+/// Adds the tables of the contract.
 fn tables(template: &mut Template, environment: &Environment) {
     for table in TABLES {
         let id = template.add(
@@ -796,8 +801,8 @@ fn table_properties(environment: &Environment, table: &Table) -> Value {
     properties
 }
 
-/// A resource that refers to itself is none that CloudFormation makes, so the policy says `*` for
-/// the table it is of.
+/// Returns a policy that denies plain HTTP. Its resource is `*`, because CloudFormation cannot
+/// create a resource that refers to itself.
 fn encrypted_transport_to_table() -> Value {
     json!({ "Version": "2012-10-17", "Statement": [{
         "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "dynamodb:*", "Resource": "*",

@@ -1,8 +1,8 @@
-//! What the stack of data promises to whoever is on call for it.
+//! The guarantees of the data stack for operators.
 
 use super::*;
 
-/// The environments on AWS, with either engine.
+/// Returns the environments on AWS, with each engine.
 fn on_aws() -> Vec<Environment> {
     let named = ["dev", "staging", "prod"]
         .into_iter()
@@ -34,7 +34,7 @@ fn of_kind<'a>(template: &'a Value, kind: &str) -> Vec<(&'a String, &'a Value)> 
         .collect()
 }
 
-/// The one resource of a kind.
+/// Returns the only resource of a kind.
 fn only<'a>(template: &'a Value, kind: &str) -> &'a Value {
     let found = of_kind(template, kind);
     assert_eq!(found.len(), 1, "{kind}");
@@ -138,7 +138,7 @@ fn carts_survive_a_node_and_travel_encrypted() {
             "a primary and whoever takes over"
         );
         assert!(cache["SnapshotRetentionLimit"].as_u64() >= Some(1));
-        // The current token, by reference to the secret of this template.
+        // The token of the current version, by reference to the secret of this template.
         assert_eq!(
             cache["AuthToken"],
             sub("{{resolve:secretsmanager:${CacheToken}:SecretString:token}}")
@@ -248,7 +248,7 @@ fn every_bucket_is_private_versioned_encrypted_logged_and_tidied() {
             let encryption =
                 &properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0];
             let algorithm = encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"].as_str();
-            // Neither the load balancer nor S3 delivers logs to a bucket with a key of ours or with
+            // Neither the load balancer nor S3 delivers logs to a bucket with our own key or with
             // Object Lock.
             let logs = name == "LogsBucket";
             assert_eq!(
@@ -292,7 +292,7 @@ fn every_bucket_refuses_clear_transport_and_lets_nobody_in_but_deliveries_of_log
             );
             assert_eq!(allowed.is_empty(), bucket == "LakeBucket", "{bucket}");
             for allow in allowed {
-                // CloudTrail asks first whose the bucket is.
+                // CloudTrail first checks the owner of the bucket.
                 assert!(
                     allow["Action"] == "s3:PutObject" || allow["Action"] == "s3:GetBucketAcl",
                     "{allow}"
@@ -325,7 +325,7 @@ fn nobody_goes_around_the_lock_of_the_audit_bucket() {
     }
 }
 
-/// As CloudTrail wants them; nothing but a real account would notice one that is missing.
+/// Only a real account would show a missing permission of CloudTrail.
 #[test]
 fn the_trail_is_whole_and_bucket_and_key_let_it_and_no_other_write() {
     for environment in on_aws() {
@@ -391,7 +391,7 @@ fn the_trail_is_whole_and_bucket_and_key_let_it_and_no_other_write() {
 
 #[test]
 fn whatever_holds_data_stays_or_leaves_a_snapshot_and_can_be_replaced() {
-    /// What holds data, and the name that it must not be given.
+    /// Types that hold data, and the name property that must stay unset.
     const HOLDERS: [(&str, &str); 7] = [
         ("AWS::RDS::DBInstance", "DBInstanceIdentifier"),
         ("AWS::RDS::DBCluster", "DBClusterIdentifier"),
@@ -409,7 +409,7 @@ fn whatever_holds_data_stays_or_leaves_a_snapshot_and_can_be_replaced() {
                     resource["Properties"].get(name_property).is_none(),
                     "{name} has a fixed name"
                 );
-                // In a cluster the machines hold nothing.
+                // Instances of a cluster hold no data.
                 if resource["Properties"].get("DBClusterIdentifier").is_some()
                     && !environment.is_production()
                 {

@@ -1,8 +1,8 @@
-//! What the world reaches: certificate and names, load balancer, API, firewall.
+//! The public entry points: certificate and DNS names, load balancer, API and firewall.
 //!
-//! Customers come through the load balancer, programs through the API (a key, a quota, a cache),
-//! which passes what it lets through to the same balancer over a private link. One firewall stands
-//! before both.
+//! Customers use the load balancer. Programs use the API (with a key, a quota and a cache), which
+//! forwards their requests to the same load balancer over a private link. One firewall protects
+//! both.
 
 use contract::role::STOREFRONT;
 use contract::{READY_PATH, TRACEPARENT_ATTRIBUTE};
@@ -13,21 +13,22 @@ use super::shared::Shared;
 use crate::Environment;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted, sub};
 
-/// Where the storefront's tasks answer customers (`HAVEN_BIND`)...
+/// The port on which storefront tasks serve customers (`HAVEN_BIND`).
 pub const STOREFRONT_PORT: u16 = 8080;
-/// ...and where they say how they are (`HAVEN_HEALTH_BIND`): readiness and metrics are on an
-/// address of their own, which no listener forwards to.
+/// The port on which storefront tasks serve readiness and metrics (`HAVEN_HEALTH_BIND`). No
+/// listener forwards to it.
 pub const STOREFRONT_HEALTH_PORT: u16 = 8081;
-/// Where a new version is tried before customers see it. Reached from inside the VPC alone.
+/// The port for tests of a new version before customers see it, reachable only inside the VPC.
 pub const TEST_PORT: u16 = 8443;
 
-/// The one stage of the API. A deployment replaces what is in it.
+/// The only stage of the API. A deployment replaces its content.
 const STAGE: &str = "live";
-/// The payment gateway's webhook, which comes from few addresses and often.
+/// The payment gateway's webhook, which receives many requests from few addresses.
 const WEBHOOK_PATH: &str = "/webhooks/payment";
-/// Webhooks of one address in five minutes: two for each of 10,000 orders a minute.
+/// Webhooks from one address in five minutes: two for each of 10,000 orders per minute.
 const WEBHOOKS_PER_ADDRESS: u32 = 100_000;
 
+/// Returns the stack with the public entry points.
 pub fn edge(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what the world reaches");
     let certificate = certificate(&mut template, environment);
@@ -57,12 +58,12 @@ pub fn edge(environment: &Environment) -> Template {
     template
 }
 
-/// The name that programs call.
+/// Returns the DNS name of the API.
 fn api_name(environment: &Environment) -> String {
     format!("api.{}", environment.settings.edge.domain)
 }
 
-/// One certificate for both names. It renews itself as long as its validation records stay in the
+/// Adds one certificate for both names. ACM renews it as long as its validation records stay in the
 /// zone.
 fn certificate(template: &mut Template, environment: &Environment) -> LogicalId {
     let edge = &environment.settings.edge;
@@ -93,10 +94,11 @@ fn attributes(pairs: &[(&str, Value)]) -> Value {
 }
 
 fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
-    // A dev environment is taken down every evening; the others are not taken down by mistake.
+    // A dev environment is deleted every evening; the others are protected against accidental
+    // deletion.
     let protected = environment.name != "dev";
-    // The balancer's own group lets the world in on 80 and 443; this one adds the test port for the
-    // VPC alone.
+    // The balancer's own group opens ports 80 and 443 to the internet. This group opens the test
+    // port to the VPC.
     let testers = group(
         template,
         environment,
@@ -106,8 +108,8 @@ fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
             "Description": "A new version, from inside the VPC", "IpProtocol": "tcp", "FromPort": TEST_PORT,
             "ToPort": TEST_PORT, "CidrIp": environment.settings.network.cidr,
         }]),
-        // Without any rule CloudFormation would let everything out; the balancer's own group says
-        // where it may go.
+        // Without any rule, CloudFormation would allow all outgoing traffic. The balancer's own
+        // group has the outgoing rules.
         json!([{ "Description": "Nowhere", "IpProtocol": "-1", "CidrIp": "127.0.0.1/32" }]),
     );
     let id = template.add(
@@ -123,19 +125,19 @@ fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
                 ("access_logs.s3.enabled", json!("true")),
                 ("access_logs.s3.bucket", Shared::LogsBucket.import(environment)),
                 ("access_logs.s3.prefix", json!("balancer")),
-                // Not as text: the public rules of Guard take the boolean alone, and CloudFormation
-                // either.
+                // A JSON boolean: the public Guard rules reject the string form, although
+                // CloudFormation accepts both.
                 ("deletion_protection.enabled", json!(protected)),
-                // The storefront answers within 10 s; a followed order sends something more often
+                // The storefront answers within 10 s, and event streams send a heartbeat more often
                 // than this.
                 ("idle_timeout.timeout_seconds", json!("60")),
                 ("routing.http.desync_mitigation_mode", json!("strictest")),
                 ("routing.http.drop_invalid_header_fields.enabled", json!("true")),
-                // The storefront compares Origin with Host to refuse requests from other sites.
+                // The storefront compares Origin with Host to refuse cross-site requests.
                 ("routing.http.preserve_host_header.enabled", json!("true")),
-                // No request passes the firewall because the firewall is out of order.
+                // No request bypasses the firewall while the firewall is unavailable.
                 ("waf.fail_open.enabled", json!("false")),
-                // An operator may turn traffic away from a zone in trouble.
+                // Allows operators to shift traffic away from a zone with a failure.
                 ("zonal_shift.config.enabled", json!("true")),
             ]),
         }),
@@ -168,15 +170,15 @@ fn group(
     template.add(words, "AWS::EC2::SecurityGroup", properties, Keep::Nothing)
 }
 
-/// The two groups of storefront tasks that a blue/green deployment changes between. Which of them
-/// customers are on differs from deployment to deployment.
+/// The two target groups between which a blue/green deployment switches. Either of them may receive
+/// the traffic.
 struct Targets {
     first: LogicalId,
     other: LogicalId,
 }
 
 fn targets(template: &mut Template, environment: &Environment) -> Targets {
-    // Out of the balancer before the task is out of time: what it has in hand it may finish.
+    // Shorter than the drain, so that a deregistered task can finish its requests in flight.
     let deregistration = STOREFRONT.drain.as_secs().saturating_sub(5);
     let mut add = |words: &str| {
         template.add(
@@ -186,8 +188,7 @@ fn targets(template: &mut Template, environment: &Environment) -> Targets {
                 "TargetType": "ip",
                 "IpAddressType": "ipv4",
                 "VpcId": Shared::Vpc.import(environment),
-                // TLS ends at the balancer; from there to the task only the balancer's security
-                // group may speak.
+                // TLS ends at the load balancer. Only its security group may connect to a task.
                 "Protocol": "HTTP",
                 "ProtocolVersion": "HTTP1",
                 "Port": STOREFRONT_PORT,
@@ -198,16 +199,18 @@ fn targets(template: &mut Template, environment: &Environment) -> Targets {
                 "HealthCheckIntervalSeconds": 15,
                 "HealthCheckTimeoutSeconds": 5,
                 "HealthyThresholdCount": 2,
-                // ECS replaces a task that its target group calls unhealthy. Without a database no
-                // task is ready, and a new one would not help: 10 times 15 s outlast a failover,
-                // which takes 60 to 120 s (RDS user guide, "Failing over a Multi-AZ DB instance").
-                // A task that hangs is found sooner, by its container's own health check.
+                // ECS replaces a task that its target group reports as unhealthy. Without a
+                // database no task is ready, and a new task would not help. Ten checks of 15 s are
+                // longer than a failover, which takes 60 to 120 s (RDS user guide, "Failing over a
+                // Multi-AZ DB instance"). The container's own health check finds a hanging task
+                // sooner.
                 "UnhealthyThresholdCount": 10,
                 "Matcher": { "HttpCode": "200" },
                 "TargetGroupAttributes": attributes(&[
                     ("deregistration_delay.timeout_seconds", json!(deregistration.to_string())),
                     ("load_balancing.algorithm.type", json!("least_outstanding_requests")),
-                    // Sessions are in the cache, so that any task will do.
+                    // Sessions are signed cookies and carts are in the cache, so any task can serve
+                    // a request.
                     ("stickiness.enabled", json!("false")),
                 ]),
             }),
@@ -274,12 +277,12 @@ fn listeners(
                 "LoadBalancerArn": reference(balancer),
                 "Protocol": "HTTPS",
                 "Port": port,
-                // TLS 1.3, and 1.2 with forward secrecy alone: what AWS recommends (ELB user guide,
-                // "Security policies for your Application Load Balancer"). API Gateway speaks 1.2
-                // to its backends.
+                // TLS 1.3, and 1.2 with forward secrecy only, as AWS recommends (ELB user guide,
+                // "Security policies for your Application Load Balancer"). API Gateway uses 1.2 to
+                // its backends.
                 "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09",
                 "Certificates": [{ "CertificateArn": reference(certificate) }],
-                // Whoever asks for another name, as scanners do, learns nothing.
+                // Requests for other host names, as scanners send them, get no information.
                 "DefaultActions": [{
                     "Type": "fixed-response",
                     "FixedResponseConfig": { "StatusCode": "404", "ContentType": "text/plain", "MessageBody": "Not here" },
@@ -299,14 +302,14 @@ fn listeners(
                     "Field": "host-header",
                     "HostHeaderConfig": { "Values": [environment.settings.edge.domain] },
                 }],
-                // ECS turns the weights during a deployment; these are how it begins.
+                // ECS changes the weights during a deployment. These are the initial values.
                 "Actions": [{ "Type": "forward", "ForwardConfig": {
                     "TargetGroups": [weighted(to, 100), weighted(not_to, 0)],
                     "TargetGroupStickinessConfig": { "Enabled": false },
                 } }],
-                // A private integration sends its stage's name in front of the path (API Gateway
+                // A private integration prefixes the path with the name of its stage (API Gateway
                 // developer guide, "Private integrations for REST APIs"). No path of the storefront
-                // begins so.
+                // begins with that name.
                 "Transforms": [{
                     "Type": "url-rewrite",
                     "UrlRewriteConfig": { "Rewrites": [{ "Regex": format!("^/{STAGE}/(.*)$"), "Replace": "/$1" }] },
@@ -318,8 +321,8 @@ fn listeners(
     }
 }
 
-/// The origin that browsers may call the API from. The balancer can write one name alone into its
-/// answers, so that more of them would need a storefront that answers for itself.
+/// Returns the origin from which browsers may call the API. The load balancer can add only one
+/// origin to its responses; more would need CORS in the storefront.
 fn origin(environment: &Environment) -> Option<&str> {
     environment
         .settings
@@ -329,8 +332,8 @@ fn origin(environment: &Environment) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// An HTTP proxy integration passes answers on as they are, so that what browsers want to read in
-/// them comes from here.
+/// Returns the listener attributes that add CORS headers. An HTTP proxy integration passes
+/// responses on unchanged, so the load balancer adds these headers.
 fn response_headers(environment: &Environment) -> Value {
     let mut headers = vec![("routing.http.response.server.enabled", json!("false"))];
     if let Some(origin) = origin(environment) {
@@ -348,7 +351,7 @@ fn response_headers(environment: &Environment) -> Value {
     attributes(&headers)
 }
 
-/// What the API passes requests to.
+/// The target of the API's requests.
 struct Backend {
     link: LogicalId,
     balancer: LogicalId,
@@ -378,8 +381,8 @@ fn private_link(template: &mut Template, environment: &Environment) -> LogicalId
     )
 }
 
-/// A path's part of a logical id: what all have in common is left out, for templates are limited in
-/// size.
+/// Returns the part of a logical id for a path. The common prefix is left out, because templates
+/// have a size limit.
 fn words(path: &[&str]) -> String {
     path.strip_prefix(&["api", "v1"])
         .filter(|rest| !rest.is_empty())
@@ -387,8 +390,8 @@ fn words(path: &[&str]) -> String {
         .join(" ")
 }
 
-/// What programs may do. Carts are not among it: they belong to a browser's session, and a program
-/// sends its lines with the order. Nor is what staff do.
+/// The operations for programs. Carts are not among them, because they belong to a browser's
+/// session; a program sends its lines with the order. Routes for staff are not among them either.
 const OPERATIONS: &[Operation] = &[
     Operation {
         method: "GET",
@@ -422,24 +425,24 @@ const OPERATIONS: &[Operation] = &[
     },
 ];
 
-/// One call of the storefront's `/openapi.json`.
+/// One operation of the storefront's `/openapi.json`.
 struct Operation {
     method: &'static str,
     path: &'static [&'static str],
-    /// Everybody gets the same answer, for as long as `cache_seconds` says.
+    /// True if the response is the same for everybody and may be cached for `cache_seconds`.
     cached: bool,
-    /// Its body is a new order, whose shape the gateway checks.
+    /// True if the body is a new order, whose shape API Gateway validates.
     takes_order: bool,
 }
 
-/// The API, and the deployment that its stage shows.
+/// The API, and the deployment that its stage serves.
 struct Api {
     id: LogicalId,
     deployment: LogicalId,
 }
 
-/// Parts of the API. A deployment is a copy of them at one moment, so that a change to any must
-/// make a new one.
+/// The parts of the API. A deployment is a snapshot of them, so a change of any part must create a
+/// new deployment.
 struct Parts<'a> {
     template: &'a mut Template,
     ids: Vec<LogicalId>,
@@ -454,8 +457,8 @@ impl Parts<'_> {
         id
     }
 
-    /// FNV-1a: the same on every machine and in every release, which the standard library's hash
-    /// does not promise.
+    /// Returns the FNV-1a hash of all parts. Unlike the standard library's hash, it is the same on
+    /// every machine and in every release.
     fn digest(&self) -> String {
         let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         format!(
@@ -479,12 +482,12 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
             "Name": name,
             "Description": "Menu and orders, for programs",
             "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
-            // Only under our own name, where the firewall's and TLS's rules are ours.
+            // Only our own domain name is reachable, where our firewall and TLS policies apply.
             "DisableExecuteApiEndpoint": true,
             "ApiKeySourceType": "HEADER",
-            // The API's policy is what counts on its own domain too, and its default would be TLS
-            // 1.0 (API Gateway developer guide, "How to change a security policy" and "Supported
-            // security policies").
+            // The API's policy also applies to its custom domain, and its default is TLS 1.0 (API
+            // Gateway developer guide, "How to change a security policy" and "Supported security
+            // policies").
             "SecurityPolicy": "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09",
             "EndpointAccessMode": "STRICT",
         }),
@@ -540,7 +543,7 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
     Api { id, deployment }
 }
 
-/// What the gateway itself checks of a new order, before it costs a request of the storefront.
+/// The validation of a new order in API Gateway, before the request reaches the storefront.
 struct OrderModel {
     model: LogicalId,
     validator: LogicalId,
@@ -555,8 +558,8 @@ fn order_model(parts: &mut Parts<'_>, api: &LogicalId) -> OrderModel {
             "RestApiId": reference(api),
             "ContentType": "application/json",
             "Name": "NewOrder",
-            // The shape alone. What the words mean, how long they may be, and that a key against
-            // repetition stands in a header, the storefront says better.
+            // Only the shape. The storefront checks values, lengths and the idempotency key, with
+            // better messages.
             "Schema": {
                 "$schema": "http://json-schema.org/draft-04/schema#",
                 "type": "object",
@@ -608,9 +611,9 @@ fn method(
             json!(format!("method.request.path.{name}"));
     }
     if operation.method == "POST" {
-        // The storefront refuses what a browser sends from another site. Whoever comes this way
-        // carries a key in a header of its own, which browsers send to nobody without asking first,
-        // and no cookie: the refusal is made here.
+        // The storefront refuses cross-site requests of browsers. Requests on this way carry an API
+        // key in a custom header, which browsers send only after a preflight, and no cookie. The
+        // check therefore happens here.
         to["integration.request.header.Sec-Fetch-Site"] = json!("'same-origin'");
     }
     let mut properties = json!({
@@ -627,7 +630,7 @@ fn method(
             "ConnectionId": reference(&backend.link),
             "IntegrationTarget": reference(&backend.balancer),
             "Uri": format!("https://{}/{path}", environment.settings.edge.domain),
-            // The storefront gives up at 10 s and says so.
+            // Longer than the storefront's own limit of 10 s, so that its answer arrives.
             "TimeoutInMillis": 12_000,
         },
     });
@@ -646,7 +649,7 @@ fn method(
     parts.add(&words, "AWS::ApiGateway::Method", properties);
 }
 
-/// What a browser asks before it calls from another origin.
+/// Adds the answer to a browser's CORS preflight request.
 fn preflight(
     parts: &mut Parts<'_>,
     path: &[&str],
@@ -676,7 +679,7 @@ fn preflight(
             "ResourceId": reference(resource),
             "HttpMethod": "OPTIONS",
             "AuthorizationType": "NONE",
-            // Browsers send no key with it.
+            // Browsers send no API key with a preflight.
             "ApiKeyRequired": false,
             "Integration": {
                 "Type": "MOCK",
@@ -688,7 +691,7 @@ fn preflight(
     );
 }
 
-/// What the gateway says itself, so that a browser may read why, and a program what was wrong.
+/// Adds the gateway's own error responses with CORS headers, so that browsers can read them.
 fn refusals(parts: &mut Parts<'_>, environment: &Environment, api: &LogicalId) {
     let headers = origin(environment)
         .map(|origin| json!({ "gatewayresponse.header.Access-Control-Allow-Origin": format!("'{origin}'") }));
@@ -715,8 +718,8 @@ fn refusals(parts: &mut Parts<'_>, environment: &Environment, api: &LogicalId) {
     }
 }
 
-/// Kept for as long as logs are kept, under the logs' key. It outlives its stack, so that its name
-/// must not be one that a second stack wants: CloudFormation names it where `name` does not.
+/// Adds a log group with the logs' retention and key. The group outlives its stack, so a fixed name
+/// could block the next stack. Without `name`, CloudFormation assigns the name.
 fn log_group(
     template: &mut Template,
     environment: &Environment,
@@ -734,7 +737,7 @@ fn log_group(
     template.add(words, "AWS::Logs::LogGroup", properties, Keep::Data)
 }
 
-/// Its ARN without the `:*` that `Arn` ends with, which neither API Gateway nor WAF wants.
+/// Returns the ARN without the `:*` at the end of `Arn`, which API Gateway and WAF do not accept.
 fn log_group_arn(group: &LogicalId) -> Value {
     let name = group.as_str();
     sub(&format!(
@@ -742,15 +745,15 @@ fn log_group_arn(group: &LogicalId) -> Value {
     ))
 }
 
-/// Lets API Gateway write logs at all: a setting of the account in this region, which the last
-/// stack to set it wins. That is why environments have accounts of their own.
+/// Allows API Gateway to write logs. This is a setting of the account and region, which the last
+/// stack overwrites; environments therefore have their own accounts.
 fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId {
     let role = template.add(
         "api logging role",
         "AWS::IAM::Role",
         json!({
             "Description": "API Gateway writes its logs",
-            // No condition on the source: the service offers none here.
+            // Without a condition on the source, because the service sends none here.
             "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Principal": { "Service": "apigateway.amazonaws.com" }, "Action": "sts:AssumeRole",
             }] },
@@ -779,15 +782,15 @@ fn stage(template: &mut Template, environment: &Environment, api: &Api) -> Logic
     let edge = &environment.settings.edge;
     let logging = api_logging(template, environment);
     let access = log_group(template, environment, "api access log", None);
-    // API Gateway would make it itself, without key and retention.
+    // API Gateway would create this log group itself, without a key and without retention.
     let name = sub(&format!(
         "API-Gateway-Execution-Logs_${{{}}}/{STAGE}",
         api.id.as_str()
     ));
     let execution = log_group(template, environment, "api execution log", Some(name));
     let cache = edge.cache_seconds > 0;
-    // A cache of no seconds is off (API Gateway developer guide, "Cache settings for REST APIs"):
-    // an order must never be answered from one.
+    // A TTL of zero turns the cache off (API Gateway developer guide, "Cache settings for REST
+    // APIs"). An order must never be answered from the cache.
     let settings = |path: &str, method: &str, cache_seconds: u16| {
         let mut settings = json!({
             "ResourcePath": path, "HttpMethod": method, "LoggingLevel": "ERROR", "DataTraceEnabled": false,
@@ -803,7 +806,7 @@ fn stage(template: &mut Template, environment: &Environment, api: &Api) -> Logic
     let mut methods = vec![settings("/*", "*", 0)];
     if cache {
         let cached = OPERATIONS.iter().filter(|operation| operation.cached);
-        // The path's own slashes are written `~1`.
+        // Slashes in the path are written as `~1`.
         methods.extend(cached.map(|operation| {
             settings(
                 &format!("/~1{}", operation.path.join("~1")),
@@ -843,8 +846,8 @@ fn stage(template: &mut Template, environment: &Environment, api: &Api) -> Logic
     stage
 }
 
-/// One line of JSON a request. No path and no query: an order's id and its tracking token stand in
-/// them.
+/// Returns the format of access logs: one line of JSON per request, without path and query, which
+/// contain order ids and tracking tokens.
 fn access_log_format() -> String {
     let fields = [
         ("request_id", "$context.requestId"),
@@ -883,7 +886,7 @@ fn usage_plan(template: &mut Template, environment: &Environment, api: &Api, sta
         }),
         Keep::Nothing,
     );
-    // API Gateway makes up its value; nobody reads it from a template.
+    // API Gateway generates the value of the key; no template contains it.
     let key = template.add(
         "api key",
         "AWS::ApiGateway::ApiKey",
@@ -912,7 +915,7 @@ fn api_domain(
             "DomainName": api_name(environment),
             "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
             "RegionalCertificateArn": reference(certificate),
-            // At least 1.2, and 1.3; the API's own policy is narrower.
+            // TLS 1.2 or 1.3. The API's own policy is stricter.
             "SecurityPolicy": "TLS_1_2",
         }),
         Keep::Nothing,
@@ -1004,8 +1007,7 @@ fn firewall(
             Keep::Nothing,
         );
     }
-    // WAF takes no other beginning; the end is the stack's own number, for the group outlives the
-    // stack.
+    // WAF requires this prefix. The suffix is the stack's id, because the group outlives the stack.
     let number = json!({ "Fn::Select": [2, { "Fn::Split": ["/", { "Ref": "AWS::StackId" }] }] });
     let name = json!({ "Fn::Join": ["-", [format!("aws-waf-logs-{}", environment.stack_name("edge")), number]] });
     let log = log_group(template, environment, "firewall log", Some(name));
@@ -1016,7 +1018,8 @@ fn firewall(
         json!({
             "ResourceArn": get_att(&firewall, "Arn"),
             "LogDestinationConfigs": [log_group_arn(&log)],
-            // Who may do what stands in these; in the query string it is an order's tracking token.
+            // These headers contain credentials, and the query string contains an order's tracking
+            // token.
             "RedactedFields": [header("authorization"), header("cookie"), header("x-api-key"), { "QueryString": {} }],
         }),
         Keep::Nothing,
@@ -1027,7 +1030,8 @@ fn visibility(name: &str) -> Value {
     json!({ "CloudWatchMetricsEnabled": true, "SampledRequestsEnabled": true, "MetricName": name })
 }
 
-/// In the order in which they are asked: the cheap ones first. 1,131 of 1,500 capacity units.
+/// Returns the firewall rules in the order of evaluation, cheap ones first. They use 1,131 of 1,500
+/// capacity units.
 fn firewall_rules(environment: &Environment, own_addresses: &LogicalId) -> Value {
     let webhook = json!({ "ByteMatchStatement": {
         "FieldToMatch": { "UriPath": {} }, "PositionalConstraint": "EXACTLY", "SearchString": WEBHOOK_PATH,
@@ -1035,9 +1039,9 @@ fn firewall_rules(environment: &Environment, own_addresses: &LogicalId) -> Value
     } });
     let own = json!({ "IPSetReferenceStatement": { "Arn": get_att(own_addresses, "Arn") } });
     let not = |statement: &Value| json!({ "NotStatement": { "Statement": statement } });
-    // The balancer sees all of the API's requests come from the link's few addresses, which must
-    // not be blocked for their number: the API's own stage has counted them by caller. Webhooks are
-    // counted apart.
+    // All API requests reach the load balancer from the few addresses of the private link. They
+    // must not be blocked by number, because the stage of the API has counted them per caller.
+    // Webhooks have their own count.
     let callers = json!({ "AndStatement": { "Statements": [not(&own), not(&webhook)] } });
     let rate = |limit: u32, scope: &Value| {
         json!({ "RateBasedStatement": {
@@ -1054,8 +1058,8 @@ fn firewall_rules(environment: &Environment, own_addresses: &LogicalId) -> Value
         }
         json!({ "ManagedRuleGroupStatement": group })
     };
-    // Counted and not blocked: an order of fifty lines is longer than 8 KiB (the storefront stops
-    // at 64), and the payment gateway's webhooks name no user agent.
+    // These rules only count. An order of fifty lines is longer than 8 KiB (the storefront's limit
+    // is 64), and the payment gateway's webhooks have no user agent.
     let common = ["SizeRestrictions_BODY", "NoUserAgent_HEADER"];
     let rules = [
         (
@@ -1075,7 +1079,7 @@ fn firewall_rules(environment: &Environment, own_addresses: &LogicalId) -> Value
         ("sql", managed("AWSManagedRulesSQLiRuleSet", &[])),
     ];
     let rule = |(priority, (name, statement)): (usize, (&str, Value))| {
-        // A group of rules brings its own actions.
+        // Managed rule groups have their own actions.
         let action = if statement.get("RateBasedStatement").is_some() {
             ("Action", json!({ "Block": {} }))
         } else {

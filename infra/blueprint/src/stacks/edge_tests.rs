@@ -11,7 +11,7 @@ fn template(environment: &Environment) -> Value {
     edge(environment).into_json()
 }
 
-/// Logical ids and properties of the resources of a type.
+/// Returns logical ids and properties of the resources of a type.
 fn of<'a>(template: &'a Value, kind: &str) -> Vec<(&'a str, &'a Value)> {
     let resources = template["Resources"].as_object().expect("resources");
     let of_kind = resources

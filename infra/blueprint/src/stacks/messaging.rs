@@ -1,4 +1,4 @@
-//! Queues, topics, the event bus, its rules and the stream of events about orders.
+//! Queues, topics, the event bus with its rules, and the stream of order events.
 
 use contract::address::Address;
 use contract::queue::{PARKING_RETENTION, QUEUES, Queue, RETENTION};
@@ -11,10 +11,10 @@ use super::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
 use crate::Environment;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
+/// Returns the stack with all messaging resources.
 pub fn messaging(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: queues, topics and the event bus");
-    // Mails leave under a domain that is ours; outside the local AWS its DKIM records must be
-    // published in its DNS.
+    // The sender domain of mails. On AWS its DKIM records must be published in DNS.
     template.add(
         "mail identity",
         "AWS::SES::EmailIdentity",
@@ -44,7 +44,7 @@ pub fn messaging(environment: &Environment) -> Template {
         }
         queues.push((*queue, work, parking));
     }
-    // What could not be handed over by a topic or a rule lands here instead of nowhere.
+    // Receives messages that a topic or a rule could not deliver.
     let undelivered = template.add(
         "undelivered",
         "AWS::SQS::Queue",
@@ -115,7 +115,7 @@ pub fn messaging(environment: &Environment) -> Template {
                     continue;
                 };
                 target["Arn"] = get_att(work, "Arn");
-                // The message as it was sent, without what the bus wraps round it.
+                // The message as it was sent, without the envelope of the bus.
                 target["InputPath"] = json!("$.detail");
             }
         }
@@ -156,7 +156,8 @@ pub fn messaging(environment: &Environment) -> Template {
         );
     }
     let mut from_all_rules = arns_of(&|_| true);
-    // `haven up` has no reader of it, nor the keys and the boundary that it needs.
+    // `haven up` has no reader of the stream, and lacks the keys and the boundary that the stream
+    // needs.
     if !environment.local {
         let rule = order_events(&mut template, environment, &bus, &undelivered);
         from_all_rules.push(get_att(&rule, "Arn"));
@@ -190,7 +191,7 @@ pub fn messaging(environment: &Environment) -> Template {
             Vec::new(),
         );
     }
-    // Topics and rules hand over in their own name what a target did not take.
+    // Topics and rules send undeliverable messages to this queue in their own name.
     policy(
         "undelivered policy".to_owned(),
         &undelivered,
@@ -224,7 +225,7 @@ pub fn messaging(environment: &Environment) -> Template {
     template
 }
 
-/// What leaves production waits until somebody has looked at it; elsewhere it goes with its stack.
+/// Returns what happens to removed queues: production retains them, other environments delete them.
 fn kept(environment: &Environment) -> Keep {
     if environment.is_production() {
         Keep::Data
@@ -233,13 +234,13 @@ fn kept(environment: &Environment) -> Keep {
     }
 }
 
-/// A queue under the key of messages.
+/// Adds the messages key to the properties of a queue.
 fn encrypted(environment: &Environment, mut queue: Value) -> Value {
     queue["KmsMasterKeyId"] = Shared::MessagesKey.import(environment);
     queue
 }
 
-/// Days that events can be played again.
+/// Days in which events can be replayed.
 const ARCHIVE_DAYS: u16 = 30;
 
 fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
@@ -267,7 +268,7 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
     bus
 }
 
-/// The stream of events about orders, and the rule that fills it.
+/// Adds the stream of order events, and the rule that fills it.
 fn order_events(
     template: &mut Template,
     environment: &Environment,
@@ -281,7 +282,7 @@ fn order_events(
     if environment.is_production() {
         properties["StreamModeDetails"] = json!({ "StreamMode": "ON_DEMAND" });
     } else {
-        // It takes a thousand events a second, for a third of the price.
+        // One shard takes a thousand events per second, for a third of the price.
         properties["StreamModeDetails"] = json!({ "StreamMode": "PROVISIONED" });
         properties["ShardCount"] = json!(1);
     }
@@ -347,12 +348,12 @@ fn order_events(
         }),
         Keep::Nothing,
     );
-    // Events that came before the role may write would all be handed to the dead-letter queue.
+    // Events before the role may write would all go to the dead-letter queue.
     template.after(&rule, &[&policy]);
     rule
 }
 
-/// The work queue when it has a parking queue to move to, else the parking queue itself.
+/// Adds a work queue, or without `parking` a dead-letter queue.
 fn add_queue(
     template: &mut Template,
     environment: &Environment,
@@ -373,7 +374,8 @@ fn add_queue(
     );
     if queue.fifo {
         properties["FifoQueue"] = json!(true);
-        // Per order, not per queue: the quota of 300 calls a second is then one of each order.
+        // Deduplication and throughput apply per message group. The quota of 300 calls per second
+        // is then per order instead of per queue.
         properties["DeduplicationScope"] = json!("messageGroup");
         properties["FifoThroughputLimit"] = json!("perMessageGroupId");
     }
@@ -388,8 +390,8 @@ fn add_queue(
     template.add(&words, "AWS::SQS::Queue", properties, kept(environment))
 }
 
-/// Who may send, besides roles (which their own policies allow); `None` where there is nothing to
-/// say.
+/// Returns the policy that lets AWS services send to a queue; `None` if none do. The policies of
+/// roles allow roles to send.
 fn queue_policy(
     environment: &Environment,
     queue: &LogicalId,

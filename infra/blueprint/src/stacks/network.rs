@@ -1,7 +1,7 @@
-//! The VPC: subnets, routes, endpoints, and who may talk to whom.
+//! The VPC: subnets, routes, endpoints and security groups.
 //!
-//! All rules of all security groups are here, whoever uses the groups: a rule in the stack of one
-//! of its two sides makes the stacks need each other.
+//! The rules of all security groups are here, whichever stack uses the groups. A rule in the stack
+//! of one side would make stacks depend on each other in a cycle.
 
 use contract::parameter_root;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::Environment;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
-/// Where containers listen. Above 1,023, so that they need not be root.
+/// The port of containers. Above 1,023, so that they need no root rights.
 pub const TASK_PORT: u16 = 8080;
 const HTTPS: u16 = 443;
 const HTTP: u16 = 80;
@@ -19,6 +19,7 @@ const POSTGRES: u16 = 5432;
 const REDIS: u16 = 6379;
 const WORLD: &str = "0.0.0.0/0";
 
+/// Returns the stack with the network.
 pub fn network(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: network");
     let vpc = vpc(&mut template, environment);
@@ -57,7 +58,7 @@ pub fn network(environment: &Environment) -> Template {
     template
 }
 
-/// The name that the console shows. Whose it is comes from the stack.
+/// Returns the name for the console. The other tags come from the stack.
 fn tags(environment: &Environment, name: &str) -> Value {
     json!([{ "Key": "Name", "Value": environment.stack_name(name) }])
 }
@@ -66,16 +67,16 @@ fn joined(ids: &[LogicalId]) -> Value {
     json!({ "Fn::Join": [",", ids.iter().map(reference).collect::<Vec<_>>()] })
 }
 
-/// Its default security group cannot be emptied by CloudFormation: it lets its members talk to each
-/// other. It has no members, for everything of ours names its groups, and nothing of ours lets it
-/// in.
+/// Adds the VPC. CloudFormation cannot remove the rules of its default security group, which lets
+/// its members connect to each other. The group has no members, because all our resources name
+/// their groups, and no other group allows it in.
 fn vpc(template: &mut Template, environment: &Environment) -> LogicalId {
     template.add(
         "vpc",
         "AWS::EC2::VPC",
         json!({
             "CidrBlock": environment.settings.network.cidr,
-            // Both are what private DNS names of endpoints need.
+            // Private DNS names of endpoints need both.
             "EnableDnsHostnames": true,
             "EnableDnsSupport": true,
             "InstanceTenancy": "default",
@@ -87,11 +88,11 @@ fn vpc(template: &mut Template, environment: &Environment) -> LogicalId {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tier {
-    /// Reached from the world: balancer and NAT gateways.
+    /// Reachable from the internet: load balancer and NAT gateways.
     Public,
-    /// Reaches the world: tasks.
+    /// With a route to the internet: tasks.
     Private,
-    /// Neither: database and cache.
+    /// Without either: database and cache.
     Isolated,
 }
 
@@ -104,8 +105,8 @@ impl Tier {
         }
     }
 
-    /// Which of the sixteen parts of the VPC's range its first subnet has. Four parts a tier, so
-    /// that a zone more moves no other subnet; the last four are free.
+    /// Returns the index of the tier's first subnet in the sixteen parts of the VPC's range. Each
+    /// tier has four parts, so that another zone moves no subnet. The last four parts are free.
     const fn first_part(self) -> usize {
         match self {
             Tier::Public => 0,
@@ -115,7 +116,7 @@ impl Tier {
     }
 }
 
-/// One subnet a zone, each a /20 with room for 4,091 addresses: a task takes one.
+/// Adds one subnet per zone. Each is a /20 with 4,091 addresses; a task uses one.
 fn subnets(
     template: &mut Template,
     environment: &Environment,
@@ -161,7 +162,8 @@ fn associate(template: &mut Template, name: &str, table: &LogicalId, subnet: &Lo
     );
 }
 
-/// The result is what must be there before anything can have an address in the internet.
+/// Adds the internet gateway and its routes. Returns the resource that must exist before anything
+/// gets a public address.
 fn public_routes(
     template: &mut Template,
     environment: &Environment,
@@ -200,7 +202,7 @@ fn public_routes(
     attachment
 }
 
-/// One, or one a zone.
+/// Adds one NAT gateway, or one per zone.
 fn nat_gateways(
     template: &mut Template,
     environment: &Environment,
@@ -229,8 +231,8 @@ fn nat_gateways(
     gateways
 }
 
-/// A route table a zone, to the zone's own NAT gateway; where there are fewer gateways than zones,
-/// they are shared.
+/// Adds a route table per zone with a route to the zone's NAT gateway. Zones share the gateways if
+/// there are fewer gateways than zones.
 fn private_routes(
     template: &mut Template,
     environment: &Environment,
@@ -258,7 +260,7 @@ fn private_routes(
     tables
 }
 
-/// No route leaves the VPC.
+/// Adds a route table without a route out of the VPC.
 fn isolated_routes(
     template: &mut Template,
     environment: &Environment,
@@ -281,10 +283,10 @@ struct Groups {
     endpoints: LogicalId,
 }
 
-/// Whoever may talk to something is in a group of its clients; that something lets in only that
-/// group.
+/// Adds the security groups. Clients of a service are in a client group, and the service accepts
+/// connections from that group only.
 fn security_groups(template: &mut Template, environment: &Environment, vpc: &LogicalId) -> Groups {
-    // A group that names no way out gets one to everywhere; a way to itself takes it away
+    // A group without outgoing rules gets a rule to everywhere. A rule to the own host replaces it
     // (AWS::EC2::SecurityGroup, "Remove the default rule").
     let nowhere = json!({ "IpProtocol": "-1", "CidrIp": "127.0.0.1/32", "Description": "Nowhere" });
     let https = json!({
@@ -321,7 +323,7 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
         ("tasks", &groups.tasks),
         TASK_PORT,
     );
-    // The same two groups once more: to ask whether a task is ready.
+    // Between the same groups, for health checks.
     allow(
         template,
         ("balancer", &groups.balancer),
@@ -340,7 +342,7 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
         ("cache", &groups.cache),
         REDIS,
     );
-    // The way out is among those of the tasks: HTTPS to everywhere.
+    // The outgoing rule of the tasks is HTTPS to everywhere.
     ingress(
         template,
         ("tasks", &groups.tasks),
@@ -379,8 +381,8 @@ fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
     }
 }
 
-/// One group may open connections to another, at one port: a way out of the one, a way into the
-/// other.
+/// Allows one group to connect to another at one port: an outgoing rule of the first and an
+/// incoming rule of the second.
 fn allow(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
     template.add(
         &format!("{} out to {}", from.0, to.0),
@@ -414,13 +416,12 @@ fn ingress(template: &mut Template, from: (&str, &LogicalId), to: (&str, &Logica
     );
 }
 
-/// What goes through an endpoint: exactly what tasks, and ECS when it starts them, ask of the
-/// service.
+/// The traffic through an endpoint: exactly the calls of tasks, and of ECS when it starts them.
 struct Endpoint {
-    /// After `com.amazonaws.<region>.`.
+    /// The part after `com.amazonaws.<region>.`.
     service: &'static str,
     actions: &'static [&'static str],
-    /// After `arn:<partition>:`.
+    /// The part after `arn:<partition>:`.
     resource: &'static str,
 }
 
@@ -445,13 +446,13 @@ const PULL: &[&str] = &[
 ];
 const REPOSITORIES: &str = "ecr:${AWS::Region}:${AWS::AccountId}:repository/*";
 
-/// Not among them:
-/// - `monitoring` and `kinesis-streams`: metrics leave as log lines, and it is the bus that fills
-///   the stream;
-/// - `dynamodb-streams`: it has no private DNS name (DynamoDB developer guide, "AWS PrivateLink for
-///   DynamoDB Streams"), so that no client would find it; the gateway endpoint does not carry
-///   streams either. They go through NAT, with TLS;
-/// - `email` and `xray`: little, and no secret.
+/// The interface endpoints. These services have none:
+/// - `monitoring` and `kinesis-streams`: metrics leave as log lines, and the event bus fills the
+///   stream;
+/// - `dynamodb-streams`: its endpoint has no private DNS name (DynamoDB developer guide, "AWS
+///   PrivateLink for DynamoDB Streams"), so clients would not use it, and the gateway endpoint does
+///   not carry streams. They go through NAT with TLS;
+/// - `email` and `xray`: their traffic is small.
 const INTERFACES: &[Endpoint] = &[
     Endpoint {
         service: "sqs",
@@ -494,7 +495,7 @@ const INTERFACES: &[Endpoint] = &[
             "ssm:GetParameters",
             "ssm:GetParametersByPath",
         ],
-        // The environment's own: see `resource_of`.
+        // The secrets of the environment: see `resource_of`.
         resource: "",
     },
     Endpoint {
@@ -520,7 +521,7 @@ const INTERFACES: &[Endpoint] = &[
 
 fn resource_of(environment: &Environment, endpoint: &Endpoint) -> Value {
     match endpoint.service {
-        // Reading by path is about the root itself.
+        // Reading by path is authorized by the root's own ARN.
         "ssm" => {
             let root = format!(
                 "ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{}",
@@ -535,8 +536,8 @@ fn resource_of(environment: &Environment, endpoint: &Endpoint) -> Value {
     }
 }
 
-/// An endpoint's policy grants nothing; it is the most that goes through. Callers are of the own
-/// account, so that nobody carries data out with keys of another one.
+/// Returns a statement of an endpoint's policy, which limits the traffic and grants nothing.
+/// Callers must belong to our account, so that nobody sends data out with foreign credentials.
 fn through(actions: &[&str], resource: Value) -> Value {
     json!({
         "Effect": "Allow",
@@ -555,7 +556,8 @@ fn service_name(service: &str) -> Value {
     sub(&format!("com.amazonaws.${{AWS::Region}}.{service}"))
 }
 
-/// They cost nothing, and take the bulk from NAT: image layers and tables.
+/// Adds the gateway endpoints, which are free and take most traffic from NAT: image layers and
+/// tables.
 fn gateway_endpoints(
     template: &mut Template,
     environment: &Environment,
@@ -574,11 +576,11 @@ fn gateway_endpoints(
             environment.stack_name("*")
         )),
     );
-    // An ARN of S3 has no account: a bucket of that name may be anybody's.
+    // S3 ARNs contain no account: a bucket with such a name may belong to anybody.
     own_buckets["Condition"]["StringEquals"]["aws:ResourceAccount"] =
         json!({ "Ref": "AWS::AccountId" });
-    // Layers of images lie in a bucket of ECR's, and are fetched with addresses that ECR has signed
-    // (ECR user guide, "Minimum Amazon S3 bucket permissions for Amazon ECR").
+    // Image layers are in a bucket of ECR and are fetched with presigned URLs (ECR user guide,
+    // "Minimum Amazon S3 bucket permissions for Amazon ECR").
     let layers = json!({
         "Effect": "Allow",
         "Principal": "*",
@@ -606,9 +608,9 @@ fn gateway_endpoints(
     }
 }
 
-/// The same services everywhere, so that what is proven in one environment runs in the next. Each
-/// costs by zone and hour: they stand in as many zones as NAT gateways do, for where one zone's
-/// loss is everybody's, more would not help.
+/// Adds the interface endpoints, the same in every environment. Each is charged per zone and hour.
+/// They are in as many zones as NAT gateways: with one gateway, the loss of its zone is an outage
+/// anyway.
 fn interface_endpoints(
     template: &mut Template,
     environment: &Environment,
@@ -648,7 +650,7 @@ fn interface_endpoints(
     }
 }
 
-/// The action of a service that IAM lets nobody narrow to a resource, and why.
+/// Returns the service's action that IAM cannot restrict to a resource, with the reason.
 fn of_no_resource(service: &str) -> Option<(&'static str, &'static str)> {
     match service {
         "ecr.api" => Some((
@@ -736,7 +738,7 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
         }),
         Keep::Nothing,
     );
-    // The flow log refers to the role and not to what the role may do.
+    // The flow log refers to the role but not to its permissions.
     template.after(&log, &[&permissions]);
 }
 
@@ -755,7 +757,7 @@ mod tests {
             .collect()
     }
 
-    /// Name and properties.
+    /// Returns names and properties.
     fn resources<'a>(template: &'a Value, kind: &str) -> Vec<(&'a str, &'a Value)> {
         let resources = template["Resources"].as_object().expect("resources").iter();
         let of_kind = resources.filter(|(_, resource)| resource["Type"] == kind);
@@ -764,12 +766,12 @@ mod tests {
             .collect()
     }
 
-    /// The logical id of the group that a rule belongs to, or that it names.
+    /// Returns the logical id of the group that a rule belongs to or names.
     fn group(rule: &Value, key: &str) -> Option<String> {
         rule[key]["Fn::GetAtt"][0].as_str().map(str::to_owned)
     }
 
-    /// Every rule that lets something in or out: the group, the rule.
+    /// Returns every rule of one direction with its group.
     fn rules(template: &Value, direction: &str) -> Vec<(String, Value)> {
         let mut rules = Vec::new();
         for (name, properties) in resources(template, "AWS::EC2::SecurityGroup") {
@@ -794,7 +796,7 @@ mod tests {
             let template = network(&environment).into_json();
             let mut open = Vec::new();
             for (name, rule) in rules(&template, "Ingress") {
-                // Whatever is not from a group of ours is from outside.
+                // A rule without one of our groups as its source is open to the outside.
                 if group(&rule, "SourceSecurityGroupId").is_none() {
                     assert_eq!(rule["FromPort"], rule["ToPort"], "{name}");
                     open.push((name, rule["FromPort"].as_u64().expect("a port")));
@@ -875,7 +877,7 @@ mod tests {
         }
     }
 
-    /// Subnet to route table.
+    /// Returns the route table of each subnet.
     fn tables(template: &Value) -> BTreeMap<&str, &str> {
         let associations = resources(template, "AWS::EC2::SubnetRouteTableAssociation").into_iter();
         associations
@@ -888,7 +890,7 @@ mod tests {
             .collect()
     }
 
-    /// Route table to the gateway that it leads to.
+    /// Returns the gateway of each route table.
     fn gateways(template: &Value) -> BTreeMap<&str, &str> {
         let routes = resources(template, "AWS::EC2::Route").into_iter();
         routes
@@ -977,7 +979,7 @@ mod tests {
             .iter()
             .filter_map(|action| action.split(':').next())
             .collect();
-        // Streams have an address of their own, which no endpoint answers to.
+        // Streams have their own endpoint address, for which there is no VPC endpoint.
         let streams = [
             "dynamodb:DescribeStream",
             "dynamodb:GetShardIterator",
@@ -1033,7 +1035,7 @@ mod tests {
                 {
                     let own = statement["Condition"]["StringEquals"]["aws:PrincipalAccount"]["Ref"]
                         == "AWS::AccountId";
-                    // Signed by ECR, and only to be read.
+                    // Layers are read with URLs that ECR has signed.
                     let layers = statement["Action"] == "s3:GetObject"
                         && statement["Resource"]
                             .to_string()

@@ -1,4 +1,4 @@
-//! What a human looks at: alarms of the platform, queries, dashboards, traces, the bill.
+//! The alarms of the platform, log queries, dashboards, traces and the budget.
 
 use contract::address::Address;
 use contract::parameter_root;
@@ -10,6 +10,7 @@ use super::{alarms, export_of};
 use crate::template::{Keep, Template};
 use crate::{Environment, dashboard};
 
+/// Returns the stack with everything that operators look at.
 pub fn observability(environment: &Environment) -> Template {
     let mut template = Template::new(
         "Brew Haven: alarms of the platform, queries, dashboards, traces, the budget",
@@ -23,12 +24,12 @@ pub fn observability(environment: &Environment) -> Template {
     template
 }
 
-/// Where a role's containers log to.
+/// Returns the log group of a role's containers.
 pub fn log_group(environment: &Environment, role: &Role) -> String {
     format!("{}/{}", parameter_root(&environment.name), role.slug)
 }
 
-/// Whoever is on call hears of every alarm by e-mail, once they have confirmed that they want to.
+/// Subscribes the operators to all alarms by e-mail, after they confirm the subscription.
 fn subscription(template: &mut Template, environment: &Environment) {
     let address = &environment.settings.observability.alarm_email;
     if address.is_empty() {
@@ -47,7 +48,7 @@ fn subscription(template: &mut Template, environment: &Environment) {
 }
 
 fn dashboards(template: &mut Template, environment: &Environment) {
-    // What comes before an alarm's slug in its ARN.
+    // The part of an alarm's ARN before its slug.
     let alarms = format!(
         "arn:${{AWS::Partition}}:cloudwatch:${{AWS::Region}}:${{AWS::AccountId}}:alarm:{}",
         environment.stack_name("")
@@ -56,7 +57,8 @@ fn dashboards(template: &mut Template, environment: &Environment) {
         ("operations", dashboard::operations()),
         ("business", dashboard::business()),
     ] {
-        // Only one of them names alarms, and Fn::Sub takes no variable that the text does not have.
+        // Only one dashboard names alarms, and `Fn::Sub` refuses variables that the text does not
+        // contain.
         let text = body
             .to_string()
             .replace("${Environment}", &environment.name);
@@ -77,13 +79,13 @@ fn dashboards(template: &mut Template, environment: &Environment) {
     }
 }
 
-/// A question that somebody asks the logs of all roles again and again.
+/// A saved query over the logs of all roles.
 struct Query {
     name: &'static str,
     text: &'static str,
 }
 
-/// The fields are those of `chassis::telemetry` and `chassis::emf`.
+/// The queries. Their fields are those of `chassis::telemetry` and `chassis::emf`.
 const QUERIES: &[Query] = &[
     Query {
         name: "slow orders",
@@ -119,7 +121,7 @@ fn queries(template: &mut Template, environment: &Environment) {
             &format!("{} query", query.name),
             "AWS::Logs::QueryDefinition",
             json!({
-                // A slash makes a folder in the console.
+                // The slash creates a folder in the console.
                 "Name": format!("{}/{}", environment.stack_name("logs"), query.name),
                 "QueryString": query.text,
                 "LogGroupNames": groups,
@@ -129,8 +131,8 @@ fn queries(template: &mut Template, environment: &Environment) {
     }
 }
 
-/// Of the shop's requests one a second, and then a share. Workers follow what was decided where the
-/// request came in.
+/// Samples one request of the shop per second, and a share of the others. Workers follow the
+/// decision made for the request.
 fn traces(template: &mut Template, environment: &Environment) {
     let name = environment.stack_name("shop");
     template.add(
@@ -148,7 +150,7 @@ fn traces(template: &mut Template, environment: &Environment) {
                 "URLPath": "*",
                 "ServiceName": "*",
                 "ServiceType": "*",
-                // A pattern for what is traced; it permits nothing.
+                // The pattern selects what is traced and grants nothing.
                 "ResourceARN": "*",
             },
         }),
@@ -156,8 +158,8 @@ fn traces(template: &mut Template, environment: &Environment) {
     );
 }
 
-/// Of the whole account, and not of what has our tags: a tag counts only after somebody has made it
-/// a cost allocation tag, and what was made by hand has none.
+/// Adds a budget for the whole account instead of our tags. A tag counts only after activation as a
+/// cost allocation tag, and resources made by hand have no tags.
 fn budget(template: &mut Template, environment: &Environment) {
     let settings = &environment.settings.observability;
     let notify = |kind: &str, percent: u32| {

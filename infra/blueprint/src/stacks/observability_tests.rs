@@ -17,7 +17,7 @@ fn prod() -> Environment {
     Environment::named("prod").expect("known")
 }
 
-/// The resources of both stacks with alarms.
+/// Returns the resources of both stacks with alarms.
 fn resources(environment: &Environment) -> Vec<(String, Value)> {
     let templates = [alarms::alarms(environment), observability(environment)];
     let resources =
@@ -88,7 +88,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The runbooks that an alarm's description names.
+/// Returns the runbooks that an alarm's description names.
 fn linked(description: &str) -> Vec<&str> {
     description
         .split([' ', ','])
@@ -174,7 +174,7 @@ fn every_alarm_has_a_graph_on_the_operations_dashboard() {
 fn alarms_of_the_platform_use_no_more_metrics_than_an_alarm_takes() {
     for environment in environments() {
         for (id, properties) in of_kind(&environment, "AWS::CloudWatch::Alarm") {
-            // CloudWatch user guide, "Limits": ten metrics in a metric math expression.
+            // A metric math expression can have ten metrics (CloudWatch user guide, "Limits").
             let Some(metrics) = properties["Metrics"].as_array() else {
                 continue;
             };
@@ -192,7 +192,7 @@ fn alarms_of_the_platform_use_no_more_metrics_than_an_alarm_takes() {
     }
 }
 
-/// The text of a composite alarm's rule.
+/// Returns the text of a composite alarm's rule.
 fn rule(composites: &[(String, Value)], environment: &Environment, page: &str) -> String {
     let (_, properties) = composites
         .iter()
@@ -267,7 +267,7 @@ fn thresholds_follow_the_size_of_the_environment() {
             .expect(wanted)
     };
     let mut environment = prod();
-    // 16 GiB and 4 GiB of memory; 50 GiB of storage.
+    // The instances have 16 GiB and 4 GiB of memory, and the storage has 50 GiB.
     assert_eq!(
         threshold(&environment, "database-memory"),
         16 * (1 << 30) / 10

@@ -1,4 +1,4 @@
-//! Settings, secrets and addresses, where processes and people find them.
+//! Parameters, secrets and addresses in Parameter Store and Secrets Manager.
 
 use contract::address::Address;
 use contract::parameter::{PARAMETERS, SECRETS};
@@ -9,6 +9,7 @@ use super::{Shared, export_of};
 use crate::Environment;
 use crate::template::{Keep, Template, reference};
 
+/// Returns the stack with the parameters, secrets and addresses.
 pub fn parameters(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: settings, secrets and addresses");
     let root = parameter_root(&environment.name);

@@ -1,5 +1,5 @@
-//! What the running process of each role may do, apart from where it runs: deploying an image never
-//! touches rights.
+//! The task roles of all roles, in a stack separate from the services: deploying an image never
+//! changes permissions.
 
 use contract::role::{ROLES, Role};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use crate::Environment;
 use crate::roles::{self, Actor};
 use crate::template::{Keep, LogicalId, Template, get_att, reference};
 
+/// Returns the stack with the task roles.
 pub fn roles(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: what each role may do");
     for role in ROLES {
@@ -35,6 +36,7 @@ fn task_role(template: &mut Template, environment: &Environment, role: &Role) ->
     )
 }
 
+/// Adds a managed policy with this document.
 pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> LogicalId {
     template.add(
         words,
@@ -44,6 +46,7 @@ pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> 
     )
 }
 
+/// Adds an IAM role with the permissions boundary.
 pub fn iam_role(
     template: &mut Template,
     environment: &Environment,
@@ -56,8 +59,8 @@ pub fn iam_role(
         "AWS::IAM::Role",
         json!({
             "AssumeRolePolicyDocument": trust,
-            // Attached from here and not from the policy: who waits for the role then waits for its
-            // rights too.
+            // The role lists its policies instead of the reverse, so that resources that depend on
+            // the role also wait for its permissions.
             "ManagedPolicyArns": policies.iter().map(|policy| reference(policy)).collect::<Vec<_>>(),
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
@@ -65,11 +68,13 @@ pub fn iam_role(
     )
 }
 
+/// Returns the trust policy for ECS tasks.
 pub fn task_trust() -> Value {
     trust("ecs-tasks.amazonaws.com")
 }
 
-/// Only on behalf of this account (IAM User Guide, "The confused deputy problem").
+/// Returns a trust policy for a service on behalf of this account only (IAM User Guide, "The
+/// confused deputy problem").
 pub fn trust(service: &str) -> Value {
     roles::document(vec![json!({
         "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole",

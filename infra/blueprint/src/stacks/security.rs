@@ -1,8 +1,8 @@
-//! Keys, one a class of data, the boundary of every role, and the role that CloudFormation deploys
-//! with.
+//! KMS keys (one per class of data), the permissions boundary of every role, and the role with
+//! which CloudFormation deploys.
 //!
-//! This stack imports nothing and is deployed by a human with more rights than the deploy role has:
-//! whoever may change the boundary is not held by it.
+//! This stack imports nothing. An operator with more permissions than the deploy role deploys it,
+//! because whoever may change the boundary is not limited by it.
 
 use contract::parameter_root;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use super::shared::Shared;
 use crate::Environment;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
+/// Returns the stack with the keys, the boundary and the deploy role.
 pub fn security(environment: &Environment) -> Template {
     let mut template = Template::new("Brew Haven: keys and boundaries");
     for key in KEYS {
@@ -22,11 +23,10 @@ pub fn security(environment: &Environment) -> Template {
     template
 }
 
-/// A key for one class of data, and the services that use it in their own name.
+/// A key for one class of data, with the services that use it in their own name.
 ///
-/// Most services are not among them: RDS, ElastiCache, DynamoDB, Kinesis, Secrets Manager and
-/// Backup act with the rights of whoever asks, or with a grant from them, and those rights come
-/// from IAM. A service named here needs none of that.
+/// Most services are not listed: RDS, ElastiCache, DynamoDB, Kinesis, Secrets Manager and Backup
+/// use the caller's permissions or a grant, and IAM controls those. A listed service needs neither.
 struct Key {
     shared: Shared,
     slug: &'static str,
@@ -77,16 +77,17 @@ fn nobody(_: &Environment) -> Vec<Value> {
     Vec::new()
 }
 
-/// Who encrypts or decrypts messages in the chains: queues and topics ask the key in the name of
-/// whoever sends to them.
+/// Returns statements for the services that encrypt or decrypt messages. Queues and topics call KMS
+/// on behalf of the sender.
 fn senders(_: &Environment) -> Vec<Value> {
     let services = [
-        // To subscribed queues.
+        // SNS sends to subscribed queues.
         "sns.amazonaws.com",
-        // Alarms to the topic of whoever is on call; a key of AWS's own would lose them in silence.
+        // CloudWatch sends alarms to the operators' topic. With an AWS managed key, alarms would be
+        // lost without an error.
         "cloudwatch.amazonaws.com",
-        // What happens to the database, to backups, to the bill, to mails and in buckets: each to a
-        // topic or queue.
+        // Notifications about the database, backups, the budget, mails and buckets go to a topic or
+        // a queue.
         "events.rds.amazonaws.com",
         "backup.amazonaws.com",
         "budgets.amazonaws.com",
@@ -103,19 +104,19 @@ fn senders(_: &Environment) -> Vec<Value> {
             &["kms:Decrypt", "kms:GenerateDataKey"],
             own_account(),
         ),
-        // Queues that rules send to, at once or when a target fails. The bus checks the key before
-        // it uses it (EventBridge user guide, "Authorizing EventBridge to use a customer managed
-        // key").
+        // Rules send to queues, and to the dead-letter queue after a failure. The bus checks the
+        // key before it uses it (EventBridge user guide, "Authorizing EventBridge to use a customer
+        // managed key").
         statement(
             "Rules",
             json!("events.amazonaws.com"),
             &["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
             own_account(),
         ),
-        // Rules to topics: here EventBridge sends no `aws:SourceAccount`, and with that condition
-        // every message would be lost in silence (SNS developer guide, "Enable compatibility
-        // between event sources from AWS services and encrypted topics"). The topic's ARN holds it
-        // to the own account instead.
+        // Rules send to topics without `aws:SourceAccount`: with that condition, every message
+        // would be lost without an error. The topic's ARN restricts the statement to the account
+        // instead (SNS developer guide, "Enable compatibility between event sources from AWS
+        // services and encrypted topics").
         statement(
             "RulesToTopics",
             json!("events.amazonaws.com"),
@@ -138,8 +139,8 @@ fn senders(_: &Environment) -> Vec<Value> {
     ]
 }
 
-/// CloudWatch Logs says for which log group it asks, and not for which account (CloudWatch Logs
-/// user guide, "Encrypt log data using AWS KMS").
+/// Returns statements for CloudWatch Logs and CloudTrail. CloudWatch Logs sends the log group but
+/// not the account (CloudWatch Logs user guide, "Encrypt log data using AWS KMS").
 fn loggers(environment: &Environment) -> Vec<Value> {
     let groups = sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*");
     let groups = statement(
@@ -156,7 +157,7 @@ fn loggers(environment: &Environment) -> Vec<Value> {
         ],
         json!({ "ArnLike": { "kms:EncryptionContext:aws:logs:arn": groups } }),
     );
-    // CloudTrail looks at the key when a trail is made, and has each file encrypted with it (AWS
+    // CloudTrail describes the key when a trail is created, and encrypts each file with it (AWS
     // CloudTrail User Guide, "Configure AWS KMS key policies for CloudTrail").
     let trail = statement(
         "Trail",
@@ -172,7 +173,7 @@ fn loggers(environment: &Environment) -> Vec<Value> {
     vec![groups, trail]
 }
 
-/// Logs that AWS services put into buckets.
+/// Returns a statement for logs that AWS services deliver to buckets.
 fn log_delivery(_: &Environment) -> Vec<Value> {
     let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
     vec![statement(
@@ -193,15 +194,15 @@ fn statement(sid: &str, service: Value, actions: &[&str], condition: Value) -> V
         "Effect": "Allow",
         "Principal": { "Service": service },
         "Action": actions,
-        // In a key's policy: this key.
+        // In a key policy, `*` is the key itself.
         "Resource": "*",
         "Condition": condition,
     })
 }
 
 fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
-    // Without it nobody could change the policy again, and IAM could grant nothing (KMS developer
-    // guide, "Default key policy"). It gives no right to anybody by itself.
+    // Without this statement nobody could change the policy again, and IAM policies would have no
+    // effect (KMS developer guide, "Default key policy"). It grants nothing by itself.
     let mut statements = vec![json!({
         "Sid": "IamDecides",
         "Effect": "Allow",
@@ -221,7 +222,7 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
             "KeySpec": "SYMMETRIC_DEFAULT",
             "KeyUsage": "ENCRYPT_DECRYPT",
             "MultiRegion": false,
-            // The longest there is: what it encrypts is lost with it.
+            // The maximum, because data is lost with its key.
             "PendingWindowInDays": 30,
             "KeyPolicy": { "Version": "2012-10-17", "Statement": statements },
         }),
@@ -245,17 +246,17 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
         .export(template, environment, get_att(&id, "Arn"));
 }
 
-/// What roles may do at most to resources of one kind.
+/// The maximum permissions of roles on resources of one kind.
 struct Limit {
     actions: &'static [&'static str],
-    /// After `arn:<partition>:`. `{ours}` is what the names that CloudFormation gives in this
-    /// environment are like, `{root}` the environment's root in Parameter Store.
+    /// ARNs without `arn:<partition>:`. `{ours}` stands for the names that CloudFormation assigns
+    /// in this environment, `{root}` for its root in Parameter Store.
     resources: &'static [&'static str],
 }
 
-/// Every right that some role of ours has: of tasks, of ECS that starts them, of rules, flow logs,
-/// monitoring, replication and backups. A role that needs more needs it here first: that is the
-/// point of a boundary.
+/// The permissions of all our roles: of tasks, of ECS when it starts them, of rules, flow logs,
+/// monitoring, replication and backups. A new permission must be added here first; that is the
+/// purpose of a boundary.
 const LIMITS: &[Limit] = &[
     Limit {
         actions: &[
@@ -374,7 +375,7 @@ const LIMITS: &[Limit] = &[
         ],
         resources: &["ecr:{here}:repository/*", "ses:{here}:*"],
     },
-    // Blue/green deployments turn the balancer's rules
+    // Blue/green deployments change the balancer's rules
     // (AmazonECSInfrastructureRolePolicyForLoadBalancers).
     Limit {
         actions: &[
@@ -414,7 +415,7 @@ const LIMITS: &[Limit] = &[
     },
 ];
 
-/// For these AWS offers no narrower resource.
+/// Actions that AWS cannot restrict to a resource.
 const ANYWHERE: &[&str] = &[
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
@@ -429,7 +430,7 @@ const ANYWHERE: &[&str] = &[
     "xray:PutTraceSegments",
 ];
 
-/// Where copies of backups go; the own region where there are none.
+/// Returns the region of backup copies, or the own region if there are none.
 fn copies_region(environment: &Environment) -> &str {
     match environment.settings.backup.copy_to_region.as_str() {
         "" => "${AWS::Region}",
@@ -455,22 +456,22 @@ fn limited(environment: &Environment, limit: &Limit) -> Value {
     json!({ "Effect": "Allow", "Action": limit.actions, "Resource": resources })
 }
 
-/// The policy that no role of ours can go beyond, whatever its own policies say.
+/// Adds the boundary: the maximum of every role, whatever its policies allow.
 fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalId {
     let mut statements: Vec<Value> = LIMITS
         .iter()
         .map(|limit| limited(environment, limit))
         .collect();
     statements.push(json!({ "Effect": "Allow", "Action": ANYWHERE, "Resource": "*" }));
-    // To a phone. Which roles may, and that they may to no topic, stands in their own policies.
+    // Text messages to phones. The roles' own policies decide which role may send and deny topics.
     statements.push(json!({
         "Effect": "Allow",
         "Action": "sns:Publish",
         "Resource": "*",
         "Condition": crate::roles::from_here(),
     }));
-    // Nothing above allows these. They are refused all the same, so that nobody adds them above by
-    // mistake.
+    // No statement above allows these actions. The explicit deny keeps a later mistake above from
+    // allowing them.
     statements.push(json!({
         "Sid": "NoRights",
         "Effect": "Deny",
@@ -485,7 +486,7 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
         "Resource": "*",
         "Condition": {
             "StringNotEquals": { "aws:ResourceAccount": { "Ref": "AWS::AccountId" } },
-            // A call that is about no resource has no account: PutTraceSegments, for example.
+            // Calls without a resource, such as PutTraceSegments, have no resource account.
             "Null": { "aws:ResourceAccount": false },
         },
     }));
@@ -519,7 +520,7 @@ fn stay_in_region(environment: &Environment) -> Value {
     })
 }
 
-/// Services that may be handed a role of ours, because something of ours runs in their name.
+/// Services to which a deployment may pass one of our roles.
 const ROLE_TAKERS: &[&str] = &[
     "apigateway.amazonaws.com",
     "backup.amazonaws.com",
@@ -533,7 +534,7 @@ const ROLE_TAKERS: &[&str] = &[
     "vpc-flow-logs.amazonaws.com",
 ];
 
-/// Services whose own roles AWS makes when they are first used.
+/// Services for which AWS creates service-linked roles on first use.
 const LINKED_ROLE_SERVICES: &[&str] = &[
     "backup.amazonaws.com",
     "ecs.amazonaws.com",
@@ -545,9 +546,9 @@ const LINKED_ROLE_SERVICES: &[&str] = &[
     "wafv2.amazonaws.com",
 ];
 
-/// The role that CloudFormation may take for all stacks but this one, where `bootstrap` has made no
-/// narrower one. Its rights are in two parts: AWS's policy for all but IAM, and ours for the little
-/// of IAM that it needs: roles that stay inside the boundary.
+/// Adds the role with which CloudFormation deploys all stacks but this one, unless `bootstrap` has
+/// created a narrower one. Its permissions are PowerUserAccess, which excludes IAM, and a policy of
+/// ours for IAM: it may create only roles with the boundary.
 fn deploy_role(template: &mut Template, environment: &Environment, boundary: &LogicalId) {
     let role = template.add(
         "deploy role",
@@ -576,7 +577,7 @@ fn deploy_role(template: &mut Template, environment: &Environment, boundary: &Lo
     Shared::DeployRole.export(template, environment, get_att(&role, "Arn"));
 }
 
-/// CloudFormation, for our stacks alone.
+/// Returns a trust policy for CloudFormation, for our stacks only.
 pub fn cloudformation_trust(environment: &Environment) -> Value {
     let stacks = format!(
         "arn:${{AWS::Partition}}:cloudformation:${{AWS::Region}}:${{AWS::AccountId}}:stack/{}/*",
@@ -596,8 +597,8 @@ pub fn cloudformation_trust(environment: &Environment) -> Value {
     })
 }
 
-/// What a deployment may do with IAM, and what it may not do at all. `inside` is the condition that
-/// a role has the boundary.
+/// Returns the IAM permissions of a deployment, and what it must not do. `inside` is the condition
+/// that a role has the boundary.
 pub fn deploy_statements(environment: &Environment, inside: &Value) -> Vec<Value> {
     let named = |kind: &str, slug: &str| {
         sub(&format!(
@@ -665,8 +666,8 @@ pub fn deploy_statements(environment: &Environment, inside: &Value) -> Vec<Value
             "Resource": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-service-role/*"),
             "Condition": { "StringEquals": { "iam:AWSServiceName": LINKED_ROLE_SERVICES } },
         }),
-        // What this stack and `bootstrap` make is not for deployments to change, nor to hand to
-        // anything but CloudFormation.
+        // Deployments must not change the roles of this stack and of `bootstrap`, or pass them to
+        // any service except CloudFormation.
         json!({
             "Sid": "NotItself",
             "Effect": "Deny",
@@ -707,7 +708,7 @@ pub fn deploy_statements(environment: &Environment, inside: &Value) -> Vec<Value
     ]
 }
 
-/// IAM, the bill and Route 53 are reached in one region, wherever the platform stands.
+/// Adds `us-east-1`, in which IAM, budgets and Route 53 are called from any region.
 fn stay_in_regions_of_deployments(environment: &Environment) -> Value {
     let mut statement = stay_in_region(environment);
     if let Some(regions) =
@@ -753,7 +754,7 @@ mod tests {
             .collect()
     }
 
-    /// One string or a list of them.
+    /// Returns the texts of a string or a list.
     fn texts(value: &Value) -> Vec<&str> {
         match value {
             Value::String(text) => vec![text],
@@ -816,7 +817,7 @@ mod tests {
                                     .is_some_and(|arn| arn.contains(":${AWS::AccountId}:"))
                         }) && !context.is_empty()
                     });
-                    // One resource, in the own account, in whose name the service asks.
+                    // A single resource of our account as the source.
                     let source =
                         statement["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Sub"].as_str();
                     let source = source.is_some_and(|arn| arn.contains(":${AWS::AccountId}:"));
@@ -841,14 +842,14 @@ mod tests {
             })
         };
         for action in ["kms:Decrypt", "kms:GenerateDataKey"] {
-            // A topic to a queue, an alarm to a topic.
+            // From a topic to a queue, and from an alarm to a topic.
             assert!(allowed("sns.amazonaws.com", action, "aws:SourceAccount"));
             assert!(allowed(
                 "cloudwatch.amazonaws.com",
                 action,
                 "aws:SourceAccount"
             ));
-            // A rule to a queue, a rule to a topic, an event to the bus.
+            // From a rule to a queue or a topic, and from an event to the bus.
             assert!(allowed("events.amazonaws.com", action, "aws:SourceAccount"));
             assert!(allowed("events.amazonaws.com", action, "aws:sns:topicArn"));
             assert!(allowed(
@@ -934,7 +935,7 @@ mod tests {
         }
     }
 
-    /// What CloudFormation would make of it.
+    /// Resolves a value as CloudFormation would.
     fn resolved(value: &Value) -> Value {
         match value {
             Value::Object(object) => match (
@@ -967,7 +968,8 @@ mod tests {
         for environment in environments() {
             let template = security(&environment).into_json();
             for (name, policy) in resources(&template, "AWS::IAM::ManagedPolicy") {
-                // IAM and STS quotas: 6,144 characters a managed policy, white space not counted.
+                // A managed policy has at most 6,144 characters, white space not counted (IAM and
+                // STS quotas).
                 let size = resolved(&policy["Properties"]["PolicyDocument"])
                     .to_string()
                     .len();
@@ -1022,7 +1024,7 @@ mod tests {
                         .all(|action| !action.contains('*'))
                 );
             }
-            // Inline policies would go round the managed ones that are reviewed.
+            // Inline policies would bypass the review of managed policies.
             assert!(allowing("iam:PutRolePolicy").is_empty());
         }
     }

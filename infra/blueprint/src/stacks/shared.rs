@@ -1,6 +1,5 @@
-//! What one stack makes and others use, beside the addresses of the contract. A name is an export
-//! of the stack that makes it, so that CloudFormation refuses to take it away while somebody uses
-//! it.
+//! Values that stacks share, other than the addresses of the contract. Each value is an export, so
+//! CloudFormation refuses to delete it while another stack imports it.
 
 use contract::parameter::Secret;
 use contract::role::Role;
@@ -9,9 +8,10 @@ use serde_json::{Value, json};
 use crate::Environment;
 use crate::template::Template;
 
+/// A value that one stack exports and others import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shared {
-    // Made by `network`. The subnets are lists, joined with commas: take them with `list`.
+    // Exported by `network`. The subnets are comma-separated lists: read them with `list`.
     Vpc,
     PublicSubnets,
     PrivateSubnets,
@@ -20,32 +20,32 @@ pub enum Shared {
     BalancerGroup,
     /// Security group of every task.
     TaskGroup,
-    /// Whoever is in it may talk to the database, whose own group is the next.
+    /// Members may connect to the database, whose own group is the next variant.
     DatabaseClients,
     DatabaseGroup,
-    /// Whoever is in it may talk to the cache, whose own group is the next.
+    /// Members may connect to the cache, whose own group is the next variant.
     CacheClients,
     CacheGroup,
 
-    // Made by `security`: ARNs of the keys, one a class of data.
+    // Exported by `security`: ARNs of the keys, one per class of data.
     /// Orders and carts: database, cache, their backups.
     OrdersKey,
     /// Stock: tables and the stream of events.
     StockKey,
-    /// Messages on their way: queues, topics, the bus.
+    /// Messages in transit: queues, topics, the bus.
     MessagesKey,
     SecretsKey,
     LogsKey,
     /// Buckets.
     StorageKey,
-    /// Name of the queue of what topics and rules could not hand over. Made by `messaging`.
+    /// Name of the queue for undeliverable messages of topics and rules. Exported by `messaging`.
     UndeliveredName,
-    /// ARN of the policy that no role of ours can go beyond.
+    /// ARN of the permissions boundary of all roles.
     RoleBoundary,
-    /// ARN of the role that CloudFormation takes for the other stacks.
+    /// ARN of the role with which CloudFormation deploys the other stacks.
     DeployRole,
 
-    // Made by `data`.
+    // Exported by `data`.
     DatabaseHost,
     DatabasePort,
     /// ARN of the secret with `username` and `password`.
@@ -61,29 +61,30 @@ pub enum Shared {
     AuditBucket,
     LakeBucket,
 
-    // Made by `edge`.
-    /// ARNs: the storefront's two target groups and the two listener rules that its blue/green
-    /// deployment turns.
+    // Exported by `edge`.
+    /// ARNs of the storefront's two target groups, and of the two listener rules that a blue/green
+    /// deployment changes.
     StorefrontTargets,
     StorefrontOtherTargets,
     StorefrontRule,
     StorefrontTestRule,
-    /// `app/name/id`, as metrics know it.
+    /// The dimension of metrics, `app/name/id`.
     BalancerName,
-    /// `targetgroup/name/id`, as metrics know it.
+    /// The dimension of metrics, `targetgroup/name/id`.
     TargetsName,
     ApiName,
 
-    // Made by `compute`.
+    // Exported by `compute`.
     ClusterName,
     ClusterArn,
 
-    // Made by `alarms`.
-    /// Name of the composite alarm over those that call for a look now.
+    // Exported by `alarms`.
+    /// Name of the composite alarm over the alarms that page.
     OrdersPage,
 }
 
 impl Shared {
+    /// Returns the part of the export's name after the environment.
     pub const fn slug(self) -> &'static str {
         match self {
             Shared::Vpc => "vpc",
@@ -128,27 +129,27 @@ impl Shared {
         }
     }
 
-    /// The value, in another stack.
+    /// Returns the import of the value.
     pub fn import(self, environment: &Environment) -> Value {
         json!({ "Fn::ImportValue": environment.stack_name(self.slug()) })
     }
 
-    /// A list, in another stack.
+    /// Returns the import of a list.
     pub fn list(self, environment: &Environment) -> Value {
         json!({ "Fn::Split": [",", self.import(environment)] })
     }
 
-    /// Makes the value known, in the stack that makes it.
+    /// Exports the value.
     pub fn export(self, template: &mut Template, environment: &Environment, value: Value) {
         template.export(self.slug(), &environment.stack_name(self.slug()), value);
     }
 
-    /// The ARN of one of the contract's secrets, which `parameters` makes.
+    /// Returns the import of a secret's ARN, which `parameters` exports.
     pub fn secret(environment: &Environment, secret: &Secret) -> Value {
         json!({ "Fn::ImportValue": secret_export(environment, secret) })
     }
 
-    /// Makes a secret's ARN known, in the stack that makes it.
+    /// Exports a secret's ARN.
     pub fn export_secret(
         template: &mut Template,
         environment: &Environment,
@@ -162,12 +163,12 @@ impl Shared {
         );
     }
 
-    /// The ARN of a role's task role, which `roles` makes.
+    /// Returns the import of a task role's ARN, which `roles` exports.
     pub fn task_role(environment: &Environment, role: &Role) -> Value {
         json!({ "Fn::ImportValue": task_role_export(environment, role) })
     }
 
-    /// Makes a task role's ARN known, in the stack that makes it.
+    /// Exports a task role's ARN.
     pub fn export_task_role(
         template: &mut Template,
         environment: &Environment,
@@ -182,12 +183,12 @@ impl Shared {
     }
 }
 
-/// Under this name the ARN of a role's task role is exported.
+/// Returns the export name of a task role's ARN.
 pub fn task_role_export(environment: &Environment, role: &Role) -> String {
     environment.stack_name(&format!("task-role-{}", role.slug))
 }
 
-/// Under this name the ARN of a secret is exported.
+/// Returns the export name of a secret's ARN.
 pub fn secret_export(environment: &Environment, secret: &Secret) -> String {
     environment.stack_name(&format!("secret-{}", secret.slug))
 }

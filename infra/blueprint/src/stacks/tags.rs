@@ -1,16 +1,16 @@
-//! Whose a resource is, and who pays for it.
+//! Tags for owner and cost center.
 //!
-//! The tags of a stack, which `haven` sets from [`Environment::tags`], go on to nearly every
-//! resource: writing them into the templates again would be a seventh of their size. What of ours
-//! CloudFormation may not hand them is tagged here.
+//! CloudFormation passes the tags of a stack, which `haven` sets from [`Environment::tags`], to
+//! nearly every resource. Repeating them would make up a seventh of the templates. This module tags
+//! only the resources that may not inherit them.
 
 use crate::Environment;
 use crate::template::Template;
 
-/// Their schemas say that they do not take CloudFormation's own tags of the stack
-/// (`cloudFormationSystemTags`). For roles and replication groups users report that the stack's
-/// other tags are missing too (issues 277 and 1196 of AWS's `cloudformation-coverage-roadmap`); of
-/// the rest nobody says that they are sure to arrive.
+/// Types whose schemas say that they do not take CloudFormation's own stack tags
+/// (`cloudFormationSystemTags`). For roles and replication groups, users report that other stack
+/// tags are missing too (issues 277 and 1196 of AWS's `cloudformation-coverage-roadmap`). For the
+/// others no source guarantees that the tags arrive.
 const OF_THEIR_OWN: [&str; 9] = [
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::DynamoDB::Table",
@@ -23,6 +23,7 @@ const OF_THEIR_OWN: [&str; 9] = [
     "AWS::SQS::Queue",
 ];
 
+/// Adds the environment's tags to resources of these types.
 pub fn tag(template: &mut Template, environment: &Environment) {
     template.set_all(&OF_THEIR_OWN, "Tags", &environment.tags());
 }
@@ -34,8 +35,7 @@ mod tests {
     use super::*;
     use crate::{schema, stacks};
 
-    /// A type that is new in the templates and does not take its stack's tags must come into the
-    /// list.
+    /// A new resource type that does not inherit stack tags must be added to the list.
     #[test]
     fn a_resource_has_tags_of_its_own_where_its_stack_gives_it_none() {
         for name in ["local", "dev", "staging", "prod"] {
@@ -49,7 +49,7 @@ mod tests {
                     };
                     let tags = &resource["Properties"][property];
                     if known.takes_stack_tags() {
-                        // A name is for the console, and nobody else's.
+                        // The tag `Name` is for the console.
                         let own = tags.as_array().into_iter().flatten();
                         assert!(
                             own.map(|tag| &tag["Key"]).all(|key| key == "Name"),

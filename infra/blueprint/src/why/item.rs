@@ -1,4 +1,4 @@
-//! The contract's items, as `haven why` tells of them, and which resources they are behind.
+//! The items of the contract as `haven why` explains them, and the resources behind each.
 
 use contract::address::Address;
 use contract::alarm::{ALARMS, Alarm, Platform, Severity, Signal};
@@ -14,32 +14,39 @@ use crate::Environment;
 use crate::stacks::{export_of, secret_export};
 use crate::template::logical;
 
-/// Something that the contract promises.
+/// An item of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// Such as `queue`.
+    /// The kind of item, such as `queue`.
     pub what: &'static str,
+    /// Slug of the item.
     pub slug: String,
+    /// Its purpose.
     pub about: String,
-    /// Who uses it, and what for.
+    /// Its users and other facts, as sentences.
     pub facts: Vec<String>,
+    /// Alarms that watch it.
     pub alarms: Vec<Watch>,
-    /// Other names that it is asked for by.
+    /// Further names by which it can be found.
     #[serde(skip)]
     pub names: Vec<String>,
 }
 
-/// An alarm, and what to do when it goes off.
+/// An alarm, and its runbook.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Watch {
+    /// Slug of the alarm.
     pub slug: &'static str,
+    /// Its severity.
     pub severity: &'static str,
+    /// Its impact.
     pub impact: &'static str,
-    /// As `haven runbook show` takes it.
+    /// Name of the runbook for `haven runbook show`.
     pub runbook: &'static str,
 }
 
 impl Watch {
+    /// Creates the entry of an alarm.
     pub fn of(alarm: &Alarm) -> Watch {
         let severity = match alarm.severity {
             Severity::Page => "page",
@@ -55,14 +62,14 @@ impl Watch {
     }
 }
 
-/// The contract's alarm behind a resource of this logical id.
+/// Returns the contract's alarm with this logical id.
 pub fn alarm_of(id: &str) -> Option<&'static Alarm> {
     ALARMS
         .iter()
         .find(|alarm| logical(&format!("{} alarm", alarm.slug)) == id)
 }
 
-/// Every item, with the places of its resources; the first of them is the thing itself.
+/// Returns every item with its resources; the first resource is the item itself.
 pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<Place>)> {
     let root = parameter_root(&environment.name);
     let at_key = |key: &str| stacks.having("Name", &format!("{root}/{key}"));
@@ -228,7 +235,7 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
             stream.retention.as_secs() / 86_400
         ),
     ];
-    // Only on AWS.
+    // This stream exists on AWS only.
     let mut places = stacks.called(&logical(&format!("{} stream", stream.slug)));
     places.extend(stacks.beginning_with(&logical(stream.slug)));
     if !places.is_empty() {
@@ -310,7 +317,7 @@ fn users(how: &str, uses: impl Fn(&'static Role) -> bool) -> Vec<String> {
     }
 }
 
-/// What CloudFormation names and a process finds.
+/// Creates an item with addresses: CloudFormation assigns the names and processes look them up.
 #[expect(clippy::too_many_arguments, reason = "a row of a table")]
 fn addressed(
     environment: &Environment,
@@ -369,7 +376,7 @@ fn item(
     )
 }
 
-/// Whether an IAM resource means this one by its name in Parameter Store or Secrets Manager.
+/// Returns true if an IAM resource names this resource's parameter or secret.
 pub fn is_named_in(arn: &Value, resource: &Value) -> bool {
     let (Some(arn), Some(name)) = (
         arn["Fn::Sub"].as_str(),

@@ -10,8 +10,7 @@ fn resource(name: &str) -> Resource {
     answer.resources.remove(0)
 }
 
-/// Policies that the tasks and the service of a role run with: each statement is asked for by the
-/// contract.
+/// The contract requires each statement of the policies that a role's tasks and service use.
 #[test]
 fn every_statement_of_every_role_policy_answers_with_its_edge() {
     for name in ["dev", "staging", "prod"] {
@@ -20,7 +19,7 @@ fn every_statement_of_every_role_policy_answers_with_its_edge() {
         let platform = Platform::new(&environment, &stacks);
         let items = items(&environment, &platform);
         let mut of_roles: BTreeSet<String> = BTreeSet::new();
-        // The boundary grants nothing: it only bounds what others grant.
+        // The permissions boundary grants nothing; it limits what others grant.
         let grants = |statement: &Statement| {
             !statement.roles.is_empty() && statement.of != "security/RoleBoundary"
         };
@@ -178,7 +177,7 @@ fn every_name_of_an_item_leads_to_it() {
     );
 }
 
-/// On AWS nothing of the contract is without a resource.
+/// On AWS every item of the contract has a resource.
 #[test]
 fn every_item_has_a_resource_and_every_resource_an_answer() {
     let environment = environment("prod");

@@ -1,5 +1,5 @@
-//! A stack without a fault, of what the platform has none of or has only with a waiver: so that the
-//! rules about it are shown to work before somebody needs it.
+//! A stack without findings, of resources that the platform lacks or has only with a waiver. It
+//! shows that the rules about them work before the platform uses such a resource.
 
 use serde_json::{Value, json};
 

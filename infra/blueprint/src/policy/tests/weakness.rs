@@ -1,4 +1,4 @@
-//! How a weakness is put into a template.
+//! Planting a weakness into a template.
 
 use std::fmt;
 
@@ -6,28 +6,29 @@ use serde_json::{Value, json};
 
 use crate::Stack;
 
-/// One thing made wrong, and the rule that must say so.
+/// A defect in a template, and the rule that must report it.
 pub struct Weakness {
+    /// Id of the rule.
     pub rule: &'static str,
-    /// A type of resources; after a space, what the logical id of the one that is meant contains.
+    /// A resource type, optionally followed by a space and a part of the logical id.
     of: &'static str,
     steps: Vec<Step>,
-    /// In every resource of its stack that fits, not in the first alone.
+    /// True to plant it in every matching resource of a stack instead of only the first.
     everywhere: bool,
 }
 
 enum Step {
-    /// A property has another value. Paths are JSON pointers below `Properties`, or with a `/` in
-    /// front below the resource; `Name=rate` is that element of a list whose `Name` is `rate`, and
-    /// `-` one more element.
+    /// Sets a property. The path is a JSON pointer below `Properties`, or with a leading `/` below
+    /// the resource. `Name=rate` selects the list element whose `Name` is `rate`, and `-` appends
+    /// an element.
     Set(&'static str, Value),
-    /// A property is not there.
+    /// Removes a property.
     Take(&'static str),
-    /// The resource is not there.
+    /// Removes the resource.
     Away,
-    /// Another resource is there too.
+    /// Adds another resource.
     Beside(&'static str, Value),
-    /// The template as a whole has something more.
+    /// Adds a key to the template.
     Template(&'static str, Value),
 }
 
@@ -40,7 +41,7 @@ fn weakness(rule: &'static str, of: &'static str, step: Step) -> Weakness {
     }
 }
 
-/// A property has another value.
+/// Creates a weakness that sets a property.
 pub fn set(
     rule: &'static str,
     of: &'static str,
@@ -50,17 +51,17 @@ pub fn set(
     weakness(rule, of, Step::Set(path, value.into()))
 }
 
-/// A property is not there.
+/// Creates a weakness that removes a property.
 pub fn take(rule: &'static str, of: &'static str, path: &'static str) -> Weakness {
     weakness(rule, of, Step::Take(path))
 }
 
-/// A resource is not there.
+/// Creates a weakness that removes a resource.
 pub fn away(rule: &'static str, of: &'static str) -> Weakness {
     weakness(rule, of, Step::Away)
 }
 
-/// Beside the resource there is another one.
+/// Creates a weakness that adds another resource to the template.
 pub fn beside(
     rule: &'static str,
     of: &'static str,
@@ -70,7 +71,7 @@ pub fn beside(
     weakness(rule, of, Step::Beside(kind, properties))
 }
 
-/// The template of the resource has something more.
+/// Creates a weakness that adds a key to the template of the resource.
 pub fn in_template(
     rule: &'static str,
     of: &'static str,
@@ -81,12 +82,13 @@ pub fn in_template(
 }
 
 impl Weakness {
-    /// One more property has another value.
+    /// Sets another property too.
     pub fn and_set(mut self, path: &'static str, value: impl Into<Value>) -> Weakness {
         self.steps.push(Step::Set(path, value.into()));
         self
     }
 
+    /// Plants the weakness in every matching resource of a stack.
     pub fn everywhere(self) -> Weakness {
         Weakness {
             everywhere: true,
@@ -94,7 +96,10 @@ impl Weakness {
         }
     }
 
-    /// The stacks with the weakness, and which of them has it.
+    /// Returns the stacks with the weakness, and the index of the changed stack.
+    ///
+    /// # Errors
+    /// Returns the reason when no resource fits.
     pub fn planted_in(&self, good: &[Stack]) -> Result<(usize, Vec<Stack>), String> {
         let mut misfit = "there is no such resource".to_owned();
         for (at, stack) in good.iter().enumerate() {
@@ -123,7 +128,8 @@ impl Weakness {
         Err(misfit)
     }
 
-    /// The resources that it can be planted in: those that do not waive the rule.
+    /// Returns the resources in which the weakness can be planted: those that do not waive the
+    /// rule.
     fn candidates<'a>(&self, stack: &'a Stack) -> impl Iterator<Item = &'a str> {
         let (kind, within) = self.of.split_once(' ').unwrap_or((self.of, ""));
         let resources = stack.template["Resources"]
@@ -215,7 +221,7 @@ impl Step {
     }
 }
 
-/// The way to the parent, and the last step.
+/// Returns the path of the parent, and the last step.
 fn split(path: &str) -> (Vec<&str>, &str) {
     let mut parts: Vec<&str> = match path.strip_prefix('/') {
         Some(path) => path.split('/').collect(),

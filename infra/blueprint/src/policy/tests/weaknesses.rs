@@ -1,5 +1,4 @@
-//! Every weakness that a rule is there for, one at a time: sections 8 and 9 of the design of
-//! provisioning.
+//! One weakness for everything that the policy rules forbid.
 
 use serde_json::{Value, json};
 
@@ -34,14 +33,15 @@ const TARGETS: &str = "AWS::ElasticLoadBalancingV2::TargetGroup";
 const FIREWALL: &str = "AWS::WAFv2::WebACL";
 const STAGE: &str = "AWS::ApiGateway::Stage";
 const PLAN: &str = "AWS::ApiGateway::UsagePlan";
-/// A role and a policy without edges of the contract, so that nothing but the rule itself notices.
+/// A role and a policy without rights of the contract, so that only the rule under test reports
+/// them.
 const ROLE: &str = "AWS::IAM::Role BackupRole";
 const POLICY: &str = "AWS::IAM::ManagedPolicy FlowLog";
-/// The only key that services use in their own name.
+/// The only key that AWS services use in their own name.
 const KEY: &str = "AWS::KMS::Key Messages";
 const SECRET: &str = "AWS::SecretsManager::Secret";
 
-/// In the platform as it is in production.
+/// Returns the weaknesses to plant into the production templates.
 pub fn all() -> Vec<Weakness> {
     let parts = [
         databases(),
@@ -68,7 +68,7 @@ pub fn all() -> Vec<Weakness> {
     parts.into_iter().flatten().collect()
 }
 
-/// In the platform on the other database engine.
+/// Returns the weaknesses to plant into the templates with Aurora.
 pub fn of_aurora() -> Vec<Weakness> {
     vec![
         set("RDS-1", CLUSTER, "StorageEncrypted", false),
