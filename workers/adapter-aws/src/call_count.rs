@@ -1,5 +1,5 @@
-//! Counts what is really sent, retries included, and what AWS bills it by; tells whether calls are
-//! answered.
+//! An SDK interceptor that counts the calls that are sent, retries included, and the units that AWS
+//! bills. It also reports whether the service answered.
 
 use std::fmt;
 
@@ -29,8 +29,11 @@ use contract::billed::Billed;
 
 use crate::clients::{Called, OnCall, Service};
 
+/// The interceptor of one service's client.
 pub struct CallCount {
+    /// The service of the client.
     pub service: Service,
+    /// Receives every event of a call.
     pub on_call: OnCall,
 }
 
@@ -75,7 +78,7 @@ impl Intercept for CallCount {
     ) -> Result<(), BoxError> {
         let answered = match context.output_or_error() {
             Some(Ok(_)) => true,
-            // A refusal is an answer; a server's error is none.
+            // A refusal is an answer; a server error is not.
             Some(Err(error)) => {
                 error.is_operation_error()
                     && context
@@ -93,8 +96,9 @@ impl Intercept for CallCount {
     }
 }
 
-/// What one call is billed by, as if no message or item were larger than a unit: ours are not.
-/// Writes of secondary indexes are not seen from here.
+/// Returns the billing unit of a call and the number of units. Assumes that no message or item is
+/// larger than one unit, which is true of ours. Writes of secondary indexes are not counted,
+/// because the client does not see them.
 fn billed(service: Service, call: &BeforeSerialization<'_>) -> Option<(Billed, u64)> {
     match service {
         Service::Sqs => Some((queue_request(queue_url(call)?), 1)),
@@ -111,18 +115,18 @@ fn billed(service: Service, call: &BeforeSerialization<'_>) -> Option<(Billed, u
             .input()
             .downcast_ref::<GetRecordsInput>()
             .map(|_| (Billed::StreamRead, 1)),
-        // A text's price is its country's and its carrier's: there is no list price to multiply.
+        // The price of a text depends on country and carrier, so there is no list price.
         Service::Sms => None,
         Service::Ses => call
             .input()
             .downcast_ref::<SendEmailInput>()
             .map(|_| (Billed::Mail, 1)),
-        // By the month, or by what an order has no part in.
+        // Billed per month, or independent of the number of orders.
         Service::ParameterStore | Service::SecretsManager | Service::CloudWatch => None,
     }
 }
 
-/// Of the calls that consumers and senders make.
+/// Returns the queue URL of a call that consumers or senders make.
 fn queue_url<'a>(call: &'a BeforeSerialization<'_>) -> Option<&'a str> {
     None.or_else(|| {
         call.input()
@@ -147,7 +151,8 @@ fn queue_url<'a>(call: &'a BeforeSerialization<'_>) -> Option<&'a str> {
     .or_else(|| call.input().downcast_ref::<SendMessageInput>()?.queue_url())
 }
 
-/// SQS demands the ending of the name (Amazon SQS Developer Guide, FIFO queues).
+/// Returns the billing unit of a queue. SQS requires the suffix `.fifo` (Amazon SQS Developer
+/// Guide, FIFO queues).
 fn queue_request(url: &str) -> Billed {
     if url.ends_with(".fifo") {
         Billed::FifoQueueRequest
@@ -158,7 +163,7 @@ fn queue_request(url: &str) -> Billed {
 
 fn table(call: &BeforeSerialization<'_>) -> Option<(Billed, u64)> {
     if let Some(transaction) = call.input().downcast_ref::<TransactWriteItemsInput>() {
-        // One unit to prepare and one to commit each (DynamoDB Developer Guide, transactions).
+        // Two units per action, to prepare and to commit (DynamoDB Developer Guide, transactions).
         return Some((
             Billed::TableWrite,
             2 * transaction.transact_items().len() as u64,

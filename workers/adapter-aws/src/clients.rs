@@ -1,5 +1,4 @@
-//! The SDK's clients: one HTTP client for all services, one place that decides time-outs and
-//! retries.
+//! The SDK clients. They share one HTTP client, and this module sets all timeouts and retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +18,17 @@ use crate::LocalAccess;
 use crate::call_count::CallCount;
 use crate::proxy::ByHost;
 
-/// One try of a call. AWS answers within milliseconds; on a busy laptop the local one takes longer.
+/// Time limit of one attempt. AWS answers within milliseconds; a local AWS on a busy laptop takes
+/// longer.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(3);
-/// A call with its retries: well within a handler's time.
+/// Time limit of a call with its retries, well within a handler's time.
 const CALL_WITHIN: Duration = Duration::from_secs(8);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const _: () = assert!(
     ATTEMPT_WITHIN.as_millis() <= SEND_WITHIN.as_millis(),
     "a mail takes longer than promised"
 );
-/// The only layer that retries AWS calls. Handlers retry by the queue.
+/// Number of attempts. Only this layer retries AWS calls; handlers retry through the queue.
 const ATTEMPTS: u32 = 3;
 const _: () = assert!(
     ATTEMPT_WITHIN.as_millis() < CALL_WITHIN.as_millis(),
@@ -38,26 +38,28 @@ const _: () = assert!(
     CALL_WITHIN.as_millis() < HANDLER_TIMEOUT_MIN.as_millis(),
     "a call outlives its handler"
 );
-/// One attempt of somebody who administers an account: a large template takes CloudFormation some
-/// seconds.
+/// Time limit of one attempt of an administrator's call. CloudFormation needs some seconds for a
+/// large template.
 const ADMIN_ATTEMPT_WITHIN: Duration = Duration::from_secs(60);
-/// With the back-off below an administrator's call goes on for three minutes on average, and for
-/// more than six at most, while AWS throttles it or the network is away: the limits of
-/// CloudFormation's control plane are shared by everybody in the account, and a deployment of ten
-/// minutes must not end by one refused look at a stack.
+/// Number of attempts of an administrator's call. With the back-off below, the retries of a
+/// throttled call last three minutes on average and more than six at most. All users of an account
+/// share the limits of CloudFormation's API, and one refused call must not end a deployment of ten
+/// minutes.
 const ADMIN_ATTEMPTS: u32 = 24;
 const ADMIN_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
-/// Above every attempt and back-off of a throttled call, which is answered at once.
+/// Time limit of an administrator's call: longer than all attempts of a throttled call, which AWS
+/// refuses at once.
 const ADMIN_CALL_WITHIN: Duration = Duration::from_secs(600);
-/// A receive may hang past its wait time (aws-sdk-rust issue 1094): it is given up a little later.
+/// Time after the wait of a receive until it is canceled. A receive can hang (aws-sdk-rust issue
+/// 1094).
 const POLL_SLACK: Duration = Duration::from_secs(5);
 
-/// The services that are called.
+/// The AWS services that the clients call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     Sqs,
     Sns,
-    /// SNS too, for text messages alone: another price, and other faults.
+    /// SNS for text messages only, which have another price and other failures.
     Sms,
     EventBridge,
     DynamoDb,
@@ -69,7 +71,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// As metrics call it.
+    /// Returns the name of the service in metrics.
     pub const fn code(self) -> &'static str {
         match self {
             Service::Sqs => "sqs",
@@ -86,23 +88,23 @@ impl Service {
     }
 }
 
-/// What is known of a call.
+/// An event of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Called {
-    /// It is sent, or sent again; to this service.
+    /// The call is sent, or sent again, to this service.
     Sent(Service),
-    /// It is about to be sent, and AWS bills it by so many of these.
+    /// The call is about to be sent; AWS bills this many units.
     Billed(Billed, u64),
-    /// It is over, retries included: this service answered, if only by a no.
+    /// The call has ended, retries included: the service answered, possibly with a refusal.
     Answered(Service),
-    /// It is over: no answer in time, or the service said that it cannot.
+    /// The call has ended without an answer in time, or with a server error.
     Unanswered(Service),
 }
 
-/// Told of every call.
+/// Receives every event of every call.
 pub type OnCall = Arc<dyn Fn(Called) + Send + Sync>;
 
-/// Clients are made when they are asked for: a role has only those that it uses.
+/// Creates clients on demand, so that a role has only those that it uses.
 #[derive(Clone)]
 pub struct Clients {
     config: SdkConfig,
@@ -110,7 +112,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// From the environment, as the SDK reads it: region, endpoint, credentials.
+    /// Reads region, endpoint and credentials from the environment, as the SDK does.
     pub async fn from_environment(on_call: OnCall) -> Clients {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_WITHIN)
@@ -126,7 +128,7 @@ impl Clients {
         Clients { config, on_call }
     }
 
-    /// Makes clients of a local AWS, whatever this process's environment says.
+    /// Uses a local AWS, whatever the environment of the process says.
     pub fn local(access: &LocalAccess, on_call: OnCall) -> Clients {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_WITHIN)
@@ -149,9 +151,8 @@ impl Clients {
         Clients { config, on_call }
     }
 
-    /// For whoever administers an account: the credentials of the environment, the region that is
-    /// meant, and patience with slow and throttled calls. `profile` is read instead of the one that
-    /// `AWS_PROFILE` names.
+    /// Uses the environment's credentials for an administrator, with the given region and long
+    /// retries. `profile` replaces the profile of `AWS_PROFILE`.
     pub async fn in_account(
         endpoint: Option<&str>,
         profile: Option<&str>,
@@ -184,17 +185,19 @@ impl Clients {
         }
     }
 
+    /// Returns the shared configuration.
     pub fn config(&self) -> &SdkConfig {
         &self.config
     }
 
+    /// Returns a client of SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         let config =
             aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.count(Service::Sqs));
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// For receives: one attempt that may take as long as the poll.
+    /// Returns a client of SQS for receives: one attempt, which may last as long as the poll.
     pub fn sqs_polls(&self) -> aws_sdk_sqs::Client {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_WITHIN)
@@ -208,7 +211,8 @@ impl Clients {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// For text messages. As with mails, a try whose answer was lost is not repeated here.
+    /// Returns a client of SNS for text messages. As with mails, an attempt without an answer is
+    /// not repeated here.
     pub fn texts(&self) -> aws_sdk_sns::Client {
         let config = aws_sdk_sns::config::Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
@@ -216,51 +220,59 @@ impl Clients {
         aws_sdk_sns::Client::from_conf(config.build())
     }
 
+    /// Returns a client of SNS for topics.
     pub fn sns(&self) -> aws_sdk_sns::Client {
         let config =
             aws_sdk_sns::config::Builder::from(&self.config).interceptor(self.count(Service::Sns));
         aws_sdk_sns::Client::from_conf(config.build())
     }
 
+    /// Returns a client of EventBridge.
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
         let config = aws_sdk_eventbridge::config::Builder::from(&self.config)
             .interceptor(self.count(Service::EventBridge));
         aws_sdk_eventbridge::Client::from_conf(config.build())
     }
 
+    /// Returns a client of DynamoDB.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let config = aws_sdk_dynamodb::config::Builder::from(&self.config)
             .interceptor(self.count(Service::DynamoDb));
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
+    /// Returns a client of DynamoDB Streams.
     pub fn streams(&self) -> aws_sdk_dynamodbstreams::Client {
         let config = aws_sdk_dynamodbstreams::config::Builder::from(&self.config)
             .interceptor(self.count(Service::DynamoDbStreams));
         aws_sdk_dynamodbstreams::Client::from_conf(config.build())
     }
 
+    /// Returns a client of SES.
     pub fn ses(&self) -> aws_sdk_sesv2::Client {
-        // Sending twice is two mails: a try whose answer was lost is not repeated by the SDK. The
-        // queue does it, later.
+        // A repeat would send a second mail, so the SDK must not retry an attempt without an
+        // answer. The queue retries later.
         let config = aws_sdk_sesv2::config::Builder::from(&self.config)
             .retry_config(RetryConfig::disabled())
             .interceptor(self.count(Service::Ses));
         aws_sdk_sesv2::Client::from_conf(config.build())
     }
 
+    /// Returns a client of Parameter Store.
     pub fn ssm(&self) -> aws_sdk_ssm::Client {
         let config = aws_sdk_ssm::config::Builder::from(&self.config)
             .interceptor(self.count(Service::ParameterStore));
         aws_sdk_ssm::Client::from_conf(config.build())
     }
 
+    /// Returns a client of Secrets Manager.
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         let config = aws_sdk_secretsmanager::config::Builder::from(&self.config)
             .interceptor(self.count(Service::SecretsManager));
         aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
 
+    /// Returns a client of CloudWatch.
     pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
         let config = aws_sdk_cloudwatch::config::Builder::from(&self.config)
             .interceptor(self.count(Service::CloudWatch));
@@ -275,8 +287,7 @@ impl Clients {
     }
 }
 
-/// Returns the HTTP client of all services: made once, they share its connections and its
-/// certificates.
+/// Returns the HTTP client of all services, so that they share connections and certificates.
 fn http_client() -> SharedHttpClient {
     let direct = http_client_by(ProxyConfig::disabled);
     ByHost {
@@ -286,7 +297,7 @@ fn http_client() -> SharedHttpClient {
     .into_shared()
 }
 
-/// As the SDK makes it for each of its clients, but for the proxy.
+/// Builds an HTTP client as the SDK does, with this proxy configuration.
 fn http_client_by(proxy: fn() -> ProxyConfig) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector =
@@ -306,7 +317,7 @@ mod tests {
 
     #[test]
     fn an_administrators_throttled_call_goes_on_for_minutes() {
-        // The SDK waits a random part of each pause: half of it on average.
+        // The SDK waits a random part of each pause, on average half of it.
         let pause = |retry: u32| {
             ADMIN_BACK_OFF
                 .0

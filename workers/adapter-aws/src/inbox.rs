@@ -15,18 +15,21 @@ use contract::{
 use domain::Timestamp;
 use uuid::Uuid;
 
-/// Longest reason kept with a parked message, in characters: enough to understand, little enough to
-/// read in a list.
+/// Maximum characters of the reason that is stored with a dead letter, short enough for a list.
 const REASON_MAX: usize = 256;
 
-/// A work queue and the parking queue beside it.
+/// A work queue and its dead-letter queue.
 #[derive(Clone)]
 pub struct SqsInbox {
+    /// A client for all calls except receives.
     pub client: Client,
-    /// A client whose receives may take as long as a long poll.
+    /// A client whose receives may last as long as a long poll.
     pub polls: Client,
+    /// The queue in the contract.
     pub queue: &'static Queue,
+    /// URL of the work queue.
     pub url: String,
+    /// URL of the dead-letter queue.
     pub parking_url: String,
 }
 
@@ -54,7 +57,7 @@ impl SqsInbox {
             .await;
         match received {
             Ok(answer) => Ok(answer.messages.unwrap_or_default()),
-            // Without an answer from the service, messages may have been taken.
+            // Without an answer, the service may have delivered messages.
             Err(error) => Err((error.as_service_error().is_none(), crate::why(&error))),
         }
     }
@@ -67,8 +70,8 @@ impl Inbox for SqsInbox {
         wait: Duration,
         lease: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
-        // On a FIFO queue the same attempt id gives back messages whose answer was lost; else their
-        // groups would be blocked for a whole lease.
+        // On a FIFO queue, a repeat with the same attempt id returns the messages of a lost answer.
+        // Otherwise their groups would stay blocked for a whole lease.
         let attempt_id = self.queue.fifo.then(|| Uuid::now_v7().to_string());
         let received = match self.poll(max, wait, lease, attempt_id.as_deref()).await {
             Err((true, _)) if attempt_id.is_some() => {
@@ -86,7 +89,7 @@ impl Inbox for SqsInbox {
 
     async fn delete(&self, handles: &[String]) -> Result<Vec<Result<(), EntryError>>, QueueError> {
         if handles.is_empty() {
-            // SQS calls an empty batch an error.
+            // SQS rejects an empty batch.
             return Ok(Vec::new());
         }
         let entries = handles.iter().enumerate().map(|(index, handle)| {
@@ -155,7 +158,7 @@ impl Inbox for SqsInbox {
             (PARK_REASON_ATTRIBUTE, Some(reason.as_str())),
             (ORIGINAL_ID_ATTRIBUTE, Some(delivery.message_id.as_str())),
             (DELIVERIES_ATTRIBUTE, Some(deliveries.as_str())),
-            // Whoever sends it back goes on with its trace.
+            // A redrive continues the trace of the message.
             (TRACEPARENT_ATTRIBUTE, delivery.traceparent.as_deref()),
         ];
         for (name, value) in attributes {
@@ -179,7 +182,8 @@ impl Inbox for SqsInbox {
     }
 }
 
-/// What SQS takes in an attribute: no control characters, no noncharacters, not nothing.
+/// Returns a reason that SQS accepts as an attribute: without control characters and noncharacters,
+/// and not empty.
 fn reason_text(reason: &str) -> String {
     let legal = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
     let reason: String = reason.chars().filter(legal).take(REASON_MAX).collect();
@@ -190,7 +194,8 @@ fn reason_text(reason: &str) -> String {
     }
 }
 
-/// SQS counts in whole seconds. Rounded up, so that a short back-off is not none; zero stays zero.
+/// Returns whole seconds, as SQS requires. Rounds up, so that a short back-off does not become
+/// zero.
 fn whole_seconds(hidden: Duration) -> i32 {
     let seconds = hidden.as_secs() + u64::from(hidden.subsec_nanos() > 0);
     i32::try_from(seconds).unwrap_or(i32::MAX)
@@ -248,9 +253,9 @@ fn per_entry(count: usize, failed: &[BatchResultErrorEntry]) -> Vec<Result<(), E
     results
 }
 
-/// Whether SQS says that the lease is over. A FIFO queue calls the handle an invalid parameter, and
-/// so does any queue when it is asked to hide what is not in flight; other invalid parameters are
-/// mistakes of ours.
+/// Returns true if SQS reports an expired lease. A FIFO queue reports the handle as an invalid
+/// parameter, and so does every queue for a message that is not in flight. Other invalid parameters
+/// are our own mistakes.
 fn is_expired(code: &str, message: &str) -> bool {
     let about_the_handle = [
         "ReceiptHandle",

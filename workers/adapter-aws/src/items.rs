@@ -1,4 +1,5 @@
-//! Between DynamoDB items and the domain's types. Attribute names are part of the public contract.
+//! Conversion between DynamoDB items and domain types. Attribute names are part of the public
+//! contract.
 
 use std::collections::HashMap;
 
@@ -14,18 +15,22 @@ use domain::stock::Counters;
 use domain::text::{printable, shown};
 use time::format_description::well_known::Rfc3339;
 
+/// A DynamoDB item.
 pub type Item = HashMap<String, AttributeValue>;
 
+/// Returns a text attribute.
 pub fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
+/// Returns a number attribute.
 pub fn number(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+/// Returns a time in RFC 3339 with microseconds.
 pub fn time_text(at: Timestamp) -> String {
-    // Fixed width and UTC, so that it sorts in an index.
+    // Fixed width and UTC, so that the text sorts by time in an index.
     let format = time::macros::format_description!(
         "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
     );
@@ -34,26 +39,32 @@ pub fn time_text(at: Timestamp) -> String {
         .unwrap_or_default()
 }
 
+/// Returns a time attribute.
 pub fn time_value(at: Timestamp) -> AttributeValue {
     text(time_text(at))
 }
 
+/// Returns a text attribute of an item, or `None` if it is missing or has another type.
 pub fn get_text(item: &Item, name: &str) -> Option<String> {
     item.get(name)?.as_s().ok().cloned()
 }
 
+/// Returns an integer attribute of an item, or `None` if it is missing or has another type.
 pub fn get_number(item: &Item, name: &str) -> Option<i64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
+/// Returns a time attribute of an item, or `None` if it is missing or has another type.
 pub fn get_time(item: &Item, name: &str) -> Option<Timestamp> {
     Timestamp::parse(&get_text(item, name)?, &Rfc3339).ok()
 }
 
+/// Returns the error for an item with an invalid attribute.
 pub fn corrupt(what: &str) -> Unavailable {
     Unavailable::new("stock", format!("an item lacks a legal {what}"))
 }
 
+/// Returns the item of a new product.
 pub fn product_item(product: &Product, received: u32, threshold: i64, now: Timestamp) -> Item {
     let counters = Counters::received(received);
     let fields = [
@@ -78,13 +89,17 @@ pub fn product_item(product: &Product, received: u32, threshold: i64, now: Times
     fields.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// Returns a product's name as it may stand on a page, in a mail or in its subject: suppliers'
-/// lists are imported, and people write items by hand. `None` when nothing of it can be seen.
+/// Returns a name that is safe on a page, in a mail and in its subject. Items can come from
+/// suppliers' lists or be written by hand. Returns `None` if nothing printable is left.
 fn name(text: &str) -> Option<String> {
     let name = printable(text).trim().to_owned();
     (!name.is_empty()).then_some(name)
 }
 
+/// Reads a product with its counters.
+///
+/// # Errors
+/// Returns `Unavailable` when an attribute is missing or invalid.
 pub fn stocked_product(item: &Item) -> Result<StockedProduct, Unavailable> {
     let text = |name| get_text(item, name).ok_or_else(|| corrupt(name));
     let number = |name| get_number(item, name).ok_or_else(|| corrupt(name));
@@ -112,7 +127,7 @@ pub fn stocked_product(item: &Item) -> Result<StockedProduct, Unavailable> {
     })
 }
 
-/// The lines of a reservation, by product.
+/// Returns the lines of a reservation as a map from product to quantity.
 pub fn lines_value(lines: &Lines) -> AttributeValue {
     let units = lines.iter().map(|line| {
         (
@@ -123,8 +138,12 @@ pub fn lines_value(lines: &Lines) -> AttributeValue {
     AttributeValue::M(units.collect())
 }
 
+/// Reads the lines of a reservation, sorted by product.
+///
+/// # Errors
+/// Returns `Unavailable` when a line is invalid.
 pub fn get_lines(item: &Item) -> Result<Vec<Line>, Unavailable> {
-    // The mark of an order that was released before it held anything has none.
+    // The record of an order that was released before it was reserved has no lines.
     let Some(AttributeValue::M(units)) = item.get("lines") else {
         return Ok(Vec::new());
     };

@@ -1,4 +1,4 @@
-//! Leases and checkpoints of stream readers, in a table.
+//! Leases and checkpoints of stream shards, in a DynamoDB table.
 
 use app::ports::Unavailable;
 use aws_sdk_dynamodb::Client;
@@ -9,6 +9,7 @@ use crate::Clients;
 use crate::items::{Item, corrupt, get_number, get_text, number, text};
 use crate::tables::{Readable as _, WriteTable};
 
+/// The leases table.
 #[derive(Clone)]
 pub struct DynamoLeases {
     client: Client,
@@ -16,6 +17,7 @@ pub struct DynamoLeases {
 }
 
 impl DynamoLeases {
+    /// Creates the store of leases in `table`.
     pub fn new(clients: &Clients, table: WriteTable) -> DynamoLeases {
         DynamoLeases {
             client: clients.dynamodb(),
@@ -69,7 +71,7 @@ impl LeaseStore for DynamoLeases {
             None => put.condition_expression("attribute_not_exists(lease_id)"),
             Some(counter) => put
                 .condition_expression("#counter = :counter")
-                // A reserved word of DynamoDB.
+                // `counter` is a reserved word of DynamoDB.
                 .expression_attribute_names("#counter", "counter")
                 .expression_attribute_values(":counter", number(counter)),
         };

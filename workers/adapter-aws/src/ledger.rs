@@ -1,7 +1,8 @@
-//! The ledger of stock in DynamoDB: an item a movement, under its product, in the order of time.
+//! The ledger of stock in DynamoDB: one item per entry, under its product and sorted by time.
 //!
-//! Beside the entries stand the marks of adjustments that were made, so that one is made once. A
-//! mark's key begins with a letter and an entry's with a year: all entries come before all marks.
+//! The same table has a marker item for each adjustment that was made, so that an adjustment is
+//! made once. The sort key of a marker begins with a letter and that of an entry with a year, so
+//! all entries sort before all markers.
 
 use app::ports::Unavailable;
 use app::ports::ledger::{ENTRIES_MAX, Entry, Hold, Ledger};
@@ -14,14 +15,15 @@ use crate::items::{Item, corrupt, get_number, get_text, get_time, number, text, 
 use crate::stock::{DynamoStock, record_of};
 use crate::tables::Readable;
 
-/// The first character after the digits: every entry's key is smaller.
+/// The character after `9`: every entry's key is smaller.
 const AFTER_ENTRIES: &str = ":";
 
-/// The key of the mark of an adjustment.
+/// Returns the sort key of an adjustment's marker.
 pub fn marker_key(movement_id: &str) -> String {
     format!("id#{movement_id}")
 }
 
+/// Returns the item of a ledger entry.
 pub fn entry_item(entry: &Entry) -> Item {
     let fields: [(&str, AttributeValue); 7] = [
         ("product_id", text(entry.product_id.as_str())),
@@ -65,7 +67,8 @@ fn hold(item: &Item) -> Result<Hold, Unavailable> {
     })
 }
 
-/// A hand in the table makes items that cannot be read; the others still are.
+/// Reads an item, or logs it and returns `None`. An item that was written by hand may be invalid,
+/// and must not hide the others.
 fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, Unavailable>) -> Option<T> {
     read(item)
         .inspect_err(

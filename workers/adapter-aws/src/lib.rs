@@ -1,5 +1,5 @@
-//! AWS behind the ports of `app`. No SDK type leaves this crate, but for the clients that make an
-//! adapter.
+//! AWS implementations of the ports of `app`. SDK types leave this crate only as the clients from
+//! which adapters are created.
 
 mod call_count;
 pub mod clients;
@@ -38,8 +38,8 @@ pub use tables::{ReadTable, Readable, WriteTable};
 pub use texter::SnsTexter;
 pub use views::{DynamoViewReader, DynamoViews};
 
-/// What went wrong in a call, for the log: the service's own code and message, or how the call
-/// itself failed.
+/// Returns the cause of a failed call for the log: the code and message of the service, or how the
+/// call itself failed.
 fn why<E, R>(error: &aws_sdk_dynamodb::error::SdkError<E, R>) -> String
 where
     E: std::error::Error + aws_sdk_dynamodb::error::ProvideErrorMetadata + 'static,

@@ -1,4 +1,4 @@
-//! The local AWS of `haven up`: who may call it, and what it has that AWS has not.
+//! Access to the local AWS of `haven up`, and the features that AWS itself lacks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,17 +16,21 @@ use serde::de::DeserializeOwned;
 
 use crate::Clients;
 
-/// Where the local AWS listens, and the key pair that its front accepts. `Debug` hides the secret.
+/// The endpoint of the local AWS, and the key pair that it accepts. `Debug` hides the secret key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LocalAccess {
+    /// URL of the endpoint.
     pub endpoint: String,
+    /// Name of the region.
     pub region: String,
+    /// Id of the access key.
     pub access_key_id: String,
+    /// The secret access key.
     pub secret_access_key: String,
 }
 
 impl LocalAccess {
-    /// For an endpoint that verifies no signature, such as the stubs of tests.
+    /// Returns the access to an endpoint that verifies no signatures, such as a stub in tests.
     pub fn unverified(endpoint: &str, region: &str) -> LocalAccess {
         LocalAccess {
             endpoint: endpoint.to_owned(),
@@ -36,19 +40,18 @@ impl LocalAccess {
         }
     }
 
-    /// Returns the environment variables that the aws command and every SDK read, in the order in
-    /// which people list them.
+    /// Returns the environment variables that the `aws` command and every SDK read, in the order
+    /// for display.
     pub fn variables(&self) -> [(&'static str, &str); 6] {
         [
             ("AWS_ENDPOINT_URL", &self.endpoint),
             ("AWS_REGION", &self.region),
-            // The name of it that botocore reads, and with it the aws command of version 1 and
-            // boto3.
+            // botocore reads this name, and with it version 1 of the `aws` command and boto3.
             ("AWS_DEFAULT_REGION", &self.region),
             ("AWS_ACCESS_KEY_ID", &self.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key),
-            // Without static credentials an SDK would ask the address of instance metadata, which
-            // is not on this machine.
+            // Without static credentials an SDK would call the instance metadata service, which a
+            // laptop does not have.
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ]
     }
@@ -71,7 +74,7 @@ impl fmt::Debug for LocalAccess {
     }
 }
 
-/// Why the local AWS could not be inspected.
+/// The reason why the local AWS could not be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     #[error("the local AWS is not in use: AWS_ENDPOINT_URL is not set")]
@@ -91,7 +94,7 @@ pub enum InspectError {
     },
 }
 
-/// A mail as MiniStack tells of it.
+/// A mail in the answer of MiniStack.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SentMail {
@@ -114,14 +117,14 @@ struct SentText {
 }
 
 impl Clients {
-    /// Returns the mails that were sent since the local AWS was started, oldest first.
+    /// Returns the mails that were sent since the local AWS started, oldest first.
     ///
     /// # Errors
-    /// When this is not the local AWS, or it does not answer.
+    /// Returns an error when this is not a local AWS, or when it does not answer.
     pub async fn kept_mails(&self) -> Result<Vec<KeptMail>, InspectError> {
         #[derive(serde::Deserialize)]
         struct Inbox {
-            /// By account.
+            /// The mails by account.
             messages: HashMap<String, Vec<SentMail>>,
         }
         let inbox: Inbox = self.inspect("/_ministack/ses/messages").await?;
@@ -138,15 +141,15 @@ impl Clients {
         Ok(mails)
     }
 
-    /// Returns the text messages that were sent since the local AWS was started, by number, oldest
-    /// first.
+    /// Returns the text messages that were sent since the local AWS started, sorted by number and
+    /// then oldest first.
     ///
     /// # Errors
-    /// As [`Clients::kept_mails`].
+    /// Fails like [`Clients::kept_mails`].
     pub async fn kept_texts(&self) -> Result<Vec<KeptText>, InspectError> {
         #[derive(serde::Deserialize)]
         struct Inbox {
-            /// By number.
+            /// The text messages by number.
             sms_messages: BTreeMap<String, Vec<SentText>>,
         }
         let inbox: Inbox = self.inspect("/_ministack/sns/sms-messages").await?;
@@ -160,10 +163,10 @@ impl Clients {
             .collect())
     }
 
-    /// Asks the local AWS for something that AWS has not, such as its mailbox, in a signed request.
+    /// Reads something that only a local AWS has, such as its mailbox, with a signed request.
     ///
     /// # Errors
-    /// As [`Clients::sent_mails`].
+    /// Fails like [`Clients::kept_mails`].
     pub async fn inspect<T: DeserializeOwned>(&self, path: &str) -> Result<T, InspectError> {
         const WITHIN: Duration = Duration::from_secs(5);
         let config = self.config();
@@ -220,7 +223,7 @@ impl Mailbox for LocalMailbox {
     }
 }
 
-/// The headers of a signed GET.
+/// Returns the headers of a signed GET request.
 fn signature(
     url: &str,
     region: &str,
@@ -230,7 +233,7 @@ fn signature(
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
-        // The path decides, not the service. Any name does.
+        // The local AWS routes by path and accepts any service name.
         .name("local")
         .time(SystemTime::now())
         .settings(SigningSettings::default())

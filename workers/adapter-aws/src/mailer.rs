@@ -7,6 +7,7 @@ use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, Me
 
 use crate::Clients;
 
+/// Sends mails through SES.
 #[derive(Clone)]
 pub struct SesMailer {
     client: Client,
@@ -14,6 +15,7 @@ pub struct SesMailer {
 }
 
 impl SesMailer {
+    /// Creates a mailer with this sender address.
     pub fn new(clients: &Clients, from: &str) -> SesMailer {
         SesMailer {
             client: clients.ses(),
@@ -59,19 +61,19 @@ impl Mailer for SesMailer {
         match sent {
             Ok(sent) => Ok(sent.message_id.unwrap_or_default()),
             Err(error) => {
-                // The message may name the recipient, and what is said here is logged: the code
-                // must do.
+                // The message can contain the recipient's address, and the error is logged, so only
+                // the code is kept.
                 let said = error.message().unwrap_or_default().to_owned();
                 let why = error
                     .code()
                     .map_or_else(|| "no answer".to_owned(), str::to_owned);
                 match error.code() {
-                    // The sender is not set up yet: that is mended, and then the mail must still go
-                    // out.
+                    // The sender identity is not verified yet. The mail must be sent after an
+                    // operator has fixed that.
                     Some("MessageRejected") if said.contains("not verified") => Err(
                         SendError::Unavailable(format!("{why}: an identity is not verified")),
                     ),
-                    // These say that this mail will never be sent.
+                    // These codes mean that this mail can never be sent.
                     Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => {
                         Err(SendError::Refused(why))
                     }
@@ -82,7 +84,7 @@ impl Mailer for SesMailer {
     }
 }
 
-/// What SES takes in a tag: at most 256 ASCII letters, digits, `_` and `-`.
+/// Returns the value as SES accepts it in a tag: at most 256 ASCII letters, digits, `_` and `-`.
 fn tag_text(value: &str) -> String {
     let legal = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' || c == '-' {

@@ -1,5 +1,5 @@
-//! A minute's numbers to CloudWatch, for the local AWS. In AWS they go out as log lines (EMF) and
-//! cost no call.
+//! Sends metrics to CloudWatch once a minute, on a local AWS only. On AWS, metrics are log lines in
+//! the embedded metric format (EMF).
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit, StatisticSet};
@@ -7,22 +7,28 @@ use contract::metric::NAMESPACE;
 
 use crate::Clients;
 
-/// PutMetricData takes 1,000 metrics a call.
+/// Maximum metrics of one PutMetricData call.
 const CALL_MAX: usize = 1_000;
 
-/// One series of one minute.
+/// One metric series for one minute.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
+    /// Name of the metric.
     pub name: &'static str,
+    /// Dimensions as pairs of name and value.
     pub dimensions: Vec<(String, String)>,
+    /// The value or the statistics.
     pub value: Value,
-    /// Seconds, else a plain count.
+    /// True if the unit is seconds, false for a count.
     pub seconds: bool,
 }
 
+/// The value of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
+    /// One value.
     Single(f64),
+    /// Statistics of several values.
     Statistics {
         count: f64,
         sum: f64,
@@ -31,18 +37,24 @@ pub enum Value {
     },
 }
 
+/// Sends metrics to CloudWatch.
 #[derive(Clone)]
 pub struct MetricSink {
     client: Client,
 }
 
 impl MetricSink {
+    /// Creates a sink.
     pub fn new(clients: &Clients) -> MetricSink {
         MetricSink {
             client: clients.cloudwatch(),
         }
     }
 
+    /// Sends the series.
+    ///
+    /// # Errors
+    /// Returns the cause of the first failed call; the series after it are not sent.
     pub async fn put(&self, series: Vec<Series>) -> Result<(), String> {
         let data: Vec<MetricDatum> = series.into_iter().map(datum).collect();
         for chunk in data.chunks(CALL_MAX) {

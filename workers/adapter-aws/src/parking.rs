@@ -1,5 +1,5 @@
-//! The parking queue beside a work queue, as an operator handles it: read whole, handed back, sent
-//! back to work.
+//! The dead-letter queue of a work queue, for operators: reading, returning and redriving dead
+//! letters.
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
@@ -14,45 +14,60 @@ use contract::{
 use domain::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-/// What is read is hidden from others for so long if its reader dies: long enough to read it all
-/// and hand it back.
+/// Visibility timeout in seconds of a receive: long enough to read all dead letters and return
+/// them. If the reader dies, they are visible again after this time.
 const LEASE_S: i32 = 60;
-/// A short poll may overlook messages; this one asks everywhere.
+/// Wait time in seconds. A receive without a wait can miss messages; a long poll queries all
+/// servers of SQS.
 const WAIT_S: i32 = 1;
-/// SQS moves a message here by itself after the last delivery, and says nothing.
+/// SQS itself moves a message here after the last delivery, without a reason.
 const NO_REASON: &str = "the queue moved it here after its last delivery, without a reason";
 
-/// A message in a parking queue.
+/// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
+    /// Id of the message in the dead-letter queue.
     pub message_id: String,
-    /// Names this read of it; worthless once it was handed back.
+    /// Receipt handle of this delivery, invalid after the message was returned.
     pub handle: String,
+    /// The envelope.
     pub body: String,
+    /// The message group on a FIFO queue.
     pub group: Option<String>,
+    /// Why the message could not be handled.
     pub reason: String,
-    /// The message that it was in the work queue.
+    /// Id that the message had in the work queue.
     pub original_id: Option<String>,
-    /// How often it had been delivered there.
+    /// Number of deliveries from the work queue.
     pub deliveries: Option<u32>,
+    /// When the message was moved here.
     pub parked_at: Option<Timestamp>,
+    /// The trace that the message belongs to.
     pub traceparent: Option<String>,
 }
 
-/// A work queue's parking queue.
+/// The dead-letter queue of a work queue.
 #[derive(Clone)]
 pub struct SqsParking {
+    /// A client for all calls except receives.
     pub client: Client,
-    /// A client whose receives may take as long as a long poll.
+    /// A client whose receives may last as long as a long poll.
     pub polls: Client,
+    /// The work queue in the contract.
     pub queue: &'static Queue,
+    /// URL of the work queue.
     pub url: String,
+    /// URL of the dead-letter queue.
     pub parking_url: String,
 }
 
 impl SqsParking {
-    /// All that is parked, oldest first, up to `max`; handed back before this returns, also when it
-    /// is told to stop. Of one group of a FIFO queue SQS shows ten at a time.
+    /// Reads up to `max` dead letters, oldest first, and makes them visible again before it
+    /// returns, even when `stop` is canceled. SQS delivers only ten messages of one FIFO group at a
+    /// time.
+    ///
+    /// # Errors
+    /// Returns the cause when a receive fails or the messages cannot be returned.
     pub async fn read(
         &self,
         max: usize,
@@ -75,7 +90,11 @@ impl SqsParking {
         Ok(parked)
     }
 
-    /// Up to ten, hidden from others for a minute: hand back what is not deleted.
+    /// Receives up to ten dead letters with a visibility timeout of one minute. The caller must
+    /// delete or return them.
+    ///
+    /// # Errors
+    /// Returns the cause when the call fails.
     pub async fn receive(&self) -> Result<Vec<Parked>, QueueError> {
         let call = self
             .polls
@@ -98,7 +117,11 @@ impl SqsParking {
             .collect())
     }
 
-    /// Whatever is left of a lease is given up at once. One whose lease has ended is back already.
+    /// Makes dead letters visible again at once. A message whose lease has expired is visible
+    /// already.
+    ///
+    /// # Errors
+    /// Returns the cause when a call fails.
     pub async fn hand_back(&self, parked: &[Parked]) -> Result<(), QueueError> {
         for batch in parked.chunks(BATCH_MAX) {
             let entries = batch.iter().enumerate().map(|(index, parked)| {
@@ -123,13 +146,20 @@ impl SqsParking {
         Ok(())
     }
 
-    /// Puts a copy on the work queue and gives the copy's id. The caller deletes the parked one
-    /// afterwards.
+    /// Sends a copy to the work queue and returns its message id. The caller deletes the dead
+    /// letter afterwards.
     ///
-    /// On a FIFO queue the copy is deduplicated by the parked message's own id. Not by the event's:
-    /// SQS would swallow it for five minutes after it was first sent. And not by a new one: sent
-    /// again after a crash, it is the same sending. After those five minutes a repeat arrives, and
-    /// the inbox knows it by the event's id.
+    /// On a FIFO queue the deduplication id is made of the dead letter's own id:
+    ///
+    /// - The event id would be wrong, because SQS drops a repeat for five minutes after the first
+    ///   sending.
+    /// - A new id would be wrong, because a repeat after a crash must not send a second copy.
+    ///
+    /// After those five minutes a repeat is delivered, and the inbox of the consumer recognizes the
+    /// event id.
+    ///
+    /// # Errors
+    /// Returns the cause when the call fails.
     pub async fn send_back(&self, parked: &Parked) -> Result<String, QueueError> {
         let mut call = self
             .client
@@ -156,7 +186,10 @@ impl SqsParking {
         Ok(sent.message_id.unwrap_or_default())
     }
 
-    /// Removes a parked message for good.
+    /// Deletes a dead letter.
+    ///
+    /// # Errors
+    /// Returns the cause when the call fails.
     pub async fn delete(&self, parked: &Parked) -> Result<(), QueueError> {
         let call = self
             .client

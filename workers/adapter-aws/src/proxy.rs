@@ -10,11 +10,13 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use chassis::proxy::is_direct;
 
-/// Chooses between two clients by the host of each request: an endpoint may be set for each service
-/// on its own, and credentials come from addresses of their own.
+/// Chooses between two clients by the host of each request. Each service can have its own endpoint,
+/// and credentials come from other addresses.
 #[derive(Debug, Clone)]
 pub(crate) struct ByHost {
+    /// The client without a proxy.
     pub direct: SharedHttpClient,
+    /// The client that follows the proxy variables.
     pub proxied: SharedHttpClient,
 }
 
@@ -50,7 +52,7 @@ impl HttpConnector for Connectors {
         } else {
             &self.clients.proxied
         };
-        // The client keeps its connectors, and with them their connections.
+        // The client caches connectors, and with them their connections.
         client
             .http_connector(&self.settings, &self.components)
             .call(request)

@@ -1,4 +1,26 @@
-//! From the outbox to a queue, a topic or the bus, ten messages a call.
+//! Sends messages from the outbox to a queue, a topic or the event bus, up to ten per call.
+//!
+//! `publish` returns one result per message, in the order of the messages. The outbox relay marks
+//! the rows of successful messages as published, and sends the others again later. Every message is
+//! therefore sent at least once, and sometimes twice; consumers recognize a repeat by its event id.
+//!
+//! A message succeeds only if the service confirms it. A batch can be accepted in part, so the code
+//! does not count entries as sent because they are missing from the list of failures. When a whole
+//! call fails, all its messages fail, although the service may have accepted some of them.
+//!
+//! On a FIFO queue the messages of one order must also keep their order:
+//!
+//! 1. `send` sends one batch after the other, never two at a time.
+//! 2. A batch has at most one message per group. SQS may refuse one entry of a batch and accept the
+//!    next one. If both were of one group, the second would overtake the first.
+//! 3. `next_batch` skips a group for the rest of the batch once it has seen one of its messages,
+//!    even if that message did not fit. A smaller message further down must not be sent first.
+//! 4. After a failure, `send` fails the later messages of that group without sending them
+//!    (`held_back`). The relay then retries all of them in order.
+//! 5. The deduplication id is the event id. SQS drops a repeat within five minutes; the consumer's
+//!    inbox recognizes a later one.
+//!
+//! Topics and the event bus guarantee no order, so their batches are filled without these rules.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,23 +33,24 @@ use contract::{EVENT_TYPE_ATTRIBUTE, STATUS_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
 
 use crate::Clients;
 
-/// SNS and EventBridge take no more in a call, entries and attributes together; SQS takes more, but
-/// charges by 64 KB.
+/// Maximum bytes of a call, entries and attributes together. SNS and EventBridge accept no more.
+/// SQS accepts more but charges per 64 KB.
 const CALL_BYTES_MAX: usize = 256 * 1024;
-/// What an entry weighs beside its body: attributes, ids, source.
+/// Estimated bytes of an entry besides its body: attributes, ids, source.
 const ENTRY_BYTES: usize = 512;
 
-/// Where each destination is.
+/// The addresses of all destinations.
 #[derive(Debug, Clone, Default)]
 pub struct Destinations {
-    /// Queue URLs by the queue's slug.
+    /// Queue URLs by the slug of the queue.
     pub queues: HashMap<&'static str, String>,
-    /// Topic ARNs by the topic's slug.
+    /// Topic ARNs by the slug of the topic.
     pub topics: HashMap<&'static str, String>,
-    /// The bus's name.
+    /// Name of the event bus.
     pub bus: String,
 }
 
+/// Sends messages to SQS, SNS and EventBridge.
 #[derive(Clone)]
 pub struct AwsPublisher {
     sqs: aws_sdk_sqs::Client,
@@ -36,17 +59,18 @@ pub struct AwsPublisher {
     destinations: Destinations,
 }
 
-/// A message on its way: which of the messages it is, and what is sent of it.
+/// A message to send: its index in the request, and its encoded body.
 struct Letter<'a> {
     index: usize,
     envelope: &'a Envelope,
     body: String,
 }
 
-/// Which of the messages failed, and why.
+/// Indexes of failed messages with the causes.
 type Failures = Vec<(usize, String)>;
 
 impl AwsPublisher {
+    /// Creates a publisher for these destinations.
     pub fn new(clients: &Clients, destinations: Destinations) -> AwsPublisher {
         AwsPublisher {
             sqs: clients.sqs(),
@@ -79,14 +103,14 @@ impl Publisher for AwsPublisher {
 }
 
 impl AwsPublisher {
-    /// One batch after the other: the order within a group is the order of sending.
+    /// Sends messages to a queue, one batch after the other, so that each group keeps its order.
     async fn send(&self, queue: &'static Queue, letters: Vec<Letter<'_>>) -> Failures {
         use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
         let Some(url) = self.destinations.queues.get(queue.slug) else {
             return all_failed(&letters, &format!("the queue {} has no URL", queue.slug));
         };
         let mut failures = Failures::new();
-        // On a FIFO queue nothing of a group may overtake a message of it that was not taken.
+        // On a FIFO queue, no message may overtake a failed message of its group.
         let mut held_back: HashSet<String> = HashSet::new();
         let mut waiting = letters;
         while !waiting.is_empty() {
@@ -248,8 +272,8 @@ impl AwsPublisher {
                 .send()
                 .await
             {
-                // HTTP 200 says nothing about the entries: each that was taken has got an id, in
-                // the order of sending.
+                // HTTP 200 does not confirm the entries. Each accepted entry has an id, in the
+                // order of the request.
                 Ok(answer) => {
                     let mut results = answer.entries.unwrap_or_default().into_iter();
                     failures.extend(batch.iter().filter_map(|letter| match results.next() {
@@ -271,9 +295,9 @@ impl AwsPublisher {
     }
 }
 
-/// The next call's messages, in order, within the limits of a call; and the rest. With
-/// `one_a_group`, none of a group that has one in the call already: a batch may fail in part, and
-/// the later of two would have overtaken the earlier.
+/// Returns the messages of the next call, in order and within the limits of a call, and the rest.
+/// With `one_a_group`, a call has at most one message of each group, because a batch may fail in
+/// part.
 fn next_batch(waiting: Vec<Letter<'_>>, one_a_group: bool) -> (Vec<Letter<'_>>, Vec<Letter<'_>>) {
     let (mut batch, mut rest) = (Vec::new(), Vec::new());
     let mut groups = HashSet::new();
@@ -282,8 +306,7 @@ fn next_batch(waiting: Vec<Letter<'_>>, one_a_group: bool) -> (Vec<Letter<'_>>, 
         let weight = letter.body.len() + ENTRY_BYTES;
         let full =
             batch.len() == BATCH_MAX || (!batch.is_empty() && bytes + weight > CALL_BYTES_MAX);
-        // A group that was passed over is not picked up further down, or its messages would change
-        // places.
+        // A skipped group stays skipped for this batch. Otherwise its messages would change places.
         let passed_over = one_a_group && !groups.insert(group(letter.envelope));
         if full || passed_over {
             rest.push(letter);
@@ -295,7 +318,7 @@ fn next_batch(waiting: Vec<Letter<'_>>, one_a_group: bool) -> (Vec<Letter<'_>>, 
     (batch, rest)
 }
 
-/// What a service says of an entry that it did not take.
+/// An entry that a service refused, with the cause.
 struct Refusal<'a> {
     id: &'a str,
     why: String,
@@ -312,7 +335,7 @@ impl<'a> Refusal<'a> {
 
 const NOT_SAID: &str = "the service did not say whether it was taken";
 
-/// A message is taken when the service says so, and not merely when it does not say otherwise.
+/// Returns the messages that the service did not confirm, with the causes that it reported.
 fn not_taken<'a>(
     sent: &[Letter<'_>],
     taken: impl Iterator<Item = &'a str>,
@@ -341,9 +364,9 @@ fn all_failed(letters: &[Letter<'_>], why: &str) -> Failures {
         .collect()
 }
 
-/// The envelope as JSON that a queue takes: SQS and SNS refuse two characters that Unicode calls
-/// noncharacters and JSON lets through. They can only stand inside of a string, where their escapes
-/// mean the same.
+/// Returns the envelope as JSON that SQS and SNS accept. They refuse the noncharacters U+FFFE and
+/// U+FFFF, which JSON allows. Both can occur only within strings, where an escape has the same
+/// meaning.
 fn body(envelope: &Envelope) -> String {
     let body = envelope.encode();
     if body.contains(['\u{fffe}', '\u{ffff}']) {
@@ -354,7 +377,7 @@ fn body(envelope: &Envelope) -> String {
     body
 }
 
-/// Messages of one order are one group; those about no order are groups of their own.
+/// Returns the message group: one per order, and one per message without an order.
 fn group(envelope: &Envelope) -> String {
     envelope.order_id.map_or_else(
         || envelope.event_id.to_string(),
@@ -362,7 +385,7 @@ fn group(envelope: &Envelope) -> String {
     )
 }
 
-/// What filter policies and consumers read without opening the body.
+/// Returns the attributes that filter policies and consumers read without parsing the body.
 fn attributes(envelope: &Envelope) -> Vec<(&'static str, String)> {
     let mut attributes = vec![(
         EVENT_TYPE_ATTRIBUTE,
@@ -413,7 +436,7 @@ mod tests {
         envelopes.iter().enumerate().map(letter).collect()
     }
 
-    /// The orders of each batch, by number.
+    /// Returns the orders of each batch, by number.
     fn batches(envelopes: &[Envelope], one_a_group: bool) -> Vec<Vec<u128>> {
         let mut waiting = letters(envelopes);
         let mut batches = Vec::new();

@@ -1,4 +1,4 @@
-//! Parameter Store and Secrets Manager.
+//! Addresses, live parameters and secrets from Parameter Store and Secrets Manager.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 use crate::Clients;
 
-/// A tunable parameter is read again after so long: a change takes effect within a minute.
+/// Age after which live parameters are read again: a change takes effect within a minute.
 const REFRESH: Duration = Duration::from_secs(30);
 
-/// The first read. Longer, and the defaults stand until the next.
+/// Time limit of the first read. Afterwards the defaults apply until the next read.
 const FIRST_WITHIN: Duration = Duration::from_secs(3);
 
-/// Everything below a path, by what follows the path.
+/// Returns all parameters below a path, by the rest of their names.
 async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, Unavailable> {
     let mut found = HashMap::new();
     let mut next = None;
@@ -50,10 +50,11 @@ async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, U
     }
 }
 
-/// Where the template put every resource, by the variable that a role expects it in.
+/// Returns the addresses of all resources, by the variables in which roles expect them.
 ///
 /// # Errors
-/// When Parameter Store cannot be read, or a resource is not in it: the stacks are not deployed.
+/// Returns `Unavailable` when Parameter Store cannot be read, or when an address is missing because
+/// the stacks are not deployed.
 pub async fn addresses(
     clients: &Clients,
     environment: &str,
@@ -62,11 +63,11 @@ pub async fn addresses(
     addresses_of(|name| found.get(name).cloned())
 }
 
-/// The same, of parameters that were read already: `value` returns one by its name below the
-/// environment's root.
+/// Returns the same addresses from parameters that were read already. `value` returns a parameter
+/// by its name below the environment's root.
 ///
 /// # Errors
-/// When a resource is not among them.
+/// Returns `Unavailable` when an address is missing.
 pub fn addresses_of(
     value: impl Fn(&str) -> Option<String>,
 ) -> Result<HashMap<String, String>, Unavailable> {
@@ -78,7 +79,10 @@ pub fn addresses_of(
     found.collect()
 }
 
-/// A secret's current value.
+/// Returns the current value of a secret.
+///
+/// # Errors
+/// Returns `Unavailable` when the secret cannot be read.
 pub async fn secret(
     clients: &Clients,
     environment: &str,
@@ -87,10 +91,10 @@ pub async fn secret(
     secret_text(clients, &secret.id(environment)).await
 }
 
-/// A secret's values that are good now: the current one, and where there is one the one before.
+/// Returns the accepted values of a secret: the current one, and the previous one if there is one.
 ///
 /// # Errors
-/// When the current value cannot be read.
+/// Returns `Unavailable` when Secrets Manager cannot be read.
 pub async fn secret_versions(
     clients: &Clients,
     environment: &str,
@@ -107,7 +111,7 @@ pub async fn secret_versions(
         .await;
     let previous = match previous {
         Ok(got) => got.secret_string,
-        // It was never changed.
+        // The secret was never rotated.
         Err(error)
             if error
                 .as_service_error()
@@ -125,10 +129,10 @@ pub async fn secret_versions(
     Ok(std::iter::once(current).chain(previous).collect())
 }
 
-/// The current value of the secret with this name or ARN.
+/// Returns the current value of the secret with this name or ARN.
 ///
 /// # Errors
-/// When Secrets Manager cannot be read, or what it holds is no text.
+/// Returns `Unavailable` when Secrets Manager cannot be read, or when the value is not text.
 pub async fn secret_text(clients: &Clients, id: &str) -> Result<String, Unavailable> {
     let got = clients
         .secrets()
@@ -142,15 +146,17 @@ pub async fn secret_text(clients: &Clients, id: &str) -> Result<String, Unavaila
         .ok_or_else(|| Unavailable::new("secrets", format!("{id} holds no text")))
 }
 
-/// Tunable parameters, read live. When Parameter Store cannot be reached, the last value that was
-/// read stands, and before the first one the default. Nobody waits for it but the first, and that
-/// one not for long: a message whose handler is out of time would be counted against the message.
+/// Reads live parameters. While Parameter Store cannot be read, the last values apply, or the
+/// defaults if there are none.
+///
+/// Only the first `get` waits for a read, and only for a short time. A longer wait could exceed the
+/// handler's time limit, which would count as a failure of the message.
 #[derive(Clone)]
 pub struct ParameterReader {
     client: Client,
     root: String,
     read: Arc<RwLock<Read>>,
-    /// Held by whoever reads now.
+    /// Locked by the task that reads.
     reading: Arc<Mutex<()>>,
     refresh_every: Duration,
 }
@@ -162,6 +168,7 @@ struct Read {
 }
 
 impl ParameterReader {
+    /// Creates a reader of the environment's parameters.
     pub fn new(clients: &Clients, environment: &str) -> ParameterReader {
         ParameterReader {
             client: clients.ssm(),
@@ -172,7 +179,7 @@ impl ParameterReader {
         }
     }
 
-    /// Instead of every half minute.
+    /// Sets the refresh interval instead of 30 seconds.
     #[must_use]
     pub fn refreshed_every(self, period: Duration) -> ParameterReader {
         ParameterReader {
@@ -181,6 +188,8 @@ impl ParameterReader {
         }
     }
 
+    /// Returns the value of a parameter. Starts a refresh in the background when the values are too
+    /// old.
     pub async fn get(&self, parameter: &Parameter) -> String {
         match self.last_read() {
             None => {
@@ -232,12 +241,12 @@ impl ParameterReader {
                 tracing::warn!(error = %error, "Parameters cannot be read; the last ones stand")
             }
         }
-        // After a failure too: it must not be asked by every message.
+        // The time is set after a failure too, so that not every message starts a read.
         read.at = Some(Instant::now());
     }
 }
 
-/// Below the root there are addresses as well, which nobody asks a reader for.
+/// Returns true for the name of a live parameter. Addresses are below the same root.
 fn is_parameter(key: &str) -> bool {
     PARAMETERS.iter().any(|parameter| parameter.key == key)
 }

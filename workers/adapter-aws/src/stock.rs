@@ -1,14 +1,14 @@
-//! Stock in DynamoDB: five counters a product, one record an order, one line of the ledger a
-//! movement.
+//! Stock in DynamoDB: five counters per product, one record per reservation, and one ledger entry
+//! per change.
 //!
-//! The record of the reservation is written in the same transaction as the counters and only if it
-//! is not there. That, and not a client token, is what makes a repeat harmless: "executed, but the
-//! reply was lost" included. The SDK gives every call a token of its own and keeps it over its
-//! retries; we derive none from the order, because DynamoDB forgets tokens after ten minutes, and a
-//! message may come again after days.
+//! The record of a reservation is written in the transaction of the counters, on the condition that
+//! it does not exist. This condition makes a repeat harmless, even if the first call was executed
+//! and its reply was lost. A client token would not be enough: DynamoDB forgets tokens after ten
+//! minutes, and a message can be delivered again after days. The SDK still adds a token of its own
+//! to each call for its retries.
 //!
-//! Each change of a product's counters takes its line of the ledger along, so that what the ledger
-//! sums to is what the counters are (`ledger.rs`).
+//! Each change of a product's counters writes its ledger entry in the same transaction, so the
+//! ledger always adds up to the counters (`ledger.rs`).
 
 use app::ports::Unavailable;
 use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
@@ -38,32 +38,35 @@ use crate::transactions::{Written, refused, write};
 
 mod groups;
 
-/// Looks at a reservation that somebody else changes meanwhile, before the message goes back to its
-/// queue.
+/// Maximum reads of a reservation that another process changes at the same time. Afterwards the
+/// message goes back to its queue.
 const LOOKS: u32 = 12;
 
 /// The tables of stock. `R` is the right to the reservations.
 #[derive(Debug, Clone)]
 pub struct StockTables<R = WriteTable> {
+    /// The products with their counters.
     pub products: WriteTable,
+    /// The reservations by order.
     pub reservations: R,
+    /// The ledger.
     pub movements: WriteTable,
 }
 
-/// Stock as orders move it. With reservations that can only be read it is [`DynamoShopStock`].
+/// Stock in DynamoDB. With read-only reservations it is [`DynamoShopStock`].
 #[derive(Clone)]
 pub struct DynamoStock<R = WriteTable> {
     pub(crate) client: Client,
     pub(crate) tables: StockTables<R>,
-    /// Who moves the stock of orders here, for the ledger.
+    /// The actor of stock changes for orders, for the ledger.
     actor: String,
 }
 
-/// Stock as the storefront uses it: staff adjust the units of products, and everything can be read.
-/// It cannot hold, sell or release the units of an order.
+/// Stock for the storefront: staff adjust the units of products, and everything can be read. This
+/// type cannot reserve, sell or release the units of an order.
 pub type DynamoShopStock = DynamoStock<ReadTable>;
 
-/// The products table alone, for a role that looks at stock and moves none.
+/// The products table for a role that only reads stock.
 #[derive(Clone)]
 pub struct DynamoProducts {
     client: Client,
@@ -71,6 +74,7 @@ pub struct DynamoProducts {
 }
 
 impl DynamoProducts {
+    /// Creates a reader of the products table.
     pub fn new(clients: &Clients, table: ReadTable) -> DynamoProducts {
         DynamoProducts {
             client: clients.dynamodb(),
@@ -95,7 +99,8 @@ impl Catalogue for DynamoProducts {
             for item in page.items() {
                 match stocked_product(item) {
                     Ok(product) => products.push(product),
-                    // A hand in the table made it. The shop goes on selling the rest.
+                    // An item that was written by hand may be invalid. The shop continues to sell
+                    // the others.
                     Err(error) => tracing::error!(error = %error, "A product cannot be read"),
                 }
             }
@@ -125,13 +130,15 @@ impl Catalogue for DynamoProducts {
 
 /// A reservation as it is stored.
 pub struct Record {
+    /// State of the reservation.
     pub state: HoldState,
+    /// The reserved lines.
     pub lines: Vec<Line>,
 }
 
 impl<R: Readable> DynamoStock<R> {
-    /// `actor` stands in the ledger beside every movement of an order's stock: a role's slug, or a
-    /// command.
+    /// Creates the stock. `actor` is the actor in ledger entries of orders: the slug of a role, or
+    /// a command.
     pub fn new(
         clients: &Clients,
         tables: StockTables<R>,
@@ -179,7 +186,7 @@ impl<R: Readable> DynamoStock<R> {
 }
 
 impl DynamoStock {
-    /// The record of a new hold; refused where there is one.
+    /// Returns the write of a new reservation, refused if there is one.
     fn held(
         &self,
         order_id: OrderId,
@@ -199,7 +206,7 @@ impl DynamoStock {
         self.put_new(&self.tables.reservations, record, "reservation_id")
     }
 
-    /// The record in its next state; refused where it is not in the one before.
+    /// Returns the change of a reservation to another state, refused if it is not in `from`.
     fn settled(
         &self,
         order_id: OrderId,
@@ -212,7 +219,7 @@ impl DynamoStock {
             .reservations
             .update()
             .key("reservation_id", text(order_id.to_string()))
-            // Out of the index of holds, and to be forgotten one day.
+            // Removes the record from the index of open reservations, and sets its expiry.
             .update_expression(
                 "SET #state = :to, updated_at = :now, forget_at = :forget REMOVE held_shard",
             )
@@ -228,7 +235,7 @@ impl DynamoStock {
             .build())
     }
 
-    /// Moves the record from one state to another, and the counters of its products with it.
+    /// Moves a reservation to another state and changes the counters of its products.
     async fn settle(
         &self,
         order_id: OrderId,
@@ -240,8 +247,8 @@ impl DynamoStock {
         let mut actions = vec![self.settled(order_id, record.state, to, now)?];
         actions.extend(self.move_all(order_id, &record.lines, movement, now)?);
         let written = self.write(actions).await?;
-        // With the record as it was read, a product's counters lack what it says they hold: see the
-        // runbook `stock-drift`. Trying on would not help.
+        // The record is unchanged, but the counters of a product are lower than the reservation:
+        // see the runbook `stock-drift`. A retry would not help.
         if let Written::Refused(reasons) = &written
             && !reasons.first().is_some_and(refused)
             && self
@@ -257,7 +264,8 @@ impl DynamoStock {
         Ok(written)
     }
 
-    /// An order's movements: for each line the counters, and then their line of the ledger.
+    /// Returns the changes of an order: for each line the update of the counters, followed by its
+    /// ledger entry.
     fn move_all<'a>(
         &self,
         order_id: OrderId,
@@ -279,7 +287,7 @@ impl DynamoStock {
         Ok(actions)
     }
 
-    /// The line of the ledger for a movement of an order's stock.
+    /// Returns the ledger entry of a stock change for an order.
     fn entry(
         &self,
         order_id: OrderId,
@@ -305,8 +313,9 @@ impl<R: Readable> DynamoStock<R> {
         self.put_new(&self.tables.movements, entry_item(entry), "movement_id")
     }
 
-    /// The movements as one update of the product's counters; refused when a counter does not have
-    /// what is taken from it, whatever is added to it at once.
+    /// Returns one update of a product's counters for several changes. The update is refused if a
+    /// counter is lower than the units to take from it. Units added by the same update do not
+    /// count.
     fn count(
         &self,
         product_id: &ProductId,
@@ -359,7 +368,7 @@ impl<R: Readable> DynamoStock<R> {
             .build())
     }
 
-    /// The mark of the adjustment of this id, if one was made.
+    /// Returns the marker of an adjustment, if it was made before.
     async fn marker(&self, adjustment: &Adjustment) -> Result<Option<Item>, Unavailable> {
         let got = self
             .tables
@@ -398,7 +407,8 @@ impl<R: Readable> DynamoStock<R> {
             AdjustmentKind::Restock(units) => ("restock", i64::from(units)),
             AdjustmentKind::Correct(change) => ("adjustment", change),
         };
-        // The entry's key holds the time, which a repeat has not: the mark is what is there once.
+        // The entry's key contains the time, which differs in a repeat. The marker has the same key
+        // and is written once.
         let marker: [(&str, AttributeValue); 5] = [
             ("product_id", text(adjustment.product_id.as_str())),
             ("movement_id", text(marker_key(&adjustment.movement_id))),
@@ -428,7 +438,7 @@ impl<R: Readable> DynamoStock<R> {
         Ok(match written {
             Written::Done => Adjusted::Now(product),
             Written::Refused(_) => match self.marker(adjustment).await? {
-                // The same was made before: say how things stand.
+                // The same adjustment was made before: return the current counters.
                 Some(made)
                     if get_text(&made, "kind").as_deref() == Some(kind)
                         && made.get("change") == Some(&number(change)) =>
@@ -481,9 +491,9 @@ impl Stock for DynamoStock {
         let Written::Refused(reasons) = self.write(actions).await? else {
             return Ok(Reserved::Held);
         };
-        // The record decides: with it there, the counters refuse only because this very order was
-        // counted before. So it is read before anybody is told that there is too little: nothing
-        // promises that DynamoDB names every condition that failed.
+        // The record decides. If it exists, the counters were refused only because this order was
+        // counted before. The record is read before `TooFew` is returned, because DynamoDB does not
+        // promise to report every failed condition.
         let there = match reasons.first() {
             Some(CancellationReason {
                 item: Some(item), ..
@@ -529,8 +539,8 @@ impl Stock for DynamoStock {
                     if let Written::Done = written {
                         return Ok(Confirmed::Sold);
                     }
-                    // Somebody settled it meanwhile, or this very call did and its reply was lost:
-                    // look again.
+                    // Another process changed the reservation, or this call did and its reply was
+                    // lost: read again.
                 }
             }
         }
@@ -674,8 +684,8 @@ impl<R: Readable> Reservations for DynamoStock<R> {
     }
 }
 
-/// The lines with the reasons of their counters. A transaction is a record, and then counters and
-/// ledger in turn.
+/// Returns the lines with the reasons of their counters. A transaction has one record, followed by
+/// counters and ledger entry in turn.
 fn of_counters<'a, L>(
     lines: &'a [L],
     reasons: &'a [CancellationReason],
@@ -683,6 +693,10 @@ fn of_counters<'a, L>(
     lines.iter().zip(reasons.iter().skip(1).step_by(2))
 }
 
+/// Reads a reservation.
+///
+/// # Errors
+/// Returns `Unavailable` when an attribute is missing or invalid.
 pub fn record_of(item: &Item) -> Result<Record, Unavailable> {
     let state = get_text(item, "state").and_then(|code| HoldState::from_code(&code));
     Ok(Record {
@@ -691,7 +705,8 @@ pub fn record_of(item: &Item) -> Result<Record, Unavailable> {
     })
 }
 
-/// Holds are spread over the index's partitions by their id's last, random bits.
+/// Returns the shard of a reservation in the index. The last bits of an order id are random, so the
+/// index's partitions get equal shares.
 fn shard_of(order_id: OrderId) -> u32 {
     (order_id.0.as_u128() % u128::from(HELD_SHARDS)) as u32
 }

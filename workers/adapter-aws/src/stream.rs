@@ -1,4 +1,4 @@
-//! The products table's stream.
+//! The DynamoDB stream of the products table.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,7 @@ use domain::Timestamp;
 use crate::Clients;
 use crate::items::stocked_product;
 
+/// Reads the stream of the products table.
 #[derive(Clone)]
 pub struct DynamoStockStream {
     client: Client,
@@ -21,6 +22,7 @@ pub struct DynamoStockStream {
 }
 
 impl DynamoStockStream {
+    /// Creates a reader of the stream with this ARN.
     pub fn new(clients: &Clients, arn: String) -> DynamoStockStream {
         DynamoStockStream {
             client: clients.streams(),
@@ -135,7 +137,7 @@ fn stock_record(record: types::Record) -> Result<Record<StockChange>, StreamErro
 }
 
 fn product(image: HashMap<String, AttributeValue>) -> Option<StockedProduct> {
-    // An image that is not there may come as an empty one.
+    // A missing image can be an empty map.
     if image.is_empty() {
         return None;
     }
@@ -143,14 +145,14 @@ fn product(image: HashMap<String, AttributeValue>) -> Option<StockedProduct> {
         let value = match value {
             AttributeValue::S(text) => Value::S(text),
             AttributeValue::N(number) => Value::N(number),
-            // A product has no other types.
+            // Products have no attributes of other types.
             _ => return None,
         };
         Some((name, value))
     });
     stocked_product(&item.collect())
-        // A hand in the table made it. It will not be read better tomorrow, and the records behind
-        // it wait.
+        // An item that was written by hand may be invalid. A retry would not help, and the later
+        // records must not wait.
         .inspect_err(|error| tracing::warn!(error = %error, "A record of the stream was left out"))
         .ok()
 }

@@ -1,9 +1,9 @@
-//! Tables by what their holder may do to them.
+//! Tables by what their holder may do with them.
 //!
 //! An adapter takes a [`ReadTable`] or a [`WriteTable`] for each table that it uses. The name of a
-//! table is private to this module, so an adapter with a `ReadTable` has no way to write to that
-//! table: the code does not compile. The types in an adapter's constructor are thus the rights that
-//! the adapter needs, and whoever makes the adapter can compare them with a `Role`.
+//! table is private to this module, so an adapter with a `ReadTable` cannot write: the code does
+//! not compile. The types in an adapter's constructor are thus the rights that the adapter needs,
+//! and its creator can compare them with a `Role`.
 //!
 //! The policy of a role allows these operations for its `Access` to a table (`blueprint`,
 //! `roles.rs`). Another operation here needs its action there.
@@ -16,16 +16,17 @@ use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{Put, Update};
 
-/// A table, with its indexes, that its holder may read.
+/// A table, with its indexes, that the holder may read.
 #[derive(Debug, Clone)]
 pub struct ReadTable(String);
 
-/// A table that its holder may read and write.
+/// A table that the holder may read and write.
 #[derive(Debug, Clone)]
 pub struct WriteTable(ReadTable);
 
 /// A table of either kind.
 pub trait Readable: Clone + Send + Sync + 'static {
+    /// Returns the table for reading.
     fn as_read(&self) -> &ReadTable;
 }
 
@@ -42,6 +43,7 @@ impl Readable for WriteTable {
 }
 
 impl ReadTable {
+    /// Names a table that may be read.
     pub fn named(name: impl Into<String>) -> ReadTable {
         ReadTable(name.into())
     }
@@ -60,6 +62,7 @@ impl ReadTable {
 }
 
 impl WriteTable {
+    /// Names a table that may be read and written.
     pub fn named(name: impl Into<String>) -> WriteTable {
         WriteTable(ReadTable::named(name))
     }
@@ -68,12 +71,12 @@ impl WriteTable {
         client.put_item().table_name(&self.0.0)
     }
 
-    /// For a transaction.
+    /// Starts a put within a transaction.
     pub(crate) fn put(&self) -> PutBuilder {
         Put::builder().table_name(&self.0.0)
     }
 
-    /// For a transaction.
+    /// Starts an update within a transaction.
     pub(crate) fn update(&self) -> UpdateBuilder {
         Update::builder().table_name(&self.0.0)
     }

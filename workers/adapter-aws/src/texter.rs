@@ -1,9 +1,9 @@
-//! Text messages through SNS, straight to a phone.
+//! Text messages through SNS, directly to a phone.
 //!
-//! SNS recognizes no repeat of one: deduplication is for FIFO topics alone. The claim in the
-//! database is what keeps two workers from sending the same text. When a worker dies after SNS took
-//! one and before that is on record, the next try sends it again, with the same `event_id` for
-//! whoever stands between us and the phones and does recognize it.
+//! SNS does not deduplicate text messages; deduplication exists for FIFO topics only. The claim in
+//! the database keeps two workers from sending the same text. If a worker dies after SNS accepted a
+//! text and before the database has recorded it, the next attempt sends the text again. Both have
+//! the same `event_id`, so that a carrier or gateway could deduplicate them.
 
 use app::ports::notices::{SendError, Text, Texter};
 use aws_sdk_sns::Client;
@@ -12,12 +12,14 @@ use aws_sdk_sns::types::MessageAttributeValue;
 
 use crate::Clients;
 
+/// Sends text messages through SNS.
 #[derive(Clone)]
 pub struct SnsTexter {
     client: Client,
 }
 
 impl SnsTexter {
+    /// Creates a texter.
     pub fn new(clients: &Clients) -> SnsTexter {
         SnsTexter {
             client: clients.texts(),
@@ -39,8 +41,8 @@ impl Texter for SnsTexter {
             .publish()
             .phone_number(&text.to)
             .message(&text.body)
-            // Sent before what is advertising, and by the most reliable way (Amazon SNS Developer
-            // Guide, "Mobile text messaging").
+            // SNS sends transactional texts before promotional ones, with the highest reliability
+            // (Amazon SNS Developer Guide, "Mobile text messaging").
             .message_attributes("AWS.SNS.SMS.SMSType", attribute("Transactional")?)
             .message_attributes("event_id", attribute(&text.dedup_id)?)
             .send()
@@ -48,8 +50,8 @@ impl Texter for SnsTexter {
         match sent {
             Ok(sent) => Ok(sent.message_id.unwrap_or_default()),
             Err(error) => {
-                // The message may name the number, and what is said here is logged: the code must
-                // do.
+                // The message can contain the phone number, and the error is logged, so only the
+                // code is kept.
                 let why = error
                     .code()
                     .map_or_else(|| "no answer".to_owned(), str::to_owned);
@@ -63,8 +65,8 @@ impl Texter for SnsTexter {
     }
 }
 
-/// Whether this number will never take a text: it is none, or its owner wants no texts (Amazon SNS
-/// API Reference, Publish, and "Opting out of receiving SMS messages").
+/// Returns true if this number can never receive a text: the number is invalid, or its owner opted
+/// out (Amazon SNS API Reference, Publish, and "Opting out of receiving SMS messages").
 fn is_final(code: &str) -> bool {
     matches!(
         code,

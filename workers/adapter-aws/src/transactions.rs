@@ -1,4 +1,4 @@
-//! One transaction of DynamoDB, tried again when it met another.
+//! DynamoDB transactions with retries after conflicts.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -9,24 +9,26 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
-/// Tries when transactions meet on one product, before the message goes back to its queue.
+/// Attempts when transactions conflict on one product. Afterwards the message goes back to its
+/// queue.
 const TRIES: u32 = 12;
-/// The longest wait between two tries.
+/// Maximum pause between two attempts.
 const WAIT_MAX: Duration = Duration::from_millis(200);
 
-/// How a transaction ended.
+/// The result of a transaction.
 pub enum Written {
+    /// All actions were executed.
     Done,
-    /// Some condition did not hold: the reason of each action, in order.
+    /// A condition failed and nothing was executed. Contains the reason of each action, in order.
     Refused(Vec<CancellationReason>),
 }
 
-/// Why nothing is known to be written.
+/// The error of a transaction that is not known to be executed.
 pub enum Failed {
-    /// An action cannot be done on what is in the table, a counter that is no number for instance.
-    /// None was done.
+    /// An action does not fit the stored item, for example because a counter is not a number.
+    /// Nothing was executed.
     Unfit(Unavailable),
-    /// No answer, or none that helps.
+    /// There was no answer, or none that decides.
     Unanswered(Unavailable),
 }
 
@@ -37,12 +39,16 @@ impl From<Failed> for Unavailable {
     }
 }
 
+/// Returns true if the condition of an action failed.
 pub fn refused(reason: &CancellationReason) -> bool {
     reason.code.as_deref() == Some("ConditionalCheckFailed")
 }
 
-/// Writes all or nothing. Transactions that met another one are tried again; other failures are
-/// not. The first action is one that decides alone: a record that must be new, or as it was read.
+/// Executes all actions or none. Retries conflicts and throttling only. The first action must
+/// decide the result alone, such as a record that must be new or unchanged.
+///
+/// # Errors
+/// Returns [`Failed`] when an action does not fit the stored item, or when the result is unknown.
 pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<Written, Failed> {
     let mut last = String::new();
     for attempt in 1..=TRIES {
@@ -64,8 +70,8 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
                         .iter()
                         .any(|reason| reason.code.as_deref() == Some(code))
                 };
-                // Beside a conflict, the other reasons are no answer yet: the transaction that was
-                // met may be this very order's.
+                // With a conflict, the other reasons are not final: the other transaction may
+                // belong to the same order.
                 if reasons.first().is_some_and(refused) {
                     return Ok(Written::Refused(reasons));
                 }
@@ -87,10 +93,11 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
     Err(Failed::Unanswered(Unavailable::new("stock", last)))
 }
 
-/// Doubling from 5 ms, half of it by chance: those who met must not meet again.
+/// Returns a pause that doubles from 5 ms, half of it random, so that conflicting transactions do
+/// not meet again.
 fn jittered(attempt: u32) -> Duration {
     let step = Duration::from_millis(5 << attempt.min(6)).min(WAIT_MAX);
-    // A hasher of the standard library is seeded at random; chance of this quality is enough.
+    // The standard library seeds its hasher at random, which is good enough for jitter.
     let chance = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
     step.mul_f64(0.5 + chance / 2.0)
 }

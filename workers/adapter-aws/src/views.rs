@@ -1,4 +1,4 @@
-//! The order view in DynamoDB: one item an order, replaced by newer versions only.
+//! The order view in DynamoDB: one item per order, replaced only by a newer version.
 
 use std::collections::HashMap;
 
@@ -17,18 +17,19 @@ use crate::Clients;
 use crate::items::{Item, get_number, get_text, number, text};
 use crate::tables::{ReadTable, Readable as _, WriteTable};
 
-/// DynamoDB takes at most 100 actions in one transaction.
+/// Orders in one transaction. DynamoDB accepts at most 100 actions.
 const AT_ONCE: usize = 50;
-/// The item is new here, or older than what is written.
+/// The condition that the item is new, or older than the version to write.
 const NEWER: &str = "attribute_not_exists(order_id) OR version < :version";
 
+/// Writes and reads the order view.
 #[derive(Clone)]
 pub struct DynamoViews {
     client: Client,
     table: WriteTable,
 }
 
-/// The order view for a role that shows it and does not write it.
+/// Reads the order view, for a role that must not write it.
 #[derive(Clone)]
 pub struct DynamoViewReader {
     client: Client,
@@ -36,6 +37,7 @@ pub struct DynamoViewReader {
 }
 
 impl DynamoViewReader {
+    /// Creates a reader of the order view.
     pub fn new(clients: &Clients, table: ReadTable) -> DynamoViewReader {
         DynamoViewReader {
             client: clients.dynamodb(),
@@ -49,6 +51,7 @@ fn unavailable(why: impl std::fmt::Display) -> Unavailable {
 }
 
 impl DynamoViews {
+    /// Creates a writer of the order view.
     pub fn new(clients: &Clients, table: WriteTable) -> DynamoViews {
         DynamoViews {
             client: clients.dynamodb(),
@@ -74,15 +77,16 @@ impl DynamoViews {
         match put.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
-                // What is shown is as new already.
+                // The stored version is as new or newer.
                 Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),
                 _ => Err(unavailable(crate::why(&error))),
             },
         }
     }
 
-    /// Different orders in one call; those whose newer version is shown already are left out of a
-    /// second one. False when it did not come to that: then each has to go by itself.
+    /// Writes the views of different orders in one transaction. Orders that already have a newer
+    /// version are left out of a second transaction. Returns false when the second one was refused
+    /// too; then the caller writes each view separately.
     async fn show_together(&self, views: &[&OrderView]) -> Result<bool, Unavailable> {
         let mut left: Vec<&OrderView> = views.to_vec();
         for _ in 0..2 {
@@ -141,7 +145,7 @@ impl DynamoViews {
 
 impl OrderViews for DynamoViews {
     async fn show(&self, views: &[OrderView]) -> Vec<Result<(), Unavailable>> {
-        // Of one order the newest alone: a transaction names an item once.
+        // Only the newest version of each order, because a transaction may name an item only once.
         let mut newest: HashMap<OrderId, &OrderView> = HashMap::with_capacity(views.len());
         for view in views {
             let kept = newest.entry(view.order_id).or_insert(view);
@@ -180,7 +184,8 @@ impl OrderViews for DynamoViews {
             .as_read()
             .get_item(&self.client)
             .key("order_id", text(order_id.to_string()));
-        // Consistent: whoever asks has just waited for the worker to show it.
+        // A consistent read, because the caller has just waited for the worker to write this
+        // version.
         let got = get
             .consistent_read(true)
             .projection_expression("version")
@@ -229,8 +234,8 @@ impl OrderViewReader for DynamoViewReader {
         };
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut views = Vec::new();
-        // The limit is one of orders in scope. A browser may have ordered elsewhere in between:
-        // then one page has fewer.
+        // The limit counts orders in scope. A browser may have ordered in other shops in between,
+        // so a page can have fewer.
         let mut from: Option<Item> = None;
         while views.len() < wanted {
             let page = query.clone().set_exclusive_start_key(from).send().await;

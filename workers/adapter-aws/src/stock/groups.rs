@@ -1,9 +1,14 @@
-//! Many orders in one transaction: a record each, one update a product for all of them, a line of
-//! the ledger each.
+//! Group commit of stock changes: one DynamoDB transaction for many orders.
 //!
-//! It is as safe as one order alone: all is written or nothing, and each order's record refuses
-//! what was done before. A group that is refused is taken apart, and each order asked by itself, so
-//! that none pays for another.
+//! A transaction has one reservation record and the ledger entries of each order, and one counter
+//! update per product for all orders together. Without groups, orders of a popular product conflict
+//! on its counters and have to retry.
+//!
+//! The transaction is as safe as one for a single order. DynamoDB executes all actions or none, and
+//! the record of each order refuses what was done before. When a group is refused, `move_groups`
+//! moves each of its orders separately. One order without stock therefore does not fail the others,
+//! and each order gets its own result. When there is no answer, all orders of the group get the
+//! error and their messages are retried, because separate calls would only time out one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +24,7 @@ use domain::stock::Movement;
 use super::DynamoStock;
 use crate::transactions::{Failed, Written, write};
 
-/// DynamoDB takes so many actions in one transaction (Developer Guide, `TransactWriteItems`).
+/// Maximum actions of a transaction (DynamoDB Developer Guide, `TransactWriteItems`).
 const ACTIONS_MAX: usize = 100;
 
 impl DynamoStock {
@@ -42,12 +47,13 @@ impl DynamoStock {
         answers
     }
 
-    /// False: nothing was done, and at least one of them is the reason.
+    /// Moves all orders of a group in one transaction. Returns false if nothing was executed
+    /// because at least one order was refused, or if the group has only one order.
     async fn move_together(&self, group: &[OrderMove]) -> Result<bool, Unavailable> {
         let [first, _, ..] = group else {
             return Ok(false);
         };
-        // A transaction is not about one moment: the latest is as true as any.
+        // The counters get the latest time of the group.
         let latest = group
             .iter()
             .fold(first.now, |latest, one| latest.max(one.now));
@@ -85,7 +91,7 @@ impl DynamoStock {
         match write(&self.client, actions).await {
             Ok(Written::Done) => Ok(true),
             Ok(Written::Refused(_)) | Err(Failed::Unfit(_)) => Ok(false),
-            // Asking each by itself would take as many times as long to hear nothing.
+            // Separate calls would only time out one by one.
             Err(Failed::Unanswered(why)) => Err(why),
         }
     }
@@ -109,8 +115,8 @@ impl DynamoStock {
         }
     }
 
-    /// Turns the hold into a sale without reading it first: what it holds is known, and its state
-    /// is a condition.
+    /// Sells a reservation without reading it first, because its lines are known and its state is a
+    /// condition.
     async fn confirm_lines(
         &self,
         order_id: OrderId,
@@ -122,14 +128,15 @@ impl DynamoStock {
         actions.extend(self.move_all(order_id, lines, Movement::Confirm, now)?);
         match self.write(actions).await? {
             Written::Done => Ok(Confirmed::Sold),
-            // Sold already, given back, or what should be there is not: the record tells.
+            // The reservation was sold or released before, or is missing: `confirm` reads the
+            // record.
             Written::Refused(_) => self.confirm(order_id, now).await,
         }
     }
 }
 
-/// How many of the next moves go into one transaction: different orders, within its limit. At least
-/// one.
+/// Returns the number of moves that fit into one transaction: different orders within the limit of
+/// actions, at least one.
 fn fitting(moves: &[OrderMove]) -> usize {
     let (mut orders, mut products) = (BTreeSet::new(), BTreeSet::new());
     let mut of_orders = 0;

@@ -1,10 +1,10 @@
-//! What one hot product costs and how fast it sells, by several ways to hold a unit of it. For the
-//! decision see `docs/adr/0011-stock-in-transactions.md`; the figures are printed: `cargo test -p
+//! Measures several ways to reserve units of one popular product. The decision is in
+//! `docs/adr/0011-stock-in-transactions.md`. The test prints the figures: `cargo test -p
 //! adapter-aws hot_product -- --nocapture`.
 //!
-//! Speeds are those of the local AWS on this machine and say how the ways compare, not what
-//! DynamoDB does. Write units are counted from DynamoDB's rules: one for an item of up to 1 KB, two
-//! in a transaction.
+//! The speeds are those of the local AWS on this machine. They compare the ways with each other and
+//! do not predict DynamoDB's. Write units follow DynamoDB's rules: one for an item of up to 1 KB,
+//! two in a transaction.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -20,27 +20,27 @@ use uuid::Uuid;
 const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 const CLIENTS: u32 = 16;
 const ORDERS: u32 = 240;
-/// Orders in one transaction: a record and a line of the ledger each, and one update of the
-/// counters. DynamoDB takes 100.
+/// Orders in one transaction, with a record and a ledger entry each, and one update of the
+/// counters. DynamoDB accepts 100 actions.
 const GROUP: u32 = 24;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
-    /// Record, counters and ledger in one transaction: what we do.
+    /// Record, counters and ledger entry in one transaction, as the adapter does.
     Transaction,
-    /// The same without the ledger.
+    /// The same without the ledger entry.
     WithoutLedger,
-    /// The record, then the counters: two calls, and a crash in between leaves a record without
+    /// First the record, then the counters: two calls. A crash between them leaves a record without
     /// units.
     TwoCalls,
-    /// The counters alone: a message that comes again takes another unit.
+    /// Only the counters: a redelivered message takes another unit.
     CountersAlone,
     /// Many orders in one transaction, with one update of the counters for all.
     Grouped,
 }
 
 impl Way {
-    /// Calls and write units for each order.
+    /// Returns calls and write units per order.
     fn cost(self) -> (f64, f64) {
         let group = f64::from(GROUP);
         match self {
@@ -114,7 +114,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// How long each call took.
+    /// Sells all units and returns the duration of each call.
     async fn sell_out(&self, way: Way) -> Vec<Duration> {
         let each = if way == Way::Grouped { GROUP } else { 1 };
         let next = AtomicU32::new(0);
@@ -140,7 +140,7 @@ impl Shop {
         match way {
             Way::Transaction => {
                 let lines = laws::stock::lines(&[(&self.product_id, 1)]);
-                // As a queue would: what met too many others comes again.
+                // Retries until the reservation succeeds, as a queue would.
                 while self
                     .stock
                     .reserve(order_id, &lines, NOW, NOW + Duration::from_secs(60))

@@ -12,7 +12,7 @@ use super::lossy::Lossy;
 const LEASE: Duration = Duration::from_secs(1);
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A queue with that name's end and kind; gives its URL.
+/// Creates a queue and returns its URL.
 pub async fn queue(clients: &Clients, slug: &str, fifo: bool) -> String {
     let mut name = super::unique(slug);
     let mut call = clients.sqs().create_queue();
@@ -97,7 +97,7 @@ async fn a_group_waits_for_its_message_and_a_lease_that_ended_is_told() {
         "its group waits"
     );
 
-    // Handed back, it comes again at once, counted.
+    // After its return the message is delivered again at once, with a higher count.
     let hidden = inbox
         .hide(&[(a1.handle.clone(), Duration::ZERO)])
         .await
@@ -113,7 +113,7 @@ async fn a_group_waits_for_its_message_and_a_lease_that_ended_is_told() {
     assert_eq!((again.body.as_str(), again.attempt), ("a1", 2));
     assert_eq!(again.message_id, a1.message_id);
 
-    // The lease ends, and another takes the message.
+    // The lease expires, and another consumer receives the message.
     tokio::time::sleep(LEASE + Duration::from_millis(300)).await;
     let taken = inbox
         .receive(1, Duration::from_secs(1), Duration::from_secs(30))
@@ -153,7 +153,7 @@ async fn what_is_parked_says_why_and_stays_as_it_was() {
         let [delivery] = received.as_slice() else {
             panic!("{received:?}")
         };
-        // A crash between parking and deleting parks it twice on a standard queue.
+        // A crash between the two steps of parking creates two dead letters on a standard queue.
         inbox
             .park(delivery, "not an envelope:\u{0}\n expected `,`")
             .await

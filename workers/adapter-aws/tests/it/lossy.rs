@@ -1,4 +1,4 @@
-//! A proxy that lets every call reach AWS and loses some of the answers.
+//! A proxy that forwards every call to AWS and drops some of the answers.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,16 +8,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Clone)]
 pub struct Lossy {
-    /// As before, but for the endpoint.
+    /// The access with the endpoint of the proxy.
     pub access: LocalAccess,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Answers to calls with this in their head are lost, so many.
+    /// A part of the request head, and the number of answers to such requests that are dropped.
     losing: Option<(&'static str, usize)>,
-    /// What was sent, head and body.
+    /// All requests, head and body.
     seen: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Lossy {
         self.state.lock().expect("not poisoned").losing = Some((call, times));
     }
 
-    /// The bodies of the calls with this in their head.
+    /// Returns the bodies of the requests whose head contains `call`.
     pub fn sent(&self, call: &str) -> Vec<String> {
         let state = self.state.lock().expect("not poisoned");
         let bodies = state
@@ -84,7 +84,7 @@ impl Lossy {
                 }
             };
             if lost {
-                // It was carried out, and nobody will hear of it.
+                // The call was executed, and its answer is dropped.
                 return None;
             }
             client.write_all(&answer).await.ok()?;
@@ -92,7 +92,7 @@ impl Lossy {
     }
 }
 
-/// One HTTP message with a length or in chunks.
+/// Reads one HTTP message with a length or in chunks.
 async fn message(from: &mut TcpStream) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     loop {

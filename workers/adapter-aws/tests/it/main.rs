@@ -1,4 +1,4 @@
-//! The adapters against a local AWS: each test starts one of its own.
+//! Tests of the adapters with a local AWS; each test starts its own.
 
 mod hot_product;
 mod inbox;
@@ -28,7 +28,7 @@ fn unique(name: &str) -> String {
     format!("{name}-{}", Uuid::now_v7().simple())
 }
 
-/// A table as the contract says; gives its name and the ARN of its stream.
+/// Creates a table of the contract and returns its name and the ARN of its stream.
 async fn table(clients: &Clients, table: &Table) -> (String, Option<String>) {
     let name = unique(table.slug);
     let mut keys = vec![table.partition];
@@ -43,7 +43,7 @@ async fn table(clients: &Clients, table: &Table) -> (String, Option<String>) {
     }
     for index in table.indexes {
         let more = [Some(index.partition), index.sort].into_iter().flatten();
-        // A key of the table may be one of its index, too.
+        // A key of the table can also be a key of its index.
         keys.extend(more.filter(|key| !keys.contains(key)).collect::<Vec<_>>());
         let projection = Projection::builder()
             .projection_type(ProjectionType::All)
@@ -92,7 +92,7 @@ fn schema(partition: Key, sort: Option<Key>) -> Vec<KeySchemaElement> {
         .collect()
 }
 
-/// The names of the tables of stock, for tests that look into them past the adapter.
+/// The names of the stock tables, for tests that read them without the adapter.
 struct StockNames {
     products: String,
     reservations: String,
@@ -100,7 +100,7 @@ struct StockNames {
 }
 
 impl StockNames {
-    /// The tables, with this right to the reservations.
+    /// Returns the tables with this right to the reservations.
     fn tables<R>(&self, reservations: R) -> StockTables<R> {
         StockTables {
             products: WriteTable::named(&self.products),
@@ -109,7 +109,7 @@ impl StockNames {
         }
     }
 
-    /// Stock with every right, through `clients`.
+    /// Returns the stock with all rights, using `clients`.
     fn stock(&self, clients: &Clients) -> DynamoStock {
         DynamoStock::new(
             clients,
@@ -119,7 +119,8 @@ impl StockNames {
     }
 }
 
-/// Stock in three tables of its own; with it the ARN of the products' stream.
+/// Creates three tables of stock. Returns the stock, the names, and the ARN of the products'
+/// stream.
 async fn stock(clients: &Clients) -> (DynamoStock, StockNames, String) {
     let (products, stream) = table(clients, &PRODUCTS).await;
     let names = StockNames {

@@ -12,7 +12,7 @@ use contract::address::Address;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SMS_ENABLED};
 use contract::parameter_root;
 
-/// Nobody listens there.
+/// Clients of an endpoint on which nothing listens.
 fn nowhere() -> Clients {
     super::clients(&LocalAccess::unverified("http://127.0.0.1:9", "us-east-1"))
 }
@@ -38,7 +38,7 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
         addresses(&clients, &environment).await.is_err(),
         "nothing is deployed"
     );
-    // More than the ten that a page holds.
+    // More than the ten parameters of one page.
     for address in Address::all() {
         set(
             &clients,

@@ -1,4 +1,4 @@
-//! Parked messages, read and sent back.
+//! Reading and redriving dead letters.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn queues(clients: &Clients, of: &'static Queue) -> (SqsInbox, SqsParking)
     )
 }
 
-/// As a consumer parks it.
+/// Parks a message as a consumer does.
 async fn park(inbox: &SqsInbox, group: &str, body: &str) {
     let delivery = Delivery {
         message_id: super::unique("m"),
@@ -91,7 +91,7 @@ async fn reading_loses_and_hides_nothing() {
                         && parked.deliveries == Some(7))
             );
         }
-        // Told to stop, it hands back what it has.
+        // A canceled read returns the messages that it has received.
         let stopped = CancellationToken::new();
         stopped.cancel();
         assert_eq!(parking.read(1_000, &stopped).await, Ok(Vec::new()));
@@ -104,7 +104,7 @@ async fn a_message_that_was_sent_a_moment_ago_is_sent_back_and_once() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let (inbox, parking) = queues(&clients, &ORDERS).await;
-    // As the relay sends it: the event's id deduplicates.
+    // Sends the message as the relay does, with the event id for deduplication.
     let send = inbox
         .client
         .send_message()
@@ -133,7 +133,7 @@ async fn a_message_that_was_sent_a_moment_ago_is_sent_back_and_once() {
         .expect("parked");
     assert_eq!(parked.original_id.as_ref(), Some(&received[0].message_id));
     let sent = parking.send_back(&parked).await.expect("sent");
-    // A crash before the delete: whoever comes next sends it again.
+    // After a crash before the delete, the next operator sends the message again.
     parking.send_back(&parked).await.expect("sent again");
     parking.delete(&parked).await.expect("deleted");
 

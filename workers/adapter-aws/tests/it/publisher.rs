@@ -37,7 +37,7 @@ fn changed(order_id: OrderId, to: &str) -> Envelope {
     envelope(order_id, message)
 }
 
-/// All that is there, in order.
+/// Receives all messages, in order.
 async fn drain(clients: &Clients, url: &str) -> Vec<Received> {
     let mut all = Vec::new();
     loop {
@@ -89,7 +89,7 @@ async fn arn(clients: &Clients, url: &str) -> String {
     attributes[&QueueAttributeName::QueueArn].clone()
 }
 
-/// Every message along every route of its kind. One result a message.
+/// Publishes every message on all routes of its kind. Returns one result per message.
 async fn publish(publisher: &AwsPublisher, messages: &[Envelope]) -> Vec<Result<(), String>> {
     let routes = |message: &Envelope| message.message.kind().routes();
     let mut results = vec![Ok(()); messages.len()];
@@ -203,7 +203,7 @@ async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
         changed(one, "confirmed"),
         changed(two, "failed"),
     ];
-    // Twelve for the queue of orders, turn by turn of two groups.
+    // Twelve messages for the orders queue, alternating between two groups.
     messages.extend(
         (0..6)
             .flat_map(|_| [one, two])
@@ -259,7 +259,7 @@ async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
             .contains(&messages[2].event_id.to_string())
     );
 
-    // The same again: a FIFO queue recognizes it for five minutes.
+    // The same messages again: a FIFO queue drops repeats for five minutes.
     let again = publish(&publisher, &messages[3..]).await;
     assert!(again.iter().all(Result::is_ok), "{again:?}");
     assert!(
@@ -282,7 +282,8 @@ async fn a_route_that_fails_fails_only_its_messages() {
         .await
         .expect("made");
     let destinations = Destinations {
-        // The payments queue is gone; the topic of new orders was never given to this role.
+        // The payments queue was deleted, and the publisher has no address of the topic for new
+        // orders.
         queues: [
             (ORDERS.slug, orders.clone()),
             (PAYMENTS.slug, orders.replace("orders-", "gone-")),
@@ -317,7 +318,7 @@ async fn a_route_that_fails_fails_only_its_messages() {
             .as_ref()
             .is_err_and(|why| why.contains(ORDER_CREATED.slug))
     );
-    // One too large for the queue, and what follows it in its group.
+    // A message that is too large for the queue, and the next message of its group.
     let huge = Message::PaymentFailed {
         reason: "x".repeat(1_200_000),
         cause: PaymentFailure::Declined,

@@ -39,7 +39,7 @@ async fn a_race_for_a_hundred_units_sells_a_hundred() {
     }
 }
 
-/// The same tables through a proxy, and one product.
+/// Returns the same tables through a proxy, and one product.
 async fn behind_a_proxy(access: &LocalAccess, units: u32) -> (Lossy, DynamoStock, ProductId) {
     let (direct, names, _) = super::stock(&super::clients(access)).await;
     let lossy = Lossy::before(access).await;
@@ -70,7 +70,7 @@ async fn an_answer_that_is_lost_costs_no_unit() {
             .counters;
         (counters.available, counters.reserved, counters.sold)
     };
-    // Lost once: the SDK asks again by itself.
+    // One lost answer: the SDK retries.
     let order = OrderId(Uuid::now_v7());
     lossy.lose(TRANSACTION, 1);
     assert_eq!(
@@ -80,7 +80,8 @@ async fn an_answer_that_is_lost_costs_no_unit() {
         Ok(Reserved::Held)
     );
     assert_eq!(units().await, (2, 1, 0));
-    // Lost for good: the message comes again, long after DynamoDB has forgotten the call.
+    // All answers are lost: the message is delivered again, long after DynamoDB has forgotten the
+    // call.
     for held in [(1, 2, 0), (0, 3, 0)] {
         let order = OrderId(Uuid::now_v7());
         lossy.lose(TRANSACTION, 3);
@@ -208,8 +209,8 @@ async fn a_hand_in_the_table_does_not_close_the_shop() {
     let products = stock.products().await.expect("listed");
     assert_eq!(products.len(), 1, "what can be read is sold");
 
-    // A supplier's list that turns lines around, moves a terminal's cursor and adds a header to a
-    // mail.
+    // A hostile name from a supplier's list: it reverses text, moves a terminal's cursor and adds a
+    // mail header.
     let name = domain::menu::Product {
         name: "Lat\u{202e}te\r\nBcc: x".to_owned(),
         ..laws::stock::product("hostile")
@@ -233,8 +234,7 @@ async fn a_hand_in_the_table_does_not_close_the_shop() {
         "what nobody can see is not sold"
     );
 
-    // Counters that do not hold what a reservation says: no endless trying, and the product is
-    // named.
+    // Counters below a reservation: the adapter does not retry forever, and names the product.
     let order = OrderId(Uuid::now_v7());
     let lines = laws::stock::lines(&[(&product.product_id, 2)]);
     stock
@@ -264,7 +264,7 @@ async fn a_hand_in_the_table_does_not_close_the_shop() {
     );
 }
 
-/// As the storefront has it, which may read the reservations and not write them.
+/// The storefront has this stock, and may read but not write the reservations.
 #[tokio::test]
 async fn stock_with_reservations_that_can_only_be_read_is_adjusted_and_read() {
     let aws = servers::local_aws().await;
@@ -289,7 +289,7 @@ async fn stock_with_reservations_that_can_only_be_read_is_adjusted_and_read() {
         reason: "delivered".to_owned(),
         at: NOW + Duration::HOUR,
     };
-    // By the name of the trait: `Stock` has methods of the same names.
+    // Called through the trait, because `Stock` has methods of the same name.
     let after = match app::ports::stock::Adjustments::adjust(&shop, &adjustment)
         .await
         .expect("an answer")

@@ -66,7 +66,7 @@ async fn changes_of_products_come_in_order_with_what_was_before() {
     .await
     .expect("read");
     assert_eq!(rest, all[2..]);
-    // A checkpoint of a stream that was lost.
+    // A checkpoint of a stream that no longer exists.
     let lost = read(
         &stream,
         &shard.id,
@@ -80,7 +80,7 @@ async fn changes_of_products_come_in_order_with_what_was_before() {
     assert!(matches!(gone, Err(StreamError::Trimmed)), "{gone:?}");
 }
 
-/// Until a page comes back empty.
+/// Reads until a page is empty.
 async fn read(
     stream: &DynamoStockStream,
     shard: &str,
