@@ -1,4 +1,5 @@
-//! The routes. A handler reads, asks the clerk, and lets the token decide when the answer leaves.
+//! The HTTP routes. A handler parses the request, asks the clerk, and delays the response as the
+//! payment token requires.
 
 use std::time::Duration;
 
@@ -22,12 +23,12 @@ use crate::problem::Problem;
 use crate::requests;
 use crate::tokens::{DeclineReason, Delivery, Outcome, Token, Trouble};
 
-/// A charge with four fields of at most 255 bytes, each byte escaped, is below; more is not a
-/// request of ours.
+/// Maximum size of a request body. A charge with four fields of at most 255 bytes is smaller, even
+/// if every byte is escaped.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// How long a body may pause: an honest client sends it in one piece.
+/// Maximum pause while a body arrives. An honest client sends it at once.
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How long a request that is never answered is held for a client that does not leave.
+/// Maximum time that a request without a response is held open.
 const HOLD_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
@@ -37,8 +38,8 @@ struct Gateway {
     stop: CancellationToken,
 }
 
-/// The protocol's routes over a desk, for callers who know the API key. `stop` releases the
-/// requests that are being held.
+/// Returns the routes of the gateway, which require the API key. `stop` ends the requests that are
+/// being held.
 pub fn router(desk: Desk, api_key: &str, stop: CancellationToken) -> Router {
     let credential = Credential::new(api_key);
     Router::new()
@@ -132,8 +133,8 @@ async fn health(State(gateway): State<Gateway>) -> Result<Response, Problem> {
 }
 
 impl Gateway {
-    /// Keeps the client waiting. Dropped when it leaves; 504 for one that stays, and for all when
-    /// the gateway stops.
+    /// Keeps the client waiting. Returns 504 after [`HOLD_MAX`], and at once when the gateway
+    /// stops. A client that disconnects drops the request earlier.
     async fn hold(&self) -> Problem {
         tokio::select! {
             () = sleep(HOLD_MAX) => {}
@@ -147,8 +148,8 @@ fn whole(body: Body) -> Result<Bytes, Problem> {
     body.map_err(|rejection| Problem::body_unread(rejection.status()))
 }
 
-/// Made of the recorded charge and nothing else: the same bytes for the same charge, whoever asks
-/// and whenever. Amount and currency are repeated, for a client that checks what was really taken.
+/// The response to a charge, made of the recorded charge only: the same charge always has the same
+/// bytes. Amount and currency let a client check what was charged.
 #[derive(Serialize)]
 struct ChargeAnswer<'a> {
     charge_id: &'a str,

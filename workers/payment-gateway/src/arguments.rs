@@ -1,4 +1,4 @@
-//! The binary's flags and environment, checked whole before any socket opens.
+//! Flags and environment variables of the binary, checked before any socket opens.
 
 use std::env::{VarError, var, var_os};
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 const EX_USAGE: u8 = 64;
 
-/// Secrets have no flags: every account of the machine can read a command line.
+/// Secrets have no flags, because every account of the machine can read command lines.
 const SECRET_VARIABLE: &str = "PAYMENT_WEBHOOK_SECRET";
 const API_KEY_VARIABLE: &str = "PAYMENT_API_KEY";
 
@@ -33,14 +33,18 @@ struct Arguments {
     webhook_url: Option<String>,
 }
 
-/// The configuration, or, once the reason is printed, the code to exit with.
+/// Parses and checks the configuration.
+///
+/// # Errors
+/// Prints the reason and returns the exit code: 64 for bad usage, 0 after the help text or the
+/// version.
 pub fn config() -> Result<Config, ExitCode> {
     let parsed = without_empty_variables(Arguments::command()).try_get_matches();
     let arguments = parsed
         .and_then(|matches| Arguments::from_arg_matches(&matches))
         .map_err(|error| {
             let _ = error.print();
-            // Help and version are not errors, and go to stdout.
+            // Help and version are not errors and are printed to stdout.
             if error.use_stderr() {
                 ExitCode::from(EX_USAGE)
             } else {
@@ -48,13 +52,13 @@ pub fn config() -> Result<Config, ExitCode> {
             }
         })?;
     checked(arguments).map_err(|error| {
-        // The exit code says it where standard error cannot.
+        // If standard error cannot be written, the exit code is still correct.
         let _ = writeln!(std::io::stderr(), "payment-gateway: {error:#}");
         ExitCode::from(EX_USAGE)
     })
 }
 
-/// An empty variable is one that is not set: a template writes it for "none".
+/// Treats empty variables as unset, because templates write an empty text for "none".
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
         arg.get_env()
@@ -70,7 +74,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     })
 }
 
-/// What is logged, by `HAVEN_LOG`; `info` where it is unset, empty or cannot be read.
+/// Returns the log filter of `HAVEN_LOG`, or `info` if the variable is unset, empty or invalid.
 pub fn log_filter() -> EnvFilter {
     let wanted = var("HAVEN_LOG").ok().filter(|wanted| !wanted.is_empty());
     wanted

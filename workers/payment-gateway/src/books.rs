@@ -1,9 +1,9 @@
-//! The gateway's books in memory, and every decision about money. No clock, no disk, no network, no
-//! chance.
+//! The state of the gateway in memory, and every decision about money. The module uses no clock,
+//! disk, network or random numbers.
 //!
-//! `decide_*` says what a request comes to and changes nothing; [`Books::record`] takes one
-//! [`Entry`] over. The running gateway and the replay of its ledger go through the same `record`,
-//! so they cannot disagree.
+//! `decide_*` returns what to do with a request and changes nothing; [`Books::record`] applies one
+//! [`Entry`]. The running gateway and the replay of the ledger file use the same `record`, so they
+//! always agree.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -14,19 +14,27 @@ use uuid::Uuid;
 
 use crate::tokens::{Outcome, Token, Trouble};
 
+/// The fields of a charge request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChargeRequest {
+    /// Amount in minor units.
     pub amount_minor: i64,
+    /// Currency code (ISO 4217).
     pub currency: String,
+    /// The payment token.
     pub token: String,
+    /// The client's reference, such as an order id.
     pub reference: String,
 }
 
+/// The fields of a refund request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RefundRequest {
+    /// The charge to refund.
     pub charge_id: String,
+    /// Amount in minor units.
     pub amount_minor: i64,
 }
 
@@ -34,90 +42,117 @@ pub struct RefundRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry {
+    /// A charge was executed.
     Charge(Charge),
+    /// A refund was executed.
     Refund(Refund),
-    /// No money moved: kept for the count of tries and for the key's claim on its body, not shown
-    /// in `GET /v1/ledger`.
+    /// No money moved. The entry counts the attempts, and binds the key to its body. `GET
+    /// /v1/ledger` does not show it.
     Withheld(Withheld),
 }
 
-/// A charge that was executed, captured or declined.
+/// An executed charge, captured or declined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Charge {
+    /// Id of the charge.
     pub charge_id: String,
+    /// The client's idempotency key.
     pub idempotency_key: String,
+    /// The request.
     pub request: ChargeRequest,
+    /// The result.
     pub outcome: Outcome,
+    /// When the charge was executed.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
 
-/// Money given back. `currency` and `reference` are the charge's, repeated so that a line can be
-/// read alone.
+/// An executed refund. `currency` and `reference` repeat those of the charge, so that a line is
+/// complete on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refund {
+    /// Id of the refund.
     pub refund_id: String,
+    /// The client's idempotency key.
     pub idempotency_key: String,
+    /// The request.
     pub request: RefundRequest,
+    /// Currency of the charge.
     pub currency: String,
+    /// Reference of the charge.
     pub reference: String,
+    /// When the refund was executed.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
 
-/// A try that a token's [`Trouble`] kept from executing.
+/// An attempt that a token's [`Trouble`] kept from executing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Withheld {
+    /// The client's idempotency key.
     pub idempotency_key: String,
+    /// The request.
     pub request: ChargeRequest,
+    /// When the attempt was made.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
 
-/// What a charge request comes to.
+/// The decision on a charge request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ChargeStep {
+    /// The charge was executed before.
     Known(Charge),
+    /// Execute and record this charge.
     Execute(Charge),
+    /// Record the attempt and fail as the token requires.
     Withhold(Withheld, Trouble),
 }
 
-/// What a refund request comes to.
+/// The decision on a refund request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RefundStep {
+    /// The refund was executed before.
     Known(Refund),
+    /// Execute and record this refund.
     Execute(Refund),
 }
 
-/// Why a request is turned away. A refusal moves nothing and is not remembered under the key.
+/// Why a request is refused. A refusal moves no money and does not bind the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
+    /// The key was used for another request.
     KeyReused,
+    /// There is no such charge.
     UnknownCharge,
+    /// The amount is more than is left to refund.
     MoreThanRefundable { refundable_minor: i64 },
 }
 
-/// An entry that cannot follow those before it: the file was edited, or the gateway has a bug.
+/// An entry that contradicts earlier entries: the file was edited, or the gateway has a bug.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Inconsistent(pub &'static str);
 
-/// The identity and instant of a new entry, given from outside.
+/// The id and time of a new entry, supplied by the caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
+    /// Id of the entry.
     pub id: Uuid,
+    /// Time of the entry.
     pub at: OffsetDateTime,
 }
 
+/// The state of the gateway.
 #[derive(Default)]
 pub struct Books {
-    /// By charge id.
+    /// Accounts by charge id.
     accounts: HashMap<String, Account>,
-    /// By idempotency key: one namespace for charges and refunds.
+    /// Claims by idempotency key. Charges and refunds share one namespace.
     claims: HashMap<String, Claim>,
-    /// What moved or was refused, in order.
+    /// Charges, captured or declined, and refunds, in order.
     movements: Vec<Movement>,
 }
 
@@ -126,7 +161,7 @@ struct Account {
     refunded_minor: i64,
 }
 
-/// What a key stands for.
+/// The request to which an idempotency key belongs.
 enum Claim {
     Tried { request: ChargeRequest, tries: u32 },
     Charged { charge_id: String },
@@ -146,10 +181,14 @@ pub struct Movement {
     at: OffsetDateTime,
 }
 
-/// The status of every refund: a refund is executed whole or refused.
+/// The status of every refund: a refund is executed completely or refused.
 pub const REFUNDED: &str = "refunded";
 
 impl Books {
+    /// Decides on a charge request.
+    ///
+    /// # Errors
+    /// Returns `KeyReused` when the key was used for another request.
     pub fn decide_charge(
         &self,
         key: &str,
@@ -193,6 +232,11 @@ impl Books {
         })
     }
 
+    /// Decides on a refund request.
+    ///
+    /// # Errors
+    /// Returns the reason when the key was used for another request, the charge is unknown, or the
+    /// amount is too high.
     pub fn decide_refund(
         &self,
         key: &str,
@@ -226,6 +270,7 @@ impl Books {
         }))
     }
 
+    /// Returns the executed charge with this idempotency key.
     pub fn charge_of_key(&self, key: &str) -> Option<&Charge> {
         match self.claims.get(key)? {
             Claim::Charged { charge_id } => {
@@ -235,11 +280,15 @@ impl Books {
         }
     }
 
+    /// Returns all charges and refunds, in order.
     pub fn movements(&self) -> &[Movement] {
         &self.movements
     }
 
-    /// Takes one entry over. On an error nothing has changed.
+    /// Applies one entry.
+    ///
+    /// # Errors
+    /// Returns `Inconsistent` and changes nothing when the entry contradicts earlier ones.
     pub fn record(&mut self, entry: Entry) -> Result<(), Inconsistent> {
         match entry {
             Entry::Charge(charge) => self.record_charge(charge),
@@ -337,6 +386,7 @@ impl Account {
 }
 
 impl Outcome {
+    /// Returns the status in responses.
     pub fn status(self) -> &'static str {
         match self {
             Outcome::Captured => "captured",

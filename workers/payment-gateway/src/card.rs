@@ -1,18 +1,18 @@
-//! Card numbers where a token or a name is expected. One must never be stored or logged, so a
-//! request with one is refused.
+//! Detects card numbers in tokens, references and keys. A card number must never be stored or
+//! logged, so a request with one is refused.
 //!
-//! The shop has the same check. It stands here again, in short, since the gateway imports nothing
-//! of the shop.
+//! The shop has the same check. This module repeats a short version, because the gateway imports no
+//! code of the shop.
 
 use uuid::{Uuid, Variant};
 
-/// Digits of the card numbers that the card schemes issue (ISO/IEC 7812-1 allows 8 to 19).
+/// Length of the card numbers that card schemes issue (ISO/IEC 7812-1 allows 8 to 19).
 const DIGITS_MIN: usize = 13;
 const DIGITS_MAX: usize = 19;
 
-/// Returns whether the text holds 13 to 19 digits in a row that pass the Luhn check. Spaces and
-/// dashes between digits are ignored. The digits of a random UUID are none: references and keys
-/// (`charge:<order id>`) are made of them.
+/// Returns true if the text contains 13 to 19 digits in a row that pass the Luhn check. Spaces and
+/// dashes between digits are ignored. Random UUIDs do not count, because references and keys
+/// (`charge:<order id>`) consist of them.
 pub fn contains_card_number(text: &str) -> bool {
     text.split(':')
         .filter(|part| !is_random_uuid(part))
@@ -37,14 +37,14 @@ fn holds_a_card(text: &str) -> bool {
             .split(is_separator)
             .filter(|group| !group.is_empty())
             .collect();
-        // A number may stand beside others, so every sequence of whole groups is tried.
+        // A card number may be next to other digits, so every sequence of whole groups is checked.
         (0..groups.len())
             .any(|first| (first..groups.len()).any(|last| is_card(&groups[first..=last].concat())))
     })
 }
 
-/// ISO/IEC 7812-1, annex B: from the right, every second digit is doubled; the sum of all digits is
-/// a multiple of ten.
+/// Returns true if the digits pass the Luhn check (ISO/IEC 7812-1, annex B). From the right, every
+/// second digit is doubled; the sum of all digits must be a multiple of ten.
 fn is_card(digits: &str) -> bool {
     let value = |(index, digit): (usize, u8)| {
         let value = u32::from(digit - b'0') << (index % 2);
@@ -73,7 +73,7 @@ mod tests {
             "tok_4111-1111-1111-1111",
             "order 2 378282246310005 x",
             "charge:4222222222222",
-            // Digits that parse as a UUID, of a version that nobody makes.
+            // Digits that parse as a UUID of a version that no generator produces.
             "4111111111111111a000000000000000",
         ] {
             assert!(contains_card_number(card), "{card}");

@@ -1,10 +1,10 @@
-//! The clerk: one thread that alone owns the books and the ledger, and the desk at which requests
-//! reach it.
+//! The clerk: one thread that owns the books and the ledger, and the [`Desk`] through which
+//! requests reach it.
 //!
-//! One owner makes the rest simple. Of two requests with the same key the second finds what the
-//! first did. A client that leaves changes nothing, because the errand is the clerk's by then. And
-//! all errands that arrive while the disk is busy are written together and synced once, before the
-//! first of them is answered.
+//! A single owner makes requests sequential: of two requests with one key, the second finds the
+//! result of the first. A client that disconnects changes nothing, because the clerk already has
+//! its request. Requests that arrive during a disk write are written together and synced once,
+//! before the first of them is answered (group commit).
 
 use anyhow::{Context as _, anyhow};
 use time::OffsetDateTime;
@@ -20,30 +20,34 @@ use crate::ledger::Ledger;
 use crate::tokens::{Outcome, Trouble};
 use crate::webhook::{Notice, Notifier};
 
-/// Errands waiting for the clerk; past it requests wait in their connections, which is
-/// back-pressure.
+/// Maximum of requests that wait for the clerk. Further requests wait in their connections, which
+/// is back-pressure.
 const QUEUE_MAX: usize = 1024;
 
-/// Errands synced together: bounds how long the first of a group waits for the last.
+/// Maximum of requests per sync, which limits how long the first waits for the last.
 const GROUP_MAX: usize = 256;
 
-/// Where requests reach the clerk. Cheap to clone.
+/// The sending side of the clerk's queue. Cloning is cheap.
 #[derive(Clone)]
 pub struct Desk {
     errands: mpsc::Sender<Errand>,
 }
 
-/// What came of a charge request. Whatever it says is on the disk.
+/// The result of a charge request. The result is on the disk.
 #[derive(Debug)]
 pub enum Tried {
+    /// The charge was executed, now or earlier.
     Executed(Charge),
+    /// The attempt was recorded and must fail this way.
     Withheld(Trouble),
 }
 
+/// The reason why there is no result.
 #[derive(Debug)]
 pub enum Turned {
+    /// The books refused the request.
     Refused(Refusal),
-    /// The clerk has left: the gateway is stopping, or its disk failed.
+    /// The clerk has ended: the gateway is stopping, or its disk failed.
     Closed,
 }
 
@@ -68,8 +72,8 @@ pub(crate) enum Errand {
     Close,
 }
 
-/// Starts the clerk. The handle ends after [`Desk::close`], or with the error that made the books
-/// unsafe to continue.
+/// Starts the clerk. The task ends after [`Desk::close`], or with the error after which the books
+/// are unsafe.
 pub(crate) fn start(
     books: Books,
     ledger: Ledger,
@@ -129,9 +133,9 @@ impl Desk {
         !self.errands.is_closed()
     }
 
-    /// Sends the clerk home after the errands that are before this one.
+    /// Ends the clerk after the requests that are queued before.
     pub(crate) async fn close(&self) {
-        // An error says that the clerk has left already.
+        // An error means that the clerk has already ended.
         let _ = self.errands.send(Errand::Close).await;
     }
 
@@ -149,7 +153,7 @@ struct Clerk {
     books: Books,
     ledger: Ledger,
     notifier: Option<Notifier>,
-    /// Of the group in hand: what is said and sent once it is on the disk.
+    /// Responses and webhooks of the current group, sent after the group is on the disk.
     answers: Vec<Box<dyn FnOnce() + Send>>,
     notices: Vec<Notice>,
     groups: u64,
@@ -161,7 +165,7 @@ enum Day {
 }
 
 impl Clerk {
-    /// Works until told to close; gives how many groups that took.
+    /// Works until `Close` arrives, and returns the number of groups.
     fn work(mut self, mut inbox: mpsc::Receiver<Errand>) -> anyhow::Result<u64> {
         while let Some(errand) = inbox.blocking_recv() {
             let mut day = self.take(errand)?;
@@ -256,8 +260,8 @@ impl Clerk {
         )
     }
 
-    /// Into the file's group and into the books. An error ends the clerk: from there on the two
-    /// could differ.
+    /// Appends an entry to the file's group and applies it to the books. An error ends the clerk,
+    /// because the file and the books could differ from then on.
     fn enter(&mut self, entry: Entry) -> anyhow::Result<()> {
         self.ledger.append(&entry)?;
         self.books
@@ -267,7 +271,7 @@ impl Clerk {
     }
 
     fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
-        // An error says that the client has left; what was done stays done.
+        // An error means that the client has disconnected. The result stays recorded.
         self.answers
             .push(Box::new(move || drop(reply.send(answer))));
     }
@@ -293,8 +297,8 @@ fn this_moment() -> Moment {
 mod tests {
     use super::*;
 
-    /// A clerk with `charges` waiting errands and then the end of the day, and where the answers
-    /// will arrive.
+    /// Returns a clerk with `charges` waiting requests followed by `Close`, and the receivers of
+    /// the answers.
     fn busy(
         ledger: Ledger,
         books: Books,
@@ -349,7 +353,7 @@ mod tests {
 
     #[test]
     fn when_the_disk_fails_nobody_is_told_anything_and_the_clerk_leaves() {
-        // Open for reading only: every write fails.
+        // Opened for reading only, so every write fails.
         let unwritable = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
         let (work, answers) = busy(Ledger::over(unwritable), Books::default(), 3);
         assert!(format!("{:#}", work().unwrap_err()).starts_with("write the ledger"));

@@ -1,4 +1,4 @@
-//! What the gateway needs to know before it opens a socket.
+//! The configuration of the gateway.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,22 +6,27 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 
+/// The configuration of the gateway.
 #[derive(Clone)]
 pub struct Config {
-    /// Where the binary binds; [`crate::serve`] takes a listener that is bound already.
+    /// The address to which the binary binds. [`crate::serve`] takes a bound listener instead.
     pub bind: SocketAddr,
-    /// The ledger file. One gateway at a time: it is locked while open.
+    /// The ledger file. It is locked while open, so only one gateway can use it.
     pub ledger: PathBuf,
-    /// Where webhooks go; `None` sends none.
+    /// The URL for webhooks; `None` sends none.
     pub webhook_url: Option<String>,
-    /// The key of the webhooks' signatures; may be empty only without `webhook_url`.
+    /// The key of webhook signatures; may be empty only without `webhook_url`.
     pub webhook_secret: String,
-    /// What every call must carry as its bearer token; never empty.
+    /// The bearer token that every call must have; never empty.
     pub api_key: String,
 }
 
 impl Config {
-    /// Everything that can be known to be wrong without opening anything.
+    /// Checks everything that does not require opening a file or socket.
+    ///
+    /// # Errors
+    /// Returns the reason when the API key is missing, the webhook URL is invalid, or the webhook
+    /// secret is missing.
     pub fn check(&self) -> anyhow::Result<()> {
         ensure!(
             !self.api_key.is_empty(),

@@ -1,4 +1,4 @@
-//! The credential that every call must carry: `Authorization: Bearer <api key>`.
+//! The API key that every call must have: `Authorization: Bearer <api key>`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::problem::Problem;
 
-/// The SHA-256 of the key. Digests have one length, so a comparison in constant time does not tell
-/// how long the key is.
+/// The SHA-256 of the API key. All digests have the same length, so a comparison in constant time
+/// does not reveal the length of the key.
 #[derive(Clone)]
 pub struct Credential {
     digest: [u8; 32],
@@ -21,6 +21,7 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// Creates the credential of this key.
     pub fn new(api_key: &str) -> Credential {
         Credential {
             digest: sha256(api_key),
@@ -28,12 +29,12 @@ impl Credential {
         }
     }
 
-    /// Returns how many calls came without the key since the gateway started.
+    /// Returns the number of calls without the key since the gateway started.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the headers carry the key, in exactly one `Authorization` header.
+    /// Returns true if the headers have the key in exactly one `Authorization` header.
     fn is_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -43,7 +44,7 @@ impl Credential {
         else {
             return false;
         };
-        // RFC 9110, section 11.1: the scheme is case-insensitive, and spaces may follow it.
+        // The scheme is case-insensitive, and spaces may follow it (RFC 9110, section 11.1).
         scheme.eq_ignore_ascii_case("bearer")
             && verify_slices_are_equal(&self.digest, &sha256(key.trim_start_matches(' '))).is_ok()
     }
@@ -55,8 +56,8 @@ fn sha256(text: &str) -> [u8; 32] {
     bytes
 }
 
-/// Refuses a call without the credential before its body is read. Only the health check is open: it
-/// says nothing of the ledger, and a load balancer has no key.
+/// Refuses a call without the key before its body is read. Only the health check is open: it
+/// reveals nothing about the ledger, and load balancers have no key.
 pub async fn demand(
     State(credential): State<Credential>,
     request: Request,
@@ -66,8 +67,8 @@ pub async fn demand(
         return next.run(request).await;
     }
     credential.refused.fetch_add(1, Ordering::Relaxed);
-    // The route and not the path, and no header: what a stranger sends may be a secret that was
-    // meant for somebody else.
+    // The log has the route pattern, but no path and no header: an unknown client may send a secret
+    // that was meant for another service.
     let route = request
         .extensions()
         .get::<MatchedPath>()

@@ -1,4 +1,5 @@
-//! The ledger file: append-only JSON, one entry a line. What is not here did not happen.
+//! The ledger file: append-only JSON, one entry per line. An entry counts only when it is in the
+//! file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,18 +9,23 @@ use anyhow::{Context as _, anyhow, bail};
 
 use crate::books::{Books, Entry, Inconsistent};
 
+/// The open ledger file.
 pub struct Ledger {
     file: File,
     path: PathBuf,
-    /// Lines of the group that the next [`Ledger::sync`] makes durable.
+    /// Lines that the next [`Ledger::sync`] writes.
     pending: Vec<u8>,
 }
 
-/// Opens the ledger, or starts an empty one, and rebuilds the books from it.
+/// Opens the ledger, or creates an empty one, and rebuilds the books from it.
 ///
-/// A crash in the middle of a write leaves a last line without its end. Nobody was answered about
-/// it, so it is cut off with a warning. Any other line that cannot be read or does not follow from
-/// those before it is an error naming it: guessing about money would be worse than not starting.
+/// A crash during a write leaves an incomplete last line. No client got an answer about it, so the
+/// line is cut off with a warning.
+///
+/// # Errors
+/// Returns an error that names the line when any other line cannot be parsed or contradicts earlier
+/// ones. Returns an error when another gateway has the file open, or when the file cannot be read
+/// or locked.
 pub fn open(path: &Path) -> anyhow::Result<(Ledger, Books)> {
     let file = OpenOptions::new()
         .read(true)
@@ -49,15 +55,22 @@ pub fn open(path: &Path) -> anyhow::Result<(Ledger, Books)> {
 }
 
 impl Ledger {
-    /// Puts the entry into the group. It counts only after [`Ledger::sync`].
+    /// Adds an entry to the group, which [`Ledger::sync`] writes.
+    ///
+    /// # Errors
+    /// Returns an error when the entry cannot be encoded.
     pub fn append(&mut self, entry: &Entry) -> anyhow::Result<()> {
         serde_json::to_writer(&mut self.pending, entry).context("encode a ledger entry")?;
         self.pending.push(b'\n');
         Ok(())
     }
 
-    /// Writes and syncs the group. After an error the file's end is unknown and this ledger must
-    /// not be used again: a second sync could succeed although the first one's pages were dropped.
+    /// Writes and syncs the group.
+    ///
+    /// # Errors
+    /// Returns an error when the file cannot be written. The end of the file is then unknown, and
+    /// the ledger must not be used again: a second sync could succeed although the kernel dropped
+    /// the pages of the first.
     pub fn sync(&mut self) -> anyhow::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -69,7 +82,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// A ledger over a file of the test's choice, such as one that cannot be written.
+    /// Creates a ledger over any file, for example one that cannot be written.
     #[cfg(test)]
     pub fn over(file: File) -> Ledger {
         Ledger {
@@ -106,7 +119,7 @@ impl Ledger {
                 }
             }
             if is_torn {
-                // Whole but for its line end: kept, and ended.
+                // The line is complete except for its line end, which is added.
                 self.pending.push(b'\n');
                 self.sync()?;
                 break;
@@ -117,7 +130,7 @@ impl Ledger {
     }
 }
 
-/// A new file's name is durable only when its directory is.
+/// Syncs the directory of a file, because only then is a new file name durable.
 fn sync_directory_of(path: &Path) -> std::io::Result<()> {
     let directory = path
         .parent()

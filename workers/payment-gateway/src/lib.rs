@@ -1,17 +1,18 @@
-//! The simulated card gateway: its own process, its own books, real HTTP. Local and lab only.
+//! The simulated payment gateway: its own process with its own ledger, reached over HTTP. For local
+//! and lab use only.
 //!
-//! It stands where a card processor would stand, and misbehaves on demand: the payment token of a
-//! charge chooses what goes wrong (`tokens.rs` has the list). Nothing of the shop is imported here;
-//! the protocol is the only thing shared.
+//! The gateway replaces a card processor and fails on demand: the payment token of a charge chooses
+//! the failure (`tokens.rs` has the list). The crate imports no code of the shop; they share the
+//! protocol only.
 //!
-//! A request goes `api` (HTTP) -> `requests` (parsing) -> `clerk` (one thread, which alone owns the
-//! books and the disk) -> `books` (decides, purely) -> `ledger` (one line, synced) -> back.
-//! Webhooks leave from `webhook`.
+//! The path of a request: `api` (HTTP) -> `requests` (parsing) -> `clerk` (one thread that owns the
+//! books and the disk) -> `books` (the decision) -> `ledger` (one line, synced) -> back. `webhook`
+//! sends the webhooks.
 //!
-//! **What is promised.** An answer leaves only when what it says is on the disk. Everything the
-//! gateway remembers, idempotency keys and half-tried tokens too, is rebuilt from the ledger file.
-//! Webhooks are *not* promised: those in flight when the process dies are lost, so a client must
-//! ask (`GET /v1/charges?idempotency_key=`), not only listen.
+//! **Guarantees.** A response leaves only after its content is on the disk. All state is rebuilt
+//! from the ledger file, including idempotency keys and attempts of failing tokens. Webhooks are
+//! *not* guaranteed: those in flight when the process dies are lost. A client must therefore ask
+//! (`GET /v1/charges?idempotency_key=`) and not only wait for webhooks.
 
 mod api;
 mod books;
@@ -37,19 +38,20 @@ pub use api::router;
 pub use clerk::Desk;
 pub use config::Config;
 
-/// How long open requests may go on after the signal to stop. Held requests are released at once;
-/// what remains is `tok_slow`, a slow disk and slow clients.
+/// Maximum time that open requests may take after the signal to stop. Held requests end at once;
+/// the others are `tok_slow`, a slow disk and slow clients.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 const _: () = assert!(tokens::SLOW_ANSWER.as_secs() < DRAIN_MAX.as_secs());
 
-/// How long the last webhooks are tried after the last answer. Longer would only keep the
-/// supervisor waiting.
+/// Maximum time for webhooks after the last response. A longer time would only delay the process's
+/// end.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
 /// Serves the gateway on `listener` until `shutdown`, then drains and returns `Ok`.
 ///
-/// An error means that the configuration or the ledger is unusable, or that the ledger could no
-/// longer be written: the process should end, and its successor start from what is on the disk.
+/// # Errors
+/// Returns an error when the configuration or the ledger is unusable, or when the ledger cannot be
+/// written any more. The process should then end, and a new one start from the file.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
@@ -81,8 +83,7 @@ pub async fn serve(
         served = server => served.context("serve HTTP")?,
         () = drain_deadline => tracing::warn!("stopped with requests still open"),
         ended = &mut clerk => {
-            // Held requests would otherwise keep their clients waiting for a gateway that has no
-            // books any more.
+            // Ends held requests, whose clients would otherwise wait for a gateway without books.
             stop.cancel();
             ended.context("the clerk panicked")??;
             anyhow::bail!("the clerk left before the shutdown");

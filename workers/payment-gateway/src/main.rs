@@ -1,5 +1,5 @@
-//! The card gateway as a process. Exit: 0 stopped when asked to, 1 failed, 64 bad usage or
-//! configuration.
+//! The payment gateway as a process. Exit codes: 0 after a requested stop, 1 after a failure, 64
+//! for bad usage or configuration.
 
 mod arguments;
 mod signals;
@@ -16,8 +16,8 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    // Without `log_internal_errors` a line that cannot be written is dropped; `eprintln!` would
-    // panic.
+    // Without `log_internal_errors`, a line that cannot be written is dropped. With it, `eprintln!`
+    // would panic.
     let subscriber = tracing_subscriber::fmt()
         .json()
         .with_env_filter(arguments::log_filter())

@@ -1,5 +1,4 @@
-//! Every answer that is not a success, as `application/problem+json` (RFC 9457). Internals never
-//! reach the body.
+//! Error responses as `application/problem+json` (RFC 9457). The body contains no internal details.
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -9,24 +8,29 @@ use serde::Serialize;
 use crate::books::Refusal;
 use crate::clerk::Turned;
 
+/// An error response.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    /// The last part of `type`: for programs.
+    /// The last part of the member `type`, for programs.
     name: &'static str,
-    /// For people.
+    /// The member `title`, for people.
     title: &'static str,
     detail: Option<String>,
     errors: Vec<FieldError>,
 }
 
+/// An invalid field.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
+    /// Name of the field.
     pub field: String,
+    /// The rule that the value breaks.
     pub message: String,
 }
 
 impl Problem {
+    /// Returns 400 for a body that cannot be parsed.
     pub fn malformed(detail: impl Into<String>) -> Problem {
         Problem::new(
             StatusCode::BAD_REQUEST,
@@ -36,6 +40,7 @@ impl Problem {
         .detailed(detail)
     }
 
+    /// Returns 400 for a missing or unusable idempotency key.
     pub fn key_missing(detail: impl Into<String>) -> Problem {
         Problem::new(
             StatusCode::BAD_REQUEST,
@@ -45,6 +50,7 @@ impl Problem {
         .detailed(detail)
     }
 
+    /// Returns 422 with all invalid fields.
     pub fn invalid(errors: Vec<FieldError>) -> Problem {
         let problem = Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -54,6 +60,7 @@ impl Problem {
         Problem { errors, ..problem }
     }
 
+    /// Returns an error for a body that is too large or incomplete.
     pub fn body_unread(status: StatusCode) -> Problem {
         Problem::new(
             status,
@@ -62,11 +69,13 @@ impl Problem {
         )
     }
 
+    /// Returns 401.
     pub fn unauthorized() -> Problem {
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized")
             .detailed("send `Authorization: Bearer <api key>` with the gateway's PAYMENT_API_KEY")
     }
 
+    /// Returns 404 for an unknown charge.
     pub fn no_charge() -> Problem {
         Problem::new(
             StatusCode::NOT_FOUND,
@@ -75,10 +84,12 @@ impl Problem {
         )
     }
 
+    /// Returns 404 for an unknown path.
     pub fn no_route() -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here")
     }
 
+    /// Returns 405.
     pub fn no_method() -> Problem {
         Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -87,7 +98,7 @@ impl Problem {
         )
     }
 
-    /// `tok_flaky`.
+    /// Returns 500, the failure of `tok_flaky`.
     pub fn failed() -> Problem {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -96,8 +107,8 @@ impl Problem {
         )
     }
 
-    /// The end of a held request, should the client wait for it: what a load balancer before a hung
-    /// gateway says.
+    /// Returns 504 at the end of a held request, as a load balancer in front of a hanging gateway
+    /// does.
     pub fn outcome_unknown() -> Problem {
         Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
@@ -107,6 +118,7 @@ impl Problem {
         .detailed("the charge may or may not have been executed: ask by its idempotency key")
     }
 
+    /// Returns 503 while the gateway stops.
     pub fn unavailable() -> Problem {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -178,7 +190,7 @@ impl IntoResponse for Problem {
             detail: self.detail,
             errors: self.errors,
         });
-        // RFC 9110, section 11.6.1: a 401 names the scheme.
+        // A 401 names the authentication scheme (RFC 9110, section 11.6.1).
         const CHALLENGE: (HeaderName, HeaderValue) =
             (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         match self.status {

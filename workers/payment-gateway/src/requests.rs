@@ -1,5 +1,5 @@
-//! From bytes to requests that make sense alone. Not JSON: 400. JSON of the wrong shape or content:
-//! 422, with *all* fields that are wrong, unknown ones too.
+//! Parses and validates requests. A body that is not JSON gets 400. Invalid JSON content gets 422
+//! with *all* invalid fields, unknown ones included.
 
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
@@ -8,16 +8,20 @@ use crate::books::{ChargeRequest, RefundRequest};
 use crate::card::contains_card_number;
 use crate::problem::{FieldError, Problem};
 
-/// Twelve digits: what a card message has for an amount (ISO 8583, field 4).
+/// Maximum amount in minor units: twelve digits, as in card messages (ISO 8583, field 4).
 const AMOUNT_MINOR_MAX: i64 = 999_999_999_999;
-/// Room for any id or hash a client may use; short enough for a ledger line.
+/// Maximum bytes of a text: enough for any id or hash, and short enough for a ledger line.
 const TEXT_BYTES_MAX: usize = 255;
 
+/// The header with the idempotency key.
 pub const KEY_HEADER: &str = "Idempotency-Key";
 
 const NO_CARD: &str = "must not contain a card number: none is ever kept here";
 
-/// Reads the key that a charge or a refund is recorded under.
+/// Returns the idempotency key of a charge or a refund.
+///
+/// # Errors
+/// Returns 400 for a missing or unusable key, and 422 for a key that contains a card number.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let mut values = headers.get_all(KEY_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -35,7 +39,10 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     Ok(key)
 }
 
-/// A key of 1 to 255 visible ASCII characters.
+/// Checks that a key has 1 to 255 visible ASCII characters.
+///
+/// # Errors
+/// Returns 400 for any other key.
 pub fn usable_key(key: &str) -> Result<String, Problem> {
     if key.is_empty()
         || key.len() > TEXT_BYTES_MAX
@@ -48,6 +55,10 @@ pub fn usable_key(key: &str) -> Result<String, Problem> {
     Ok(key.to_owned())
 }
 
+/// Parses a charge request.
+///
+/// # Errors
+/// Returns 400 for a body that is not a JSON object, and 422 with all invalid fields.
 pub fn charge(body: &[u8]) -> Result<ChargeRequest, Problem> {
     let mut form = Form::parse(body)?;
     let request = ChargeRequest {
@@ -59,6 +70,10 @@ pub fn charge(body: &[u8]) -> Result<ChargeRequest, Problem> {
     form.finish(request)
 }
 
+/// Parses a refund request.
+///
+/// # Errors
+/// Returns 400 for a body that is not a JSON object, and 422 with all invalid fields.
 pub fn refund(body: &[u8]) -> Result<RefundRequest, Problem> {
     let mut form = Form::parse(body)?;
     let request = RefundRequest {
@@ -68,8 +83,8 @@ pub fn refund(body: &[u8]) -> Result<RefundRequest, Problem> {
     form.finish(request)
 }
 
-/// A JSON object being read field by field. A wrong field reads as a placeholder and is held
-/// against the form, so that [`Form::finish`] can name them all at once.
+/// A JSON object that is read field by field. An invalid field gets a placeholder and an error, so
+/// that [`Form::finish`] reports all errors together.
 struct Form {
     fields: Map<String, Value>,
     errors: Vec<FieldError>,
@@ -120,7 +135,7 @@ impl Form {
         })
     }
 
-    /// Text that goes into the ledger as it was sent.
+    /// Reads a text that is stored in the ledger as it was sent.
     fn recorded_text(&mut self, field: &str) -> String {
         let text = self.text(field);
         if contains_card_number(&text) {

@@ -1,10 +1,13 @@
-//! SIGTERM and Ctrl-C, as a token.
+//! SIGTERM and Ctrl-C as a cancellation token.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by the first SIGTERM or SIGINT.
+/// Returns a token that the first SIGTERM or SIGINT cancels.
+///
+/// # Errors
+/// Returns an error when the process cannot listen for signals.
 pub fn shutdown() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;

@@ -1,40 +1,48 @@
-//! The signature on a webhook: `Payment-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t +
+//! The signature of a webhook: `Payment-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t +
 //! "." + body)>`.
 //!
-//! Depends on nothing of this crate, so that a receiver can take the file as it is.
+//! The module depends on nothing else in this crate, so that a receiver can copy the file.
 
 use std::fmt;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 
+/// The header with the signature.
 pub const HEADER: &str = "Payment-Signature";
 
-/// A header with a time and several signatures (two secrets during a rotation) is far below; more
-/// is not ours.
+/// Maximum length of the header. A time and several signatures (two secrets during a rotation) are
+/// much shorter.
 const HEADER_BYTES_MAX: usize = 1024;
 
-/// Why a webhook is not believed. Which of the three it was is for the log, not for the sender.
+/// Why a webhook is refused. The variant is for the log and not for the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureError {
+    /// The header cannot be parsed.
     Malformed,
+    /// No signature matches the body.
     Mismatch,
-    /// Too old, or from the future: a replay, or a wrong clock.
+    /// The signature is too old or from the future: a replay, or a wrong clock.
     OutsideTolerance,
 }
 
-/// The header's value for `body`, signed at `timestamp` (unix seconds).
+/// Returns the header's value for `body`, signed at `timestamp` in Unix seconds.
 pub fn sign(secret: &str, timestamp: i64, body: &[u8]) -> String {
     let timestamp = timestamp.to_string();
     let tag = hmac::sign(&key(secret), &signed_bytes(&timestamp, body));
     format!("t={timestamp},v1={}", hex(tag.as_ref()))
 }
 
-/// Whether `header` signs exactly these bytes of `body`, at most `tolerance` before or after `now`
-/// (unix seconds).
+/// Checks that `header` signs exactly these bytes of `body`, at most `tolerance` before or after
+/// `now` (in Unix seconds).
 ///
-/// Verify the raw bytes as received, not a re-serialization. During a rotation of the secret call
-/// it once per secret; several `v1` in one header are accepted as well, one must match.
+/// Pass the bytes as received, not a re-serialized body. During a rotation of the secret, call the
+/// function once per secret. A header may also have several `v1` signatures, of which one must
+/// match.
+///
+/// # Errors
+/// Returns the reason when the header is malformed, no signature matches, or the time is out of
+/// range.
 pub fn verify(
     secret: &str,
     header: &str,
@@ -63,7 +71,7 @@ pub fn verify(
 }
 
 struct Header<'a> {
-    /// As it was written, because that is what was signed.
+    /// The text as received, because the signature covers it.
     timestamp: &'a str,
     signed_at: i64,
     tags: Vec<Vec<u8>>,
@@ -80,7 +88,7 @@ fn parse(header: &str) -> Option<Header<'_>> {
             ("t", _) if timestamp.is_some() => return None,
             ("t", value) => timestamp = Some(value),
             ("v1", value) => tags.push(unhex(value)?),
-            // Another scheme, of a later version.
+            // A signature scheme of a later version.
             _ => {}
         }
     }

@@ -1,33 +1,34 @@
-//! What each payment token makes the gateway do. This file is the list; nothing elsewhere knows a
-//! token's name.
+//! The payment tokens and their effects. This file has the complete list; no other module contains
+//! a token's name.
 //!
 //! | token | executes | answer to `POST /v1/charges` |
 //! |---|---|---|
 //! | `tok_ok` | captured | at once |
 //! | `tok_declined` | declined, `card_declined` | at once |
 //! | `tok_insufficient_funds` | declined, `insufficient_funds` | at once |
-//! | `tok_timeout` | captured | never, on any try; the charge is found by its key |
-//! | `tok_timeout_before` | nothing on the first try of a key, captured on the second | never on the first try, then at once |
-//! | `tok_flaky` | nothing on the first two tries of a key, captured on the third | 500 twice, then at once |
-//! | `tok_slow` | captured at once | after two seconds, on every try |
+//! | `tok_timeout` | captured | never, on any attempt; the charge is found by its key |
+//! | `tok_timeout_before` | nothing on the first attempt of a key, captured on the second | never on the first attempt, then at once |
+//! | `tok_flaky` | nothing on the first two attempts of a key, captured on the third | 500 twice, then at once |
+//! | `tok_slow` | captured at once | after two seconds, on every attempt |
 //! | any other | declined, `unknown_token` | at once |
 //!
-//! `tok_timeout_before` hangs once per key, not always: a client that asks (404) and then tries
-//! again must get through, as it would with a gateway that lost one request. Both counts survive a
+//! `tok_timeout_before` hangs once per key and not always. A client that asks for the charge (404)
+//! and then retries must succeed, as with a gateway that lost one request. Both counts survive a
 //! restart.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Longer than a patient client's latency budget, shorter than its time limit.
+/// Delay of `tok_slow`: longer than a client's latency target, and shorter than its timeout.
 pub const SLOW_ANSWER: Duration = Duration::from_secs(2);
 
-/// How often `tok_flaky` fails for one key: more than a single blind retry survives.
+/// Failures of `tok_flaky` per key, more than a single retry survives.
 const FLAKY_FAILURES: u32 = 2;
-/// How often `tok_timeout_before` hangs for one key.
+/// Timeouts of `tok_timeout_before` per key.
 const TIMEOUTS_BEFORE: u32 = 1;
 
+/// A payment token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {
     Ok,
@@ -40,14 +41,17 @@ pub enum Token {
     Unknown,
 }
 
-/// What a charge came to.
+/// The result of an executed charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
+    /// The amount was captured.
     Captured,
+    /// The charge was declined.
     Declined { reason: DeclineReason },
 }
 
+/// Why a charge is declined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeclineReason {
@@ -56,22 +60,28 @@ pub enum DeclineReason {
     UnknownToken,
 }
 
-/// How a try goes wrong *without* executing anything.
+/// How an attempt fails *without* being executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
+    /// The answer is an error.
     Fails,
+    /// There is no answer.
     Hangs,
 }
 
-/// When the answer about an executed charge leaves.
+/// When the answer to an executed charge is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
+    /// Without a delay.
     AtOnce,
+    /// After this delay.
     After(Duration),
+    /// Never.
     Never,
 }
 
 impl Token {
+    /// Returns the token with this name.
     pub fn named(name: &str) -> Token {
         match name {
             "tok_ok" => Token::Ok,
@@ -85,8 +95,8 @@ impl Token {
         }
     }
 
-    /// The trouble of the next try of a key that was tried `tries` times without executing; `None`:
-    /// it executes.
+    /// Returns how the next attempt fails after `tries` attempts of a key were not executed, or
+    /// `None` if it is executed.
     pub fn trouble(self, tries: u32) -> Option<Trouble> {
         match self {
             Token::Flaky => (tries < FLAKY_FAILURES).then_some(Trouble::Fails),
@@ -100,6 +110,7 @@ impl Token {
         }
     }
 
+    /// Returns the result of an executed charge.
     pub fn outcome(self) -> Outcome {
         match self {
             Token::Ok | Token::Timeout | Token::TimeoutBefore | Token::Flaky | Token::Slow => {
@@ -117,6 +128,7 @@ impl Token {
         }
     }
 
+    /// Returns when the answer to an executed charge is sent.
     pub fn delivery(self) -> Delivery {
         match self {
             Token::Timeout => Delivery::Never,

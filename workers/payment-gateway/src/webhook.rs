@@ -1,5 +1,4 @@
-//! Telling the shop what happened, in the background. At least once while the process lives, in no
-//! promised order.
+//! Sends webhooks in the background: at least once while the process lives, in no guaranteed order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +16,21 @@ use uuid::Uuid;
 use crate::books::{Charge, Refund};
 use crate::signature;
 
-/// Notices waiting; past it they are dropped with a warning. A receiver that is down must not grow
-/// the gateway.
+/// Maximum of waiting webhooks. Further ones are dropped with a warning, so that a receiver that is
+/// down does not use up the gateway's memory.
 const QUEUE_MAX: usize = 1024;
-/// Deliveries at a time: enough that one in back-off does not stop the rest.
+/// Maximum of deliveries at the same time, so that one delivery in back-off does not block the
+/// others.
 const DELIVERIES_MAX: usize = 16;
-/// With the back-off below the last try is half a minute after the first: longer than a receiver's
-/// restart.
+/// Maximum attempts of a delivery. With the back-off below, the last attempt starts at least half a
+/// minute after the first, which is longer than a restart of the receiver.
 const TRIES_MAX: u32 = 10;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// A receiver is to acknowledge first and work later.
+/// Time limit of an attempt. A receiver should acknowledge before it works.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// One webhook; `event_id` is the same on every try.
+/// One webhook. `event_id` is the same in every attempt.
 #[derive(Debug, Serialize)]
 pub struct Notice {
     event_id: Uuid,
@@ -51,11 +51,16 @@ struct NoticeData {
     refund_id: Option<String>,
 }
 
+/// The sending side of the queue of webhooks.
 pub struct Notifier {
     queue: mpsc::Sender<Notice>,
 }
 
-/// Starts the courier. It ends when the notifier is gone and every notice is delivered or given up.
+/// Starts the delivery. The task ends when the notifier is dropped and every webhook is delivered
+/// or given up.
+///
+/// # Errors
+/// Returns an error when the HTTP client cannot be created.
 pub fn start(url: &str, secret: &str) -> anyhow::Result<(Notifier, JoinHandle<()>)> {
     let courier = Arc::new(Courier {
         client: client()?,
@@ -70,7 +75,7 @@ pub fn start(url: &str, secret: &str) -> anyhow::Result<(Notifier, JoinHandle<()
 }
 
 impl Notifier {
-    /// Never waits.
+    /// Queues a webhook without waiting; drops it when the queue is full.
     pub fn notify(&self, notice: Notice) {
         if let Err(error) = self.queue.try_send(notice) {
             tracing::warn!(%error, "dropped a webhook");
@@ -79,6 +84,7 @@ impl Notifier {
 }
 
 impl Notice {
+    /// Returns the webhook of a captured charge.
     pub fn captured(charge: &Charge) -> Notice {
         Notice {
             event_id: Uuid::now_v7(),
@@ -95,7 +101,7 @@ impl Notice {
         }
     }
 
-    /// The amount and the key are the refund's.
+    /// Returns the webhook of a refund, with the amount and the key of the refund.
     pub fn refunded(refund: &Refund) -> Notice {
         Notice {
             event_id: Uuid::now_v7(),
@@ -155,7 +161,8 @@ impl Courier {
         }
     }
 
-    /// One try, signed anew: a late retry must not look like a replay.
+    /// Sends one attempt with a new signature, because a late retry with the old one would look
+    /// like a replay.
     async fn post(&self, body: &[u8]) -> anyhow::Result<()> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let answer = self
@@ -166,7 +173,7 @@ impl Courier {
             .body(body.to_vec())
             .send()
             .await?;
-        // A redirect is not taken either: it is not followed.
+        // Redirects are not followed and count as failures.
         ensure!(
             answer.status().is_success(),
             "the receiver said {}",
@@ -177,15 +184,15 @@ impl Courier {
 }
 
 fn client() -> anyhow::Result<reqwest::Client> {
-    // reqwest panics without a provider, even for plain http. An error says that the process has
-    // chosen one.
+    // reqwest panics without a provider, even for plain HTTP. An error means that the process has
+    // already chosen one.
     if CryptoProvider::get_default().is_none() {
         let _ = aws_lc_rs::default_provider().install_default();
     }
     reqwest::Client::builder()
         .timeout(ANSWER_MAX)
         .redirect(reqwest::redirect::Policy::none())
-        // The receiver is on this machine; a proxy of the environment is not on the way.
+        // The receiver is on this machine, so a proxy of the environment must not be used.
         .no_proxy()
         .build()
         .context("build the webhook client")

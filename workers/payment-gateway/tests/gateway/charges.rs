@@ -59,7 +59,7 @@ async fn the_same_key_and_body_get_the_same_bytes_also_after_a_restart() {
     let declined = gateway.charge("k-declined", "tok_declined").await;
     assert_eq!(gateway.charge("k-ok", "tok_ok").await, captured);
     assert_eq!(gateway.charge("k-declined", "tok_declined").await, declined);
-    // The same body, written otherwise.
+    // The same content in another notation.
     let rewritten =
         r#"{ "reference":"order-1","token":"tok_ok", "currency":"EUR", "amount_minor":450 }"#;
     assert_eq!(
@@ -205,7 +205,7 @@ async fn a_wrong_body_is_refused_field_by_field() {
         .post("/v1/charges", Some("k"), "x".repeat(20_000))
         .await
         .problem(413);
-    // What was refused has not taken the key.
+    // The refused request has not used the key.
     gateway.captured("k").await;
     gateway.stop().await;
 }
@@ -253,7 +253,7 @@ async fn a_card_number_is_refused_by_field_and_kept_nowhere() {
         .refund("refund:4111111111111111", &charge_id, 1)
         .await;
     assert_eq!(answer.problem(422), ["Idempotency-Key"]);
-    // Ids of orders may have such digits by chance.
+    // The digits of an order id may look like a card number by chance.
     let order = "0a424242-4242-4242-a000-00000000b0c0";
     let mut body = charge_body("tok_ok");
     body["reference"] = json!(order);
@@ -324,7 +324,7 @@ async fn a_charge_that_timed_out_before_execution_is_not_there_and_can_be_tried_
     );
     assert_eq!(gateway.charge("k", "tok_timeout_before").await, answer);
     assert_eq!(gateway.entries().await.len(), 1);
-    // The count is of one key, and outlives the process.
+    // The count belongs to one key and survives a restart.
     stays_silent(
         gateway.charge("k2", "tok_timeout_before"),
         file.until_lines(3),
@@ -385,7 +385,7 @@ async fn a_client_that_leaves_at_once_does_not_leave_half_a_charge() {
     for number in 0..20 {
         let key = format!("k{number}");
         let request = gateway.charge(&key, "tok_slow");
-        // From "not even sent" to "executed", by chance.
+        // The delay decides by chance whether the request is not sent, sent or executed.
         let _ = timeout(Duration::from_millis(number), request).await;
     }
     let mut found = 0;

@@ -1,4 +1,4 @@
-//! Whoever lacks the API key neither reads nor moves money.
+//! A caller without the API key can neither read nor move money.
 
 use serde_json::json;
 

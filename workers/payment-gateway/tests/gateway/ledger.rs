@@ -4,7 +4,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::support::{Gateway, LedgerFile};
 
-/// A ledger with three lines: two charges and the refund of the first.
+/// Returns a ledger with three lines: two charges and the refund of the first.
 async fn three_lines() -> (LedgerFile, Vec<Value>) {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
@@ -52,12 +52,12 @@ async fn a_torn_last_line_is_dropped_and_the_ledger_goes_on() {
     let (file, entries) = three_lines().await;
     let whole = file.text();
     let start_of_last = whole.trim_end().rfind('\n').unwrap() + 1;
-    // Torn after one byte, in the middle, and before the closing brace.
+    // Cut after one byte, in the middle, and before the closing brace.
     for torn_at in [start_of_last + 1, start_of_last + 40, whole.len() - 2] {
         let file = LedgerFile::with(&whole[..torn_at]);
         let gateway = Gateway::start(&file).await;
         assert_eq!(gateway.entries().await, entries[..2], "torn at {torn_at}");
-        // Nobody was answered about it: it did not happen, and can happen now.
+        // No client got an answer about the line, so the refund can be executed now.
         let charge_id = entries[0]["charge_id"].as_str().unwrap();
         assert_eq!(gateway.refund("r1", charge_id, 450).await.status, 200);
         gateway.stop().await;
@@ -97,7 +97,7 @@ async fn any_other_unreadable_line_refuses_to_start_and_is_named() {
             vec![charge, &declined.replace("\"at\"", "\"extra\":1,\"at\"")],
             2,
         ),
-        // Readable, but it cannot be so.
+        // Lines that can be parsed but contradict each other.
         (vec![charge, declined, charge], 3),
         (vec![declined, refund], 2),
         (vec![&charge.replace("450", "449"), refund], 2),

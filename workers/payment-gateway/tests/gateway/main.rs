@@ -1,6 +1,6 @@
-//! The gateway's promises, over real HTTP on port 0, each test with its own ledger.
+//! The guarantees of the gateway, over HTTP on port 0; each test has its own ledger.
 
-// A test that cannot go on says so by panicking.
+// A test that cannot continue panics.
 #![allow(clippy::unwrap_used)]
 
 mod charges;

@@ -1,5 +1,5 @@
-//! The binary: how it starts, how it ends, and that its sudden death loses nothing that it
-//! answered.
+//! The binary: its start, its end, and that a sudden death loses no result that a client has
+//! received.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -24,15 +24,15 @@ fn command(file: &LedgerFile) -> Command {
     command
 }
 
-/// Starts it and waits until it says where it listens.
+/// Starts the binary and waits until it logs its address.
 async fn start(file: &LedgerFile) -> (Child, Client) {
     let (child, client, mut lines) = start_with(command(file)).await;
-    // Keep reading, so that it never writes into a closed pipe.
+    // Keeps reading, so that the process never writes into a closed pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, client)
 }
 
-/// The same, with the lines that it writes from then on.
+/// Starts the binary and also returns the lines that it logs from then on.
 async fn start_with(mut command: Command) -> (Child, Client, Lines<BufReader<ChildStderr>>) {
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -148,13 +148,13 @@ async fn the_exit_code_tells_bad_configuration_from_failure() {
     }
 }
 
-/// `HAVEN_LOG=` once meant "errors only", and then nobody read where it listens.
+/// `HAVEN_LOG=` once meant "errors only", so the log did not contain the address.
 #[tokio::test]
 async fn an_empty_variable_is_one_that_is_not_set() {
     let folder = std::env::temp_dir().join(format!("gateway-variables-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let mut command = command(&LedgerFile::new());
-    // The address is the one of the test: the default port may be taken.
+    // The command sets the address, because the default port may be used.
     for variable in ["PAYMENT_LEDGER", "PAYMENT_WEBHOOK_URL", "HAVEN_LOG"] {
         command.env(variable, "");
     }

@@ -30,7 +30,7 @@ async fn a_charge_is_given_back_in_parts_but_never_more_than_was_taken() {
         "the same key, the same bytes"
     );
     gateway.refund("r1", &charge_id, 201).await.problem(422);
-    // What was refused has not taken the key.
+    // The refused request has not used the key.
     assert_eq!(gateway.refund("r2", &charge_id, 250).await.status, 200);
     assert_eq!(
         gateway.refund("r3", &charge_id, 1).await.problem(422),
@@ -68,7 +68,7 @@ async fn only_a_captured_charge_can_be_given_back() {
             .problem(422),
         ["currency"]
     );
-    // A refund's key is no charge's.
+    // The keys of refunds find no charges.
     assert_eq!(gateway.refund("r3", &charge_id, 1).await.status, 200);
     gateway.find("r3").await.problem(404);
     gateway.charge("r3", "tok_ok").await.problem(422);
@@ -87,7 +87,7 @@ async fn of_two_full_refunds_at_once_one_is_executed() {
     let mut statuses = [one.status, other.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 422]);
-    // With one key, both are the one that was executed.
+    // With one key, both requests get the refund that was executed.
     let charge_id = gateway.captured("c2").await;
     let (one, other) = tokio::join!(
         gateway.refund("r3", &charge_id, 450),

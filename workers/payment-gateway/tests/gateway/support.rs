@@ -1,4 +1,4 @@
-//! A gateway to talk to, and the few words the tests are written in.
+//! A gateway for tests, with a client and helper functions.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,15 +14,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// No wait in these tests is longer. Generous: the machine may be busy compiling.
+/// Maximum wait of a test. Long, because the machine may be busy compiling.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// How long "does not answer" is watched for.
+/// How long a test checks that there is no answer.
 pub const A_WHILE: Duration = Duration::from_millis(400);
 
-/// What the gateways of these tests ask of their callers.
+/// The API key of the test gateways.
 pub const API_KEY: &str = "api-key-of-the-tests";
 
-/// A ledger file of one test, removed with it.
+/// The ledger file of one test, removed on drop.
 pub struct LedgerFile(pub PathBuf);
 
 impl LedgerFile {
@@ -42,9 +42,9 @@ impl LedgerFile {
         std::fs::read_to_string(&self.0).unwrap()
     }
 
-    /// Waits until so many entries are written.
+    /// Waits until `count` entries are written.
     pub async fn until_lines(&self, count: usize) {
-        // Not there at first: the gateway makes it.
+        // The gateway creates the file.
         let lines = || {
             std::fs::read_to_string(&self.0)
                 .unwrap_or_default()
@@ -71,7 +71,7 @@ impl Drop for LedgerFile {
     }
 }
 
-/// Talks to a gateway at an address.
+/// A client of a gateway.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -85,7 +85,7 @@ pub struct Gateway {
     served: JoinHandle<anyhow::Result<()>>,
 }
 
-/// An answer, read whole.
+/// A complete response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -110,7 +110,7 @@ impl Gateway {
         }
     }
 
-    /// Stops it as SIGTERM would, and checks that it ended well.
+    /// Stops the gateway as SIGTERM would, and checks that it ended without an error.
     pub async fn stop(self) {
         self.shutdown.cancel();
         timeout(PATIENCE, self.served)
@@ -120,7 +120,7 @@ impl Gateway {
             .unwrap();
     }
 
-    /// Why it did not start.
+    /// Returns the reason why the gateway did not start.
     pub async fn refusal(self) -> String {
         let error = timeout(PATIENCE, self.served)
             .await
@@ -155,7 +155,7 @@ impl Client {
         }
     }
 
-    /// The same client with another `Authorization` header, or none.
+    /// Returns the same client with another `Authorization` header, or none.
     pub fn authorized_by(&self, authorization: Option<&str>) -> Client {
         Client {
             authorization: authorization.map(str::to_owned),
@@ -191,7 +191,7 @@ impl Client {
         read(self.request(Method::DELETE, path).send().await.unwrap()).await
     }
 
-    /// 4.50 EUR for order `order-1`.
+    /// Charges 4.50 EUR for the order `order-1`.
     pub async fn charge(&self, key: &str, token: &str) -> Answer {
         self.post("/v1/charges", Some(key), charge_body(token).to_string())
             .await
@@ -213,14 +213,14 @@ impl Client {
         answer.json()["entries"].as_array().unwrap().clone()
     }
 
-    /// Captures 4.50 EUR and gives the charge's id.
+    /// Captures 4.50 EUR and returns the id of the charge.
     pub async fn captured(&self, key: &str) -> String {
         let answer = self.charge(key, "tok_ok").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["charge_id"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until the charge of `key` can be found.
+    /// Waits until the charge with this key can be found.
     pub async fn until_found(&self, key: &str) -> Answer {
         until(async || Some(self.find(key).await).filter(|answer| answer.status == 200)).await
     }
@@ -231,8 +231,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// Checks that this is a problem of `status`, and gives the names of the fields that are held
-    /// against the request.
+    /// Checks that this is a problem with `status`, and returns the names of the invalid fields.
     #[track_caller]
     pub fn problem(&self, status: u16) -> Vec<String> {
         assert_eq!(
@@ -255,7 +254,7 @@ pub fn charge_body(token: &str) -> Value {
     json!({ "amount_minor": 450, "currency": "EUR", "token": token, "reference": "order-1" })
 }
 
-/// Asks again until there is an answer.
+/// Repeats `ask` until it returns an answer.
 pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
@@ -268,7 +267,7 @@ pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     timeout(PATIENCE, asking).await.expect("it happens in time")
 }
 
-/// Watches, from when `begun` is done, that no answer comes; then leaves, which closes the
+/// Checks that no answer arrives after `begun` is done. Then drops the request, which closes the
 /// connection.
 pub async fn stays_silent<T: std::fmt::Debug>(
     request: impl Future<Output = T>,

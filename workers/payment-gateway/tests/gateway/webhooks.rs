@@ -24,7 +24,8 @@ const NOT_TAKEN: [StatusCode; 3] = [
     StatusCode::BAD_REQUEST,
 ];
 
-/// The shop's end: fails the first `failures` webhooks, and hands on all that it was sent.
+/// The receiver of webhooks. It fails the first `failures` webhooks, and passes all of them to the
+/// test.
 struct Shop {
     url: String,
     webhooks: mpsc::UnboundedReceiver<(String, Bytes)>,
@@ -51,7 +52,7 @@ impl Shop {
         Shop { url, webhooks }
     }
 
-    /// The next webhook, its signature checked.
+    /// Returns the next webhook after checking its signature.
     async fn next(&mut self) -> Value {
         let (header, body) = timeout(PATIENCE, self.webhooks.recv())
             .await
@@ -100,7 +101,7 @@ async fn captures_and_refunds_are_told_once_and_signed() {
     });
     assert_eq!(refunded["data"], expected);
 
-    // Neither a decline nor a repeated request is news.
+    // A decline and a repeated request cause no webhook.
     gateway.charge("d", "tok_declined").await;
     gateway.captured("c").await;
     gateway.refund("r", &charge_id, 50).await;
