@@ -1,5 +1,5 @@
-//! The migrations are read by a macro, which Cargo does not watch: without this a new file is
-//! missing from an incremental build, and nobody is told.
+//! A macro reads the migrations, and Cargo does not track its files. Without this script, an
+//! incremental build could miss a new migration.
 
 fn main() {
     println!("cargo::rerun-if-changed=sql");

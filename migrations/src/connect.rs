@@ -1,5 +1,4 @@
-//! A connection to PostgreSQL: in plain text on this machine, over TLS to a server that asks for
-//! it.
+//! Connections to PostgreSQL: in plain text on this machine, and over TLS if the URL requires it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,12 +14,14 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::MigrateError;
 
-/// What a URL should not carry. What is left out comes from the URL.
+/// Parts of a connection that a URL should not contain. Missing parts come from the URL.
 #[derive(Clone, Default)]
 pub struct Login {
+    /// Name of the user.
     pub user: Option<String>,
+    /// Password of the user.
     pub password: Option<String>,
-    /// The file of the roots that the server's certificate is checked against.
+    /// The file with the root certificates that verify the server's certificate.
     pub root_certificates: Option<PathBuf>,
 }
 
@@ -40,13 +41,22 @@ impl fmt::Debug for Login {
     }
 }
 
+/// The task of a connection, which ends after its client is dropped.
 pub type Connection = JoinHandle<Result<(), tokio_postgres::Error>>;
 
+/// Connects to the database in the URL.
+///
+/// # Errors
+/// Returns an error when the URL is invalid, the root certificates are missing or unusable, or the
+/// server cannot be reached.
 pub async fn connect(url: &str, login: &Login) -> Result<(Client, Connection), MigrateError> {
     connect_to(None, url, login).await
 }
 
-/// Connects to another database of the server that the URL names.
+/// Connects to another database of the server in the URL.
+///
+/// # Errors
+/// Fails like [`connect`].
 pub async fn connect_to(
     database: Option<&str>,
     url: &str,
@@ -78,8 +88,9 @@ pub async fn connect_to(
     Ok((client, tokio::spawn(connection)))
 }
 
-/// `tokio-postgres` knows no `verify-ca` and no `verify-full`. Whoever asks for either, or for
-/// `require`, gets what `verify-full` means: never less than what was asked for.
+/// Removes `verify-ca` and `verify-full` from a URL, which `tokio-postgres` does not support. The
+/// second value is true if either was there. Both, and `require`, get the checks of `verify-full`,
+/// so never less than requested.
 fn without_verify(url: &str) -> (String, bool) {
     let Some((address, query)) = url.split_once('?') else {
         return (url.to_owned(), false);

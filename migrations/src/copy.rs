@@ -1,5 +1,4 @@
-//! Copies of a database from before a migration: a migration that turns out wrong can be undone by
-//! hand.
+//! Copies of a database before a migration, with which an operator can undo a failed migration.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,12 +9,12 @@ use tokio_postgres::Client;
 use crate::connect::{self, Login};
 use crate::{MigrateError, sqlite_path};
 
-/// Which migrations a database has, and which it lacks.
+/// The applied and the missing migrations of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Number of migrations that are applied; 0 for a new database.
+    /// Number of applied migrations; 0 for a new database.
     pub applied: usize,
-    /// Names of the others, in order.
+    /// Names of the missing migrations, in order.
     pub missing: Vec<String>,
 }
 
@@ -30,7 +29,7 @@ impl Standing {
         }
     }
 
-    /// Whether a migration is about to change data.
+    /// Returns true if a migration is about to change existing data.
     pub fn changes_data(&self) -> bool {
         self.applied > 0 && !self.missing.is_empty()
     }
@@ -38,10 +37,10 @@ impl Standing {
 
 const VERSIONS: &str = "SELECT version FROM refinery_schema_history";
 
-/// Returns which migrations a database lacks. Changes nothing.
+/// Returns the applied and missing migrations of a database, without changing it.
 ///
 /// # Errors
-/// When the database is there and cannot be read.
+/// Returns an error when the database exists but cannot be read.
 pub async fn standing(database_url: &str, login: &Login) -> Result<Standing, MigrateError> {
     if let Some(path) = sqlite_path(database_url) {
         return tokio::task::spawn_blocking(move || standing_sqlite(&path)).await?;
@@ -97,14 +96,16 @@ fn open(path: &Path) -> Result<rusqlite::Connection, MigrateError> {
     Ok(connection)
 }
 
-/// Copies a SQLite file to `NAME.before-VERSION` beside it and returns the copy's path. The copy is
-/// consistent, and holds what is still in the write-ahead log. A copy that is there already is
-/// kept: the next is called `NAME.before-VERSION-2`. Where nothing was written since a copy was
-/// made, that copy is returned and no other is made: a migration that fails is tried again at every
-/// start, and must not fill the disk.
+/// Copies a SQLite file to `NAME.before-VERSION` in the same directory and returns the path of the
+/// copy.
+///
+/// The copy is consistent and includes the write-ahead log. An existing copy is kept: the next one
+/// is named `NAME.before-VERSION-2`. If nothing was written since the last copy, that copy is
+/// returned instead of a new one. A failing migration is retried at every start and must not fill
+/// the disk.
 ///
 /// # Errors
-/// When the copy cannot be written.
+/// Returns an error when the copy cannot be written.
 pub async fn copy_sqlite(path: &Path, version: &str) -> Result<PathBuf, MigrateError> {
     let (path, version) = (path.to_owned(), version.to_owned());
     tokio::task::spawn_blocking(move || {
@@ -129,9 +130,9 @@ pub async fn copy_sqlite(path: &Path, version: &str) -> Result<PathBuf, MigrateE
         let names = std::iter::once(format!("{name}.before-{version}"));
         let names = names.chain((2..).map(|number| format!("{name}.before-{version}-{number}")));
         for copy in names.map(beside) {
-            // A hard link is not made over a file that is there.
+            // `hard_link` fails if the target exists, so no copy is overwritten.
             match std::fs::hard_link(&unfinished, &copy) {
-                // SQLite writes the same file from the same rows.
+                // SQLite writes identical files for identical rows.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     if !is_same(&unfinished, &copy).map_err(|error| file(&copy, error))? {
                         continue;
@@ -164,12 +165,12 @@ fn is_same(one: &Path, other: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Copies a PostgreSQL database to `NAME.before-VERSION` on the same server and returns the copy's
-/// name. Nobody else may be connected meanwhile: PostgreSQL copies the files of the database.
-/// Copies are kept, and not repeated, as those of [`copy_sqlite`] are.
+/// Copies a PostgreSQL database to `NAME.before-VERSION` on the same server and returns the name of
+/// the copy. No other client may be connected meanwhile, because PostgreSQL copies the files of the
+/// database. Existing copies are kept and reused as in [`copy_sqlite`].
 ///
 /// # Errors
-/// When somebody is connected, or the login may not make databases.
+/// Returns an error when another client is connected, or when the login may not create databases.
 pub async fn copy_postgres(
     database_url: &str,
     login: &Login,
@@ -186,7 +187,7 @@ pub async fn copy_postgres(
     for copy in names {
         const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
         if client.query_one(EXISTS, &[&copy]).await?.get(0) {
-            // A database of this name that cannot be read is somebody else's.
+            // An unreadable database with this name belongs to somebody else.
             if has_rows_of(&client, &copy, database_url, login)
                 .await
                 .unwrap_or(false)
@@ -218,7 +219,7 @@ pub async fn copy_postgres(
     Ok(copied)
 }
 
-/// Whether a copy of the connected database still has the same rows.
+/// Returns true if a copy still has the rows of the connected database.
 async fn has_rows_of(
     client: &Client,
     copy: &str,
@@ -232,9 +233,9 @@ async fn has_rows_of(
     Ok(is_same)
 }
 
-/// Returns each table with the number of its rows and a sum over their versions. A copy of a
-/// database's files has the same versions: place and transaction of every row. A change of a row
-/// gives it others.
+/// Returns each table with its number of rows and a checksum of their versions. A version consists
+/// of the place and the transaction of a row. A copy of the database's files has the same versions,
+/// and every change of a row gives it a new one.
 async fn row_versions(client: &Client) -> Result<Vec<(String, i64, String)>, MigrateError> {
     const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
         WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
@@ -287,7 +288,7 @@ mod tests {
             ("orders.db.before-1.2.3", 1),
             ("orders.db.before-1.2.3-2", 2),
         ] {
-            // As a start after a migration that failed: nothing was written since.
+            // As at a start after a failed migration: nothing was written since.
             for _ in 0..3 {
                 let copy = copy_sqlite(&path, "1.2.3").await.expect("copied");
                 assert_eq!(copy, folder.join(name));

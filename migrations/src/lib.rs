@@ -1,9 +1,7 @@
-//! Brings a database's schema up to date. Run by `haven migrate` (and `haven up`), never by a
-//! service as it starts: with several replicas that is a race, and an old service must go on
-//! working beside the new schema.
+//! Database migrations. `haven migrate` and `haven up` run them, and a service never does at its
+//! start. Several replicas would race, and old services must continue to work with the new schema.
 //!
-//! The only crate that speaks to databases through `tokio-postgres` and `rusqlite`; queries are the
-//! adapters' business.
+//! Only this crate uses `tokio-postgres` and `rusqlite`. The adapters have the queries.
 
 mod connect;
 mod copy;
@@ -25,13 +23,14 @@ mod sqlite {
     refinery::embed_migrations!("sql/sqlite");
 }
 
-/// What was done.
+/// The result of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Names of the migrations applied now, in order; empty when the schema was up to date.
+    /// Names of the migrations that were applied now, in order; empty if the schema was up to date.
     pub applied: Vec<String>,
 }
 
+/// The error of a migration.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error("the database URL must begin with postgres:// or sqlite://")]
@@ -56,7 +55,7 @@ pub enum MigrateError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
-/// What is to be done about a migration that failed.
+/// The kind of a failure, by what an operator can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// Change the URL or a variable.
@@ -65,13 +64,14 @@ pub enum FailureKind {
     Unreachable,
     /// Use another login.
     Refused,
+    /// Read the error: the migration itself failed.
     Failed,
 }
 
 impl MigrateError {
-    /// Classifies the failure by what can be done about it.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> FailureKind {
-        /// "Invalid authorization specification" (PostgreSQL, appendix A).
+        /// Class 28, "Invalid authorization specification" (PostgreSQL, appendix A).
         const NO_LOGIN: &str = "28";
         match self {
             MigrateError::UnknownUrl | MigrateError::NoRoots | MigrateError::Roots(..) => {
@@ -91,12 +91,18 @@ impl MigrateError {
     }
 }
 
-/// Applies what is missing, each migration in a transaction. Safe to repeat.
+/// Applies the missing migrations, each in a transaction. A repeat is harmless.
+///
+/// # Errors
+/// Returns an error when the database cannot be reached or a migration fails.
 pub async fn migrate(database_url: &str) -> Result<Report, MigrateError> {
     migrate_as(database_url, &Login::default()).await
 }
 
-/// The same, with a login that the URL does not carry.
+/// Applies the missing migrations with a login that the URL does not contain.
+///
+/// # Errors
+/// Fails like [`migrate`].
 pub async fn migrate_as(database_url: &str, login: &Login) -> Result<Report, MigrateError> {
     if let Some(path) = sqlite_path(database_url) {
         return tokio::task::spawn_blocking(move || migrate_sqlite(&path)).await?;
@@ -107,8 +113,8 @@ pub async fn migrate_as(database_url: &str, login: &Login) -> Result<Report, Mig
     Err(MigrateError::UnknownUrl)
 }
 
-/// Held while the schema or the logins change, so that two who do so at once do not meet. Any
-/// number that nobody else uses.
+/// Key of the advisory lock that is held while the schema or the logins change, so that two
+/// processes do not conflict. The number is arbitrary.
 const LOCK: i64 = 0x6272_6577;
 
 async fn migrate_postgres(database_url: &str, login: &Login) -> Result<Report, MigrateError> {
@@ -136,8 +142,8 @@ fn migrate_sqlite(path: &Path) -> Result<Report, MigrateError> {
         .open(path)
         .map_err(file)?;
     let mut connection = rusqlite::Connection::open(path)?;
-    // Readers do not wait for the writer, and seven processes share the file. Kept in the file
-    // itself.
+    // In WAL mode readers do not wait for the writer; all roles share the file. The file itself
+    // stores the mode.
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     let report = sqlite::migrations::runner().run(&mut connection)?;
@@ -181,7 +187,7 @@ mod tests {
         std::fs::remove_dir_all(folder).expect("removed");
     }
 
-    /// `released.sha256` gets a line for each migration file with the commit that adds it, since
+    /// `released.sha256` gets a line per migration file, in the commit that adds the file, because
     /// `haven up` of that commit applies it: `sha256sum sql/*/V*.sql`.
     #[test]
     fn migrations_keep_their_bytes() {

@@ -1,4 +1,4 @@
-//! The logins of a PostgreSQL database: one SQL file says what each may do, and this sets their
+//! The logins of a PostgreSQL database. An SQL file defines their rights; this module sets their
 //! passwords.
 
 use std::fmt;
@@ -11,16 +11,16 @@ use crate::connect::{self, Login};
 use crate::{LOCK, MigrateError};
 
 const LOGINS: &str = include_str!("../sql/postgres-logins.sql");
-/// Runs the migrations.
+/// The login for migrations.
 pub const MIGRATE: &str = "haven_migrate";
-/// The roles.
+/// The login of the roles.
 pub const WRITE: &str = "haven_write";
-/// The outbox relay.
+/// The login of the outbox relay.
 pub const OUTBOX: &str = "haven_outbox";
-/// Outsiders, who read the views of the schema `contract`.
+/// The login for other systems, which read the views of the schema `contract`.
 pub const READ: &str = "haven_read";
 
-/// The passwords of the logins, by the name of the login.
+/// Passwords by the name of the login.
 #[derive(Clone)]
 pub struct Passwords(pub Vec<(&'static str, String)>);
 
@@ -35,17 +35,18 @@ impl fmt::Debug for Passwords {
 /// Which passwords to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Set {
+    /// All passwords.
     All,
-    /// Those of logins that have none, such as a login that was made just now.
+    /// Passwords of logins without one, such as new logins.
     Missing,
 }
 
-/// Makes the logins that are missing, gives each login its rights, and sets passwords: as SCRAM
-/// verifiers, so that no password goes over the connection or into a log of the server. Safe to
-/// repeat.
+/// Creates missing logins, sets the rights of each login, and sets passwords. The statements
+/// contain SCRAM verifiers, so no password is sent to the server or written into its log. A repeat
+/// is harmless.
 ///
 /// # Errors
-/// When the database cannot be reached, or the login is not a superuser's.
+/// Returns an error when the database cannot be reached, or when the login is not a superuser.
 pub async fn make_logins(
     url: &str,
     login: &Login,
@@ -74,10 +75,11 @@ pub async fn make_logins(
     Ok(())
 }
 
-/// Returns the statement that sets a password, without the password in it.
+/// Returns the statement that sets a password. The statement contains a verifier instead of the
+/// password.
 ///
 /// # Errors
-/// When the system has no random bytes.
+/// Returns an error when the system has no random bytes.
 pub fn set_password(login: &str, password: &str) -> Result<String, MigrateError> {
     let mut salt = [0; 16];
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| MigrateError::Random)?;
@@ -88,9 +90,9 @@ pub fn set_password(login: &str, password: &str) -> Result<String, MigrateError>
     ))
 }
 
-/// Returns what PostgreSQL stores of a password (RFC 5803, PostgreSQL's `pg_authid`). The rounds
-/// make guessing a person's password slow, and every new connection too; a random password of 192
-/// bits needs few.
+/// Returns the SCRAM verifier of a password as PostgreSQL stores it (RFC 5803, PostgreSQL's
+/// `pg_authid`). Many rounds would protect a guessable password, and slow down every new
+/// connection. A random password of 192 bits needs few rounds.
 fn verifier(password: &str, salt: &[u8]) -> String {
     const ROUNDS: NonZeroU32 = NonZeroU32::new(256).expect("not zero");
     let mut salted = [0; 32];
@@ -122,7 +124,7 @@ mod tests {
             "{statement}"
         );
         assert!(!statement.contains("horse"));
-        // By Python's hashlib and hmac.
+        // Computed with Python's hashlib and hmac.
         let known = "SCRAM-SHA-256$256:MDEyMzQ1Njc4OWFiY2RlZg==$9tmsmfexxM9nFOr5vZgbJdSHq7N0Q6UCLF4Bj6Rnx6c=:8Suss6G9A2TaaYXQEiKD2AsJtabGG+GEdG1tTw+W4xA=";
         assert_eq!(verifier("correct-horse", b"0123456789abcdef"), known);
         let passwords = Passwords(vec![(READ, "correct-horse".to_owned())]);

@@ -1,10 +1,10 @@
-//! The URL of a SQLite file: the one place where a path becomes part of a URL, and a path again.
+//! The URLs of SQLite files. Only this module converts between a path and a URL.
 
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "sqlite:";
 
-/// Returns the URL of a file. Bytes that a URL gives a meaning to, or cannot carry, are
+/// Returns the URL of a file. Bytes that have a meaning in URLs, or are not allowed there, are
 /// percent-encoded; sqlx decodes them.
 pub fn sqlite_url(path: &Path) -> String {
     let mut url = format!("{PREFIX}//");
@@ -30,7 +30,7 @@ pub fn sqlite_url(path: &Path) -> String {
     url
 }
 
-/// Returns the file that a URL names; `None` when the URL is not one of SQLite.
+/// Returns the path of a file URL, or `None` if the URL is not a SQLite URL.
 pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix(PREFIX)?;
     let path = rest
@@ -44,7 +44,7 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     ))
 }
 
-/// Replaces `%41` by `A`; a percent sign that no two hexadecimal digits follow stays.
+/// Replaces `%41` by `A`. A percent sign without two hexadecimal digits stays.
 fn decoded(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
