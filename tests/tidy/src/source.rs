@@ -129,8 +129,14 @@ fn patterns_before<'a>(lines: &[&'a str], arm: usize) -> Vec<&'a str> {
         .rev()
         .filter(|line| !line.trim().is_empty());
     let within = within.take_while(|line| indent(line) >= indent(lines[arm]));
-    let arms = within
-        .filter(|line| indent(line) == indent(lines[arm]) && !line.trim_start().starts_with("//"));
+    // Comments, and lines that go on with the body of the arm before.
+    let no_pattern = ["//", ".", "]", ")", "}"];
+    let is_pattern = |line: &str| {
+        !no_pattern
+            .iter()
+            .any(|begin| line.trim_start().starts_with(begin))
+    };
+    let arms = within.filter(|line| indent(line) == indent(lines[arm]) && is_pattern(line));
     arms.filter_map(|line| line.split("=>").next()?.split(" if ").next())
         .collect()
 }

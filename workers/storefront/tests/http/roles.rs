@@ -118,18 +118,23 @@ fn every_route_is_in_the_access_table_and_nothing_else_is() {
         include_str!("../../src/pages.rs"),
     ];
     let mut routed: Vec<(String, String)> = Vec::new();
-    for rest in sources
-        .iter()
-        .flat_map(|source| source.split(".route(\"").skip(1))
-    {
-        let (path, rest) = rest.split_once('"').expect("a path");
-        let handlers = rest.split(".route(").next().unwrap_or_default();
-        let handlers = handlers.split_once('\n').map_or(handlers, |(line, _)| line);
-        for method in ["get", "post", "put", "delete"] {
-            if handlers.contains(&format!(" {method}("))
-                || handlers.contains(&format!(".{method}("))
-            {
-                routed.push((method.to_ascii_uppercase(), path.to_owned()));
+    for source in sources {
+        // However it is formatted.
+        let source: String = source.split_whitespace().collect();
+        for rest in source.split(".route(\"").skip(1) {
+            let (path, rest) = rest.split_once('"').expect("a path");
+            let mut open = 1;
+            let mut handlers = rest.split(|letter| {
+                open += i32::from(letter == '(') - i32::from(letter == ')');
+                open == 0
+            });
+            let handlers = handlers.next().expect("handlers");
+            for method in ["get", "post", "put", "delete"] {
+                if handlers.contains(&format!(",{method}("))
+                    || handlers.contains(&format!(".{method}("))
+                {
+                    routed.push((method.to_ascii_uppercase(), path.to_owned()));
+                }
             }
         }
     }
