@@ -50,8 +50,6 @@ pub enum State {
 pub enum Event {
     /// The order worker began to reserve the stock. The menu is checked before an order is placed.
     Accepted,
-    /// A product is no longer on the menu. No use case causes this event.
-    Rejected,
     StockHeld,
     /// A product is sold out, or the hold was released before it was made.
     StockRefused,
@@ -155,7 +153,6 @@ impl State {
             (Ready, HandedOver | NotCollected) => Advance(Completed),
 
             // A step fails.
-            (Placed, Rejected) => Advance(ReleasingToFail),
             (Validated, StockRefused) => Advance(ReleasingToFail),
             (Charging, CardRefused) => Advance(ReleasingToFail),
             (Paid, StockLost) => Advance(RefundingToFail),
@@ -183,7 +180,7 @@ impl State {
                 Validated | Charging | Paid | Confirmed | Preparing | Ready | Completed
                 | AbandoningToCancel | AbandoningToFail | RefundingToCancel | RefundingToFail
                 | ReleasingToCancel | ReleasingToFail | Cancelled | Failed,
-                Accepted | Rejected,
+                Accepted,
             ) => AlreadyDone,
             (
                 Charging | Paid | Confirmed | Preparing | Ready | Completed | AbandoningToCancel
@@ -358,9 +355,8 @@ impl State {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 16] = [
+    pub const ALL: [Event; 15] = [
         Event::Accepted,
-        Event::Rejected,
         Event::StockHeld,
         Event::StockRefused,
         Event::CardCharged,
