@@ -53,7 +53,7 @@ pub struct Metadata {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum Message {
-    /// Check the menu, then hold the stock of the order.
+    /// Reserve the stock of the order.
     ReserveStock {},
     /// Give back what is held or sold for the order.
     ReleaseStock {},
