@@ -88,7 +88,8 @@ impl Buffer {
         }
     }
 
-    /// Reads the response to a request with the given method.
+    /// Reads the response to a request with the given method. Interim responses (1xx) are kept
+    /// before the response in [`Message::raw`].
     ///
     /// # Errors
     /// When the connection fails or ends inside a response, or the bytes are not HTTP/1.1.
@@ -97,17 +98,25 @@ impl Buffer {
         from: &mut (impl AsyncRead + Unpin),
         method: &str,
     ) -> Result<Message> {
+        let mut interim = Vec::new();
+        let mut ended = Ended::No;
         loop {
-            if let Some((message, used)) = parse_response(&self.0, method, Ended::No)? {
+            if let Some((mut message, used)) = parse_response(&self.0, method, ended)? {
                 self.0.drain(..used);
+                interim.append(&mut message.raw);
+                // 101 ends HTTP on the connection, so no other response follows it.
+                if message.first.1.starts_with('1') && message.first.1 != "101" {
+                    continue;
+                }
+                message.raw = interim;
                 return Ok(message);
+            }
+            if ended == Ended::Yes {
+                return Err(ErrorKind::UnexpectedEof.into());
             }
             if !self.more(from).await? {
                 // Without a length, the body ends with the connection.
-                let (message, used) = parse_response(&self.0, method, Ended::Yes)?
-                    .ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?;
-                self.0.drain(..used);
-                return Ok(message);
+                ended = Ended::Yes;
             }
         }
     }
@@ -238,6 +247,9 @@ fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
         };
         at += head;
         let size = usize::try_from(size).map_err(invalid)?;
+        if size > MESSAGE_MAX {
+            return Err(invalid("a chunk longer than any message that AWS takes"));
+        }
         // Trailers are not supported, because none of our peers sends them. A chunk and the body
         // both end with an empty line.
         let Some(chunk) = bytes.get(at..at + size + 2) else {
@@ -320,6 +332,40 @@ mod tests {
             .expect("HTTP")
             .expect("whole");
         assert!(message.body.is_empty());
+    }
+
+    #[test]
+    fn a_chunk_with_an_impossible_size_is_refused() {
+        for size in ["ffffffffffffffff", "fffffffffffffffd", "1000001"] {
+            let chunked =
+                format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nabc");
+            let refused = parse_response(chunked.as_bytes(), "GET", Ended::No);
+            assert!(refused.is_err(), "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn interim_responses_come_with_the_response_that_follows_them() {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n";
+        let response = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
+        let next = "HTTP/1.1 204 No Content\r\n\r\n";
+        let bytes = format!("{interim}{response}{next}");
+        let mut from = bytes.as_bytes();
+        let mut buffer = Buffer::default();
+        let first = buffer.response(&mut from, "POST").await.expect("HTTP");
+        assert_eq!(
+            (first.first.1.as_str(), first.body.as_slice()),
+            ("200", b"abc".as_slice())
+        );
+        assert_eq!(first.raw, format!("{interim}{response}").as_bytes());
+        let second = buffer.response(&mut from, "POST").await.expect("HTTP");
+        assert_eq!(second.first.1, "204");
+        let mut cut = interim.as_bytes();
+        let ended = Buffer::default().response(&mut cut, "POST").await;
+        assert_eq!(
+            ended.expect_err("no response").kind(),
+            ErrorKind::UnexpectedEof
+        );
     }
 
     #[test]
