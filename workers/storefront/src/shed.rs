@@ -2,6 +2,7 @@
 //! in time. A late refusal has already used resources that other requests need.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use contract::dependency::Dependency;
 use contract::role::STOREFRONT;
+use http_body_util::LengthLimitError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
@@ -238,7 +240,8 @@ pub fn places_an_order(request: &Request) -> bool {
 /// Reads the body of the request, up to [`BODY_MAX`] bytes within [`BODY_WITHIN`].
 ///
 /// # Errors
-/// Returns 413 for a body that is too long, and 408 for one that is too slow.
+/// Returns 413 for a body that is too long, 408 for one that is too slow, and 400 for one that
+/// cannot be read to its end.
 pub async fn with_body(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
     let told = parts
@@ -250,9 +253,15 @@ pub async fn with_body(request: Request) -> Result<Request, Problem> {
     }
     match timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await {
         Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
-        // The body is longer than its `Content-Length`, or the client has disconnected and reads no
-        // answer.
-        Ok(Err(_)) => Err(Problem::too_large(BODY_MAX)),
+        Ok(Err(error))
+            if error
+                .source()
+                .is_some_and(|why| why.is::<LengthLimitError>()) =>
+        {
+            Err(Problem::too_large(BODY_MAX))
+        }
+        // The framing is invalid, or the client has disconnected and reads no answer.
+        Ok(Err(_)) => Err(Problem::malformed("body", "cannot be read to its end")),
         Err(_) => Err(Problem::too_slow(BODY_WITHIN)),
     }
 }
@@ -263,6 +272,21 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    #[tokio::test]
+    async fn only_a_body_over_the_limit_is_too_large() {
+        let refused = async |parts: Vec<Result<Vec<u8>, std::io::Error>>| {
+            let body = Body::from_stream(futures::stream::iter(parts));
+            with_body(Request::new(body)).await.map_err(|it| it.status)
+        };
+        let most = refused(vec![Ok(vec![0; BODY_MAX])]).await;
+        assert!(most.is_ok(), "{most:?}");
+        let large = refused(vec![Ok(vec![0; BODY_MAX]), Ok(vec![0])]).await;
+        assert_eq!(large.err(), Some(StatusCode::PAYLOAD_TOO_LARGE));
+        let cut = Err(std::io::ErrorKind::UnexpectedEof.into());
+        let cut = refused(vec![Ok(vec![0; 3]), cut]).await;
+        assert_eq!(cut.err(), Some(StatusCode::BAD_REQUEST));
+    }
 
     #[test]
     fn one_client_gets_nearly_all_places_and_another_still_finds_one() {
