@@ -22,12 +22,13 @@ use app::use_cases::run_saga::Apply;
 use app::use_cases::{Handled, Maker};
 use chassis::health::{self, Health};
 use chassis::inbox::Delivery;
-use chassis::stream;
 use chassis::{GroupCommit, Metrics, Process};
+use chassis::{chance, stream};
 use contract::dependency::Dependency;
 use contract::messages::Envelope;
 use contract::metric::Metric;
 use contract::queue::Queue;
+use contract::retry::Backoff;
 use contract::role::{Role, RoleId};
 use contract::settlement::Settlement;
 use domain::ids::ProductId;
@@ -40,6 +41,12 @@ use crate::stores::Store;
 
 /// A secret that was changed is good for so long only in its version of before.
 const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);
+
+/// Pauses between attempts to connect to the database at the start of a role.
+const BETWEEN_CONNECTS: Backoff = Backoff {
+    base: Duration::from_millis(200),
+    cap: Duration::from_secs(5),
+};
 
 /// What every role's wiring starts from.
 struct Wiring {
@@ -174,8 +181,7 @@ async fn wait_for_database(
     database: &DatabaseConfig,
     process: &Process,
 ) -> anyhow::Result<Option<Store>> {
-    let mut pause = Duration::from_millis(200);
-    loop {
+    for attempts in 1.. {
         let stopped = process.shutdown.cancelled();
         match Store::connect(database.url.expose(), &database.login).await {
             Ok(store) => {
@@ -191,11 +197,11 @@ async fn wait_for_database(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stopped => return Ok(None),
+            () = tokio::time::sleep(BETWEEN_CONNECTS.delay(attempts, chance::fraction())) => {}
+            () = stopped => break,
         }
-        pause = (pause * 2).min(Duration::from_secs(5));
     }
+    Ok(None)
 }
 
 /// While one of these is left alone, it is asked whether it is back; the gateway is the payment
