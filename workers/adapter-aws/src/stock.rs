@@ -41,6 +41,9 @@ mod groups;
 /// Maximum reads of a reservation that another process changes at the same time. Afterwards the
 /// message goes back to its queue.
 const LOOKS: u32 = 12;
+/// Number of expired holds in one page of a query. The stock laws create more holds than fit into
+/// one page for each partition of the index.
+const HOLDS_A_PAGE: i32 = 25;
 
 /// The tables of stock. `R` is the right to the reservations.
 #[derive(Debug, Clone)]
@@ -607,7 +610,7 @@ impl Stock for DynamoStock {
     ) -> Result<Vec<ExpiredHold>, Unavailable> {
         let mut holds = Vec::new();
         for shard in 0..HELD_SHARDS {
-            let page = self
+            let mut items = self
                 .tables
                 .reservations
                 .as_read()
@@ -616,13 +619,17 @@ impl Stock for DynamoStock {
                 .key_condition_expression("held_shard = :shard AND expires_at < :now")
                 .expression_attribute_values(":shard", number(i64::from(shard)))
                 .expression_attribute_values(":now", text(time_text(now)))
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
-            for item in page.items() {
-                let order_id = get_text(item, "reservation_id").and_then(|id| id.parse().ok());
-                let (Some(order_id), Some(expires_at)) = (order_id, get_time(item, "expires_at"))
+                .limit(HOLDS_A_PAGE)
+                .into_paginator()
+                .items()
+                .send();
+            while let Some(item) = items.next().await {
+                if holds.len() >= limit as usize {
+                    return Ok(holds);
+                }
+                let item = item.map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+                let order_id = get_text(&item, "reservation_id").and_then(|id| id.parse().ok());
+                let (Some(order_id), Some(expires_at)) = (order_id, get_time(&item, "expires_at"))
                 else {
                     tracing::error!(item = ?item.get("reservation_id"), "A reservation cannot be read");
                     continue;
@@ -631,9 +638,6 @@ impl Stock for DynamoStock {
                     order_id,
                     expires_at,
                 });
-                if holds.len() >= limit as usize {
-                    return Ok(holds);
-                }
             }
         }
         Ok(holds)

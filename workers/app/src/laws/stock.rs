@@ -37,6 +37,7 @@ pub async fn all(stock: &(impl Stock + Ledger + Reservations)) {
     moves_made_together_are_moves_made_alone(stock).await;
     a_release_after_the_sale_returns_the_units(stock).await;
     only_holds_that_have_expired_are_found(stock).await;
+    expired_holds_are_found_beyond_the_first_page(stock).await;
     an_adjustment_is_made_once(stock).await;
     corrections_stop_at_what_is_there(stock).await;
     orders_of_crossing_products_never_hold_half(stock).await;
@@ -596,6 +597,41 @@ async fn only_holds_that_have_expired_are_found(stock: &impl Stock) {
         "given back, they are no holds"
     );
     assert_eq!(units(stock, &id).await, (8, 0, 1));
+}
+
+/// An implementation that returned its first page only would hide the other holds while those of
+/// the first page stay open.
+async fn expired_holds_are_found_beyond_the_first_page(stock: &impl Stock) {
+    /// In DynamoDB more than 8 partitions with a page of 25 holds each.
+    const HOLDS: u32 = 240;
+    let id = added(stock, "paged", HOLDS).await;
+    let of_one = lines(&[(&id, 1)]);
+    let orders: BTreeSet<OrderId> = (0..HOLDS).map(|_| order()).collect();
+    let moves = |to| -> Vec<OrderMove> {
+        let of = |order_id: &OrderId| OrderMove {
+            order_id: *order_id,
+            lines: of_one.clone(),
+            to,
+            now: NOW,
+        };
+        orders.iter().map(of).collect()
+    };
+    let reserve = moves(MoveTo::Reserve {
+        expires_at: NOW + HOLD,
+    });
+    for moved in stock.move_orders(&reserve).await {
+        assert_eq!(moved, Ok(Moved::Reserve(Reserved::Held)));
+    }
+    let later = NOW + HOLD * 2;
+    let found = stock.expired_holds(later, 10 * HOLDS).await.expect("found");
+    let found: BTreeSet<OrderId> = found.into_iter().map(|hold| hold.order_id).collect();
+    let missing: Vec<_> = orders.difference(&found).collect();
+    assert!(missing.is_empty(), "{} of {HOLDS}", missing.len());
+    let some = stock.expired_holds(later, HOLDS / 2).await.expect("found");
+    assert_eq!(some.len(), HOLDS as usize / 2, "as many as asked for");
+    for moved in stock.move_orders(&moves(MoveTo::Confirm)).await {
+        assert_eq!(moved, Ok(Moved::Confirm(Confirmed::Sold)));
+    }
 }
 
 async fn adjust(

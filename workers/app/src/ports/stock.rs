@@ -208,7 +208,8 @@ pub trait Stock: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Returns at most `limit` holds that expired before `now`.
+    /// Returns the holds that expired before `now`, and no more than `limit`. An implementation
+    /// that reads pages reads on until it has all of them or `limit`.
     fn expired_holds(
         &self,
         now: Timestamp,

@@ -14,11 +14,15 @@ use crate::ports::orders::{Applied, Change, Due, OrderStore};
 use crate::ports::stock::Stock;
 use crate::ports::{Source, Unavailable};
 
-/// Maximum number of orders or stock holds in one round.
+/// Maximum number of orders in one round.
 const ROUND: u32 = 100;
 /// Maximum number of rounds before the sweeper continues with its other tasks: 10,000 orders, ten
 /// times the default of `order/max_queue_size`.
 const ROUNDS_MAX: u32 = 100;
+/// Maximum number of expired stock holds that one sweep reads. A hold whose order is still being
+/// processed remains, so a smaller number could be filled by such holds in every sweep, and the
+/// sweep would never reach the others.
+const HOLDS_MAX: u32 = ROUND * ROUNDS_MAX;
 /// Maximum number of rows that one transaction deletes, so that concurrent transactions do not wait
 /// long.
 const PRUNED_AT_ONCE: u32 = 1_000;
@@ -166,7 +170,7 @@ pub async fn sweep_holds(
     let mut swept = Swept::default();
     let now = source.now();
     let mut failed = None;
-    for hold in stock.expired_holds(now, ROUND).await? {
+    for hold in stock.expired_holds(now, HOLDS_MAX).await? {
         let settled = match orders
             .load(hold.order_id)
             .await
@@ -178,7 +182,7 @@ pub async fn sweep_holds(
                 swept.holds_released += u64::from(released.is_ok());
                 released
             }
-            Ok(Some(State::Confirmed | State::Preparing | State::Ready | State::Completed)) => {
+            Ok(Some(state)) if state.is_sold() => {
                 stock.confirm(hold.order_id, now).await.map(|_| ())
             }
             Ok(Some(_)) => Ok(()),

@@ -80,28 +80,59 @@ fn a_backlog_of_many_rounds_is_worked_off_in_one_sweep() {
     });
 }
 
+/// Adds a product with its units, and returns an order line of one unit.
+async fn one_unit(stock: &MemoryStock, units: u32) -> (ProductId, Lines) {
+    let product_id = ProductId::parse("espresso").expect("a slug");
+    let product = Product {
+        product_id: product_id.clone(),
+        name: "Espresso".to_owned(),
+        description: String::new(),
+        kind: ProductType::Coffee,
+        price: Money::new(300, Currency::Usd),
+        image_url: String::new(),
+    };
+    let added = stock.add_product(&product, units, 0, NOON).await;
+    assert_eq!(added, Ok(true));
+    let lines = Lines::merge([Line {
+        product_id: product_id.clone(),
+        quantity: Quantity::new(1).expect("1"),
+    }]);
+    (product_id, lines.expect("one line"))
+}
+
+/// The holds of orders that are still being processed stay. In the store they precede the hold that
+/// is to be released.
+#[test]
+fn many_holds_that_stay_do_not_keep_back_those_behind_them() {
+    block_on(async {
+        let (store, stock) = (MemoryOrders::default(), MemoryStock::default());
+        let (product_id, lines) = one_unit(&stock, 2 * ROUND + 2).await;
+        let mut held = accept(&store, 2 * ROUND as usize + 1).await;
+        // No order has this id, which is the largest of all.
+        held.push(OrderId(Uuid::max()));
+        for order_id in held {
+            stock
+                .reserve(order_id, &lines, NOON, NOON + HOLD)
+                .await
+                .expect("held");
+        }
+        let later = At(NOON + HOLD + Duration::from_secs(1));
+        let swept = sweep_holds(&store, &stock, &later).await.expect("swept");
+        assert_eq!(swept.holds_released, 1);
+        let left = stock.product(&product_id).await.expect("read");
+        let counters = left.expect("there").counters;
+        assert_eq!(
+            (counters.available, counters.reserved),
+            (1, 2 * i64::from(ROUND) + 1)
+        );
+    });
+}
+
 #[test]
 fn a_hold_whose_order_cannot_be_read_does_not_keep_back_those_behind_it() {
     block_on(async {
         let (store, stock) = (MemoryOrders::default(), MemoryStock::default());
-        let product_id = ProductId::parse("espresso").expect("a slug");
-        let product = Product {
-            product_id: product_id.clone(),
-            name: "Espresso".to_owned(),
-            description: String::new(),
-            kind: ProductType::Coffee,
-            price: Money::new(300, Currency::Usd),
-            image_url: String::new(),
-        };
-        stock
-            .add_product(&product, 2, 0, NOON)
-            .await
-            .expect("added");
-        let lines = Lines::merge([Line {
-            product_id: product_id.clone(),
-            quantity: Quantity::new(1).expect("1"),
-        }]);
-        let lines = lines.expect("one line");
+        let (product_id, lines) = one_unit(&stock, 2).await;
         // Holds of orders that do not exist and are released. Reading the first order fails.
         let (first, second) = (OrderId(Uuid::from_u128(1)), OrderId(Uuid::from_u128(2)));
         for order_id in [first, second] {
