@@ -31,7 +31,9 @@ pub fn check(shop: &Shop) {
                 .history(&Scope::Everything, order.order_id, 0),
         )
         .unwrap_or_default();
-        audit(shop, order, &history);
+        for (invariant, what) in of_history(order.status, order.version, &history) {
+            shop.engine.violate(invariant, what, Some(order.order_id));
+        }
         money(shop, order);
         let reached: Vec<Status> = history
             .iter()
@@ -108,19 +110,24 @@ fn customers(shop: &Shop, orders: &[Order]) {
     }
 }
 
-/// Checks I5 and I9, and reports both as I9.
-fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
-    let wrong = |what: String| shop.engine.violate("I9", what, Some(order.order_id));
+/// Returns the violations of I5 and I9, each with its number.
+fn of_history(
+    status: Status,
+    version: i64,
+    history: &[HistoryEntry],
+) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
     let mut before: Option<Status> = None;
     for (index, line) in history.iter().enumerate() {
         if line.seq != index as i64 + 1 {
-            wrong(format!("line {} has number {}", index + 1, line.seq));
+            found.push(("I9", format!("line {} has number {}", index + 1, line.seq)));
         }
         if line.from != before {
-            wrong(format!(
+            let what = format!(
                 "line {} comes from {:?}, the one before went to {before:?}",
                 line.seq, line.from
-            ));
+            );
+            found.push(("I9", what));
         }
         let legal = match before {
             None => line.to == Status::Pending,
@@ -130,20 +137,21 @@ fn audit(shop: &Shop, order: &Order, history: &[HistoryEntry]) {
             before,
             Some(Status::Cancelled | Status::Failed | Status::Completed)
         );
-        if !legal || is_over || line.actor.is_empty() {
-            wrong(format!(
-                "line {} goes from {before:?} to {:?}",
-                line.seq, line.to
-            ));
+        if is_over || !legal {
+            let invariant = if is_over { "I5" } else { "I9" };
+            let what = format!("line {} goes from {before:?} to {:?}", line.seq, line.to);
+            found.push((invariant, what));
+        }
+        if line.actor.is_empty() {
+            found.push(("I9", format!("line {} has no actor", line.seq)));
         }
         before = Some(line.to);
     }
-    if before != Some(order.status) || order.version != history.len() as i64 {
-        wrong(format!(
-            "ends with {before:?}, the order is {:?} in version {}",
-            order.status, order.version
-        ));
+    if before != Some(status) || version != history.len() as i64 {
+        let what = format!("ends with {before:?}, the order is {status:?} in version {version}");
+        found.push(("I9", what));
     }
+    found
 }
 
 /// Checks I7: the shop's payments against the gateway's ledger.
@@ -270,5 +278,69 @@ fn alerts(shop: &Shop) {
                 shop.engine.violate("I8", what, None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Timestamp;
+    use domain::order::Step;
+
+    use super::*;
+
+    /// A change after the end is I5. Every other illegal history is I9.
+    #[test]
+    fn a_history_that_cannot_be_is_told_by_its_rule() {
+        use Status::{Completed, Confirmed, Failed, Pending};
+        let history = |statuses: &[(Option<Status>, Status)]| -> Vec<HistoryEntry> {
+            let line = |(seq, (from, to)): (i64, &(Option<Status>, Status))| HistoryEntry {
+                seq,
+                from: *from,
+                to: *to,
+                step: Step::Done,
+                actor: "order-worker".to_owned(),
+                note: None,
+                at: Timestamp::UNIX_EPOCH,
+            };
+            (1..).zip(statuses).map(line).collect()
+        };
+        let first = (None, Pending);
+        for (lines, status, broken) in [
+            (vec![first, (Some(Pending), Confirmed)], Confirmed, None),
+            (
+                vec![first, (Some(Pending), Failed), (Some(Failed), Confirmed)],
+                Confirmed,
+                Some("I5"),
+            ),
+            (
+                vec![first, (Some(Pending), Failed), (Some(Failed), Failed)],
+                Failed,
+                Some("I5"),
+            ),
+            (
+                vec![first, (Some(Pending), Completed)],
+                Completed,
+                Some("I9"),
+            ),
+            (
+                vec![first, (Some(Confirmed), Confirmed)],
+                Confirmed,
+                Some("I9"),
+            ),
+            (vec![first], Confirmed, Some("I9")),
+            (Vec::new(), Pending, Some("I9")),
+        ] {
+            let found = of_history(status, lines.len() as i64, &history(&lines));
+            let first = found.first().map(|(invariant, _)| *invariant);
+            assert_eq!(first, broken, "{lines:?}: {found:?}");
+            assert!(
+                found
+                    .iter()
+                    .all(|(invariant, _)| Some(*invariant) == broken),
+                "{lines:?}: {found:?}"
+            );
+        }
+        let found = of_history(Pending, 2, &history(&[first]));
+        assert_eq!(found.len(), 1, "the version counts the lines: {found:?}");
     }
 }

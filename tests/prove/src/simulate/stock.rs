@@ -281,7 +281,9 @@ impl Stock for SimStock {
             self.table.arrive(engine, engine.now_ms());
             self.reserve_now(order_id, lines, now, expires_at)
         };
-        if engine.strikes(engine.plan.late / 4, Hit::Failure) {
+        // The reservation counts as `Hit::LateReserve` when it arrives.
+        let late = engine.plan.late / 4;
+        if engine.storms() && engine.dice(|dice| dice.permille(late)) {
             engine.note(self.who, "reserve", "under way", Some(order_id));
             let at = engine.now_ms() + engine.dice(|dice| dice.between(100, 30_000));
             let request = Reserve {

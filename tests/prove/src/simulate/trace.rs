@@ -98,6 +98,13 @@ impl Trace {
         self.entries.len()
     }
 
+    /// Returns the number of events with an outcome.
+    #[cfg(test)]
+    pub fn count(&self, outcome: &str) -> u64 {
+        let with = self.entries.iter().filter(|entry| entry.outcome == outcome);
+        with.count() as u64
+    }
+
     /// Returns the last events of an order, or of the whole run if `order` is `None`.
     pub fn last(&self, order: Option<OrderId>, count: usize) -> Vec<String> {
         let about = |entry: &&Entry| order.is_none() || entry.order == order;
