@@ -37,7 +37,12 @@ pub struct Options {
     #[arg(long)]
     side: Option<Side>,
     /// Every n-th point only, for a quick look
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        default_value_t = 1,
+        conflicts_with = "point",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     every: u16,
     /// List the points, and kill nobody
     #[arg(long)]

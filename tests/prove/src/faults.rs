@@ -105,15 +105,30 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
         );
         return Err(BadUsage::Said(why).into());
     }
+    let (here, not_here): (Vec<&Row>, Vec<&Row>) = chosen
+        .into_iter()
+        .partition(|row| row.how.not_here().is_none());
+    let reasons: Vec<String> = not_here
+        .iter()
+        .filter_map(|row| {
+            Some(format!(
+                "{} is not injected here: {}",
+                row.id,
+                row.how.not_here()?
+            ))
+        })
+        .collect();
+    if here.is_empty() {
+        return Err(BadUsage::Said(reasons.join("\n")).into());
+    }
+    if !options.all {
+        for reason in &reasons {
+            haven::eprintln!("{reason}");
+        }
+    }
     let mut shop = Shop::open(options.database, 0).await?;
     let (mut reports, mut survived) = (Vec::new(), true);
-    for row in chosen {
-        if let Some(why) = row.how.not_here() {
-            if !options.all {
-                haven::eprintln!("{} is not injected here: {why}", row.id);
-            }
-            continue;
-        }
+    for row in here {
         let report = run::row(&shop, row, options).await;
         let report = match report {
             Ok(report) => report,

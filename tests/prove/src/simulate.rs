@@ -49,7 +49,7 @@ const FASTEST_CLOCK_MS: u64 = 7 * 60_000;
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// How many seeds, counted from 1 or from `--seed`
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
     /// The first seed; alone: only this one
     #[arg(long, value_name = "S")]

@@ -91,8 +91,15 @@ fn bad_usage_is_told_with_the_flag() {
     for (arguments, named) in [
         (vec!["crash", "--flow", "nonsense"], "--flow"),
         (vec!["crash", "--point", "3"], "--flow"),
+        (
+            vec!["crash", "--flow", "confirm", "--point", "2", "--every", "2"],
+            "--every",
+        ),
+        (vec!["simulate", "--seeds", "0"], "--seeds"),
         (vec!["faults"], "ID"),
         (vec!["faults", "Z9"], "Z9"),
+        // Both are in the matrix and not injected on one machine, so nothing would run.
+        (vec!["faults", "A1", "E4"], "E4 is not injected here"),
         (vec!["faults", "D3", "--rate", "-1"], "--rate"),
         (vec!["faults", "P3", "--database", "sqlite"], "--database"),
         (vec!["nothing"], "nothing"),

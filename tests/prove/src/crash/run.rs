@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use haven::target::BadUsage;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::flows::Flow;
@@ -45,19 +46,15 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
         seconds: 0,
         failures: Vec::new(),
     };
-    let chosen = points.iter().enumerate().filter(|(index, _)| {
-        !options.list
-            && options.point.is_none_or(|point| point == index + 1)
-            && index % usize::from(options.every) == 0
-    });
-    for (index, point) in chosen {
-        for side in point
-            .sides()
-            .iter()
-            .filter(|side| options.side.is_none_or(|wanted| wanted == **side))
-        {
+    let chosen = if options.list {
+        Vec::new()
+    } else {
+        chosen(&points, options)?
+    };
+    for (index, point, sides) in chosen {
+        for side in sides {
             report.points += 1;
-            let what = at_point(shop, flow, point, *side, &given, options).await?;
+            let what = at_point(shop, flow, point, side, &given, options).await?;
             if what.is_empty() {
                 report.passed += 1;
                 continue;
@@ -93,6 +90,35 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
     }
     report.seconds = begun.elapsed().as_secs();
     Ok(report)
+}
+
+/// Returns the points that the options select, each with its index and the sides to kill at.
+///
+/// # Errors
+/// Returns [`BadUsage`] if nothing would be killed, because a run without a kill shows nothing.
+fn chosen<'a>(
+    points: &'a [Point],
+    options: &Options,
+) -> Result<Vec<(usize, &'a Point, Vec<Side>)>, BadUsage> {
+    let selected = points.iter().enumerate().filter(|(index, _)| {
+        options.point.is_none_or(|point| point == index + 1)
+            && index % usize::from(options.every) == 0
+    });
+    let with_sides = selected.map(|(index, point)| {
+        let sides = point.sides().iter().copied();
+        let wanted = sides.filter(|side| options.side.is_none_or(|wanted| wanted == *side));
+        (index, point, wanted.collect::<Vec<Side>>())
+    });
+    let chosen: Vec<_> = with_sides
+        .filter(|(_, _, sides)| !sides.is_empty())
+        .collect();
+    if chosen.is_empty() {
+        return Err(BadUsage::Said(format!(
+            "--point, --side and --every select none of the {} calls of the flow; see --list",
+            points.len()
+        )));
+    }
+    Ok(chosen)
 }
 
 async fn record(shop: &Shop, flow: Flow) -> anyhow::Result<Vec<Point>> {
@@ -215,4 +241,69 @@ fn between_mail_and_note(flow: Flow, point: &Point, side: Side) -> usize {
         Side::Before => name.starts_with("UPDATE notifications"),
         Side::After => name == "ses.SendEmail",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use faults::Dependency;
+
+    use super::*;
+
+    /// Two points with two sides, and between them a poll, which has only the side after the call.
+    fn points() -> Vec<Point> {
+        let point = |nth, poll| Point {
+            kind: (
+                "order-worker".to_owned(),
+                Dependency::Aws,
+                "sqs.ReceiveMessage".to_owned(),
+            ),
+            nth,
+            poll,
+        };
+        vec![point(1, false), point(2, true), point(3, false)]
+    }
+
+    fn options(point: Option<usize>, side: Option<Side>, every: u16) -> Options {
+        Options {
+            flow: None,
+            database: None,
+            point,
+            side,
+            every,
+            list: false,
+            patient: false,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn every_selection_kills_at_least_once() {
+        let points = points();
+        for (options, kills) in [
+            (options(None, None, 1), vec![(0, 2), (1, 1), (2, 2)]),
+            (options(None, None, 2), vec![(0, 2), (2, 2)]),
+            (options(None, Some(Side::Before), 1), vec![(0, 1), (2, 1)]),
+            (options(Some(2), Some(Side::After), 1), vec![(1, 1)]),
+        ] {
+            let chosen = chosen(&points, &options).expect("something is killed");
+            let counted: Vec<_> = chosen
+                .iter()
+                .map(|(index, _, sides)| (*index, sides.len()))
+                .collect();
+            assert_eq!(counted, kills, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_selection_without_a_kill_is_bad_usage() {
+        for options in [
+            options(Some(2), None, 2),
+            options(Some(2), Some(Side::Before), 1),
+            options(Some(4), None, 1),
+            options(Some(0), None, 1),
+        ] {
+            let error = chosen(&points(), &options).expect_err("nothing is killed");
+            assert!(error.to_string().contains("none of the 3 calls"), "{error}");
+        }
+    }
 }

@@ -110,7 +110,7 @@ impl Report {
                 .map(|hit| format!("{hit:?}"))
                 .collect();
         }
-        self.holds = self.failed_seeds == 0 && self.never_hit.is_empty();
+        self.holds = self.orders > 0 && self.failed_seeds == 0 && self.never_hit.is_empty();
     }
 }
 
@@ -185,6 +185,7 @@ impl fmt::Display for Report {
         )?;
         match self.failed_seeds {
             0 if self.holds => writeln!(f, "everything holds"),
+            0 if *orders == 0 => writeln!(f, "no order was placed, which shows nothing"),
             failed => writeln!(f, "{failed} seeds failed"),
         }
     }

@@ -1,3 +1,4 @@
+use super::hits::Hit;
 use super::*;
 
 fn options(seeds: u64, plant: Option<Mistake>) -> Options {
@@ -34,6 +35,27 @@ fn other_seeds_go_other_ways() {
         .map(|seed| one(&options(1, None), seed).trace_hash)
         .collect();
     assert_eq!(hashes.len(), 10);
+}
+
+/// A call that is only late is no failure.
+#[test]
+fn a_failure_is_counted_for_each_call_that_failed() {
+    for seed in 1..=20 {
+        let plan = Plan::of(seed, 8);
+        let (shop, mut scheduler) = Shop::open(plan.clone(), None);
+        scheduler.run_until(plan.storm_ms);
+        let (hits, failed) = (
+            shop.engine.hits(),
+            shop.engine.trace(|trace| trace.count("failed before")),
+        );
+        let counted = hits.of(Hit::Failure) + hits.of(Hit::Outage);
+        assert_eq!(counted, failed, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_simulation_without_a_seed_shows_nothing() {
+    assert!(!simulate(&options(0, None)).holds);
 }
 
 /// Runs seeds in sequence, so that the first seed that finds a mistake is printed.
