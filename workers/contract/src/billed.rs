@@ -1,8 +1,23 @@
 //! The units in which AWS bills calls. The code that counts calls and the code that knows prices
 //! use these names.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 /// A unit on the bill of AWS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Billed {
     /// A request to a standard queue, for up to ten messages and 64 KiB.
     QueueRequest,
@@ -23,35 +38,4 @@ pub enum Billed {
     Mail,
 }
 
-impl Billed {
-    /// Every unit.
-    pub const ALL: [Billed; 8] = [
-        Billed::QueueRequest,
-        Billed::FifoQueueRequest,
-        Billed::TopicRequest,
-        Billed::Event,
-        Billed::TableWrite,
-        Billed::TableRead,
-        Billed::StreamRead,
-        Billed::Mail,
-    ];
-
-    /// Returns the value of the metric dimension `unit`.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Billed::QueueRequest => "queue_request",
-            Billed::FifoQueueRequest => "fifo_queue_request",
-            Billed::TopicRequest => "topic_request",
-            Billed::Event => "event",
-            Billed::TableWrite => "table_write",
-            Billed::TableRead => "table_read",
-            Billed::StreamRead => "stream_read",
-            Billed::Mail => "mail",
-        }
-    }
-
-    /// Returns the unit with this code.
-    pub fn from_code(code: &str) -> Option<Billed> {
-        Billed::ALL.into_iter().find(|billed| billed.code() == code)
-    }
-}
+domain::named_variants!(Billed);

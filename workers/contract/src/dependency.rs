@@ -1,11 +1,14 @@
 //! The dependencies of roles, apart from queues. Every process that calls a dependency has a
 //! circuit breaker for it.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use crate::role::Role;
 use crate::table::PRODUCTS;
 
 /// A service that can fail while the role runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Dependency {
     /// The database: PostgreSQL, or SQLite on an embedded platform.
     Database,
@@ -17,25 +20,7 @@ pub enum Dependency {
     Mail,
 }
 
-impl Dependency {
-    /// Every dependency.
-    pub const ALL: [Dependency; 4] = [
-        Dependency::Database,
-        Dependency::Stock,
-        Dependency::Gateway,
-        Dependency::Mail,
-    ];
-
-    /// Returns the name in metrics and in the response of `/readyz`.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Dependency::Database => "database",
-            Dependency::Stock => "stock",
-            Dependency::Gateway => "gateway",
-            Dependency::Mail => "mail",
-        }
-    }
-}
+domain::named_variants!(Dependency);
 
 impl Role {
     /// Returns whether the role calls the dependency.

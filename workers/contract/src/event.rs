@@ -1,12 +1,13 @@
 //! The kinds of messages and their routes.
 
-use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::queue::{ORDERS, PAYMENTS, Queue};
 use crate::topic::{INVENTORY_ALERTS, ORDER_CREATED, ORDER_STATUS_CHANGED, Topic};
 
 /// Every kind of message. Its name is the `type` of the envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(const_into_str)]
 pub enum EventKind {
     ReserveStock,
     ReleaseStock,
@@ -47,39 +48,16 @@ impl Route {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [EventKind; 13] = [
-        EventKind::ReserveStock,
-        EventKind::ReleaseStock,
-        EventKind::ChargeCard,
-        EventKind::RefundCard,
-        EventKind::OrderCreated,
-        EventKind::InventoryReserved,
-        EventKind::PaymentCompleted,
-        EventKind::PaymentFailed,
-        EventKind::PaymentRefunded,
-        EventKind::OrderStatusChanged,
-        EventKind::OrderShipped,
-        EventKind::OrderOverdue,
-        EventKind::StockLevelReached,
-    ];
+    pub const ALL: [EventKind; EventKind::VARIANTS.len()] = domain::array_of(EventKind::VARIANTS);
 
     /// Returns the name, which is the `type` of the envelope.
     pub const fn name(self) -> &'static str {
-        match self {
-            EventKind::ReserveStock => "ReserveStock",
-            EventKind::ReleaseStock => "ReleaseStock",
-            EventKind::ChargeCard => "ChargeCard",
-            EventKind::RefundCard => "RefundCard",
-            EventKind::OrderCreated => "OrderCreated",
-            EventKind::InventoryReserved => "InventoryReserved",
-            EventKind::PaymentCompleted => "PaymentCompleted",
-            EventKind::PaymentFailed => "PaymentFailed",
-            EventKind::PaymentRefunded => "PaymentRefunded",
-            EventKind::OrderStatusChanged => "OrderStatusChanged",
-            EventKind::OrderShipped => "OrderShipped",
-            EventKind::OrderOverdue => "OrderOverdue",
-            EventKind::StockLevelReached => "StockLevelReached",
-        }
+        self.into_str()
+    }
+
+    /// Returns the kind with this name.
+    pub fn from_name(name: &str) -> Option<EventKind> {
+        name.parse().ok()
     }
 
     /// Returns the version of the body that producers write. Consumers also accept the version
@@ -100,11 +78,6 @@ impl EventKind {
             | EventKind::OrderOverdue
             | EventKind::StockLevelReached => 1,
         }
-    }
-
-    /// Returns the kind with this name.
-    pub fn from_name(name: &str) -> Option<EventKind> {
-        EventKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// Returns the destinations of the message. Commands go to the queue of their consumer. Events

@@ -3,10 +3,13 @@
 //! [`may`] is a total function over closed enums. A new actor, role or action does not compile
 //! until every match has decided about it.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use crate::FieldError;
 
 /// The role of a member of staff, as the staff token states it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum StaffRole {
     Admin,
     Manager,
@@ -17,32 +20,9 @@ pub enum StaffRole {
     Staff,
 }
 
+crate::named_variants!(StaffRole);
+
 impl StaffRole {
-    /// Every staff role.
-    pub const ALL: [StaffRole; 5] = [
-        StaffRole::Admin,
-        StaffRole::Manager,
-        StaffRole::Barista,
-        StaffRole::Support,
-        StaffRole::Staff,
-    ];
-
-    /// Returns the name of the role in staff tokens and on the command line.
-    pub const fn code(self) -> &'static str {
-        match self {
-            StaffRole::Admin => "admin",
-            StaffRole::Manager => "manager",
-            StaffRole::Barista => "barista",
-            StaffRole::Support => "support",
-            StaffRole::Staff => "staff",
-        }
-    }
-
-    /// Returns the role with this name.
-    pub fn from_code(code: &str) -> Option<StaffRole> {
-        StaffRole::ALL.into_iter().find(|role| role.code() == code)
-    }
-
     /// Returns the role with this name.
     ///
     /// # Errors
@@ -70,90 +50,66 @@ pub enum Actor {
 }
 
 /// One thing that an actor may do. Each route has one action; see `storefront::access`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(const_into_str)]
 pub enum Action {
+    #[strum(serialize = "menu.read")]
     ReadMenu,
+    #[strum(serialize = "slots.read")]
     ReadSlots,
+    #[strum(serialize = "cart.keep")]
     KeepCart,
+    #[strum(serialize = "order.place")]
     PlaceOrder,
+    #[strum(serialize = "order.list_own")]
     ListOwnOrders,
+    #[strum(serialize = "order.find")]
     FindOrder,
+    #[strum(serialize = "order.read")]
     ReadOrder,
+    #[strum(serialize = "order.cancel")]
     CancelOrder,
+    #[strum(serialize = "order.timeline")]
     ReadTimeline,
     /// Read the mails and texts that the local AWS kept instead of sending.
+    #[strum(serialize = "mailbox.read")]
     ReadMailbox,
+    #[strum(serialize = "board.read")]
     ReadBoard,
+    #[strum(serialize = "order.list")]
     ListOrders,
+    #[strum(serialize = "order.move")]
     MoveOrder,
+    #[strum(serialize = "order.cancel_as_staff")]
     CancelOrderAsStaff,
+    #[strum(serialize = "stock.read")]
     ReadStock,
+    #[strum(serialize = "stock.suggestions")]
     ReadSuggestions,
+    #[strum(serialize = "stock.receive")]
     ReceiveStock,
+    #[strum(serialize = "stock.correct")]
     CorrectStock,
+    #[strum(serialize = "stock.write_off")]
     WriteOffStock,
+    #[strum(serialize = "staff.sign_in")]
     SignIn,
+    #[strum(serialize = "staff.sign_out")]
     SignOut,
+    #[strum(serialize = "webhook.receive")]
     ReceiveWebhook,
     /// Read stylesheets, scripts, pictures and the description of the API.
+    #[strum(serialize = "files.read")]
     ReadFiles,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 23] = [
-        Action::ReadMenu,
-        Action::ReadSlots,
-        Action::KeepCart,
-        Action::PlaceOrder,
-        Action::ListOwnOrders,
-        Action::FindOrder,
-        Action::ReadOrder,
-        Action::CancelOrder,
-        Action::ReadTimeline,
-        Action::ReadMailbox,
-        Action::ReadBoard,
-        Action::ListOrders,
-        Action::MoveOrder,
-        Action::CancelOrderAsStaff,
-        Action::ReadStock,
-        Action::ReadSuggestions,
-        Action::ReceiveStock,
-        Action::CorrectStock,
-        Action::WriteOffStock,
-        Action::SignIn,
-        Action::SignOut,
-        Action::ReceiveWebhook,
-        Action::ReadFiles,
-    ];
+    pub const ALL: [Action; Action::VARIANTS.len()] = crate::array_of(Action::VARIANTS);
 
     /// Returns the name of the action in logs and in the audit log.
     pub const fn code(self) -> &'static str {
-        match self {
-            Action::ReadMenu => "menu.read",
-            Action::ReadSlots => "slots.read",
-            Action::KeepCart => "cart.keep",
-            Action::PlaceOrder => "order.place",
-            Action::ListOwnOrders => "order.list_own",
-            Action::FindOrder => "order.find",
-            Action::ReadOrder => "order.read",
-            Action::CancelOrder => "order.cancel",
-            Action::ReadTimeline => "order.timeline",
-            Action::ReadMailbox => "mailbox.read",
-            Action::ReadBoard => "board.read",
-            Action::ListOrders => "order.list",
-            Action::MoveOrder => "order.move",
-            Action::CancelOrderAsStaff => "order.cancel_as_staff",
-            Action::ReadStock => "stock.read",
-            Action::ReadSuggestions => "stock.suggestions",
-            Action::ReceiveStock => "stock.receive",
-            Action::CorrectStock => "stock.correct",
-            Action::WriteOffStock => "stock.write_off",
-            Action::SignIn => "staff.sign_in",
-            Action::SignOut => "staff.sign_out",
-            Action::ReceiveWebhook => "webhook.receive",
-            Action::ReadFiles => "files.read",
-        }
+        self.into_str()
     }
 
     /// Returns the rule for this action, before anything about the resource is known.

@@ -1,36 +1,21 @@
 //! Notification channels, and which of them a customer wants.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// A way to notify one person. The page of the order is not a channel, because nothing shows
 /// whether the customer looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Channel {
     Email,
     /// A text message to a phone.
     Sms,
 }
 
-impl Channel {
-    /// Every channel.
-    pub const ALL: [Channel; 2] = [Channel::Email, Channel::Sms];
-
-    /// Returns the name of the channel in the database.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Channel::Email => "email",
-            Channel::Sms => "sms",
-        }
-    }
-
-    /// Returns the channel with this name.
-    pub fn from_code(code: &str) -> Option<Channel> {
-        Channel::ALL
-            .into_iter()
-            .find(|channel| channel.code() == code)
-    }
-}
+crate::named_variants!(Channel);
 
 /// The channels that a customer chose with an order. They do not change after the order is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

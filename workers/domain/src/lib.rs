@@ -24,6 +24,38 @@ pub mod saga;
 pub mod stock;
 pub mod text;
 
+/// Gives enums the list of their variants, and conversions from and to the names of the variants. The
+/// enums derive `EnumString`, `IntoStaticStr` (with `const_into_str`) and `VariantArray` of `strum`,
+/// which define the names.
+#[macro_export]
+macro_rules! named_variants {
+    ($($enum:ident),+) => {$(
+        impl $enum {
+            /// Every variant, in the order of their declaration.
+            pub const ALL: [$enum; <$enum as ::strum::VariantArray>::VARIANTS.len()] =
+                $crate::array_of(<$enum as ::strum::VariantArray>::VARIANTS);
+
+            /// Returns the name of the variant in JSON, databases, messages and metrics.
+            pub const fn code(self) -> &'static str {
+                self.into_str()
+            }
+
+            /// Returns the variant with this name.
+            pub fn from_code(code: &str) -> Option<$enum> {
+                code.parse().ok()
+            }
+        }
+    )+};
+}
+
+/// Copies a slice into an array, for constants.
+///
+/// # Panics
+/// When the slice has fewer than `N` elements; in a constant, that does not compile.
+pub const fn array_of<T: Copy, const N: usize>(slice: &[T]) -> [T; N] {
+    *slice.first_chunk().expect("a slice of N elements")
+}
+
 /// An instant in UTC.
 pub type Timestamp = time::OffsetDateTime;
 

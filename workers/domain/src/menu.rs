@@ -1,6 +1,7 @@
 //! The products on the menu.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::ids::ProductId;
 use crate::money::Money;
@@ -8,6 +9,8 @@ use crate::money::Money;
 /// The section of the menu in which a product is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum ProductType {
     Coffee,
     Tea,
@@ -15,32 +18,7 @@ pub enum ProductType {
     Sandwich,
 }
 
-impl ProductType {
-    /// Every section.
-    pub const ALL: [ProductType; 4] = [
-        ProductType::Coffee,
-        ProductType::Tea,
-        ProductType::Pastry,
-        ProductType::Sandwich,
-    ];
-
-    /// Returns the name of the section in JSON and in the products table.
-    pub const fn code(self) -> &'static str {
-        match self {
-            ProductType::Coffee => "coffee",
-            ProductType::Tea => "tea",
-            ProductType::Pastry => "pastry",
-            ProductType::Sandwich => "sandwich",
-        }
-    }
-
-    /// Returns the section with this name.
-    pub fn from_code(code: &str) -> Option<ProductType> {
-        ProductType::ALL
-            .into_iter()
-            .find(|kind| kind.code() == code)
-    }
-}
+crate::named_variants!(ProductType);
 
 /// A product on the menu. Its units are counted in [`crate::stock`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

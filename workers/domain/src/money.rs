@@ -3,29 +3,22 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// A currency by its ISO 4217 code. Every currency here has two decimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "UPPERCASE", const_into_str)]
 pub enum Currency {
     Usd,
     Eur,
     Gbp,
 }
 
+crate::named_variants!(Currency);
+
 impl Currency {
-    /// Every currency.
-    pub const ALL: [Currency; 3] = [Currency::Usd, Currency::Eur, Currency::Gbp];
-
-    /// Returns the ISO 4217 code.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Currency::Usd => "USD",
-            Currency::Eur => "EUR",
-            Currency::Gbp => "GBP",
-        }
-    }
-
     /// Returns the symbol that precedes an amount.
     const fn symbol(self) -> &'static str {
         match self {
@@ -33,14 +26,6 @@ impl Currency {
             Currency::Eur => "€",
             Currency::Gbp => "£",
         }
-    }
-
-    /// Returns the currency with this upper-case ISO 4217 code. `None` for a currency that the shop
-    /// does not accept.
-    pub fn from_code(code: &str) -> Option<Currency> {
-        Currency::ALL
-            .into_iter()
-            .find(|currency| currency.code() == code)
     }
 }
 

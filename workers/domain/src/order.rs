@@ -1,6 +1,7 @@
 //! Orders as customers and baristas see them: items, totals, status and history.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::address::DeliveryAddress;
 use crate::cart::Quantity;
@@ -13,6 +14,8 @@ use crate::{FieldError, Timestamp};
 /// The progress of an order as the customer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Status {
     Pending,
     Confirmed,
@@ -23,36 +26,9 @@ pub enum Status {
     Failed,
 }
 
+crate::named_variants!(Status);
+
 impl Status {
-    /// Every status.
-    pub const ALL: [Status; 7] = [
-        Status::Pending,
-        Status::Confirmed,
-        Status::Preparing,
-        Status::Ready,
-        Status::Completed,
-        Status::Cancelled,
-        Status::Failed,
-    ];
-
-    /// Returns the name of the status in JSON and in the database.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Status::Pending => "pending",
-            Status::Confirmed => "confirmed",
-            Status::Preparing => "preparing",
-            Status::Ready => "ready",
-            Status::Completed => "completed",
-            Status::Cancelled => "cancelled",
-            Status::Failed => "failed",
-        }
-    }
-
-    /// Returns the status with this name.
-    pub fn from_code(code: &str) -> Option<Status> {
-        Status::ALL.into_iter().find(|status| status.code() == code)
-    }
-
     /// Returns whether an order may change from this status to `next`.
     pub const fn may_become(self, next: Status) -> bool {
         matches!(
@@ -82,6 +58,8 @@ impl Status {
 /// The progress of the processing of an order, beside the customer's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Step {
     Validating,
     InventoryCheck,
@@ -92,62 +70,20 @@ pub enum Step {
     Done,
 }
 
-impl Step {
-    /// Every step.
-    pub const ALL: [Step; 6] = [
-        Step::Validating,
-        Step::InventoryCheck,
-        Step::PaymentProcessing,
-        Step::Fulfilment,
-        Step::Compensating,
-        Step::Done,
-    ];
-
-    /// Returns the name of the step in JSON and in the database.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Step::Validating => "validating",
-            Step::InventoryCheck => "inventory_check",
-            Step::PaymentProcessing => "payment_processing",
-            Step::Fulfilment => "fulfilment",
-            Step::Compensating => "compensating",
-            Step::Done => "done",
-        }
-    }
-
-    /// Returns the step with this name.
-    pub fn from_code(code: &str) -> Option<Step> {
-        Step::ALL.into_iter().find(|step| step.code() == code)
-    }
-}
+crate::named_variants!(Step);
 
 /// How the order leaves the shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum OrderType {
     Pickup,
     DineIn,
     Delivery,
 }
 
-impl OrderType {
-    /// Every type of order.
-    pub const ALL: [OrderType; 3] = [OrderType::Pickup, OrderType::DineIn, OrderType::Delivery];
-
-    /// Returns the name of the type in JSON and in the database.
-    pub const fn code(self) -> &'static str {
-        match self {
-            OrderType::Pickup => "pickup",
-            OrderType::DineIn => "dine_in",
-            OrderType::Delivery => "delivery",
-        }
-    }
-
-    /// Returns the type with this name.
-    pub fn from_code(code: &str) -> Option<OrderType> {
-        OrderType::ALL.into_iter().find(|kind| kind.code() == code)
-    }
-}
+crate::named_variants!(OrderType);
 
 /// One product of an order, with its name and price when the order was placed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

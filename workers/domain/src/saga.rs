@@ -6,12 +6,15 @@
 //! moves it to the dead-letter queue. Which role answers which command is defined in `contract`.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::order::{Status, Step};
 
 /// The position of an order in the saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum State {
     /// The order is accepted and stored. Nothing is reserved yet.
     Placed,
@@ -44,8 +47,10 @@ pub enum State {
     Failed,
 }
 
+crate::named_variants!(State);
+
 /// An event that can change the state of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// The order worker began to reserve the stock. The menu is checked before an order is placed.
@@ -70,6 +75,11 @@ pub enum Event {
     /// The order was ready, and the customer did not collect it within the time that the shop keeps
     /// it.
     NotCollected,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Event; Event::VARIANTS.len()] = crate::array_of(Event::VARIANTS);
 }
 
 /// A command that a state sends to a consumer. Commands are idempotent.
@@ -97,26 +107,6 @@ pub enum Decision {
 }
 
 impl State {
-    /// Every state.
-    pub const ALL: [State; 16] = [
-        State::Placed,
-        State::Validated,
-        State::Charging,
-        State::Paid,
-        State::Confirmed,
-        State::Preparing,
-        State::Ready,
-        State::Completed,
-        State::AbandoningToCancel,
-        State::AbandoningToFail,
-        State::RefundingToCancel,
-        State::RefundingToFail,
-        State::ReleasingToCancel,
-        State::ReleasingToFail,
-        State::Cancelled,
-        State::Failed,
-    ];
-
     /// Returns whether the units of the order are sold. In every other state the units are not
     /// sold, or the sale is being undone.
     pub const fn is_sold(self) -> bool {
@@ -324,54 +314,6 @@ impl State {
     pub const fn settled(self) -> bool {
         self.awaits().is_none()
     }
-
-    /// Returns the name of the state in the database.
-    pub const fn code(self) -> &'static str {
-        match self {
-            State::Placed => "placed",
-            State::Validated => "validated",
-            State::Charging => "charging",
-            State::Paid => "paid",
-            State::Confirmed => "confirmed",
-            State::Preparing => "preparing",
-            State::Ready => "ready",
-            State::Completed => "completed",
-            State::AbandoningToCancel => "abandoning_to_cancel",
-            State::AbandoningToFail => "abandoning_to_fail",
-            State::RefundingToCancel => "refunding_to_cancel",
-            State::RefundingToFail => "refunding_to_fail",
-            State::ReleasingToCancel => "releasing_to_cancel",
-            State::ReleasingToFail => "releasing_to_fail",
-            State::Cancelled => "cancelled",
-            State::Failed => "failed",
-        }
-    }
-
-    /// Returns the state with this name.
-    pub fn from_code(code: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.code() == code)
-    }
-}
-
-impl Event {
-    /// Every event.
-    pub const ALL: [Event; 15] = [
-        Event::Accepted,
-        Event::StockHeld,
-        Event::StockRefused,
-        Event::CardCharged,
-        Event::CardRefused,
-        Event::StockConfirmed,
-        Event::StockLost,
-        Event::CardRefunded,
-        Event::StockReleased,
-        Event::CancelRequested,
-        Event::TimedOut,
-        Event::PreparationStarted,
-        Event::MadeReady,
-        Event::HandedOver,
-        Event::NotCollected,
-    ];
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! written_off` always holds, and no counter is negative.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// The five stock counters of one product, in units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -14,8 +15,9 @@ pub struct Counters {
 }
 
 /// A change of a product's stock counters. Each change becomes a ledger entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Movement {
     /// Units are reserved for an order that is not paid yet.
     Reserve(u32),
@@ -46,15 +48,7 @@ pub struct TooFew {
 impl Movement {
     /// Returns the name of the change in the ledger.
     pub const fn code(self) -> &'static str {
-        match self {
-            Movement::Reserve(_) => "reserve",
-            Movement::Confirm(_) => "confirm",
-            Movement::Release(_) => "release",
-            Movement::Return(_) => "return",
-            Movement::Restock(_) => "restock",
-            Movement::WriteOff(_) => "write_off",
-            Movement::WriteOn(_) => "write_on",
-        }
+        self.into_str()
     }
 
     /// Returns the change with this name.
@@ -212,6 +206,8 @@ impl Counters {
 /// The availability of a product as customers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Availability {
     /// More units than the threshold for low stock.
     InStock,
@@ -221,23 +217,9 @@ pub enum Availability {
     Out,
 }
 
+crate::named_variants!(Availability);
+
 impl Availability {
-    /// Returns the name of the level in JSON and in messages.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Availability::InStock => "in_stock",
-            Availability::Low => "low",
-            Availability::Out => "out",
-        }
-    }
-
-    /// Returns the level with this name.
-    pub fn from_code(code: &str) -> Option<Availability> {
-        [Availability::InStock, Availability::Low, Availability::Out]
-            .into_iter()
-            .find(|level| level.code() == code)
-    }
-
     /// Returns the new level when the stock fell from level `self` to `now`. `None` when the level
     /// did not get worse. Staff are therefore notified once for each change of level, not once for
     /// each order.

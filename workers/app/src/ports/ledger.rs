@@ -6,6 +6,7 @@ use domain::Timestamp;
 use domain::cart::Line;
 use domain::ids::{OrderId, ProductId};
 use domain::stock::Movement;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::Unavailable;
 
@@ -53,30 +54,15 @@ impl Entry {
 }
 
 /// The state of a stock hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum HoldState {
     Held,
     Confirmed,
     Released,
 }
 
-impl HoldState {
-    /// Returns the name of the state in the reservations table.
-    pub const fn code(self) -> &'static str {
-        match self {
-            HoldState::Held => "held",
-            HoldState::Confirmed => "confirmed",
-            HoldState::Released => "released",
-        }
-    }
-
-    /// Returns the state with this name.
-    pub fn from_code(code: &str) -> Option<HoldState> {
-        [HoldState::Held, HoldState::Confirmed, HoldState::Released]
-            .into_iter()
-            .find(|state| state.code() == code)
-    }
-}
+domain::named_variants!(HoldState);
 
 /// The record of a stock hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

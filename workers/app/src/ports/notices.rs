@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::Timestamp;
 use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::Unavailable;
 
@@ -64,7 +65,8 @@ pub const CLAIM: Duration = Duration::from_secs(30);
 
 /// The subject of a notification. Its code appears in the database, in its views and in the
 /// output of `haven notify`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum NoticeKind {
     OrderConfirmed,
     OrderReady,
@@ -77,40 +79,7 @@ pub enum NoticeKind {
     StockOut,
 }
 
-impl NoticeKind {
-    /// Every kind.
-    pub const ALL: [NoticeKind; 9] = [
-        NoticeKind::OrderConfirmed,
-        NoticeKind::OrderReady,
-        NoticeKind::OrderShipped,
-        NoticeKind::OrderWaiting,
-        NoticeKind::OrderOverdue,
-        NoticeKind::OrderCancelled,
-        NoticeKind::OrderFailed,
-        NoticeKind::StockLow,
-        NoticeKind::StockOut,
-    ];
-
-    /// Returns the code.
-    pub const fn code(self) -> &'static str {
-        match self {
-            NoticeKind::OrderConfirmed => "order_confirmed",
-            NoticeKind::OrderReady => "order_ready",
-            NoticeKind::OrderShipped => "order_shipped",
-            NoticeKind::OrderWaiting => "order_waiting",
-            NoticeKind::OrderOverdue => "order_overdue",
-            NoticeKind::OrderCancelled => "order_cancelled",
-            NoticeKind::OrderFailed => "order_failed",
-            NoticeKind::StockLow => "stock_low",
-            NoticeKind::StockOut => "stock_out",
-        }
-    }
-
-    /// Returns the kind with this code.
-    pub fn from_code(code: &str) -> Option<NoticeKind> {
-        NoticeKind::ALL.into_iter().find(|kind| kind.code() == code)
-    }
-}
+domain::named_variants!(NoticeKind);
 
 /// A notification to one person through one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use domain::ids::{EventId, LocationId, OrderId, OrderNumber, TenantId};
 use domain::money::Money;
 use domain::order::{HistoryEntry, Order, Status};
 use domain::saga::State;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use time::Date;
 
 use super::Unavailable;
@@ -127,31 +128,18 @@ pub enum Applied {
 }
 
 /// The kind of a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum PaymentKind {
     Charge,
     Refund,
 }
 
-impl PaymentKind {
-    /// Returns the name of the kind in the database.
-    pub const fn code(self) -> &'static str {
-        match self {
-            PaymentKind::Charge => "charge",
-            PaymentKind::Refund => "refund",
-        }
-    }
-
-    /// Returns the kind with this name.
-    pub fn from_code(code: &str) -> Option<PaymentKind> {
-        [PaymentKind::Charge, PaymentKind::Refund]
-            .into_iter()
-            .find(|kind| kind.code() == code)
-    }
-}
+domain::named_variants!(PaymentKind);
 
 /// The state of a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum PaymentState {
     /// The gateway has not been called, or its result is not stored. Calls use one idempotency key.
     Requested,
@@ -163,34 +151,7 @@ pub enum PaymentState {
     Refunded,
 }
 
-impl PaymentState {
-    /// Every state.
-    pub const ALL: [PaymentState; 5] = [
-        PaymentState::Requested,
-        PaymentState::Unknown,
-        PaymentState::Captured,
-        PaymentState::Declined,
-        PaymentState::Refunded,
-    ];
-
-    /// Returns the name of the state in the database.
-    pub const fn code(self) -> &'static str {
-        match self {
-            PaymentState::Requested => "requested",
-            PaymentState::Unknown => "unknown",
-            PaymentState::Captured => "captured",
-            PaymentState::Declined => "declined",
-            PaymentState::Refunded => "refunded",
-        }
-    }
-
-    /// Returns the state with this name.
-    pub fn from_code(code: &str) -> Option<PaymentState> {
-        PaymentState::ALL
-            .into_iter()
-            .find(|state| state.code() == code)
-    }
-}
+domain::named_variants!(PaymentState);
 
 /// A charge or a refund. An order has at most one of each.
 #[derive(Debug, Clone, PartialEq, Eq)]

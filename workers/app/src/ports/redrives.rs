@@ -5,12 +5,14 @@ use std::future::Future;
 
 use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 use super::Unavailable;
 
 /// The result of a redrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum RedriveEnd {
     /// The message was applied.
     Applied,
@@ -22,30 +24,7 @@ pub enum RedriveEnd {
     Unknown,
 }
 
-impl RedriveEnd {
-    /// Every result.
-    pub const ALL: [RedriveEnd; 4] = [
-        RedriveEnd::Applied,
-        RedriveEnd::Dropped,
-        RedriveEnd::ParkedAgain,
-        RedriveEnd::Unknown,
-    ];
-
-    /// Returns the name of the result in the database.
-    pub const fn code(self) -> &'static str {
-        match self {
-            RedriveEnd::Applied => "applied",
-            RedriveEnd::Dropped => "dropped",
-            RedriveEnd::ParkedAgain => "parked_again",
-            RedriveEnd::Unknown => "unknown",
-        }
-    }
-
-    /// Returns the result with this name.
-    pub fn from_code(code: &str) -> Option<RedriveEnd> {
-        RedriveEnd::ALL.into_iter().find(|end| end.code() == code)
-    }
-}
+domain::named_variants!(RedriveEnd);
 
 /// The redrive of one dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]

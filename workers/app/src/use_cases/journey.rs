@@ -10,6 +10,7 @@ use domain::ids::{EventId, OrderId};
 use domain::order::Order;
 use domain::saga::State;
 use serde::{Serialize, Serializer};
+use strum::IntoStaticStr;
 use time::UtcOffset;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -23,8 +24,9 @@ use crate::ports::scope::Scope;
 use crate::ports::stock::{Reservation, Reservations};
 
 /// The source of an entry of the timeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Record {
     History,
     Payment,
@@ -40,17 +42,7 @@ pub enum Record {
 impl Record {
     /// Returns the name of the source in JSON.
     pub const fn code(self) -> &'static str {
-        match self {
-            Record::History => "history",
-            Record::Payment => "payment",
-            Record::Stock => "stock",
-            Record::Outbox => "outbox",
-            Record::Delivery => "delivery",
-            Record::Notice => "notice",
-            Record::Redrive => "redrive",
-            Record::Parked => "parked",
-            Record::Log => "log",
-        }
+        self.into_str()
     }
 }
 

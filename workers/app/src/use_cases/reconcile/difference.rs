@@ -1,11 +1,25 @@
 //! The kinds of differences, their meaning, and the repairs that need no decision by a person.
 
 use domain::ids::{OrderId, ProductId};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::ports::orders::{Payment, PaymentState};
 
 /// The kind of a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Kind {
     OverdueOrder,
     HoldOfEndedOrder,
@@ -29,57 +43,9 @@ pub enum Kind {
     CountersAreNotTheLedger,
 }
 
+domain::named_variants!(Kind);
+
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 20] = [
-        Kind::OverdueOrder,
-        Kind::HoldOfEndedOrder,
-        Kind::SaleOfEndedOrder,
-        Kind::SoldOrderStillHeld,
-        Kind::SoldOrderWithoutStock,
-        Kind::HoldIsNotTheOrder,
-        Kind::HoldWithoutOrder,
-        Kind::SaleWithoutOrder,
-        Kind::PaymentBehindGateway,
-        Kind::PaymentNotAtGateway,
-        Kind::SoldButNotPaid,
-        Kind::RefundedButSold,
-        Kind::MoneyOwed,
-        Kind::ChargedTwice,
-        Kind::WrongAmount,
-        Kind::ChargeWithoutOrder,
-        Kind::CountersDoNotAddUp,
-        Kind::ReservedIsNotHeld,
-        Kind::SoldIsNotOrdered,
-        Kind::CountersAreNotTheLedger,
-    ];
-
-    /// Returns the name of the kind for scripts.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Kind::OverdueOrder => "overdue-order",
-            Kind::HoldOfEndedOrder => "hold-of-ended-order",
-            Kind::SaleOfEndedOrder => "sale-of-ended-order",
-            Kind::SoldOrderStillHeld => "sold-order-still-held",
-            Kind::SoldOrderWithoutStock => "sold-order-without-stock",
-            Kind::HoldIsNotTheOrder => "hold-is-not-the-order",
-            Kind::HoldWithoutOrder => "hold-without-order",
-            Kind::SaleWithoutOrder => "sale-without-order",
-            Kind::PaymentBehindGateway => "payment-behind-gateway",
-            Kind::PaymentNotAtGateway => "payment-not-at-gateway",
-            Kind::SoldButNotPaid => "sold-but-not-paid",
-            Kind::RefundedButSold => "refunded-but-sold",
-            Kind::MoneyOwed => "money-owed",
-            Kind::ChargedTwice => "charged-twice",
-            Kind::WrongAmount => "wrong-amount",
-            Kind::ChargeWithoutOrder => "charge-without-order",
-            Kind::CountersDoNotAddUp => "counters-do-not-add-up",
-            Kind::ReservedIsNotHeld => "reserved-is-not-held",
-            Kind::SoldIsNotOrdered => "sold-is-not-ordered",
-            Kind::CountersAreNotTheLedger => "counters-are-not-the-ledger",
-        }
-    }
-
     /// Returns what the kind means, in one sentence.
     pub const fn meaning(self) -> &'static str {
         match self {
