@@ -6,7 +6,7 @@ mod flows;
 mod points;
 mod run;
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use serde::Serialize;
 
 use crate::shop::{Database, Keep, Shop};
@@ -88,7 +88,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     };
     let flows: Vec<Flow> = options
         .flow
-        .map_or_else(|| Flow::ALL.to_vec(), |flow| vec![flow]);
+        .map_or_else(|| Flow::value_variants().to_vec(), |flow| vec![flow]);
     let mut reports = Vec::new();
     for database in databases {
         haven::eprintln!("starting a shop on {}", database.name());

@@ -23,6 +23,7 @@ use haven::local::up::{ENVIRONMENT, GATEWAY};
 use haven::local::{python, seed};
 use haven::operate::staff;
 use haven::provision;
+use strum::IntoStaticStr;
 use tokio::process::Child;
 use uuid::Uuid;
 use worker::stores::{Store, SystemSource};
@@ -33,7 +34,8 @@ use crate::views::Views;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where orders are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Database {
     Sqlite,
     Postgres,
@@ -42,10 +44,7 @@ pub enum Database {
 impl Database {
     /// Returns the database's name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Database::Sqlite => "sqlite",
-            Database::Postgres => "postgres",
-        }
+        self.into()
     }
 }
 

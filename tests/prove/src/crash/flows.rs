@@ -9,12 +9,14 @@ use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{OrderId, ProductId};
 use faults::{Dependency, Fault, Rule};
+use strum::IntoStaticStr;
 
 use crate::customer::{self, Placed, must_order};
 use crate::invariants::{Known, mails};
 use crate::shop::Shop;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Flow {
     /// Ordered, paid, confirmed
     Confirm,
@@ -53,30 +55,9 @@ pub struct Begun {
 }
 
 impl Flow {
-    /// All flows, in the order in which the proof runs them.
-    pub const ALL: [Flow; 8] = [
-        Flow::Confirm,
-        Flow::Decline,
-        Flow::SoldOut,
-        Flow::CustomerCancel,
-        Flow::StaffCancel,
-        Flow::HoldExpiry,
-        Flow::LowStock,
-        Flow::NotificationRetry,
-    ];
-
     /// Returns the flow's name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Flow::Confirm => "confirm",
-            Flow::Decline => "decline",
-            Flow::SoldOut => "sold-out",
-            Flow::CustomerCancel => "customer-cancel",
-            Flow::StaffCancel => "staff-cancel",
-            Flow::HoldExpiry => "hold-expiry",
-            Flow::LowStock => "low-stock",
-            Flow::NotificationRetry => "notification-retry",
-        }
+        self.into()
     }
 
     /// Runs the part of the flow before the kills.

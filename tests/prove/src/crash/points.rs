@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use faults::{Call, Dependency, Entry, Hook, Moment, Verdict};
 use haven::local::children;
 use rustix::process::Signal;
+use strum::IntoStaticStr;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::hurry::Given;
@@ -15,7 +16,8 @@ use crate::shop::Lives;
 
 /// Where in time a process dies: the dependency has not seen the call, or it has executed it and
 /// the process does not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Side {
     Before,
     After,
@@ -24,10 +26,7 @@ pub enum Side {
 impl Side {
     /// Returns the side's name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Side::Before => "before",
-            Side::After => "after",
-        }
+        self.into()
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::saga::{Decision, Event, State};
 use stateright::{Model, Property};
+use strum::VariantArray;
 
 use super::properties;
 use super::reduce::reduce;
@@ -46,7 +47,7 @@ pub enum Reply {
 }
 
 /// Events that must occur for the check to be meaningful.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub enum Hit {
     Redelivery,
     Crash,
@@ -62,18 +63,7 @@ pub enum Hit {
 
 impl Hit {
     /// All kinds of hits.
-    pub const ALL: [Hit; 10] = [
-        Hit::Redelivery,
-        Hit::Crash,
-        Hit::Duplicate,
-        Hit::Conflict,
-        Hit::LostReply,
-        Hit::LostRequest,
-        Hit::LateRequest,
-        Hit::Cancel,
-        Hit::TimeOut,
-        Hit::SoldOut,
-    ];
+    pub const ALL: [Hit; Hit::VARIANTS.len()] = domain::array_of(Hit::VARIANTS);
 }
 
 /// Number of occurrences of each hit.

@@ -7,6 +7,7 @@
 //! and every order of delivery.
 
 use domain::saga::{Command, State};
+use strum::VariantArray;
 
 /// Maximum number of orders.
 pub const ORDERS_MAX: usize = 2;
@@ -74,7 +75,7 @@ pub struct Gateway {
 }
 
 /// The gateway's decision about a charge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray)]
 pub enum Verdict {
     Captured,
     Declined,
@@ -82,7 +83,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// Both verdicts.
-    pub const ALL: [Verdict; 2] = [Verdict::Captured, Verdict::Declined];
+    pub const ALL: [Verdict; Verdict::VARIANTS.len()] = domain::array_of(Verdict::VARIANTS);
 
     /// Returns the charge that the shop records for the verdict.
     pub const fn charge(self) -> Charge {
@@ -98,7 +99,7 @@ impl Verdict {
 pub struct Waiting(u8);
 
 /// A message about an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray)]
 pub enum Message {
     ReserveStock,
     ReleaseStock,
@@ -111,15 +112,7 @@ pub enum Message {
 
 impl Message {
     /// All messages.
-    pub const ALL: [Message; 7] = [
-        Message::ReserveStock,
-        Message::ReleaseStock,
-        Message::ChargeCard,
-        Message::RefundCard,
-        Message::PaymentCompleted,
-        Message::PaymentFailed,
-        Message::PaymentRefunded,
-    ];
+    pub const ALL: [Message; Message::VARIANTS.len()] = domain::array_of(Message::VARIANTS);
 
     /// Returns the message that carries a command.
     pub const fn asking_for(command: Command) -> Message {
@@ -238,21 +231,6 @@ pub enum Mistake {
     RefundWithNewKey,
     /// A charge whose outcome is unknown counts as declined
     UnknownIsDeclined,
-}
-
-#[cfg(test)]
-impl Mistake {
-    /// All mistakes.
-    pub const ALL: [Mistake; 8] = [
-        Mistake::ReserveWithoutRecord,
-        Mistake::ReleaseWithoutMark,
-        Mistake::DeleteBeforeCommit,
-        Mistake::OutboxAfterCommit,
-        Mistake::SaveWithoutVersion,
-        Mistake::ChargeWithNewKey,
-        Mistake::RefundWithNewKey,
-        Mistake::UnknownIsDeclined,
-    ];
 }
 
 impl World {

@@ -21,6 +21,7 @@ use domain::Timestamp;
 use domain::ids::OrderId;
 use faults::Dice;
 use futures::future::{Either, select};
+use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 use super::hits::{Hit, Hits};
@@ -32,7 +33,8 @@ use super::trace::Trace;
 const OPENING: i64 = 1_772_352_000;
 
 /// A port whose calls can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Port {
     Orders,
     Stock,
@@ -45,27 +47,11 @@ pub enum Port {
 
 impl Port {
     /// All ports.
-    pub const ALL: [Port; 7] = [
-        Port::Orders,
-        Port::Stock,
-        Port::Gateway,
-        Port::Mail,
-        Port::Queues,
-        Port::Publisher,
-        Port::Stream,
-    ];
+    pub const ALL: [Port; Port::VARIANTS.len()] = domain::array_of(Port::VARIANTS);
 
     /// Returns the port's name.
     pub const fn name(self) -> &'static str {
-        match self {
-            Port::Orders => "orders",
-            Port::Stock => "stock",
-            Port::Gateway => "gateway",
-            Port::Mail => "mail",
-            Port::Queues => "queues",
-            Port::Publisher => "publisher",
-            Port::Stream => "stream",
-        }
+        self.into_str()
     }
 }
 

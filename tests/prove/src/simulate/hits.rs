@@ -1,7 +1,9 @@
 //! Counts of what occurred in a run. A fault that never occurred was not tested.
 
+use strum::VariantArray;
+
 /// Faults, followed by situations that need several events at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub enum Hit {
     Failure,
     LostReply,
@@ -38,39 +40,7 @@ pub enum Hit {
 
 impl Hit {
     /// All kinds of hits.
-    pub const ALL: [Hit; 31] = [
-        Hit::Failure,
-        Hit::LostReply,
-        Hit::SlowCall,
-        Hit::Crash,
-        Hit::DuplicateMessage,
-        Hit::Reordered,
-        Hit::LeaseEnded,
-        Hit::LostDelete,
-        Hit::PartialBatch,
-        Hit::HandlerCut,
-        Hit::Outage,
-        Hit::ClockForward,
-        Hit::ClockBack,
-        Hit::LateCharge,
-        Hit::LateReserve,
-        Hit::StreamReplayed,
-        Hit::StreamLost,
-        Hit::RepeatedKey,
-        Hit::SoldOut,
-        Hit::Declined,
-        Hit::UnknownPayment,
-        Hit::FlakyGateway,
-        Hit::Refund,
-        Hit::CustomerCancel,
-        Hit::StaffCancel,
-        Hit::StaleEdit,
-        Hit::Restock,
-        Hit::Conflict,
-        Hit::DuplicateDelivery,
-        Hit::TimedOutOrder,
-        Hit::HoldExpiredUnpaid,
-    ];
+    pub const ALL: [Hit; Hit::VARIANTS.len()] = domain::array_of(Hit::VARIANTS);
 }
 
 /// Number of occurrences of each hit.

@@ -28,22 +28,3 @@ pub enum Mistake {
     /// An idempotency key is not kept
     KeyForgotten,
 }
-
-#[cfg(test)]
-impl Mistake {
-    /// All mistakes.
-    pub const ALL: [Mistake; 12] = [
-        Mistake::InboxForgotten,
-        Mistake::ReserveWithoutRecord,
-        Mistake::ReleaseWithoutMark,
-        Mistake::OutboxAfterCommit,
-        Mistake::DeleteBeforeCommit,
-        Mistake::VersionIgnored,
-        Mistake::ChargeWithNewKey,
-        Mistake::RefundWithNewKey,
-        Mistake::UnknownIsRefused,
-        Mistake::NoticeWithoutClaim,
-        Mistake::SentUnseen,
-        Mistake::KeyForgotten,
-    ];
-}
