@@ -3,6 +3,7 @@
 
 use app::ports::Unavailable;
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
+use app::ports::notices::NoticeStatus;
 use app::ports::orders::PaymentKind;
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::scope::Scope;
@@ -159,7 +160,10 @@ impl JourneyStore for PostgresStore {
                     Ok((row.payment.into_payment(order_id, kind)?, row.at))
                 })
                 .collect::<Result<_, Unavailable>>()?,
-            notices: notices.into_iter().map(NoticeRow::into_record).collect(),
+            notices: notices
+                .into_iter()
+                .map(NoticeRow::into_record)
+                .collect::<Result<_, Unavailable>>()?,
             redrives: redrives
                 .into_iter()
                 .map(RedriveRow::into_redrive)
@@ -185,7 +189,7 @@ impl JourneyStore for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(unavailable)?;
-        Ok(rows.into_iter().map(NoticeRow::into_record).collect())
+        rows.into_iter().map(NoticeRow::into_record).collect()
     }
 
     async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, Unavailable> {
@@ -249,16 +253,17 @@ impl OutboxRecord {
 }
 
 impl NoticeRow {
-    fn into_record(self) -> NoticeRecord {
-        NoticeRecord {
+    fn into_record(self) -> Result<NoticeRecord, Unavailable> {
+        Ok(NoticeRecord {
             event_id: EventId(self.event_id),
             channel: self.channel,
             kind: self.kind,
-            state: self.state,
+            state: NoticeStatus::from_code(&self.state)
+                .ok_or_else(|| corrupt("a state", &self.state))?,
             attempts: self.attempts.unsigned_abs(),
             created_at: self.created_at,
             sent_at: self.sent_at,
-        }
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use app::ports::Unavailable;
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
+use app::ports::notices::NoticeStatus;
 use app::ports::orders::PaymentKind;
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::scope::Scope;
@@ -282,7 +283,8 @@ impl NoticeRow {
             event_id: event_id_of(&self.event_id)?,
             channel: self.channel,
             kind: self.kind,
-            state: self.state,
+            state: NoticeStatus::from_code(&self.state)
+                .ok_or_else(|| corrupt("a state", &self.state))?,
             attempts: count(self.attempts),
             created_at: time_of(&self.created_at)?,
             sent_at: optional_time(self.sent_at.as_deref())?,

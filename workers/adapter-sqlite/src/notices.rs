@@ -3,7 +3,7 @@
 use app::ports::Unavailable;
 use app::ports::notices::{
     CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState,
-    NoticeStore, TOO_MANY,
+    NoticeStatus, NoticeStore, TOO_MANY,
 };
 use domain::Timestamp;
 use domain::channel::Channel;
@@ -173,7 +173,8 @@ impl Row {
             kind: self.kind,
             channel: Channel::from_code(&self.channel)
                 .ok_or_else(|| corrupt("a channel", &self.channel))?,
-            state: self.state,
+            state: NoticeStatus::from_code(&self.state)
+                .ok_or_else(|| corrupt("a state", &self.state))?,
             attempts: u32::try_from(self.attempts).unwrap_or_default(),
             reason: self.reason,
             message_id: self.message_id,

@@ -6,6 +6,7 @@
 //! consumers then read both ([`versions`]).
 
 use domain::ids::{EventId, OrderId};
+use domain::stock::Availability;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -115,7 +116,8 @@ pub enum Message {
         /// The status that the order waits in.
         status: String,
         /// Who is to hear of it: `staff` or `customer`.
-        tell: String,
+        #[schemars(with = "String")]
+        tell: Audience,
         #[serde(with = "rfc3339")]
         #[schemars(with = "uuid_schema::DateTime")]
         since: OffsetDateTime,
@@ -124,10 +126,19 @@ pub enum Message {
     StockLevelReached {
         product_id: String,
         name: String,
-        level: String,
+        #[schemars(with = "String")]
+        level: Availability,
         available: i64,
         low_stock_threshold: i64,
     },
+}
+
+/// The people who are notified of an overdue order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    Staff,
+    Customer,
 }
 
 /// Why a card was not charged.

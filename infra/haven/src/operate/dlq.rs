@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use adapter_aws::{DynamoStock, DynamoViews, Parked, SqsParking};
 use anyhow::Context as _;
 use app::ports::journey::JourneyStore as _;
+use app::ports::notices::NoticeStatus;
 use app::ports::orders::OrderStore as _;
 use app::ports::views::OrderViews as _;
 use app::use_cases::journey::time_text;
@@ -196,7 +197,10 @@ impl Desk {
                 .is_some()),
             QueueId::Notifications => {
                 let notices = self.store.notices_of(event_id).await?;
-                Ok(!notices.is_empty() && notices.iter().all(|notice| notice.state != "pending"))
+                Ok(!notices.is_empty()
+                    && notices
+                        .iter()
+                        .all(|notice| notice.state != NoticeStatus::Pending))
             }
             // The order view has no inbox. A shown version that is not older than the order's
             // proves that some message has updated the view.

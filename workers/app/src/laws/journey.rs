@@ -129,7 +129,7 @@ async fn notices_are_read_by_order_and_by_event(
         .try_into()
         .expect("one");
     assert_eq!(
-        (begun.state.as_str(), begun.attempts, begun.sent_at),
+        (begun.state.code(), begun.attempts, begun.sent_at),
         ("pending", 1, None)
     );
     let sent_at = NOON + Duration::seconds(2);
@@ -148,7 +148,7 @@ async fn notices_are_read_by_order_and_by_event(
         .try_into()
         .expect("one");
     assert_eq!(
-        (told.state.as_str(), told.created_at, told.sent_at),
+        (told.state.code(), told.created_at, told.sent_at),
         ("sent", NOON, Some(sent_at))
     );
 }

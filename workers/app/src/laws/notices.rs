@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::ports::notices::{
     CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow,
-    NoticeState, NoticeStore, TOO_MANY,
+    NoticeState, NoticeStatus, NoticeStore, TOO_MANY,
 };
 
 /// Runs all laws, each on its own notifications.
@@ -200,23 +200,30 @@ async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
     give_back(notices, &waiting, "Throttling").await;
 
     let all = of_order(notices, order_id, false).await;
-    let row =
-        |notice: &Notice, state: &str, reason: Option<&str>, message_id: Option<&str>| NoticeRow {
-            event_id: notice.event_id,
-            order_id: notice.order_id,
-            kind: notice.kind.code().to_owned(),
-            channel: notice.channel,
-            state: state.to_owned(),
-            attempts: 1,
-            reason: reason.map(str::to_owned),
-            message_id: message_id.map(str::to_owned),
-            created_at: notice.at,
-            sent_at: (state == "sent").then_some(notice.at),
-        };
+    let row = |notice: &Notice,
+               state: NoticeStatus,
+               reason: Option<&str>,
+               message_id: Option<&str>| NoticeRow {
+        event_id: notice.event_id,
+        order_id: notice.order_id,
+        kind: notice.kind.code().to_owned(),
+        channel: notice.channel,
+        state,
+        attempts: 1,
+        reason: reason.map(str::to_owned),
+        message_id: message_id.map(str::to_owned),
+        created_at: notice.at,
+        sent_at: (state == NoticeStatus::Sent).then_some(notice.at),
+    };
     let expected = [
-        row(&waiting, "pending", Some("Throttling"), None),
-        row(&instead, "sent", None, Some("0100-abc")),
-        row(&refused, "failed", Some("MessageRejected"), None),
+        row(&waiting, NoticeStatus::Pending, Some("Throttling"), None),
+        row(&instead, NoticeStatus::Sent, None, Some("0100-abc")),
+        row(
+            &refused,
+            NoticeStatus::Failed,
+            Some("MessageRejected"),
+            None,
+        ),
     ];
     assert_eq!(all, expected);
     let failing = of_order(notices, order_id, true).await;
@@ -290,7 +297,7 @@ async fn a_recipient_gets_so_many_messages_a_day(notices: &impl NoticeStore) {
     let rows = of_order(notices, order_id, false).await;
     let reasons: Vec<_> = rows
         .iter()
-        .filter(|row| row.state == "suppressed")
+        .filter(|row| row.state == NoticeStatus::Suppressed)
         .map(|row| row.reason.as_deref())
         .collect();
     assert_eq!(reasons, [Some(TOO_MANY); 8]);

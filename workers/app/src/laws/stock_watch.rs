@@ -40,7 +40,7 @@ fn alert(product_id: &ProductId) -> Envelope {
     let message = Message::StockLevelReached {
         product_id: product_id.to_string(),
         name: "The watched".to_owned(),
-        level: "low".to_owned(),
+        level: Availability::Low,
         available: 2,
         low_stock_threshold: 2,
     };

@@ -9,6 +9,7 @@ use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 
 use super::Unavailable;
+use super::notices::NoticeStatus;
 use super::orders::Payment;
 use super::redrives::Redrive;
 use super::scope::Scope;
@@ -47,8 +48,7 @@ pub struct NoticeRecord {
     pub event_id: EventId,
     pub channel: String,
     pub kind: String,
-    /// The state: `pending`, `sent`, `failed` or `suppressed`.
-    pub state: String,
+    pub state: NoticeStatus,
     pub attempts: u32,
     pub created_at: Timestamp,
     pub sent_at: Option<Timestamp>,

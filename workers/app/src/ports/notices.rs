@@ -102,6 +102,18 @@ pub const MESSAGES_PER_DAY: u32 = 40;
 /// The reason of a notification that exceeds [`MESSAGES_PER_DAY`].
 pub const TOO_MANY: &str = "this recipient got 40 messages today";
 
+/// The state of a notification in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum NoticeStatus {
+    Pending,
+    Sent,
+    Failed,
+    Suppressed,
+}
+
+domain::named_variants!(NoticeStatus);
+
 /// The state of a notification for the process that wants to send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoticeState {
@@ -119,12 +131,11 @@ impl NoticeState {
     /// Returns the state of a notification whose current attempt does not belong to the caller.
     /// `state` is the column of its row. `None` for an unknown value.
     pub fn of_row(state: &str) -> Option<NoticeState> {
-        match state {
-            "pending" => Some(NoticeState::InHand),
-            "sent" => Some(NoticeState::Sent),
-            "failed" | "suppressed" => Some(NoticeState::NotSent),
-            _ => None,
-        }
+        Some(match NoticeStatus::from_code(state)? {
+            NoticeStatus::Pending => NoticeState::InHand,
+            NoticeStatus::Sent => NoticeState::Sent,
+            NoticeStatus::Failed | NoticeStatus::Suppressed => NoticeState::NotSent,
+        })
     }
 }
 
@@ -142,12 +153,17 @@ pub enum NoticeEnd {
 
 impl NoticeEnd {
     /// Returns the state in the database.
-    pub const fn code(&self) -> &'static str {
+    pub const fn status(&self) -> NoticeStatus {
         match self {
-            NoticeEnd::Sent { .. } => "sent",
-            NoticeEnd::Failed { .. } => "failed",
-            NoticeEnd::Suppressed { .. } => "suppressed",
+            NoticeEnd::Sent { .. } => NoticeStatus::Sent,
+            NoticeEnd::Failed { .. } => NoticeStatus::Failed,
+            NoticeEnd::Suppressed { .. } => NoticeStatus::Suppressed,
         }
+    }
+
+    /// Returns the name of the state in the database.
+    pub const fn code(&self) -> &'static str {
+        self.status().code()
     }
 
     /// Returns the provider's id.
@@ -174,8 +190,7 @@ pub struct NoticeRow {
     pub order_id: Option<OrderId>,
     pub kind: String,
     pub channel: Channel,
-    /// The state: `pending`, `sent`, `failed` or `suppressed`.
-    pub state: String,
+    pub state: NoticeStatus,
     pub attempts: u32,
     /// The reason why it was not sent, or why the last attempt failed.
     pub reason: Option<String>,

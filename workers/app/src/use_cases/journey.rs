@@ -19,6 +19,7 @@ use super::progress::ask_for;
 use crate::ports::Unavailable;
 use crate::ports::journey::{JourneyStore, Records, SentRecord};
 use crate::ports::ledger::HoldState;
+use crate::ports::notices::NoticeStatus;
 use crate::ports::orders::{OrderStore, Payment};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{Reservation, Reservations};
@@ -335,7 +336,10 @@ fn people(records: &Records) -> Vec<Moment> {
         if let Some(sent_at) = notice.sent_at {
             let what = format!(
                 "{} by {}: {}, try {}",
-                notice.kind, notice.channel, notice.state, notice.attempts
+                notice.kind,
+                notice.channel,
+                notice.state.code(),
+                notice.attempts
             );
             moments.push(Moment {
                 event_id,
@@ -413,7 +417,7 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
     for notice in records
         .notices
         .iter()
-        .filter(|notice| notice.state == "pending")
+        .filter(|notice| notice.state == NoticeStatus::Pending)
     {
         let what = format!(
             "{} by {} is sent ({} tries)",

@@ -6,7 +6,7 @@ mod tests;
 
 use std::time::Duration;
 
-use contract::messages::{Envelope, Message};
+use contract::messages::{Audience, Envelope, Message};
 use contract::settlement::Settlement;
 use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
@@ -17,8 +17,8 @@ use super::Handled;
 use super::for_customers::{Charged, charged};
 use super::fulfil::shipped_id;
 use crate::ports::notices::{
-    Mail, Mailer, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState, NoticeStore,
-    SEND_WITHIN, SendError, Text, Texter,
+    Mail, Mailer, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState,
+    NoticeStatus, NoticeStore, SEND_WITHIN, SendError, Text, Texter,
 };
 use crate::ports::orders::{OrderStore, StoredOrder};
 use crate::ports::scope::Scope;
@@ -74,18 +74,6 @@ pub enum StockLevel {
     Low,
     /// Sold out.
     Out,
-}
-
-impl StockLevel {
-    /// Returns the level with this name. `None` for an unknown name, and for the level that causes
-    /// no alert.
-    fn from_code(code: &str) -> Option<StockLevel> {
-        match Availability::from_code(code)? {
-            Availability::Low => Some(StockLevel::Low),
-            Availability::Out => Some(StockLevel::Out),
-            Availability::InStock => None,
-        }
-    }
 }
 
 impl News<'_> {
@@ -346,7 +334,7 @@ async fn was_told(
         })
         .await?;
     let is_it = |row: &NoticeRow| {
-        row.event_id != event_id && row.kind == kind.code() && row.state == "sent"
+        row.event_id != event_id && row.kind == kind.code() && row.state == NoticeStatus::Sent
     };
     Ok(told.iter().any(is_it))
 }
@@ -422,11 +410,10 @@ pub(super) async fn news_of<'a>(
             if stored.order.status.code() != status {
                 return Err(Handled::done());
             }
-            match tell.as_str() {
-                "customer" => Ok(News::Waiting { stored }),
-                "staff" => Ok(News::Overdue { stored }),
-                other => Err(Handled::park(format!("nobody is called {other}"))),
-            }
+            Ok(match tell {
+                Audience::Customer => News::Waiting { stored },
+                Audience::Staff => News::Overdue { stored },
+            })
         }
         (
             Message::StockLevelReached {
@@ -438,10 +425,12 @@ pub(super) async fn news_of<'a>(
             },
             _,
         ) => {
-            let Some(level) = StockLevel::from_code(level) else {
-                return Err(Handled::park(format!(
-                    "{level} is no level that staff are told of"
-                )));
+            let level = match level {
+                Availability::Low => StockLevel::Low,
+                Availability::Out => StockLevel::Out,
+                Availability::InStock => {
+                    return Err(Handled::park("staff get no alert for the level in_stock"));
+                }
             };
             Ok(News::Stock {
                 name,

@@ -26,6 +26,7 @@ use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use crate::ports::journey::JourneyStore;
 use crate::ports::ledger::HoldState;
 use crate::ports::locations::LocationStore;
+use crate::ports::notices::NoticeStatus;
 use crate::ports::orders::{Applied, Change, OrderStore, PaymentChange};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{
@@ -169,13 +170,13 @@ async fn notice<O: OrderStore + JourneyStore>(
         Ok(told) => told,
         Err(error) => return error.into(),
     };
-    if told.iter().any(|notice| notice.state == "sent") {
+    if told.iter().any(|notice| notice.state == NoticeStatus::Sent) {
         return Handled::duplicate();
     }
     let is_open = |channel: &Channel| {
         !told
             .iter()
-            .any(|notice| notice.channel == channel.code() && notice.state != "pending")
+            .any(|notice| notice.channel == channel.code() && notice.state != NoticeStatus::Pending)
     };
     if news.kind().is_some() && news.channels().iter().any(is_open) {
         notes.write("somebody is told".to_owned());

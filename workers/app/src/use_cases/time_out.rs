@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use contract::messages::Message;
+use contract::messages::{Audience, Message};
 use domain::Timestamp;
 use domain::ids::EventId;
 use domain::order::{Order, OrderType};
@@ -170,17 +170,17 @@ pub async fn look_after(
         Wait::Close if !brought => (close(order, source, maker), None, Looked::Closed),
         // The customer cannot collect a delivery: the shop keeps it waiting, so staff are notified.
         Wait::TellStaff | Wait::Close => (
-            Some(tell(&order, "staff", source, maker)),
+            Some(tell(&order, Audience::Staff, source, maker)),
             None,
             Looked::Told,
         ),
         Wait::TellCustomer { .. } if brought => (
-            Some(tell(&order, "staff", source, maker)),
+            Some(tell(&order, Audience::Staff, source, maker)),
             None,
             Looked::Told,
         ),
         Wait::TellCustomer { closes_at } => (
-            Some(tell(&order, "customer", source, maker)),
+            Some(tell(&order, Audience::Customer, source, maker)),
             Some(closes_at),
             Looked::Told,
         ),
@@ -204,13 +204,13 @@ pub async fn look_after(
 
 /// Returns the change that sends `OrderOverdue`. Its event id is derived from the order and its
 /// state, so that a repeated message is a duplicate.
-fn tell(order: &Order, whom: &str, source: &impl Source, maker: &Maker) -> Change {
+fn tell(order: &Order, audience: Audience, source: &impl Source, maker: &Maker) -> Change {
     let name = format!("{} {} overdue", order.order_id, order.state.code());
     let event_id = EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()));
     let message = Message::OrderOverdue {
         order_number: order.order_number.clone(),
         status: order.status.code().to_owned(),
-        tell: whom.to_owned(),
+        tell: audience,
         since: order.updated_at,
     };
     Change {

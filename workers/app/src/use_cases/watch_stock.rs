@@ -130,7 +130,7 @@ async fn take_in(
         let message = Message::StockLevelReached {
             product_id: product_id.to_string(),
             name: product.product.name.clone(),
-            level: level.code().to_owned(),
+            level,
             available: product.counters.available,
             low_stock_threshold: product.low_stock_threshold,
         };

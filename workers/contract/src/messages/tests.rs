@@ -155,6 +155,17 @@ fn a_body_that_cannot_be_read_says_why() {
             "{said}"
         );
     }
+    for (kind, field) in [
+        (EventKind::OrderOverdue, "tell"),
+        (EventKind::StockLevelReached, "level"),
+    ] {
+        for unknown in ["gone", ""] {
+            let mut body = json(samples::of(kind));
+            body["data"][field] = unknown.into();
+            let said = said(&body.to_string());
+            assert!(said.contains("unknown variant"), "{kind:?}: {said}");
+        }
+    }
     let mut without = json(samples::of(EventKind::ChargeCard));
     without["data"]
         .as_object_mut()

@@ -74,7 +74,7 @@ fn as_json(notice: &NoticeRow) -> Value {
         "order_id": notice.order_id,
         "kind": notice.kind,
         "channel": notice.channel.code(),
-        "state": notice.state,
+        "state": notice.state.code(),
         "attempts": notice.attempts,
         "reason": notice.reason,
         "message_id": notice.message_id,
@@ -102,7 +102,7 @@ fn table(notices: &[NoticeRow]) -> Table {
                 .map_or_else(|| "(staff)".to_owned(), |id| id.to_string()),
             notice.kind.clone(),
             notice.channel.code().to_owned(),
-            notice.state.clone(),
+            notice.state.code().to_owned(),
             notice.attempts.to_string(),
             time_text(notice.created_at),
             printable(
@@ -123,6 +123,7 @@ fn time_text(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use app::ports::notices::NoticeStatus;
     use domain::channel::Channel;
     use domain::ids::EventId;
     use time::macros::datetime;
@@ -137,7 +138,7 @@ mod tests {
             order_id: None,
             kind: "stock_out".to_owned(),
             channel: Channel::Email,
-            state: "failed".to_owned(),
+            state: NoticeStatus::Failed,
             attempts: 2,
             reason: Some("MessageRejected".to_owned()),
             message_id: None,
@@ -145,7 +146,7 @@ mod tests {
             sent_at: None,
         };
         let sent = NoticeRow {
-            state: "sent".to_owned(),
+            state: NoticeStatus::Sent,
             reason: None,
             message_id: Some("0100-abc".to_owned()),
             sent_at: Some(datetime!(2026-03-01 08:00:01 UTC)),

@@ -11,7 +11,7 @@ use crate::ports::Unavailable;
 use crate::ports::journey::NoticeRecord;
 use crate::ports::notices::{
     CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState,
-    NoticeStore, TOO_MANY,
+    NoticeStatus, NoticeStore, TOO_MANY,
 };
 
 /// A stored notification.
@@ -141,7 +141,11 @@ impl NoticeStore for MemoryOrders {
         let books = self.books();
         let mut rows: Vec<NoticeRow> = books.notices.values().map(row).collect();
         rows.retain(|row| {
-            let failing = row.state == "failed" || (row.state == "pending" && row.reason.is_some());
+            let failing = match row.state {
+                NoticeStatus::Failed => true,
+                NoticeStatus::Pending => row.reason.is_some(),
+                NoticeStatus::Sent | NoticeStatus::Suppressed => false,
+            };
             filter
                 .order_id
                 .is_none_or(|order_id| row.order_id == Some(order_id))
@@ -170,8 +174,7 @@ fn row(telling: &Telling) -> NoticeRow {
         channel: notice.channel,
         state: end
             .as_ref()
-            .map_or("pending", |(end, _)| end.code())
-            .to_owned(),
+            .map_or(NoticeStatus::Pending, |(end, _)| end.status()),
         attempts: telling.tries,
         reason,
         message_id: end

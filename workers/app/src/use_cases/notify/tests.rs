@@ -207,7 +207,7 @@ impl World {
         self.rows()
             .into_iter()
             .find(|row| row.channel == channel)
-            .map(|row| (row.state, row.reason))
+            .map(|row| (row.state.code().to_owned(), row.reason))
     }
 }
 
@@ -543,20 +543,26 @@ fn who_was_told_too_early_before_the_upgrade_is_not_told_again() {
 }
 
 #[test]
-fn a_level_that_staff_are_not_told_of_is_parked() {
+fn a_level_that_causes_no_alert_is_a_dead_letter() {
     let mut world = World::of(Preferences::default());
-    for level in ["in_stock", "gone", ""] {
-        world.envelope.message = Message::StockLevelReached {
-            product_id: "latte".to_owned(),
-            name: "Latte".to_owned(),
-            level: level.to_owned(),
-            available: 0,
-            low_stock_threshold: 5,
-        };
-        let settlement = world.delivered(BOTH_ON).handled.settlement;
-        assert!(
-            matches!(settlement, Settlement::Park { .. }),
-            "{level}: {settlement:?}"
-        );
+    world.envelope.message = Message::StockLevelReached {
+        product_id: "latte".to_owned(),
+        name: "Latte".to_owned(),
+        level: Availability::InStock,
+        available: 0,
+        low_stock_threshold: 5,
+    };
+    let settlement = world.delivered(BOTH_ON).handled.settlement;
+    assert!(
+        matches!(settlement, Settlement::Park { .. }),
+        "{settlement:?}"
+    );
+    // An unknown level is a dead letter, too: the message cannot be decoded.
+    for level in ["gone", ""] {
+        let known = format!("\"level\":\"{}\"", Availability::InStock.code());
+        let unknown = format!("\"level\":\"{level}\"");
+        let body = world.envelope.encode().replace(&known, &unknown);
+        assert!(body.contains(&unknown), "{body}");
+        assert!(Envelope::decode(&body).is_err(), "{level:?}");
     }
 }

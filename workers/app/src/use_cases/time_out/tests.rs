@@ -80,7 +80,7 @@ async fn an_order(store: &MemoryOrders, order_type: OrderType, state: State) -> 
 }
 
 /// Returns who was notified about which status.
-fn told(store: &MemoryOrders) -> Vec<(String, String)> {
+fn told(store: &MemoryOrders) -> Vec<(Audience, String)> {
     let overdue = |envelope: contract::messages::Envelope| match envelope.message {
         Message::OrderOverdue { tell, status, .. } => Some((tell, status)),
         _ => None,
@@ -119,7 +119,7 @@ fn staff_hear_once_of_an_order_that_is_not_begun_and_of_one_that_is_not_finished
             .await;
             assert_eq!(told(&store), [], "there is time");
             look_for(&store, &clock, &timeouts, Duration::from_secs(24 * 3600)).await;
-            assert_eq!(told(&store), [("staff".to_owned(), status.to_owned())]);
+            assert_eq!(told(&store), [(Audience::Staff, status.to_owned())]);
         });
     }
 }
@@ -140,7 +140,7 @@ fn who_does_not_collect_is_told_once_and_the_order_is_closed_by_rule() {
             timeouts.collection + Duration::from_secs(5),
         )
         .await;
-        assert_eq!(told(&store), [("customer".to_owned(), "ready".to_owned())]);
+        assert_eq!(told(&store), [(Audience::Customer, "ready".to_owned())]);
         look_for(
             &store,
             &clock,
@@ -179,7 +179,7 @@ fn what_is_brought_waits_for_staff_and_an_order_for_later_is_not_late_before_its
         );
         an_order(&store, OrderType::Delivery, State::Ready).await;
         look_for(&store, &clock, &timeouts, Duration::from_secs(24 * 3600)).await;
-        assert_eq!(told(&store), [("staff".to_owned(), "ready".to_owned())]);
+        assert_eq!(told(&store), [(Audience::Staff, "ready".to_owned())]);
 
         let wait = |state, pickup_in: Duration, now_in: Duration| {
             let due = Due {

@@ -76,7 +76,7 @@ fn crossings(states: &[StockedProduct]) -> Vec<(i64, Availability)> {
 }
 
 /// Returns the alerts to staff by event id, in the order in which they were written.
-fn told(store: &MemoryOrders) -> Vec<(EventId, String)> {
+fn told(store: &MemoryOrders) -> Vec<(EventId, Availability)> {
     let rows = block_on(store.take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000))
         .expect("taken");
     let mut events = Vec::new();
@@ -85,15 +85,18 @@ fn told(store: &MemoryOrders) -> Vec<(EventId, String)> {
         let Message::StockLevelReached { level, .. } = envelope.message else {
             panic!("another message")
         };
-        if !events.contains(&(envelope.event_id, level.clone())) {
+        if !events.contains(&(envelope.event_id, level)) {
             events.push((envelope.event_id, level));
         }
     }
     events
 }
 
-fn levels(store: &MemoryOrders) -> Vec<String> {
-    told(store).into_iter().map(|(_, level)| level).collect()
+fn levels(store: &MemoryOrders) -> Vec<&'static str> {
+    told(store)
+        .into_iter()
+        .map(|(_, level)| level.code())
+        .collect()
 }
 
 fn watch(store: &MemoryOrders, record: &StockChange) -> Option<Availability> {
