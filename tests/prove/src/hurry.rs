@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use contract::address::Address;
+use contract::role::{Role, RoleId};
 use contract::table::LEASES;
 use faults::Call;
 use serde_json::Value;
@@ -94,21 +95,30 @@ pub async fn show_messages(shop: &Shop, role: &str, given: &Given) {
 /// Returns an error if a claim cannot be ended.
 pub async fn end_claims(shop: &Shop, role: &str, given: &Given) -> anyhow::Result<()> {
     show_messages(shop, role, given).await;
-    match role {
-        "outbox-relay" => {
+    match Role::by_slug(role).map(|role| role.id) {
+        Some(RoleId::OutboxRelay) => {
             shop.views
                 .execute("UPDATE outbox SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by IS NOT NULL")
                 .await?;
         }
-        "notification-worker" => {
+        Some(RoleId::NotificationWorker) => {
             shop.views
                 .execute(
                     "UPDATE notifications SET claimed_until = NULL WHERE claimed_until IS NOT NULL",
                 )
                 .await?;
         }
-        "inventory-worker" => end_leases(shop).await?,
-        _ => {}
+        Some(RoleId::InventoryWorker) => end_leases(shop).await?,
+        // The other roles claim messages only.
+        Some(
+            RoleId::Storefront
+            | RoleId::OrderWorker
+            | RoleId::PaymentWorker
+            | RoleId::FulfilmentWorker
+            | RoleId::ProjectionWorker
+            | RoleId::Sweeper,
+        )
+        | None => {}
     }
     Ok(())
 }

@@ -133,7 +133,14 @@ fn check(options: &Options) -> Report {
     let expected = |hit: Hit| match hit {
         Hit::SoldOut => i16::from(orders) > i16::from(units),
         Hit::Redelivery => workers > 1,
-        _ => true,
+        Hit::Crash
+        | Hit::Duplicate
+        | Hit::Conflict
+        | Hit::LostReply
+        | Hit::LostRequest
+        | Hit::LateRequest
+        | Hit::Cancel
+        | Hit::TimeOut => true,
     };
     let all_hit = Hit::ALL
         .into_iter()

@@ -656,11 +656,9 @@ mod tests {
     #[test]
     fn every_role_is_missed_by_exactly_one_alarm() {
         for role in ROLES {
-            let misses = |alarm: &&Alarm| match alarm.signal {
-                Signal::Platform(Platform::TasksMissing(roles)) => {
-                    roles.iter().any(|missed| missed.slug == role.slug)
-                }
-                _ => false,
+            let misses = |alarm: &&Alarm| {
+                matches!(alarm.signal, Signal::Platform(Platform::TasksMissing(roles))
+                    if roles.iter().any(|missed| missed.id == role.id))
             };
             assert_eq!(ALARMS.iter().filter(misses).count(), 1, "{}", role.slug);
         }

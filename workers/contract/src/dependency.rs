@@ -57,11 +57,9 @@ mod tests {
                 "{}",
                 role.slug
             );
-            let watched = ALARMS.iter().any(|alarm| match alarm.signal {
-                Signal::Ours {
-                    metric, service, ..
-                } => metric == Metric::BreakerOpen && service == role.slug,
-                _ => false,
+            let watched = ALARMS.iter().any(|alarm| {
+                matches!(alarm.signal, Signal::Ours { metric: Metric::BreakerOpen, service, .. }
+                    if service == role.slug)
             });
             assert!(watched, "nobody is told when {} pauses", role.slug);
         }

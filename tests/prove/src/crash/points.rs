@@ -156,7 +156,7 @@ pub fn trap(
         let counts = match (side, something) {
             (Side::Before, None) => true,
             (Side::After, Some(something)) => something || !point.poll,
-            _ => false,
+            (Side::Before, Some(_)) | (Side::After, None) => false,
         };
         if !counts
             || seen.fetch_add(1, Ordering::SeqCst) + 1 != point.nth

@@ -30,22 +30,23 @@ pub fn all() -> Vec<Property<Shop>> {
             active(shop, world).all(|order| {
                 let kept =
                     order.gateway.captures - order.gateway.refunds.min(order.gateway.captures);
-                match order.state {
-                    State::Confirmed => kept == 1,
-                    State::Cancelled | State::Failed => kept == 0,
-                    _ => true,
+                if order.state.is_sold() {
+                    kept == 1
+                } else {
+                    kept == 0 || !order.state.settled()
                 }
             })
         }),
         Property::<Shop>::always(
             "an ended order holds no stock, a sold one has its unit",
             |shop, world| {
-                active(shop, world).all(|order| match order.state {
-                    State::Confirmed => order.hold == Hold::Confirmed,
-                    State::Cancelled | State::Failed => {
-                        !matches!(order.hold, Hold::Held | Hold::Confirmed)
+                active(shop, world).all(|order| {
+                    let holds = matches!(order.hold, Hold::Held | Hold::Confirmed);
+                    if order.state.is_sold() {
+                        order.hold == Hold::Confirmed
+                    } else {
+                        !holds || !order.state.settled()
                     }
-                    _ => true,
                 })
             },
         ),

@@ -252,9 +252,10 @@ impl Broker {
 }
 
 fn status_of(envelope: &Envelope) -> String {
-    match &envelope.message {
-        Message::OrderStatusChanged { to, .. } => to.clone(),
-        _ => String::new(),
+    if let Message::OrderStatusChanged { to, .. } = &envelope.message {
+        to.clone()
+    } else {
+        String::new()
     }
 }
 

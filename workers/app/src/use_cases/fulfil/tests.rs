@@ -110,15 +110,15 @@ fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
             "nobody calls its number"
         );
         let said = || {
-            let shipped = store
-                .owed()
-                .into_iter()
-                .filter_map(|envelope| match envelope.message {
-                    Message::OrderShipped {
-                        tracking_number, ..
-                    } => Some(tracking_number),
-                    _ => None,
-                });
+            let shipped = store.owed().into_iter().filter_map(|envelope| {
+                let Message::OrderShipped {
+                    tracking_number, ..
+                } = envelope.message
+                else {
+                    return None;
+                };
+                Some(tracking_number)
+            });
             shipped.collect::<Vec<_>>()
         };
         assert!(said().is_empty(), "it is still in the shop");

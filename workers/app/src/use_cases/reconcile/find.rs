@@ -261,7 +261,15 @@ impl OfOrder<'_> {
             {
                 record(Some(charge.state), settled(decline, PaymentState::Declined))
             }
-            _ => None,
+            (
+                _,
+                _,
+                PaymentState::Requested
+                | PaymentState::Unknown
+                | PaymentState::Captured
+                | PaymentState::Declined
+                | PaymentState::Refunded,
+            ) => None,
         };
         let refund_row = row(PaymentKind::Refund);
         let behind_refund = match (as_asked, refund) {

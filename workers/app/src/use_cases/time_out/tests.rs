@@ -1,5 +1,7 @@
 use std::sync::Mutex;
 
+use contract::event::Route;
+use contract::queue::QueueId;
 use contract::settlement::Settlement;
 use domain::cart::{Line, Lines};
 use domain::menu::{Product, ProductType};
@@ -81,9 +83,11 @@ async fn an_order(store: &MemoryOrders, order_type: OrderType, state: State) -> 
 
 /// Returns who was notified about which status.
 fn told(store: &MemoryOrders) -> Vec<(Audience, String)> {
-    let overdue = |envelope: contract::messages::Envelope| match envelope.message {
-        Message::OrderOverdue { tell, status, .. } => Some((tell, status)),
-        _ => None,
+    let overdue = |envelope: contract::messages::Envelope| {
+        let Message::OrderOverdue { tell, status, .. } = envelope.message else {
+            return None;
+        };
+        Some((tell, status))
     };
     store.owed().into_iter().filter_map(overdue).collect()
 }
@@ -339,8 +343,13 @@ impl Shop {
             }
             for row in rows {
                 let letter = row.letter.expect("it can be read");
-                let handled = match letter.routes {
-                    [contract::event::Route::Queue(queue)] if queue.slug == "payments" => {
+                let queue = if let [Route::Queue(queue)] = letter.routes {
+                    Some(queue.id)
+                } else {
+                    None
+                };
+                let handled = match queue {
+                    Some(QueueId::Payments) => {
                         pay(
                             store,
                             &Straight(store),
@@ -351,7 +360,7 @@ impl Shop {
                         )
                         .await
                     }
-                    [contract::event::Route::Queue(_)] => {
+                    Some(QueueId::Orders) => {
                         run_saga(
                             store,
                             &Straight(store),
@@ -362,7 +371,8 @@ impl Shop {
                         )
                         .await
                     }
-                    _ => crate::use_cases::Handled::done(),
+                    Some(QueueId::Notifications | QueueId::Fulfilment | QueueId::Projections)
+                    | None => crate::use_cases::Handled::done(),
                 };
                 assert!(
                     !matches!(handled.settlement, Settlement::Park { .. }),
