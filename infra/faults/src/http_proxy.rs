@@ -6,8 +6,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::board::Call;
+use crate::dependency::Dependency;
 use crate::http::{Buffer, Message};
-use crate::proxy::{Dependency, Link, until_left};
+use crate::link::{Link, until_left};
 use crate::{Fault, Moment, aws, gateway};
 
 /// The connection to the dependency, which is made when needed and again after a loss.

@@ -24,16 +24,19 @@
 
 mod aws;
 mod board;
+mod dependency;
 mod dice;
 mod gateway;
 mod http;
 mod http_proxy;
+mod link;
 mod postgres;
 mod proxy;
 mod redis;
 mod rules;
 
 pub use board::{Call, Entry, Faults, Hook, Moment, Sign, Verdict};
+pub use dependency::Dependency;
 pub use dice::Dice;
-pub use proxy::{Dependency, Proxy};
+pub use proxy::Proxy;
 pub use rules::{Fault, Hits, Rule};

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::board::Call;
-use crate::proxy::Link;
+use crate::link::Link;
 use crate::{Fault, Moment};
 
 const SSL_REQUEST: u32 = 80_877_103;

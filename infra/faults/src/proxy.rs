@@ -6,37 +6,16 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::{Faults, http_proxy, postgres, redis};
-
-/// The kind of the dependency, which decides about the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Dependency {
-    /// AWS over HTTP. Calls are named `service.Operation`.
-    Aws,
-    /// PostgreSQL's wire protocol without TLS. Calls are named by their SQL.
-    Postgres,
-    /// Redis's protocol. Calls are named by their command.
-    Redis,
-    /// The payment gateway. Calls are named by method and path.
-    Gateway,
-    /// The shop, for its customers. Calls are named by method and path.
-    Shop,
-}
+use crate::board::Faults;
+use crate::dependency::Dependency;
+use crate::link::Link;
+use crate::{http_proxy, postgres, redis};
 
 /// A running proxy. Its connections close when the value is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
-}
-
-/// One connection of a client, and the address that its calls go to.
-pub(crate) struct Link {
-    pub faults: Faults,
-    pub client: Arc<str>,
-    pub dependency: Dependency,
-    pub connection: u64,
-    pub upstream: Arc<str>,
 }
 
 impl Proxy {
@@ -124,20 +103,4 @@ async fn serve(link: Link, client: TcpStream) {
         Dependency::Postgres => postgres::serve(&link, client).await,
         Dependency::Redis => redis::serve(&link, client).await,
     };
-}
-
-impl Link {
-    pub(crate) async fn connect(&self) -> std::io::Result<TcpStream> {
-        let upstream = TcpStream::connect(&*self.upstream).await?;
-        upstream.set_nodelay(true)?;
-        Ok(upstream)
-    }
-}
-
-/// Waits until the caller gives up and closes the connection. Data that arrives meanwhile is
-/// discarded.
-pub(crate) async fn until_left(client: &mut TcpStream) {
-    use tokio::io::AsyncReadExt as _;
-    let mut byte = [0; 1];
-    while client.read(&mut byte).await.is_ok_and(|read| read > 0) {}
 }

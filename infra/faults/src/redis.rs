@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
-use crate::proxy::Link;
+use crate::link::Link;
 use crate::{Fault, Moment};
 
 const BULK_MAX: usize = 64 * 1024 * 1024;

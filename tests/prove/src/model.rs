@@ -4,6 +4,7 @@
 mod properties;
 mod reduce;
 mod saga;
+mod shop;
 mod world;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use clap::Args;
 use serde::Serialize;
 use stateright::{Checker, Expectation, HasDiscoveries, Model as _};
 
-use self::saga::{Hit, Hits, Shop};
+use self::shop::{Hit, Hits, Shop};
 use self::world::{Mistake, ORDERS_MAX, WORKERS_MAX};
 use crate::outcome;
 

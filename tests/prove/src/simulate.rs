@@ -1,19 +1,23 @@
 //! `prove simulate` runs the product's use cases with seeded faults, on one thread and with a
 //! simulated clock.
 
+mod customer;
 mod engine;
 mod gateway;
 mod hits;
 mod invariants;
 mod mail;
 mod mistake;
+mod opening;
 mod orders;
 mod people;
 mod plan;
+mod port;
 mod queues;
 mod report;
 mod shop;
 mod stock;
+mod task;
 mod trace;
 mod workers;
 

@@ -1,28 +1,9 @@
-//! The kinds of messages and their routes.
-
-use strum::{EnumString, IntoStaticStr, VariantArray};
+//! The routes of messages.
 
 use crate::queue::{ORDERS, PAYMENTS, Queue};
 use crate::topic::{INVENTORY_ALERTS, ORDER_CREATED, ORDER_STATUS_CHANGED, Topic};
 
-/// Every kind of message. Its name is the `type` of the envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
-#[strum(const_into_str)]
-pub enum EventKind {
-    ReserveStock,
-    ReleaseStock,
-    ChargeCard,
-    RefundCard,
-    OrderCreated,
-    InventoryReserved,
-    PaymentCompleted,
-    PaymentFailed,
-    PaymentRefunded,
-    OrderStatusChanged,
-    OrderShipped,
-    OrderOverdue,
-    StockLevelReached,
-}
+pub use crate::kind::EventKind;
 
 /// The destination of a message in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,39 +28,6 @@ impl Route {
 }
 
 impl EventKind {
-    /// Every kind.
-    pub const ALL: [EventKind; EventKind::VARIANTS.len()] = domain::array_of(EventKind::VARIANTS);
-
-    /// Returns the name, which is the `type` of the envelope.
-    pub const fn name(self) -> &'static str {
-        self.into_str()
-    }
-
-    /// Returns the kind with this name.
-    pub fn from_name(name: &str) -> Option<EventKind> {
-        name.parse().ok()
-    }
-
-    /// Returns the version of the body that producers write. Consumers also accept the version
-    /// before it; see [`crate::messages::Envelope::decode`].
-    pub const fn schema(self) -> u16 {
-        match self {
-            EventKind::PaymentFailed => 2,
-            EventKind::ReserveStock
-            | EventKind::ReleaseStock
-            | EventKind::ChargeCard
-            | EventKind::RefundCard
-            | EventKind::OrderCreated
-            | EventKind::InventoryReserved
-            | EventKind::PaymentCompleted
-            | EventKind::PaymentRefunded
-            | EventKind::OrderStatusChanged
-            | EventKind::OrderShipped
-            | EventKind::OrderOverdue
-            | EventKind::StockLevelReached => 1,
-        }
-    }
-
     /// Returns the destinations of the message. Commands go to the queue of their consumer. Events
     /// go to the bus, some also to a topic, and the results of payments also to the saga.
     pub const fn routes(self) -> &'static [Route] {

@@ -15,6 +15,7 @@ pub mod alarm;
 pub mod billed;
 pub mod dependency;
 pub mod event;
+mod kind;
 pub mod messages;
 pub mod metric;
 pub mod parameter;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::EventKind;
+use crate::kind::EventKind;
 use crate::queue::{FULFILMENT, NOTIFICATIONS, PROJECTIONS, Queue};
 
 /// A standard SNS topic.

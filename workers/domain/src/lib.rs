@@ -21,6 +21,7 @@ pub mod order;
 pub mod phone;
 pub mod reorder;
 pub mod saga;
+mod status;
 pub mod stock;
 pub mod text;
 

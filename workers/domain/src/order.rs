@@ -8,69 +8,10 @@ use crate::cart::Quantity;
 use crate::customer::Customer;
 use crate::ids::{LocationId, OrderId, ProductId, TenantId};
 use crate::money::{Money, MoneyError, TaxRate};
-use crate::saga::{Event, State};
+use crate::saga::State;
 use crate::{FieldError, Timestamp};
 
-/// The progress of an order as the customer sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[derive(EnumString, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Status {
-    Pending,
-    Confirmed,
-    Preparing,
-    Ready,
-    Completed,
-    Cancelled,
-    Failed,
-}
-
-crate::named_variants!(Status);
-
-impl Status {
-    /// Returns whether an order may change from this status to `next`.
-    pub const fn may_become(self, next: Status) -> bool {
-        matches!(
-            (self, next),
-            (
-                Status::Pending,
-                Status::Confirmed | Status::Cancelled | Status::Failed
-            ) | (Status::Confirmed, Status::Preparing | Status::Cancelled)
-                | (Status::Preparing, Status::Ready | Status::Cancelled)
-                | (Status::Ready, Status::Completed)
-        )
-    }
-
-    /// Returns the event that staff cause by setting this status. `None` when only the saga sets
-    /// it.
-    pub const fn set_by_staff(self) -> Option<Event> {
-        match self {
-            Status::Preparing => Some(Event::PreparationStarted),
-            Status::Ready => Some(Event::MadeReady),
-            Status::Completed => Some(Event::HandedOver),
-            Status::Cancelled => Some(Event::CancelRequested),
-            Status::Pending | Status::Confirmed | Status::Failed => None,
-        }
-    }
-}
-
-/// The progress of the processing of an order, beside the customer's status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[derive(EnumString, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Step {
-    Validating,
-    InventoryCheck,
-    PaymentProcessing,
-    Fulfilment,
-    /// The saga is refunding the charge and releasing the stock.
-    Compensating,
-    Done,
-}
-
-crate::named_variants!(Step);
+pub use crate::status::{Status, Step};
 
 /// How the order leaves the shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::order::{Status, Step};
+use crate::status::{Status, Step};
 
 /// The position of an order in the saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,6 +104,20 @@ pub enum Decision {
     /// The event is not possible in this state. Move the message to the dead-letter queue for a
     /// person.
     Impossible,
+}
+
+impl Status {
+    /// Returns the event that staff cause by setting this status. `None` when only the saga sets
+    /// it.
+    pub const fn set_by_staff(self) -> Option<Event> {
+        match self {
+            Status::Preparing => Some(Event::PreparationStarted),
+            Status::Ready => Some(Event::MadeReady),
+            Status::Completed => Some(Event::HandedOver),
+            Status::Cancelled => Some(Event::CancelRequested),
+            Status::Pending | Status::Confirmed | Status::Failed => None,
+        }
+    }
 }
 
 impl State {

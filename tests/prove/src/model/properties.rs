@@ -4,7 +4,7 @@
 use domain::saga::{Command, State};
 use stateright::Property;
 
-use super::saga::Shop;
+use super::shop::Shop;
 use super::world::{Hand, Hold, Message, Order, World};
 
 /// Returns all properties.

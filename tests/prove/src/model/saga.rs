@@ -3,15 +3,12 @@
 //! The sweeper's repeated commands are left out. They would add a message that is also waiting in
 //! the model if its deletion was lost.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use domain::saga::{Decision, Event, State};
 use stateright::{Model, Property};
-use strum::VariantArray;
 
 use super::properties;
 use super::reduce::reduce;
+use super::shop::{Hit, Shop};
 use super::world::{Charge, Hand, Hold, Message, Mistake, Order, Step, Verdict, World};
 
 /// One step that can happen next.
@@ -44,51 +41,6 @@ pub enum Reply {
     LostAfter(Verdict),
     /// The gateway has not handled the request; it may still arrive.
     LostBefore,
-}
-
-/// Events that must occur for the check to be meaningful.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
-pub enum Hit {
-    Redelivery,
-    Crash,
-    Duplicate,
-    Conflict,
-    LostReply,
-    LostRequest,
-    LateRequest,
-    Cancel,
-    TimeOut,
-    SoldOut,
-}
-
-impl Hit {
-    /// All kinds of hits.
-    pub const ALL: [Hit; Hit::VARIANTS.len()] = domain::array_of(Hit::VARIANTS);
-}
-
-/// Number of occurrences of each hit.
-#[derive(Debug, Default)]
-pub struct Hits([AtomicU64; Hit::ALL.len()]);
-
-impl Hits {
-    fn count(&self, hit: Hit) {
-        self.0[hit as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Returns how often a hit occurred.
-    pub fn of(&self, hit: Hit) -> u64 {
-        self.0[hit as usize].load(Ordering::Relaxed)
-    }
-}
-
-/// The model's parameters. `mistake` is a planted mistake.
-#[derive(Debug, Clone)]
-pub struct Shop {
-    pub orders: u8,
-    pub workers: u8,
-    pub units: i8,
-    pub mistake: Option<Mistake>,
-    pub hits: Arc<Hits>,
 }
 
 impl Model for Shop {

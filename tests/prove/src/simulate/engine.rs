@@ -21,39 +21,17 @@ use domain::Timestamp;
 use domain::ids::OrderId;
 use faults::Dice;
 use futures::future::{Either, select};
-use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 use super::hits::{Hit, Hits};
 use super::mistake::Mistake;
 use super::plan::Plan;
+use super::port::Port;
+use super::task::Who;
 use super::trace::Trace;
 
 /// Start of every run in seconds since 1970: 2026-03-01 08:00 UTC.
 const OPENING: i64 = 1_772_352_000;
-
-/// A port whose calls can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
-#[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Port {
-    Orders,
-    Stock,
-    Gateway,
-    Mail,
-    Queues,
-    Publisher,
-    Stream,
-}
-
-impl Port {
-    /// All ports.
-    pub const ALL: [Port; Port::VARIANTS.len()] = domain::array_of(Port::VARIANTS);
-
-    /// Returns the port's name.
-    pub const fn name(self) -> &'static str {
-        self.into_str()
-    }
-}
 
 /// How a call failed. Only the simulation can tell the two apart; the caller cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +57,6 @@ pub struct Violation {
     pub what: String,
     pub order: Option<OrderId>,
 }
-
-/// The index of a task, which stands for a process or a person.
-pub type Who = usize;
 
 /// The state that all parts of a run share.
 pub struct Engine {

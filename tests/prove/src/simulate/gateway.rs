@@ -7,9 +7,11 @@ use app::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use domain::ids::OrderId;
 use domain::money::Money;
 
-use super::engine::{Engine, Lost, Port, Who};
+use super::engine::{Engine, Lost};
 use super::hits::Hit;
 use super::mistake::Mistake;
+use super::port::Port;
+use super::task::Who;
 
 /// The captures and refunds of one order, in minor units.
 #[derive(Debug, Clone, Default)]

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use app::ports::notices::{Mail, Mailer, NoticeKind, SendError, Text, Texter};
 use app::use_cases::notify::{Compose, News};
 
-use super::engine::{Engine, Lost, Port, Who};
+use super::engine::{Engine, Lost};
+use super::port::Port;
+use super::task::Who;
 
 /// All mails that were sent.
 #[derive(Default)]

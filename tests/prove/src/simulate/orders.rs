@@ -23,9 +23,11 @@ use domain::order::HistoryEntry;
 use futures::FutureExt as _;
 use time::Date;
 
-use super::engine::{Engine, Port, Signal, Who};
+use super::engine::{Engine, Signal};
 use super::hits::Hit;
 use super::mistake::Mistake;
+use super::port::Port;
+use super::task::Who;
 
 /// The database that all connections share.
 #[derive(Default)]

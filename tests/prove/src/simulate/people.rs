@@ -1,7 +1,7 @@
 //! Customers who order, repeat requests and cancel, and staff who prepare and cancel orders and
 //! adjust stock.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::scope::Scope;
@@ -10,135 +10,22 @@ use app::use_cases::Maker;
 use app::use_cases::change_order::{
     CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff,
 };
-use app::use_cases::place_order::{Expected, Means, Refusal, Request, place_order};
+use app::use_cases::place_order::{Means, Refusal, place_order};
 use contract::role;
-use domain::cart::{Line, Lines, Quantity};
-use domain::channel::Preferences;
 use domain::ids::OrderId;
 use domain::order::Status;
-use faults::Dice;
 
-use super::engine::{SimSource, Who};
+use super::customer::{Customer, HOT, product_id};
+use super::engine::SimSource;
 use super::hits::Hit;
 use super::orders::SimOrders;
-use super::plan::Plan;
-use super::shop::{HOT, PLAIN, Shop, product_id};
+use super::shop::Shop;
 use super::stock::SimStock;
+use super::task::Who;
 use super::trace::fnv;
 
 /// Maximum number of attempts before a customer gives up.
 const TRIES_MAX: u32 = 8;
-const TABS_MAX: usize = 2;
-
-/// A customer with one idempotency key and one or two browser tabs.
-pub struct Customer {
-    pub n: u64,
-    pub tabs: usize,
-    lines: Lines,
-    token: &'static str,
-    start_ms: u64,
-    /// How long after the response the customer cancels the order.
-    cancels_after_ms: Option<u64>,
-    repeats: bool,
-    history: Mutex<History>,
-}
-
-/// The responses that a customer saw, as a Jepsen client would record them.
-#[derive(Debug, Clone, Default)]
-pub struct History {
-    /// Orders that were acknowledged.
-    pub ok: Vec<OrderId>,
-    /// Whether an attempt was refused finally.
-    pub refused: bool,
-    /// Whether an attempt had no response, so that an order may exist.
-    pub unknown: bool,
-    open: [bool; TABS_MAX],
-    done: [bool; TABS_MAX],
-    tries: [u32; TABS_MAX],
-}
-
-impl Customer {
-    /// Draws a customer's behavior.
-    pub fn of(n: u64, plan: &Plan, dice: &mut Dice) -> Customer {
-        const TOKENS: [&str; 8] = [
-            "tok_ok",
-            "tok_ok",
-            "tok_ok",
-            "tok_ok",
-            "tok_declined",
-            "tok_timeout",
-            "tok_timeout_before",
-            "tok_flaky",
-        ];
-        let mut lines = Lines::default();
-        let mut wanted = vec![if dice.permille(700) { HOT } else { PLAIN }];
-        if dice.permille(300) {
-            wanted.push(PLAIN);
-        }
-        for slug in wanted {
-            let quantity = Quantity::new(dice.between(1, 2) as u32);
-            let added = quantity.map(|quantity| {
-                lines.add(Line {
-                    product_id: product_id(slug),
-                    quantity,
-                })
-            });
-            debug_assert!(matches!(added, Some(Ok(()))));
-        }
-        Customer {
-            n,
-            tabs: if dice.permille(150) { TABS_MAX } else { 1 },
-            lines,
-            token: TOKENS[dice.below(TOKENS.len() as u64) as usize],
-            start_ms: dice.below(plan.storm_ms.min(40_000)),
-            cancels_after_ms: dice.permille(250).then(|| dice.below(6_000)),
-            repeats: dice.permille(250),
-            history: Mutex::default(),
-        }
-    }
-
-    /// Returns the customer's address, which no other customer has.
-    pub fn email(&self) -> String {
-        format!("customer{}@example.com", self.n)
-    }
-
-    /// Returns the responses so far.
-    pub fn history(&self) -> History {
-        self.book().clone()
-    }
-
-    /// Returns whether all tabs are done.
-    pub fn is_done(&self) -> bool {
-        self.book().done[..self.tabs].iter().all(|done| *done)
-    }
-
-    fn book(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn request(&self) -> Request {
-        Request {
-            customer_name: format!("Customer {}", self.n),
-            customer_phone: "+1 555 010 0123".to_owned(),
-            customer_email: self.email(),
-            notify: Preferences::default(),
-            order_type: "pickup".to_owned(),
-            location_id: None,
-            pickup_at: None,
-            special_instructions: String::new(),
-            delivery_address: None,
-            address_required: false,
-            payment_token: self.token.to_owned(),
-            lines: self.lines.clone(),
-            from_cart: false,
-            idempotency_key: format!("key-{}", self.n),
-            session_hash: None,
-            other_sessions: Vec::new(),
-            traceparent: None,
-            expected: Expected::default(),
-        }
-    }
-}
 
 /// Runs one tab of a customer. After a crash, the customer repeats the request.
 pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Who) {

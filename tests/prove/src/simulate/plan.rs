@@ -3,7 +3,7 @@
 
 use faults::Dice;
 
-use super::engine::Port;
+use super::port::Port;
 
 /// The parameters of a run. Rates are per thousand calls, deliveries or polls.
 #[derive(Debug, Clone)]

@@ -12,9 +12,11 @@ use contract::topic::{SUBSCRIPTIONS, Topic};
 use domain::ids::{EventId, OrderId};
 use faults::Dice;
 
-use super::engine::{Engine, Lost, Port, Signal, Who};
+use super::engine::{Engine, Lost, Signal};
 use super::hits::Hit;
 use super::mistake::Mistake;
+use super::port::Port;
+use super::task::Who;
 
 /// How long SQS deduplicates a message on a FIFO queue.
 const DEDUP_MS: u64 = 5 * 60_000;

@@ -14,10 +14,12 @@ use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
 use domain::stock::Availability;
 
-use super::engine::{Engine, Lost, Port, Signal, Who};
+use super::engine::{Engine, Lost, Signal};
 use super::hits::Hit;
 use super::mistake::Mistake;
 use super::orders::at_once;
+use super::port::Port;
+use super::task::Who;
 
 /// The table that all processes share.
 #[derive(Default)]

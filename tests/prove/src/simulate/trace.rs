@@ -4,7 +4,7 @@ use std::fmt;
 
 use domain::ids::OrderId;
 
-use super::engine::Who;
+use super::task::{Who, name_of};
 
 /// One event.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ impl fmt::Display for Entry {
             f,
             "{:>10.3} s  {:<18} {what} {outcome}",
             *at_ms as f64 / 1_000.0,
-            super::shop::name_of(*who)
+            name_of(*who)
         )?;
         order.map_or(Ok(()), |order| write!(f, "  {order}"))
     }

@@ -22,15 +22,17 @@ use contract::settlement::Settlement;
 use domain::saga::State;
 use futures::future::join_all;
 
-use super::engine::{Port, SimSource, Who};
+use super::engine::SimSource;
 use super::gateway::SimGateway;
 use super::hits::Hit;
 use super::mail::{NoTexts, SimMailer, Words};
 use super::mistake::Mistake;
 use super::orders::{SimOrders, at_once};
+use super::port::Port;
 use super::queues::{Delivery, SimPublisher};
 use super::shop::Shop;
 use super::stock::{Page, SimStock};
+use super::task::{Job, Who};
 
 /// Messages in one receive call.
 const RECEIVED_AT_ONCE: usize = 3;
@@ -44,17 +46,6 @@ const LOOK_MS: u64 = 500;
 const SWEEP_ORDERS_MS: u64 = 5_000;
 /// Number of sweeps of orders for each sweep of stock holds.
 const ROUNDS_A_HOLD_SWEEP: u64 = 12;
-
-/// The work of a process.
-#[derive(Debug, Clone, Copy)]
-pub enum Job {
-    Orders,
-    Payments,
-    Notifications,
-    Relay,
-    Sweeper,
-    Inventory,
-}
 
 /// Runs a process until it crashes.
 pub async fn run(shop: Arc<Shop>, who: Who, job: Job) {

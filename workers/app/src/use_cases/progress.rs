@@ -1,14 +1,15 @@
 //! Moves an order through its saga. Each transition adds a history entry, each change of status
 //! adds a message, and the last state adds the command that it awaits.
 
+use std::time::Duration;
+
 use contract::messages::{Envelope, Message, PricedItem};
 use domain::ids::EventId;
 use domain::order::{HistoryEntry, Order, OrderType};
-use domain::saga::{Command, Decision, Event};
+use domain::saga::{Command, Decision, Event, State};
 
-use super::Maker;
 use super::fulfil::shipped;
-use super::time_out::first_look;
+use super::{ASK_AGAIN, LOOK_FIRST, Maker};
 use crate::ports::Source;
 use crate::ports::orders::{Change, OrderChange};
 
@@ -118,6 +119,25 @@ impl<'a, S: Source> Progress<'a, S> {
             delivery: None,
         };
         (change, self.order)
+    }
+}
+
+/// Returns the time from entering a state until the sweeper looks at the order. `None` for a state
+/// in which the order waits for nothing.
+pub fn first_look(state: State) -> Option<Duration> {
+    match state {
+        State::Confirmed | State::Preparing | State::Ready => Some(LOOK_FIRST),
+        State::Completed | State::Cancelled | State::Failed => None,
+        State::Placed
+        | State::Validated
+        | State::Charging
+        | State::Paid
+        | State::AbandoningToCancel
+        | State::AbandoningToFail
+        | State::RefundingToCancel
+        | State::RefundingToFail
+        | State::ReleasingToCancel
+        | State::ReleasingToFail => Some(ASK_AGAIN),
     }
 }
 

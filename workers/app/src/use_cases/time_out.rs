@@ -15,7 +15,7 @@ use domain::saga::{Decision, Event, State};
 use uuid::Uuid;
 
 use super::progress::Progress;
-use super::{ASK_AGAIN, LOOK_FIRST, Maker};
+use super::{ASK_AGAIN, Maker};
 use crate::ports::orders::{Applied, Change, Due, OrderStore};
 use crate::ports::{Source, Unavailable};
 
@@ -44,25 +44,6 @@ impl Default for Timeouts {
             collection: Duration::from_secs(900),
             uncollected: Duration::from_secs(7_200),
         }
-    }
-}
-
-/// Returns the time from entering a state until the sweeper looks at the order. `None` for a state
-/// in which the order waits for nothing.
-pub fn first_look(state: State) -> Option<Duration> {
-    match state {
-        State::Confirmed | State::Preparing | State::Ready => Some(LOOK_FIRST),
-        State::Completed | State::Cancelled | State::Failed => None,
-        State::Placed
-        | State::Validated
-        | State::Charging
-        | State::Paid
-        | State::AbandoningToCancel
-        | State::AbandoningToFail
-        | State::RefundingToCancel
-        | State::RefundingToFail
-        | State::ReleasingToCancel
-        | State::ReleasingToFail => Some(ASK_AGAIN),
     }
 }
 

@@ -56,7 +56,7 @@ pub fn poison() -> Vec<Letter> {
 ///
 /// # Errors
 /// Returns an error if the order is not confirmed or a message cannot be sent.
-pub async fn messages(shop: &Shop, letters: &[Letter]) -> anyhow::Result<Outcome> {
+pub async fn messages(shop: &Shop, letters: Vec<Letter>) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let placed = customer::must_order(shop, "latte", 1, "tok_ok").await?;
     customer::until(shop, &placed, &["confirmed"]).await?;

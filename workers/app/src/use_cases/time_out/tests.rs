@@ -17,6 +17,7 @@ use crate::laws::orders::{new_order, step};
 use crate::ports::orders::{NewOrder, Outgoing, PaymentKind, PaymentState};
 use crate::ports::stock::Stock as _;
 use crate::use_cases::pay::pay;
+use crate::use_cases::progress::first_look;
 use crate::use_cases::run_saga::{Apply, run_saga};
 use crate::use_cases::sweep::{Swept, sweep_holds, sweep_orders};
 use crate::use_cases::{HOLD, ORDER_DEADLINE};
