@@ -5,6 +5,7 @@
 mod acts;
 mod load;
 mod matrix;
+mod row;
 mod run;
 
 use std::time::Duration;
@@ -14,7 +15,8 @@ use haven::target::BadUsage;
 use serde::Serialize;
 
 use crate::shop::{Database, Keep, Shop};
-use matrix::{How, ROWS, Row};
+use matrix::ROWS;
+use row::{How, Row};
 
 const EXAMPLE: &str = "Examples:
   prove faults --list

@@ -1,12 +1,12 @@
 //! Faults that need more than rules of a fault proxy: signals, database sessions, and clients that
 //! misbehave.
 
-mod clocks;
-mod customers;
-mod database;
-mod disaster;
-mod limits;
-mod queues;
+pub mod clocks;
+pub mod customers;
+pub mod database;
+pub mod disaster;
+pub mod limits;
+pub mod queues;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use contract::queue::ORDERS;
 use faults::{Call, Dependency, Fault, Moment, Rule, Verdict};
+use futures::future::LocalBoxFuture;
 use haven::local::children;
 use reqwest::StatusCode;
 use rustix::process::Signal;
@@ -22,43 +23,8 @@ use serde_json::json;
 use crate::customer::{self, Placed};
 use crate::shop::Shop;
 
-pub use queues::parked;
-
-/// An action that causes a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    KillStorefrontBeforeReply,
-    TermStorefront,
-    SlowClients,
-    DoubleClick,
-    OtherBody,
-    StopAndContinue,
-    TermWorkers,
-    OutOfOrder,
-    Poison,
-    RollingKills,
-    RestartPostgres,
-    CrashPostgres,
-    TerminateBackends,
-    HoldLock,
-    TakeConnections,
-    ReadOnly,
-    FlushCarts,
-    EvictCart,
-    HotProduct,
-    EndHolds,
-    KillStreamReader,
-    DenyQueues,
-    Decline,
-    ForgedWebhooks,
-    RefundLater,
-    NoParameters,
-    Flood,
-    StaleReads,
-    Limits,
-    LoseDisk,
-    Skew,
-}
+/// An action that causes a fault and waits for its end.
+pub type Act = for<'a> fn(&'a Shop, Duration) -> LocalBoxFuture<'a, anyhow::Result<Outcome>>;
 
 /// The result of an action.
 #[derive(Debug, Default)]
@@ -103,58 +69,10 @@ const WORKERS: [&str; 5] = [
     "sweeper",
 ];
 
-impl Act {
-    /// Causes the fault.
-    ///
-    /// # Errors
-    /// Returns an error if the fault cannot be caused.
-    pub async fn strike(self, shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
-        match self {
-            Act::KillStorefrontBeforeReply => kill_storefront_before_reply(shop, lasting).await,
-            Act::TermStorefront => term(shop, &["storefront"]).await,
-            Act::TermWorkers => {
-                term(
-                    shop,
-                    &["order-worker", "payment-worker", "notification-worker"],
-                )
-                .await
-            }
-            Act::SlowClients => customers::slow_clients(shop, lasting).await,
-            Act::DoubleClick => customers::double_click(shop).await,
-            Act::OtherBody => customers::other_body(shop).await,
-            Act::StopAndContinue => stop_and_continue(shop).await,
-            Act::OutOfOrder => queues::messages(shop, &queues::out_of_order()).await,
-            Act::Poison => queues::messages(shop, &queues::poison()).await,
-            Act::RollingKills => rolling_kills(shop, lasting).await,
-            Act::TerminateBackends => database::terminate_backends(shop, lasting).await,
-            Act::HoldLock => database::hold_lock(shop).await,
-            Act::TakeConnections => database::take_connections(shop, lasting).await,
-            Act::ReadOnly => database::read_only(shop, lasting).await,
-            Act::RestartPostgres => database::restart(shop, Signal::INT).await,
-            Act::CrashPostgres => database::restart(shop, Signal::KILL).await,
-            // An operator flushes all carts and Redis evicts one; the customer sees the same.
-            Act::FlushCarts | Act::EvictCart => customers::flush_carts(shop).await,
-            Act::HotProduct => customers::hot_product(shop).await,
-            Act::EndHolds => customers::end_holds(shop).await,
-            Act::KillStreamReader => kill(shop, "inventory-worker").await,
-            Act::DenyQueues => queues::deny_queues(shop).await,
-            Act::Decline => customers::decline(shop).await,
-            Act::ForgedWebhooks => customers::forged_webhooks(shop).await,
-            Act::RefundLater => customers::refund_later(shop).await,
-            Act::NoParameters => no_parameters(shop).await,
-            Act::StaleReads => stale_reads(shop, lasting).await,
-            Act::Flood => customers::flood(shop, lasting).await,
-            Act::Limits => limits::limits(shop, lasting).await,
-            Act::LoseDisk => disaster::lose_the_disk(shop, lasting).await,
-            Act::Skew => clocks::skew(shop, lasting).await,
-        }
-    }
-}
-
 /// Runs the checks that accompany the rules of a fault while it lasts.
 ///
 /// # Errors
-/// Never. The result type is that of [`Act::strike`].
+/// Never. The result type is that of an [`Act`].
 pub async fn beside(shop: &Shop, id: &str, lasting: Duration) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let (begun, redis) = (Instant::now(), id.starts_with('R'));
@@ -192,7 +110,11 @@ async fn use_cart(shop: &Shop) -> Option<String> {
     }
 }
 
-async fn kill_storefront_before_reply(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+/// Kills the storefront whenever it has committed an order and not answered yet.
+pub async fn kill_storefront_before_reply(
+    shop: &Shop,
+    lasting: Duration,
+) -> anyhow::Result<Outcome> {
     let (begun, hits) = (Instant::now(), Arc::new(AtomicU64::default()));
     while begun.elapsed() < lasting {
         let (lives, hits) = (shop.lives.clone(), hits.clone());
@@ -228,7 +150,7 @@ async fn kill_storefront_before_reply(shop: &Shop, lasting: Duration) -> anyhow:
 
 /// Stops roles with SIGTERM. A role must finish or hand back its messages and exit with 0 within
 /// its drain.
-async fn term(shop: &Shop, roles: &[&'static str]) -> anyhow::Result<Outcome> {
+pub async fn term(shop: &Shop, roles: &[&'static str]) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     for role in roles {
         shop.signal(role, Signal::TERM);
@@ -244,7 +166,7 @@ async fn term(shop: &Shop, roles: &[&'static str]) -> anyhow::Result<Outcome> {
 }
 
 /// Stops a worker for longer than its lease. Its messages have other owners when it continues.
-async fn stop_and_continue(shop: &Shop) -> anyhow::Result<Outcome> {
+pub async fn stop_and_continue(shop: &Shop) -> anyhow::Result<Outcome> {
     shop.signal("order-worker", Signal::STOP);
     tokio::time::sleep(ORDERS.lease + Duration::from_secs(3)).await;
     shop.signal("order-worker", Signal::CONT);
@@ -254,7 +176,8 @@ async fn stop_and_continue(shop: &Shop) -> anyhow::Result<Outcome> {
     })
 }
 
-async fn kill(shop: &Shop, role: &'static str) -> anyhow::Result<Outcome> {
+/// Kills a role and starts it again.
+pub async fn kill(shop: &Shop, role: &'static str) -> anyhow::Result<Outcome> {
     shop.signal(role, Signal::KILL);
     shop.start_again(role, &[]).await?;
     // A worker that died before it recorded a sent mail sends the mail again.
@@ -265,7 +188,8 @@ async fn kill(shop: &Shop, role: &'static str) -> anyhow::Result<Outcome> {
     })
 }
 
-async fn rolling_kills(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+/// Kills the roles one after the other.
+pub async fn rolling_kills(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
     for role in WORKERS
         .iter()
@@ -284,7 +208,7 @@ async fn rolling_kills(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome
 
 /// Makes reads of stock return old values. A sale reads stock only for a message that was handled
 /// before, so messages are delivered twice meanwhile. Staff read the inventory as well.
-async fn stale_reads(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
+pub async fn stale_reads(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> {
     shop.faults
         .add(Rule::on(Dependency::Aws, "sqs.ReceiveMessage", Fault::Replay).chance(0.3));
     let stale = ["GetItem", "Scan", "Query"].map(|operation| {
@@ -308,7 +232,7 @@ async fn stale_reads(shop: &Shop, lasting: Duration) -> anyhow::Result<Outcome> 
 }
 
 /// Starts a role while Parameter Store fails. The role must work with default values.
-async fn no_parameters(shop: &Shop) -> anyhow::Result<Outcome> {
+pub async fn no_parameters(shop: &Shop) -> anyhow::Result<Outcome> {
     let out = Fault::Fail {
         status: 500,
         code: "InternalServerError",

@@ -3,60 +3,13 @@
 use std::time::Duration;
 
 use faults::{Dependency, Fault, Rule};
+use rustix::process::Signal;
 
-use super::acts::Act;
-
-/// A row of the matrix.
-#[derive(Debug)]
-pub struct Row {
-    pub id: &'static str,
-    pub about: &'static str,
-    pub how: How,
-}
-
-/// How a fault is injected.
-#[derive(Debug, Clone, Copy)]
-pub enum How {
-    /// By rules of the fault proxies. The argument is how long the fault lasts.
-    Rules(fn(Duration) -> Vec<Rule>),
-    /// By an action during the load.
-    Act(Act),
-    /// Not injected: another proof or test of this repository shows it.
-    Elsewhere(&'static str),
-    /// Not injected on one machine; the text is the reason.
-    NotHere(&'static str),
-}
-
-impl How {
-    /// Returns why the fault is not injected here, or `None` if it is.
-    pub fn not_here(self) -> Option<String> {
-        match self {
-            How::Rules(_) | How::Act(_) => None,
-            How::Elsewhere(by) => Some(format!("shown by {by}")),
-            How::NotHere(why) => Some(why.to_owned()),
-        }
-    }
-}
-
-const fn row(id: &'static str, about: &'static str, how: How) -> Row {
-    Row { id, about, how }
-}
-
-const fn aws(code: &'static str, status: u16) -> Fault {
-    Fault::Fail { status, code }
-}
-
-fn on(dependency: Dependency, name: &str, fault: Fault) -> Rule {
-    Rule::on(dependency, name, fault)
-}
-
-/// Applies the rule to a share of the calls while the fault lasts.
-fn now_and_then(rule: Rule, chance: f64, lasting: Duration) -> Rule {
-    rule.chance(chance).between(Duration::ZERO, lasting)
-}
+use super::acts::{self, clocks, customers, database, disaster, limits, queues};
+use super::row::How::{self, Elsewhere, NotHere, Rules};
+use super::row::{Row, aws, now_and_then, on, row};
 
 use Dependency::{Aws, Gateway, Postgres, Redis};
-use How::{Elsewhere, NotHere, Rules};
 
 const ALL_CRASHES: &str = "prove crash, which kills at every boundary call";
 
@@ -70,33 +23,37 @@ pub const ROWS: &[Row] = &[
     row(
         "A2",
         "kill -9 after the commit, before the reply",
-        How::Act(Act::KillStorefrontBeforeReply),
+        How::Act(|shop, lasting| Box::pin(acts::kill_storefront_before_reply(shop, lasting))),
     ),
     row(
         "A3",
         "SIGTERM of the storefront under load",
-        How::Act(Act::TermStorefront),
+        How::Act(|shop, _| Box::pin(acts::term(shop, &["storefront"]))),
     ),
     row(
         "A4",
         "a flood: twenty times what the shop can do",
-        How::Act(Act::Flood),
+        How::Act(|shop, lasting| Box::pin(customers::flood(shop, lasting))),
     ),
     row(
         "A5",
         "slow and half-open clients",
-        How::Act(Act::SlowClients),
+        How::Act(|shop, lasting| Box::pin(customers::slow_clients(shop, lasting))),
     ),
     row(
         "A6",
         "50 requests at once under one key",
-        How::Act(Act::DoubleClick),
+        How::Act(|shop, _| Box::pin(customers::double_click(shop))),
     ),
-    row("A7", "one key, another body", How::Act(Act::OtherBody)),
+    row(
+        "A7",
+        "one key, another body",
+        How::Act(|shop, _| Box::pin(customers::other_body(shop))),
+    ),
     row(
         "A8",
         "SIGSTOP beyond the lease, then SIGCONT",
-        How::Act(Act::StopAndContinue),
+        How::Act(|shop, _| Box::pin(acts::stop_and_continue(shop))),
     ),
     row(
         "W1",
@@ -111,7 +68,12 @@ pub const ROWS: &[Row] = &[
     row(
         "W14",
         "SIGTERM with messages in hand",
-        How::Act(Act::TermWorkers),
+        How::Act(|shop, _| {
+            Box::pin(acts::term(
+                shop,
+                &["order-worker", "payment-worker", "notification-worker"],
+            ))
+        }),
     ),
     row(
         "W15",
@@ -139,11 +101,15 @@ pub const ROWS: &[Row] = &[
             )]
         }),
     ),
-    row("W17", "messages out of order", How::Act(Act::OutOfOrder)),
+    row(
+        "W17",
+        "messages out of order",
+        How::Act(|shop, _| Box::pin(queues::messages(shop, queues::out_of_order()))),
+    ),
     row(
         "W18",
         "poison: no JSON, unknown version",
-        How::Act(Act::Poison),
+        How::Act(|shop, _| Box::pin(queues::messages(shop, queues::poison()))),
     ),
     row(
         "W19",
@@ -155,22 +121,30 @@ pub const ROWS: &[Row] = &[
         "a backlog of 50,000",
         NotHere("the local AWS answers 73 receives a second at that depth: it would measure that"),
     ),
-    row("W21", "memory and file limits", How::Act(Act::Limits)),
+    row(
+        "W21",
+        "memory and file limits",
+        How::Act(|shop, lasting| Box::pin(limits::limits(shop, lasting))),
+    ),
     row(
         "W22",
         "rolling kills, one a second",
-        How::Act(Act::RollingKills),
+        How::Act(|shop, lasting| Box::pin(acts::rolling_kills(shop, lasting))),
     ),
-    row("P1", "PostgreSQL restarts", How::Act(Act::RestartPostgres)),
+    row(
+        "P1",
+        "PostgreSQL restarts",
+        How::Act(|shop, _| Box::pin(database::restart(shop, Signal::INT))),
+    ),
     row(
         "P2",
         "PostgreSQL is killed and recovers from its log",
-        How::Act(Act::CrashPostgres),
+        How::Act(|shop, _| Box::pin(database::restart(shop, Signal::KILL))),
     ),
     row(
         "P3",
         "all backends terminated (57P01)",
-        How::Act(Act::TerminateBackends),
+        How::Act(|shop, lasting| Box::pin(database::terminate_backends(shop, lasting))),
     ),
     row(
         "P4",
@@ -201,7 +175,7 @@ pub const ROWS: &[Row] = &[
     row(
         "P6",
         "a lock on the orders is held beyond the lock timeout",
-        How::Act(Act::HoldLock),
+        How::Act(|shop, _| Box::pin(database::hold_lock(shop))),
     ),
     row(
         "P7",
@@ -220,12 +194,12 @@ pub const ROWS: &[Row] = &[
     row(
         "P8",
         "no connection left (53300)",
-        How::Act(Act::TakeConnections),
+        How::Act(|shop, lasting| Box::pin(database::take_connections(shop, lasting))),
     ),
     row(
         "P9",
         "PostgreSQL is read-only (25006)",
-        How::Act(Act::ReadOnly),
+        How::Act(|shop, lasting| Box::pin(database::read_only(shop, lasting))),
     ),
     row(
         "P10",
@@ -246,7 +220,7 @@ pub const ROWS: &[Row] = &[
     row(
         "P12",
         "the disk is lost: base backup and log bring it back",
-        How::Act(Act::LoseDisk),
+        How::Act(|shop, lasting| Box::pin(disaster::lose_the_disk(shop, lasting))),
     ),
     row(
         "R1",
@@ -256,7 +230,11 @@ pub const ROWS: &[Row] = &[
             vec![down(Fault::Refuse), down(Fault::Cut)]
         }),
     ),
-    row("R2", "FLUSHALL during checkout", How::Act(Act::FlushCarts)),
+    row(
+        "R2",
+        "FLUSHALL during checkout",
+        How::Act(|shop, _| Box::pin(customers::flush_carts(shop))),
+    ),
     row(
         "R3",
         "Redis is read-only (failover)",
@@ -291,7 +269,7 @@ pub const ROWS: &[Row] = &[
     row(
         "R8",
         "a cart is evicted before checkout",
-        How::Act(Act::EvictCart),
+        How::Act(|shop, _| Box::pin(customers::flush_carts(shop))),
     ),
     row(
         "D1",
@@ -310,7 +288,7 @@ pub const ROWS: &[Row] = &[
     row(
         "D2",
         "a hot product: 64 customers, 40 units",
-        How::Act(Act::HotProduct),
+        How::Act(|shop, _| Box::pin(customers::hot_product(shop))),
     ),
     row(
         "D3",
@@ -353,7 +331,7 @@ pub const ROWS: &[Row] = &[
     row(
         "D6",
         "stale reads, while messages come twice",
-        How::Act(Act::StaleReads),
+        How::Act(|shop, lasting| Box::pin(acts::stale_reads(shop, lasting))),
     ),
     row(
         "D7",
@@ -377,7 +355,7 @@ pub const ROWS: &[Row] = &[
     row(
         "D8",
         "a hold ends while the payment is in flight",
-        How::Act(Act::EndHolds),
+        How::Act(|shop, _| Box::pin(customers::end_holds(shop))),
     ),
     row(
         "D9",
@@ -420,7 +398,7 @@ pub const ROWS: &[Row] = &[
     row(
         "S4",
         "the reader of the stream is killed before its checkpoint",
-        How::Act(Act::KillStreamReader),
+        How::Act(|shop, _| Box::pin(acts::kill(shop, "inventory-worker"))),
     ),
     row(
         "Q1",
@@ -467,7 +445,11 @@ pub const ROWS: &[Row] = &[
             )]
         }),
     ),
-    row("Q5", "SQS denies access", How::Act(Act::DenyQueues)),
+    row(
+        "Q5",
+        "SQS denies access",
+        How::Act(|shop, _| Box::pin(queues::deny_queues(shop))),
+    ),
     row(
         "E1",
         "the bus takes events in part",
@@ -525,7 +507,11 @@ pub const ROWS: &[Row] = &[
             ]
         }),
     ),
-    row("G2", "cards are declined", How::Act(Act::Decline)),
+    row(
+        "G2",
+        "cards are declined",
+        How::Act(|shop, _| Box::pin(customers::decline(shop))),
+    ),
     row(
         "G3",
         "the gateway is out: 500, then now and then",
@@ -539,12 +525,12 @@ pub const ROWS: &[Row] = &[
     row(
         "G4",
         "webhooks forged, old or doubled",
-        How::Act(Act::ForgedWebhooks),
+        How::Act(|shop, _| Box::pin(customers::forged_webhooks(shop))),
     ),
     row(
         "G5",
         "refunds fail, and later succeed",
-        How::Act(Act::RefundLater),
+        How::Act(|shop, _| Box::pin(customers::refund_later(shop))),
     ),
     row(
         "G6",
@@ -554,7 +540,7 @@ pub const ROWS: &[Row] = &[
     row(
         "C1",
         "clocks differ: 7 min ahead, 2 h behind",
-        How::Act(Act::Skew),
+        How::Act(|shop, lasting| Box::pin(clocks::skew(shop, lasting))),
     ),
     row(
         "C2",
@@ -566,7 +552,7 @@ pub const ROWS: &[Row] = &[
     row(
         "C3",
         "settings and secrets cannot be reached",
-        How::Act(Act::NoParameters),
+        How::Act(|shop, _| Box::pin(acts::no_parameters(shop))),
     ),
     row(
         "L1",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::matrix::{How, Row};
+use super::row::{How, Row};
 use super::{Options, Report, acts, load};
 use crate::customer::{self, Placed};
 use crate::invariants::{Known, MailsTwice, QUIET_WITHIN, until_quiet, violations};
@@ -51,7 +51,7 @@ async fn once(
     shop.faults.seed(seed);
     shop.faults.take_record();
     load::fill_shelves(shop).await?;
-    let parked_before = acts::parked(shop).await?;
+    let parked_before = acts::queues::parked(shop).await?;
     let lasting = options.lasting();
     let striking = async {
         tokio::time::sleep(LEAD).await;
@@ -78,7 +78,7 @@ async fn once(
                 }
                 anyhow::Ok(acts::Outcome { hits, ..beside })
             }
-            How::Act(act) => act.strike(shop, lasting / 2).await,
+            How::Act(act) => act(shop, lasting / 2).await,
             How::Elsewhere(_) | How::NotHere(_) => Ok(acts::Outcome::default()),
         }
     };
@@ -110,7 +110,7 @@ async fn once(
             email: placed.email.clone(),
         })
         .collect();
-    let parked = acts::parked(shop).await?;
+    let parked = acts::queues::parked(shop).await?;
     if parked != parked_before + outcome.parked {
         let why = format!(
             "I4 {parked} messages are parked, {parked_before} were, and {} had to be",
