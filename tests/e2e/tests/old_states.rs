@@ -10,9 +10,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use adapter_postgres::Login;
+use app::location::Location;
 use app::ports::orders::OrderStore as _;
 use app::ports::scope::Scope;
-use app::use_cases::Shop;
 use e2e::World;
 use reqwest::Method;
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -164,7 +164,7 @@ async fn is_taken_over(pack: &str, arguments: &[&str]) -> World {
     let store = Store::connect(url, &Login::default())
         .await
         .expect("it answers");
-    let shop = Scope::of(&Shop::default_shop());
+    let shop = Scope::of(&Location::initial());
     let begun = Instant::now();
     loop {
         let (pending, reconciled) = (

@@ -1,9 +1,9 @@
 //! `LocationStore` on PostgreSQL, and the counts of orders in pickup slots.
 
+use app::location::Location;
 use app::ports::Unavailable;
 use app::ports::locations::{LocationRow, LocationStore};
 use app::ports::orders::{NewOrder, Placement};
-use app::use_cases::Shop;
 use domain::Timestamp;
 use domain::ids::{LocationId, TenantId};
 use sqlx::PgConnection;
@@ -58,7 +58,7 @@ impl Row {
 }
 
 impl LocationStore for PostgresStore {
-    async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
+    async fn locations(&self) -> Result<Vec<Location>, Unavailable> {
         const LOCATIONS: &str =
             "SELECT tenant_id, location_id, name, currency, tax_basis_points, tax_rate_millionths, time_zone,
                 slot_minutes, slot_capacity, country

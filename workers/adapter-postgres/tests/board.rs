@@ -2,9 +2,9 @@
 //! half a million closed orders and ten open ones at each location.
 
 use adapter_postgres::{PostgresStore, list_of_shops};
+use app::location::Location;
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::scope::Scope;
-use app::use_cases::Shop;
 use domain::order::Status;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
@@ -70,7 +70,7 @@ async fn the_board_reads_open_orders_alone() {
         ..OrderFilter::default()
     };
     let shown = store
-        .list(&Scope::of(&Shop::default_shop()), &filter)
+        .list(&Scope::of(&Location::initial()), &filter)
         .await
         .expect("the board");
     assert_eq!(shown.len(), 10);

@@ -1,9 +1,9 @@
 //! `LocationStore` on SQLite, and the counts of orders in pickup slots.
 
+use app::location::Location;
 use app::ports::Unavailable;
 use app::ports::locations::{LocationRow, LocationStore};
 use app::ports::orders::NewOrder;
-use app::use_cases::Shop;
 use domain::Timestamp;
 use domain::ids::{LocationId, OrderId, TenantId};
 use sqlx::SqliteConnection;
@@ -59,7 +59,7 @@ impl Row {
 }
 
 impl LocationStore for SqliteStore {
-    async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
+    async fn locations(&self) -> Result<Vec<Location>, Unavailable> {
         const LOCATIONS: &str =
             "SELECT tenant_id, location_id, name, currency, tax_basis_points, tax_rate_millionths, time_zone,
                 slot_minutes, slot_capacity, country

@@ -915,7 +915,7 @@ pub async fn add_outbox(
 
 #[cfg(test)]
 mod tests {
-    use app::use_cases::Shop;
+    use app::location::Location;
 
     use super::*;
 
@@ -925,7 +925,7 @@ mod tests {
         let url = format!("sqlite://{}", file.display());
         migrations::migrate(&url).await.expect("migrated");
         let pool = sqlx::SqlitePool::connect(&url).await.expect("it opens");
-        let scope = Scope::of(&Shop::default_shop());
+        let scope = Scope::of(&Location::initial());
         let explain = format!("EXPLAIN QUERY PLAN {}", newest_with_number_sql(&scope));
         let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(explain))
             .bind(scope.tenant())

@@ -25,11 +25,8 @@ use std::time::Duration;
 use contract::messages::{Envelope, Message, Metadata};
 use contract::settlement::Settlement;
 use domain::Timestamp;
-use domain::hours::{Hours, SlotRule, Zone};
-use domain::ids::{EventId, LocationId, OrderId, TenantId};
-use domain::money::{Currency, TaxRate};
+use domain::ids::{EventId, OrderId};
 use domain::order::Status;
-use domain::phone::Country;
 
 use crate::ports::{Source, Unavailable};
 
@@ -48,42 +45,6 @@ pub const LOOK_FIRST: Duration = Duration::from_secs(30);
 /// Maximum number of decisions about one message after conflicts with other writers. The message
 /// then returns to the queue.
 const CONFLICTS_MAX: u32 = 5;
-
-/// The tenant of a new installation.
-pub const FIRST_TENANT: &str = "brew-haven";
-
-/// A location that accepts orders.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shop {
-    pub tenant_id: TenantId,
-    pub location_id: LocationId,
-    pub name: String,
-    pub tax: TaxRate,
-    pub currency: Currency,
-    /// The country of phone numbers without a country code.
-    pub country: Country,
-    pub hours: Hours,
-    pub slots: SlotRule,
-}
-
-impl Shop {
-    /// Returns the location of a new installation. The migrations insert the same one.
-    pub fn default_shop() -> Shop {
-        let slug = |text: &str| text.to_owned();
-        Shop {
-            tenant_id: TenantId::try_from(slug(FIRST_TENANT))
-                .unwrap_or_else(|_| unreachable!("a legal slug")),
-            location_id: LocationId::try_from(slug("main-street"))
-                .unwrap_or_else(|_| unreachable!("a legal slug")),
-            name: "Brew Haven, Main Street".to_owned(),
-            tax: TaxRate::of_millionths(88_750),
-            currency: Currency::Usd,
-            country: Country::US,
-            hours: Hours::always(Zone::parse("America/New_York").unwrap_or_else(|_| Zone::utc())),
-            slots: SlotRule::new(15, 20).unwrap_or_else(|_| unreachable!("a legal rule")),
-        }
-    }
-}
 
 /// The role that creates messages, and the trace in which it does.
 #[derive(Debug, Clone)]

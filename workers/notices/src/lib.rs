@@ -10,9 +10,9 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use app::location::Location;
 use app::ports::notices::{Mail, Text};
 use app::ports::orders::StoredOrder;
-use app::use_cases::Shop;
 use app::use_cases::for_customers::{Charged, why_ended};
 use app::use_cases::notify::{Compose, News, StockLevel};
 use askama::Template;
@@ -38,7 +38,7 @@ pub struct Words {
 pub struct Zones(Arc<RwLock<HashMap<(TenantId, LocationId), Zone>>>);
 
 impl Zones {
-    pub fn of(shops: &[Shop]) -> Zones {
+    pub fn of(shops: &[Location]) -> Zones {
         let zones = Zones::default();
         zones.set(shops);
         zones
@@ -46,8 +46,8 @@ impl Zones {
 
     /// Takes over the zones that were read. A location whose row cannot be read now keeps the one
     /// that it had.
-    pub fn set(&self, shops: &[Shop]) {
-        let of = |shop: &Shop| {
+    pub fn set(&self, shops: &[Location]) {
+        let of = |shop: &Location| {
             (
                 (shop.tenant_id.clone(), shop.location_id.clone()),
                 shop.hours.zone.clone(),

@@ -1,8 +1,8 @@
 //! News that never happened, to show how each notice reads.
 
+use app::location::Location;
 use app::ports::notices::NoticeKind;
 use app::ports::orders::StoredOrder;
-use app::use_cases::Shop;
 use app::use_cases::for_customers::Charged;
 use app::use_cases::notify::{News, StockLevel};
 use domain::cart::Quantity;
@@ -77,7 +77,7 @@ impl Sample {
 }
 
 fn order() -> StoredOrder {
-    let shop = Shop::default_shop();
+    let shop = Location::initial();
     let item = |product_id: &str, name: &str, quantity, minor| {
         Some(Item {
             product_id: ProductId::parse(product_id).ok()?,

@@ -11,7 +11,7 @@ use super::*;
 const LINE_MAX: usize = 998;
 
 fn words() -> Words {
-    let zones = Zones::of(&[Shop::default_shop()]);
+    let zones = Zones::of(&[Location::initial()]);
     Words {
         public_url: "https://brewhaven.example".to_owned(),
         staff_mail: "staff@brewhaven.example".to_owned(),

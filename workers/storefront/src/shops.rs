@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use app::location::Location;
 use app::ports::scope::Scope;
-use app::use_cases::Shop;
 use domain::FieldError;
 use domain::ids::LocationId;
 
@@ -13,13 +13,13 @@ pub struct Shops(RwLock<Known>);
 
 struct Known {
     /// The location of an order that names none.
-    home: Arc<Shop>,
-    all: Vec<Arc<Shop>>,
+    home: Arc<Location>,
+    all: Vec<Arc<Location>>,
 }
 
 impl Shops {
     /// Creates a list with only the location that this storefront serves.
-    pub fn new(home: Shop) -> Shops {
+    pub fn new(home: Location) -> Shops {
         let home = Arc::new(home);
         Shops(RwLock::new(Known {
             all: vec![home.clone()],
@@ -29,7 +29,7 @@ impl Shops {
 
     /// Replaces the locations. A location that is missing takes no more orders. Ignores a list
     /// without the location that this storefront serves.
-    pub fn replace(&self, shops: Vec<Shop>) {
+    pub fn replace(&self, shops: Vec<Location>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<_> = shops.into_iter().map(Arc::new).collect();
         if let Some(home) = all.iter().find(|shop| is_same(shop, &known.home)) {
@@ -39,7 +39,7 @@ impl Shops {
     }
 
     /// Returns the location that this storefront serves.
-    pub fn home(&self) -> Arc<Shop> {
+    pub fn home(&self) -> Arc<Location> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -69,7 +69,7 @@ impl Shops {
     ///
     /// # Errors
     /// Returns a field error when there is no such location.
-    pub fn named(&self, location_id: Option<&LocationId>) -> Result<Arc<Shop>, FieldError> {
+    pub fn named(&self, location_id: Option<&LocationId>) -> Result<Arc<Location>, FieldError> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(id) = location_id else {
             return Ok(known.home.clone());
@@ -93,6 +93,6 @@ impl Shops {
     }
 }
 
-fn is_same(a: &Shop, b: &Shop) -> bool {
+fn is_same(a: &Location, b: &Location) -> bool {
     a.tenant_id == b.tenant_id && a.location_id == b.location_id
 }

@@ -6,6 +6,7 @@ use adapter_memory::MemoryCarts;
 use adapter_postgres::{ConnectError, Login, PostgresStore};
 use adapter_redis::RedisCarts;
 use adapter_sqlite::SqliteStore;
+use app::location::Location;
 use app::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
 use app::ports::carts::{Cart, CartError, CartStore};
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket};
@@ -20,7 +21,6 @@ use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::scope::Scope;
 use app::ports::stock_watch::{Seen, StockWatch};
 use app::ports::{Source, Unavailable};
-use app::use_cases::Shop;
 use chassis::Breaker;
 use contract::event::EventKind;
 use contract::messages::Envelope;
@@ -353,7 +353,7 @@ impl StockWatch for Store {
 }
 
 impl LocationStore for Store {
-    async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
+    async fn locations(&self) -> Result<Vec<Location>, Unavailable> {
         either!(self, store => store.locations())
     }
 

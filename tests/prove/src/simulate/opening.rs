@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use app::location::Location;
 use app::ports::stock::Stock as _;
-use app::use_cases::Shop as Settings;
 use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use faults::Dice;
@@ -36,7 +36,7 @@ impl Shop {
             broker: Arc::default(),
             ledger: Arc::default(),
             sink: Arc::default(),
-            settings: Settings::default_shop(),
+            settings: Location::initial(),
             customers,
         });
         for (slug, units, minor) in [(HOT, engine.plan.hot_units, 650), (PLAIN, 1_000, 333)] {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use app::location::Location;
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::scope::Scope;
-use app::use_cases::Shop as Settings;
 use domain::order::Order;
 
 use super::customer::Customer;
@@ -23,7 +23,7 @@ pub struct Shop {
     pub broker: Arc<Broker>,
     pub ledger: Arc<Ledger>,
     pub sink: Arc<Sink>,
-    pub settings: Settings,
+    pub settings: Location,
     pub customers: Vec<Arc<Customer>>,
 }
 

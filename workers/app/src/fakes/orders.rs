@@ -17,6 +17,7 @@ use domain::order::{HistoryEntry, Order, Status};
 use time::Date;
 
 use self::notices::Telling;
+use crate::location::Location;
 use crate::ports::Unavailable;
 use crate::ports::access::{AuditEntry, StaffToken};
 use crate::ports::fulfilment::{Shipment, Ticket};
@@ -29,7 +30,6 @@ use crate::ports::orders::{
 use crate::ports::redrives::Redrive;
 use crate::ports::scope::Scope;
 use crate::ports::stock_watch::{Seen, StockWatch};
-use crate::use_cases::Shop;
 
 /// Maximum number of orders in one list, as in the real stores.
 const LIST_MAX: u32 = 200;
@@ -52,7 +52,7 @@ pub(super) struct Books {
     /// The payments with the time of their last change.
     payments: HashMap<(OrderId, PaymentKind), (Payment, Timestamp)>,
     pub(super) inbox: HashMap<(&'static str, EventId), TakenIn>,
-    pub(super) locations: Vec<Shop>,
+    pub(super) locations: Vec<Location>,
     /// The number of taken places in each slot.
     pub(super) slots: BTreeMap<(TenantId, LocationId, Timestamp), u32>,
     pub(super) tickets: HashMap<OrderId, (Ticket, (TenantId, LocationId))>,

@@ -5,17 +5,17 @@ use domain::Timestamp;
 use domain::ids::{LocationId, OrderId, TenantId};
 
 use super::orders::{Books, MemoryOrders};
+use crate::location::Location;
 use crate::ports::Unavailable;
 use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket, Work};
 use crate::ports::journey::TakenIn;
 use crate::ports::locations::LocationStore;
 use crate::ports::orders::Applied;
 use crate::ports::scope::Scope;
-use crate::use_cases::Shop;
 
 impl MemoryOrders {
     /// Replaces the location of a new installation.
-    pub fn set_locations(&self, shops: Vec<Shop>) {
+    pub fn set_locations(&self, shops: Vec<Location>) {
         self.books().locations = shops;
     }
 
@@ -26,10 +26,10 @@ impl MemoryOrders {
 }
 
 impl LocationStore for MemoryOrders {
-    async fn locations(&self) -> Result<Vec<Shop>, Unavailable> {
+    async fn locations(&self) -> Result<Vec<Location>, Unavailable> {
         let books = self.books();
         Ok(if books.locations.is_empty() {
-            vec![Shop::default_shop()]
+            vec![Location::initial()]
         } else {
             books.locations.clone()
         })

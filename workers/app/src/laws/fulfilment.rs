@@ -7,10 +7,11 @@ use futures::future::join_all;
 use time::macros::date;
 use uuid::Uuid;
 
+use crate::location::Location;
 use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Work};
 use crate::ports::orders::{Applied, NewOrder, OrderStore, Outgoing};
 use crate::ports::scope::Scope;
-use crate::use_cases::{Maker, Shop};
+use crate::use_cases::Maker;
 
 const MAKER: Maker = Maker {
     role: "fulfilment-worker",
@@ -40,11 +41,11 @@ async fn placed(store: &impl OrderStore) -> NewOrder {
 }
 
 fn ticket(new: &NewOrder, day: time::Date) -> Fulfilment {
-    let Shop {
+    let Location {
         tenant_id,
         location_id,
         ..
-    } = Shop::default_shop();
+    } = Location::initial();
     Fulfilment {
         consumer: MAKER.role,
         event_id: EventId(Uuid::now_v7()),

@@ -4,8 +4,8 @@
 use domain::money::TaxRate;
 
 use super::scope::OTHER_LOCATION;
+use crate::location::Location;
 use crate::ports::locations::LocationStore;
-use crate::use_cases::Shop;
 
 /// Runs all laws. `execute` runs a statement on the database of the store.
 pub async fn all(store: &impl LocationStore, execute: impl AsyncFn(String)) {
@@ -13,7 +13,7 @@ pub async fn all(store: &impl LocationStore, execute: impl AsyncFn(String)) {
     a_location_with_a_refused_row_stops_no_other(store, &execute).await;
 }
 
-async fn shops(store: &impl LocationStore) -> Vec<Shop> {
+async fn shops(store: &impl LocationStore) -> Vec<Location> {
     store.locations().await.expect("read")
 }
 

@@ -22,6 +22,7 @@ use futures::future::join_all;
 use time::macros::{date, datetime};
 use uuid::Uuid;
 
+use crate::location::Location;
 use crate::ports::Source;
 use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter,
@@ -29,9 +30,9 @@ use crate::ports::orders::{
 };
 use crate::ports::publisher::Publisher;
 use crate::ports::scope::Scope;
+use crate::use_cases::Maker;
 use crate::use_cases::progress::{ask_for, order_created};
 use crate::use_cases::relay::relay_some;
-use crate::use_cases::{Maker, Shop};
 
 /// Runs all laws, each on its own orders. Nothing else may use the outbox at the same time.
 pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
@@ -67,7 +68,7 @@ const MAKER: Maker = Maker {
 /// has the number 47 on a day of its own, because numbers are unique on a day.
 pub fn new_order() -> NewOrder {
     static DAYS: AtomicI64 = AtomicI64::new(0);
-    let shop = Shop::default_shop();
+    let shop = Location::initial();
     let price = |minor| Money::new(minor, Currency::Usd);
     let item = |product: &str, name: &str, quantity, minor| Item {
         product_id: ProductId::parse(product).expect("a slug"),
@@ -1222,11 +1223,11 @@ async fn numbers_restart_each_day_and_are_given_out_once(
     store: &impl OrderStore,
     other: &impl OrderStore,
 ) {
-    let Shop {
+    let Location {
         tenant_id,
         location_id,
         ..
-    } = Shop::default_shop();
+    } = Location::initial();
     let (today, tomorrow) = (date!(2031 - 12 - 31), date!(2032 - 01 - 01));
     let takers = (0..64).map(|taker: u32| {
         // Around midnight, some clocks are ahead of others.
@@ -1274,7 +1275,7 @@ async fn a_number_alone_means_the_newest(store: &impl OrderStore) {
     let (old, new) = (placed(store).await, placed(store).await);
     assert_eq!(old.order.order_number, new.order.order_number);
     let number = OrderNumber::parse(&new.order.order_number).expect("a number");
-    let here = Scope::of(&Shop::default_shop());
+    let here = Scope::of(&Location::initial());
     assert_eq!(
         store.newest_with_number(&here, number).await,
         Ok(Some(new.order.order_id))
@@ -1384,7 +1385,7 @@ async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStor
         assert_eq!(place(store, &new).await, Placement::Placed);
         placed.push(new.order);
     }
-    let here = Scope::of(&Shop::default_shop());
+    let here = Scope::of(&Location::initial());
     let find = async |number: &str, email: &str| {
         let found = store.find_order(&here, number, email).await.expect("read");
         found.map(|stored| (stored.order.order_id, stored.order.items.len()))
@@ -1410,13 +1411,13 @@ async fn an_order_is_found_by_its_number_and_its_customer(store: &impl OrderStor
     let tenant_id = TenantId::parse("somebody-else").expect("a slug");
     let location_id = LocationId::parse("elsewhere").expect("a slug");
     for other in [
-        Shop {
+        Location {
             tenant_id,
-            ..Shop::default_shop()
+            ..Location::initial()
         },
-        Shop {
+        Location {
             location_id,
-            ..Shop::default_shop()
+            ..Location::initial()
         },
     ] {
         let scope = Scope::of(&other);

@@ -8,11 +8,12 @@ use time::macros::date;
 use uuid::Uuid;
 
 use super::orders::new_order;
+use crate::location::Location;
 use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Work};
 use crate::ports::journey::{JourneyStore, Records};
 use crate::ports::orders::{Applied, NewOrder, OrderFilter, OrderStore, PaymentKind, Placement};
 use crate::ports::scope::Scope;
-use crate::use_cases::{Maker, Shop};
+use crate::use_cases::Maker;
 
 const MAKER: Maker = Maker {
     role: "fulfilment-worker",
@@ -26,18 +27,18 @@ pub const OTHER_TENANT: &str = "other-house";
 pub const OTHER_LOCATION: &str = "airport";
 
 /// Returns two locations of two tenants. The first is the one of a new installation.
-pub fn shops() -> [Shop; 4] {
+pub fn shops() -> [Location; 4] {
     let (tenant, location) = (
         TenantId::parse(OTHER_TENANT),
         LocationId::parse(OTHER_LOCATION),
     );
     let (tenant, location) = (tenant.expect("a slug"), location.expect("a slug"));
-    let of = |tenant_id: &TenantId, location_id: &LocationId| Shop {
+    let of = |tenant_id: &TenantId, location_id: &LocationId| Location {
         tenant_id: tenant_id.clone(),
         location_id: location_id.clone(),
-        ..Shop::default_shop()
+        ..Location::initial()
     };
-    let home = Shop::default_shop();
+    let home = Location::initial();
     [
         of(&home.tenant_id, &home.location_id),
         of(&home.tenant_id, &location),
@@ -54,7 +55,7 @@ pub fn rows() -> [String; 3] {
              VALUES ('{tenant}', '{location}', 'Another shop', 'USD', 888)"
         )
     };
-    let home = Shop::default_shop();
+    let home = Location::initial();
     [
         format!("INSERT INTO tenants (tenant_id, name) VALUES ('{OTHER_TENANT}', 'Another house')"),
         format!(
@@ -145,7 +146,7 @@ pub async fn all(store: &(impl OrderStore + FulfilmentStore + JourneyStore)) {
 
 async fn both_locations_of_a_tenant_are_seen_together(
     store: &impl OrderStore,
-    shops: &[Shop; 4],
+    shops: &[Location; 4],
     orders: &[OrderId],
     session: &str,
 ) {
@@ -191,7 +192,7 @@ async fn both_locations_of_a_tenant_are_seen_together(
 
 async fn numbers_and_pending_orders_are_counted_by_location(
     store: &impl OrderStore,
-    shops: &[Shop; 4],
+    shops: &[Location; 4],
 ) {
     let mut before = Vec::new();
     for shop in shops {
@@ -248,7 +249,7 @@ fn key_of(order_id: OrderId) -> String {
     format!("the key of {order_id}")
 }
 
-fn order_of(shop: &Shop, session: &str) -> NewOrder {
+fn order_of(shop: &Location, session: &str) -> NewOrder {
     let mut new = new_order();
     (new.order.tenant_id, new.order.location_id) =
         (shop.tenant_id.clone(), shop.location_id.clone());
@@ -266,7 +267,7 @@ async fn place(store: &impl OrderStore, new: &NewOrder) {
 /// Returns an order of the location with everything that people can query.
 async fn fulfilled(
     store: &(impl OrderStore + FulfilmentStore),
-    shop: &Shop,
+    shop: &Location,
     session: &str,
     number: OrderNumber,
 ) -> OrderId {

@@ -8,10 +8,10 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use super::orders::{new_order, step};
+use crate::location::Location;
 use crate::ports::locations::LocationStore;
 use crate::ports::orders::{Applied, NewOrder, OrderStore, Placement, SlotClaim};
 use crate::ports::scope::Scope;
-use crate::use_cases::Shop;
 
 /// Runs all laws, each on its own slots.
 pub async fn all(
@@ -44,11 +44,11 @@ async fn place(store: &impl OrderStore, new: &NewOrder) -> Placement {
 }
 
 async fn taken(store: &impl LocationStore, starts_at: Timestamp) -> u32 {
-    let Shop {
+    let Location {
         tenant_id,
         location_id,
         ..
-    } = Shop::default_shop();
+    } = Location::initial();
     let minute = time::Duration::minutes(1);
     let slots = store
         .taken(&tenant_id, &location_id, starts_at, starts_at + minute)
@@ -64,7 +64,7 @@ async fn taken(store: &impl LocationStore, starts_at: Timestamp) -> u32 {
 async fn the_first_location_is_the_default_one(store: &impl LocationStore) {
     assert_eq!(
         store.locations().await.expect("read"),
-        [Shop::default_shop()]
+        [Location::initial()]
     );
 }
 

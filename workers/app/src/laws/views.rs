@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
+use crate::location::Location;
 use crate::ports::orders::StoredOrder;
 use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
-use crate::use_cases::Shop;
 
 /// Runs all laws, each on its own sessions.
 pub async fn all(views: &impl OrderViews) {
@@ -141,7 +141,7 @@ async fn a_limit_counts_what_is_in_scope(views: &impl OrderViews) {
         .collect();
     show(views, &mine).await;
     show(views, &newer).await;
-    let scope = Scope::of(&Shop::default_shop());
+    let scope = Scope::of(&Location::initial());
     let listed = views
         .of_session(&scope, &session, 2, None)
         .await

@@ -10,7 +10,7 @@ use domain::phone::Country;
 use domain::text::printable;
 
 use super::Unavailable;
-use crate::use_cases::Shop;
+use crate::location::Location;
 
 /// A location as a database stores it.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl LocationRow {
     ///
     /// # Errors
     /// [`Unavailable`] when a column has an invalid value, for example after a manual change.
-    pub fn read(self) -> Result<Shop, Unavailable> {
+    pub fn read(self) -> Result<Location, Unavailable> {
         let corrupt = |what: &str| {
             Unavailable::new(
                 "locations",
@@ -55,7 +55,7 @@ impl LocationRow {
             .ok()
             .zip(u32::try_from(self.slot_capacity).ok());
         let rule = rule.and_then(|(minutes, capacity)| SlotRule::new(minutes, capacity).ok());
-        Ok(Shop {
+        Ok(Location {
             tenant_id: TenantId::parse(&self.tenant_id).map_err(|_| corrupt("tenant"))?,
             location_id: LocationId::parse(&self.location_id).map_err(|_| corrupt("id"))?,
             currency: Currency::from_code(&self.currency).ok_or_else(|| corrupt("currency"))?,
@@ -109,7 +109,7 @@ impl LocationRow {
 pub trait LocationStore: Send + Sync {
     /// Returns every location, sorted by id. A location with an invalid row is logged and left out,
     /// so that the other locations stay open.
-    fn locations(&self) -> impl Future<Output = Result<Vec<Shop>, Unavailable>> + Send;
+    fn locations(&self) -> impl Future<Output = Result<Vec<Location>, Unavailable>> + Send;
 
     /// Returns the number of orders in each pickup slot that starts at or after `from` and before
     /// `before`. Slots without orders are left out.

@@ -3,7 +3,7 @@
 use domain::ids::{LocationId, TenantId};
 use domain::order::Order;
 
-use crate::use_cases::Shop;
+use crate::location::Location;
 
 /// The locations whose orders a query may return. Every query that a person or a client can cause
 /// has a scope. An order out of scope is treated as an order that does not exist.
@@ -20,7 +20,7 @@ pub enum Scope {
 
 impl Scope {
     /// Returns the scope of one location.
-    pub fn of(shop: &Shop) -> Scope {
+    pub fn of(shop: &Location) -> Scope {
         Scope::Shops {
             tenant_id: shop.tenant_id.clone(),
             location_ids: vec![shop.location_id.clone()],

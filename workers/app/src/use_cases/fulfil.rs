@@ -121,7 +121,7 @@ pub async fn decide<O: OrderStore + LocationStore, S: Source>(
 }
 
 /// Returns whether the order belongs to the location.
-fn is_at(shop: &super::Shop, order: &Order) -> bool {
+fn is_at(shop: &crate::location::Location, order: &Order) -> bool {
     shop.tenant_id == order.tenant_id && shop.location_id == order.location_id
 }
 

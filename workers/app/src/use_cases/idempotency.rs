@@ -3,7 +3,7 @@
 
 use domain::ids::TenantId;
 
-use super::FIRST_TENANT;
+use crate::location::FIRST_TENANT;
 use crate::ports::Unavailable;
 use crate::ports::orders::{KeyUse, OrderStore};
 use crate::ports::scope::Scope;
@@ -49,8 +49,8 @@ mod tests {
     use crate::fakes::orders::MemoryOrders;
     use crate::laws::orders::new_order;
     use crate::laws::scope::shops;
+    use crate::location::Location;
     use crate::ports::orders::{NewOrder, Placement};
-    use crate::use_cases::Shop;
 
     fn digest(bytes: &[u8]) -> String {
         String::from_utf8_lossy(bytes).replace('\0', "/")
@@ -60,7 +60,7 @@ mod tests {
     fn two_tenants_use_one_key_and_a_key_of_before_is_still_known() {
         let store = MemoryOrders::default();
         let [home, _, other, _] = shops();
-        let place = |shop: &Shop, key_hash: &str| {
+        let place = |shop: &Location, key_hash: &str| {
             let mut new = NewOrder {
                 key_hash: key_hash.to_owned(),
                 ..new_order()
@@ -74,7 +74,7 @@ mod tests {
             );
             new.order.order_id
         };
-        let used = |shop: &Shop, key: &str| {
+        let used = |shop: &Location, key: &str| {
             let scope = Scope::of(shop);
             let used = block_on(key_use(&store, &scope, &shop.tenant_id, key, digest));
             used.expect("read").map(|used| used.order_id)

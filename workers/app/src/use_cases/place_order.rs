@@ -16,7 +16,8 @@ use time::format_description::well_known::Rfc3339;
 use super::change_order::CUSTOMER;
 use super::idempotency::{key_hash, key_use};
 use super::progress::{ask_for, order_created};
-use super::{ASK_AGAIN, Maker, Shop};
+use super::{ASK_AGAIN, Maker};
+use crate::location::Location;
 use crate::ports::carts::version_of;
 use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, SlotClaim, StoredOrder};
 use crate::ports::scope::Scope;
@@ -217,7 +218,7 @@ impl<T: Stock> Offers for T {
 pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     orders: &O,
     offers: &T,
-    shop: &Shop,
+    shop: &Location,
     means: Means<'_, S>,
     request: Request,
 ) -> Result<Accepted, Refusal> {
@@ -338,7 +339,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
 
 /// Returns the refusal for an order of an empty cart. When the customer saw lines, another browser
 /// tab emptied or ordered the cart in the meantime.
-fn nothing_to_order(request: &Request, shop: &Shop, digest: fn(&[u8]) -> String) -> Refusal {
+fn nothing_to_order(request: &Request, shop: &Location, digest: fn(&[u8]) -> String) -> Refusal {
     let zero = Money::zero(shop.currency);
     let totals = Totals {
         subtotal: zero,
@@ -438,7 +439,7 @@ fn changed(
 ///
 /// The check runs after the lookup of the key, so that a repeated request succeeds at any time.
 fn slot_of(
-    shop: &Shop,
+    shop: &Location,
     pickup_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Option<SlotClaim>, Refusal> {
@@ -485,7 +486,7 @@ struct Checked {
 }
 
 /// Validates the request without any port.
-fn check(request: &Request, shop: &Shop) -> Result<Checked, Refusal> {
+fn check(request: &Request, shop: &Location) -> Result<Checked, Refusal> {
     let mut errors = Vec::new();
     let (name, phone, email) = (
         &request.customer_name,
@@ -632,7 +633,7 @@ fn canonical(request: &Request, checked: &Checked) -> String {
 
 /// Returns the items with the prices of the menu. Products with too few available units are
 /// rejected here, although only the saga reserves stock.
-async fn price(offers: &impl Offers, shop: &Shop, lines: &Lines) -> Result<Vec<Item>, Refusal> {
+async fn price(offers: &impl Offers, shop: &Location, lines: &Lines) -> Result<Vec<Item>, Refusal> {
     let (mut items, mut unknown, mut short) = (Vec::new(), Vec::new(), Vec::new());
     for (index, line) in lines.iter().enumerate() {
         let Some(found) = offers.offer(line).await? else {
@@ -672,7 +673,7 @@ async fn price(offers: &impl Offers, shop: &Shop, lines: &Lines) -> Result<Vec<I
 /// Returns the order that an earlier request with the same key placed.
 async fn replay(
     orders: &impl OrderStore,
-    shop: &Shop,
+    shop: &Location,
     used: KeyUse,
     request: &Request,
     request_hash: &str,

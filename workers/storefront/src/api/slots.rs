@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use app::location::Location;
 use app::ports::locations::LocationStore as _;
 use app::ports::{Source as _, Unavailable};
-use app::use_cases::Shop;
 use app::use_cases::place_order::{PICKUP_AHEAD, is_past, is_too_far_ahead};
 use axum::Json;
 use axum::extract::{Query, State};
@@ -95,7 +95,11 @@ pub async fn list<P: Ports>(
 }
 
 /// Parses a date. Defaults to today on the shop's calendar.
-fn date_of<P: Ports>(app: &App<P>, shop: &Shop, text: Option<&String>) -> Result<Date, FieldError> {
+fn date_of<P: Ports>(
+    app: &App<P>,
+    shop: &Location,
+    text: Option<&String>,
+) -> Result<Date, FieldError> {
     let now = app.ports.source().now();
     let today = shop.hours.zone.date_of(now);
     let Some(text) = text else { return Ok(today) };
@@ -138,7 +142,7 @@ pub struct Day {
 ///
 /// # Errors
 /// Returns 503 when the database does not answer and never answered for that date.
-pub async fn offered<P: Ports>(app: &App<P>, shop: &Shop, date: Date) -> Result<Day, Problem> {
+pub async fn offered<P: Ports>(app: &App<P>, shop: &Location, date: Date) -> Result<Day, Problem> {
     let slots = shop.hours.slots(date, shop.slots);
     let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
         return Ok(Day {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use app::location::Location;
 use app::ports::Source as _;
-use app::use_cases::Shop;
 use app::use_cases::place_order::{PICKUP_AHEAD, is_too_far_ahead};
 use domain::Timestamp;
 use domain::hours::date_text;
@@ -89,7 +89,7 @@ pub fn choice_by_hours<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoic
 }
 
 /// Returns the starts of a date's slots that can still be chosen by the opening hours.
-fn hours_of(shop: &Shop, date: Date, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+fn hours_of(shop: &Location, date: Date, now: Timestamp) -> impl Iterator<Item = Timestamp> {
     let slots = shop
         .hours
         .slots(date, shop.slots)
@@ -99,7 +99,7 @@ fn hours_of(shop: &Shop, date: Date, now: Timestamp) -> impl Iterator<Item = Tim
 }
 
 /// Returns a time with its label. The label contains the number of free places if there are few.
-fn time_view(shop: &Shop, starts_at: Timestamp, left: Option<u32>) -> TimeView {
+fn time_view(shop: &Location, starts_at: Timestamp, left: Option<u32>) -> TimeView {
     let clock = shop.hours.zone.clock_text(starts_at);
     TimeView {
         value: time_text(starts_at),

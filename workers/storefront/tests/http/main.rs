@@ -36,10 +36,10 @@ use std::time::Duration;
 use app::fakes::orders::MemoryOrders;
 use app::fakes::stock::MemoryStock;
 use app::fakes::views::MemoryViews;
+use app::location::Location;
 use app::ports::Source;
 use app::ports::access::StaffToken;
 use app::ports::stock::Stock as _;
-use app::use_cases::Shop;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -239,7 +239,7 @@ impl Client {
         let pending_max = Arc::new(AtomicU64::new(1_000));
         let shutdown = CancellationToken::new();
         let revoked = Revoked::default();
-        let shops = Arc::new(Shops::new(Shop::default_shop()));
+        let shops = Arc::new(Shops::new(Location::initial()));
         let mut settings = Settings {
             shops: shops.clone(),
             signing_key: Keys::new(SIGNING_KEY),

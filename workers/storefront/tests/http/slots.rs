@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use app::location::Location;
 use app::ports::orders::OrderStore as _;
 use app::ports::views::{OrderView, OrderViews as _};
-use app::use_cases::Shop;
 use axum::http::StatusCode;
 use domain::hours::{Hours, Opening, SlotRule, Zone};
 use domain::ids::LocationId;
@@ -20,16 +20,16 @@ use crate::{Client, an_espresso};
 
 /// Returns a location in New York, where it is 7:00. It opens on Sundays from 8:00 to 9:00, with
 /// two slots of half an hour and two places each.
-fn corner() -> Shop {
+fn corner() -> Location {
     let mut week = [None; 7];
     week[6] = Some(Opening::new(8 * 60, 9 * 60).expect("hours"));
-    Shop {
+    Location {
         hours: Hours {
             zone: Zone::parse("America/New_York").expect("a zone"),
             week,
         },
         slots: SlotRule::new(30, 2).expect("a rule"),
-        ..Shop::default_shop()
+        ..Location::initial()
     }
 }
 
@@ -48,14 +48,14 @@ fn at(time: &str) -> Value {
 #[tokio::test]
 async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
     let client = Client::new().await;
-    let airport = |millionths| Shop {
+    let airport = |millionths| Location {
         location_id: LocationId::parse("airport").expect("a slug"),
         tax: TaxRate::of_millionths(millionths),
-        ..Shop::default_shop()
+        ..Location::initial()
     };
     client
         .shops
-        .replace(vec![Shop::default_shop(), airport(125_000)]);
+        .replace(vec![Location::initial(), airport(125_000)]);
     let mut there = an_espresso();
     there["location_id"] = json!("airport");
     let here = client.accepted().await;
@@ -69,7 +69,7 @@ async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
     // answer.
     client
         .shops
-        .replace(vec![Shop::default_shop(), airport(200_000)]);
+        .replace(vec![Location::initial(), airport(200_000)]);
     assert_eq!(client.order("there-1", &there).await.json(), first);
     let path = first["links"]["self"].as_str().expect("a link").to_owned();
     let stored = client.get(&path, &[]).await.json();
@@ -149,9 +149,9 @@ async fn the_slots_of_a_day_follow_the_shops_own_clock() {
 #[tokio::test]
 async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
     let client = Client::new().await;
-    client.shops.replace(vec![Shop {
+    client.shops.replace(vec![Location {
         slots: SlotRule::new(60, 2).expect("a rule"),
-        ..Shop::default_shop()
+        ..Location::initial()
     }]);
     // From March 1 to October 31.
     client.later(time::Duration::days(244));
@@ -177,9 +177,9 @@ async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
 #[tokio::test]
 async fn every_slot_that_is_offered_can_be_ordered_and_no_day_offers_another() {
     let client = Client::new().await;
-    client.shops.replace(vec![Shop {
+    client.shops.replace(vec![Location {
         slots: SlotRule::new(60, 2).expect("a rule"),
-        ..Shop::default_shop()
+        ..Location::initial()
     }]);
     let restock = json!({ "quantity": 500, "reason": "delivery" });
     let path = "/api/v1/admin/inventory/espresso/restock";

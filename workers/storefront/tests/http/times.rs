@@ -1,8 +1,8 @@
 //! Times as people read them: on the shop's clock, with the date if it is not today. The clock is
 //! at noon UTC on Sunday, March 1, 2026, which is seven in the morning in New York.
 
+use app::location::Location;
 use app::ports::orders::OrderStore as _;
-use app::use_cases::Shop;
 use axum::http::StatusCode;
 use domain::Timestamp;
 use domain::access::StaffRole;
@@ -239,9 +239,9 @@ async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
             "We are closed. We open on Tue 3 Mar, 3:00 pm.",
         ),
     ] {
-        client.shops.replace(vec![Shop {
+        client.shops.replace(vec![Location {
             hours,
-            ..Shop::default_shop()
+            ..Location::initial()
         }]);
         for (path, found) in pages.iter().zip(notices().await) {
             assert_eq!(found.as_deref(), Some(notice), "{path}");

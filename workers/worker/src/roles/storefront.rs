@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use adapter_aws::{DynamoShopStock, DynamoViewReader};
 use anyhow::Context as _;
+use app::location::Location;
 use app::ports::access::StaffTokens as _;
 use app::ports::locations::LocationStore;
 use app::ports::mailbox::Mailbox;
 use app::ports::{Source as _, Unavailable};
-use app::use_cases::Shop;
 use chassis::Metrics;
 use contract::dependency::Dependency;
 use contract::metric::Metric;
@@ -67,7 +67,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         breakers,
         metrics: process.metrics.clone(),
     };
-    let shops = Arc::new(Shops::new(Shop::default_shop()));
+    let shops = Arc::new(Shops::new(Location::initial()));
     // Without them nobody knows which tax is due: it becomes ready when it has read them once.
     read_shops(&things.store, &shops)
         .await
@@ -275,15 +275,15 @@ mod tests {
 
     #[tokio::test]
     async fn another_location_s_refused_row_is_no_matter_and_the_own_one_s_is_an_error() {
-        let (store, shops) = (MemoryOrders::default(), Shops::new(Shop::default_shop()));
-        let home = Shop {
+        let (store, shops) = (MemoryOrders::default(), Shops::new(Location::initial()));
+        let home = Location {
             name: "Renamed".to_owned(),
-            ..Shop::default_shop()
+            ..Location::initial()
         };
         let airport = LocationId::parse("airport").expect("an id");
-        let other = Shop {
+        let other = Location {
             location_id: airport.clone(),
-            ..Shop::default_shop()
+            ..Location::initial()
         };
         store.set_locations(vec![other.clone(), home.clone()]);
         read_shops(&store, &shops).await.expect("both are there");

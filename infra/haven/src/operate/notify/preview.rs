@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use app::location::Location;
 use app::ports::notices::NoticeKind;
-use app::use_cases::Shop;
 use app::use_cases::notify::Compose as _;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -104,7 +104,7 @@ fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
     let words = Words {
         public_url: "https://brewhaven.example".to_owned(),
         staff_mail: "staff@brewhaven.example".to_owned(),
-        zones: Zones::of(&[Shop::default_shop()]),
+        zones: Zones::of(&[Location::initial()]),
     };
     let mut shown = Vec::new();
     for known in NoticeKind::ALL

@@ -170,9 +170,9 @@ fn a_refused_location_stops_its_own_tickets_alone() {
     block_on(async {
         let store = MemoryOrders::default();
         let airport = domain::ids::LocationId::parse("airport").expect("an id");
-        let elsewhere = super::super::Shop {
+        let elsewhere = crate::location::Location {
             location_id: airport,
-            ..super::super::Shop::default_shop()
+            ..crate::location::Location::initial()
         };
         let (_, envelope) = an_order(&store, OrderType::Pickup, State::Confirmed).await;
         store.set_locations(vec![elsewhere.clone()]);
@@ -181,7 +181,7 @@ fn a_refused_location_stops_its_own_tickets_alone() {
             matches!(waits, contract::settlement::Settlement::Retry { .. }),
             "{waits:?}"
         );
-        store.set_locations(vec![elsewhere, super::super::Shop::default_shop()]);
+        store.set_locations(vec![elsewhere, crate::location::Location::initial()]);
         assert_eq!(
             fulfil(&store, &Noon, &MAKER, &envelope).await,
             Handled::done()
