@@ -1,6 +1,9 @@
 //! Places an order: validates the request, computes the price from the menu, and stores the order
 //! before the request is answered.
 
+mod canonical;
+mod expected;
+
 use domain::address::DeliveryAddress;
 use domain::card::refuse_card_number;
 use domain::cart::{Line, Lines};
@@ -18,11 +21,15 @@ use super::idempotency::{key_hash, key_use};
 use super::progress::{ask_for, order_created};
 use super::{ASK_AGAIN, Maker};
 use crate::location::Location;
-use crate::ports::carts::version_of;
 use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, SlotClaim, StoredOrder};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
 use crate::ports::{Source, Unavailable};
+
+pub use expected::{Changed, Difference, Differs, Expected, ShownLine};
+
+use canonical::canonical;
+use expected::changed;
 
 /// Maximum length of an idempotency key, in bytes.
 pub const KEY_MAX: usize = 200;
@@ -75,71 +82,6 @@ pub struct Request {
     /// The content that the customer saw, which is not part of the request hash. A request that was
     /// rejected as changed can therefore be repeated with the same key and the current content.
     pub expected: Expected,
-}
-
-/// The total and the content that the customer saw before submitting the order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Expected {
-    /// The total in minor units. `None` when the client did not send it.
-    pub total_minor: Option<i64>,
-    /// The version of the cart as [`version_of`] computes it, for an order of the cart's content.
-    pub cart_version: Option<i64>,
-    /// The lines. They only name the changes and do not decide whether there is one.
-    pub lines: Vec<ShownLine>,
-}
-
-/// A line of the order as the customer saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownLine {
-    pub product_id: ProductId,
-    /// The quantity. `None` when only the price is known.
-    pub quantity: Option<u32>,
-    pub unit_price_minor: i64,
-}
-
-/// The reason why an order was not placed: its total or its content is not what the customer saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    pub differences: Vec<Difference>,
-    /// The current amounts.
-    pub totals: Totals,
-    /// The current version of the cart, for an order of the cart's content.
-    pub cart_version: Option<i64>,
-}
-
-/// One difference from the order that the customer saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    pub kind: Differs,
-    /// The id and the name of the product, for a difference in a line.
-    pub product: Option<(ProductId, String)>,
-    pub was: i64,
-    pub now: i64,
-}
-
-/// The kind of a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Differs {
-    /// The total of the order, in minor units.
-    Total,
-    /// The version of the cart.
-    CartVersion,
-    /// The unit price of a line, in minor units.
-    UnitPrice,
-    /// The quantity of a line. 0 stands for a line that did not exist, or no longer exists.
-    Quantity,
-}
-
-impl Differs {
-    /// Returns the name of the kind in JSON.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Differs::Total => "total",
-            Differs::CartVersion => "cart_version",
-            Differs::UnitPrice => "unit_price",
-            Differs::Quantity => "quantity",
-        }
-    }
 }
 
 /// An accepted order, as it was when it was accepted. A repeated request returns the same content.
@@ -356,84 +298,6 @@ fn nothing_to_order(request: &Request, shop: &Location, digest: fn(&[u8]) -> Str
     }
 }
 
-/// Returns the differences from the order that the customer saw. `None` when the total and the
-/// version of the cart are equal or were not sent.
-fn changed(
-    request: &Request,
-    items: &[Item],
-    totals: Totals,
-    digest: fn(&[u8]) -> String,
-) -> Option<Changed> {
-    let expected = &request.expected;
-    let cart_version = request
-        .from_cart
-        .then(|| version_of(&request.lines, digest));
-    let of_order = |kind, was: Option<i64>, now: Option<i64>| {
-        let (was, now) = (was?, now?);
-        (was != now).then_some(Difference {
-            kind,
-            product: None,
-            was,
-            now,
-        })
-    };
-    let total = of_order(
-        Differs::Total,
-        expected.total_minor,
-        Some(totals.total.minor),
-    );
-    let cart = of_order(Differs::CartVersion, expected.cart_version, cart_version);
-    let mut differences: Vec<_> = total.into_iter().chain(cart).collect();
-    if differences.is_empty() {
-        return None;
-    }
-    let shown_in_full = expected.lines.iter().any(|line| line.quantity.is_some());
-    for item in items {
-        let of_line = |kind, was, now| Difference {
-            kind,
-            product: Some((item.product_id.clone(), item.name.clone())),
-            was,
-            now,
-        };
-        let (price, quantity) = (item.unit_price.minor, i64::from(item.quantity.get()));
-        let shown = expected
-            .lines
-            .iter()
-            .find(|line| line.product_id == item.product_id);
-        match shown {
-            Some(shown) if shown.unit_price_minor != price => {
-                differences.push(of_line(Differs::UnitPrice, shown.unit_price_minor, price));
-            }
-            Some(_) => {}
-            None if shown_in_full => differences.push(of_line(Differs::Quantity, 0, quantity)),
-            None => {}
-        }
-        match shown.and_then(|shown| shown.quantity).map(i64::from) {
-            Some(was) if was != quantity => {
-                differences.push(of_line(Differs::Quantity, was, quantity))
-            }
-            _ => {}
-        }
-    }
-    for shown in &expected.lines {
-        let gone = !items.iter().any(|item| item.product_id == shown.product_id);
-        if let (true, Some(was)) = (gone, shown.quantity) {
-            let product = Some((shown.product_id.clone(), shown.product_id.to_string()));
-            differences.push(Difference {
-                kind: Differs::Quantity,
-                product,
-                was: i64::from(was),
-                now: 0,
-            });
-        }
-    }
-    Some(Changed {
-        differences,
-        totals,
-        cart_version,
-    })
-}
-
 /// Returns the place in a pickup slot for an order with a pickup time. An order without one takes
 /// no place and is accepted only while the shop is open.
 ///
@@ -561,74 +425,6 @@ fn check(request: &Request, shop: &Location) -> Result<Checked, Refusal> {
         }
         _ => Err(Refusal::Fields(errors)),
     }
-}
-
-/// Returns the request as an unambiguous text, so that the request hash does not depend on the
-/// spelling of the JSON. Free text comes last, each with its length.
-fn canonical(request: &Request, checked: &Checked) -> String {
-    let mut text = format!(
-        "v1\n{}\n{}\n",
-        checked.order_type.code(),
-        request.payment_token
-    );
-    // The prefix is unambiguous, because no product id starts with `@`.
-    if let Some(location_id) = &request.location_id {
-        text.push_str(&format!("@{location_id}\n"));
-    }
-    if request.from_cart {
-        text.push_str("cart\n");
-    } else {
-        for line in &request.lines {
-            text.push_str(&format!("{} {}\n", line.product_id, line.quantity.get()));
-        }
-    }
-    text.push_str(&format!(
-        "{:?}\n",
-        request.pickup_at.map(Timestamp::unix_timestamp)
-    ));
-    let notify = checked.customer.notify;
-    // The default is left out. A request from before customers could choose channels then keeps its
-    // hash.
-    if notify != Preferences::default() {
-        text.push_str(&format!("notify {} {}\n", notify.email, notify.sms));
-    }
-    if let Some(DeliveryAddress {
-        line1,
-        line2,
-        city,
-        postal_code,
-        note,
-    }) = &request.delivery_address
-    {
-        let (line2, note) = (
-            line2.as_deref().unwrap_or_default(),
-            note.as_deref().unwrap_or_default(),
-        );
-        text.push_str("to\n");
-        for free in [line1.as_str(), line2, city, postal_code, note] {
-            text.push_str(&format!("{}:{free}\n", free.len()));
-        }
-    }
-    // The fields are used as they were typed. A request from before texts were normalized then
-    // keeps its hash.
-    let Request {
-        customer_name,
-        customer_phone,
-        customer_email,
-        special_instructions,
-        ..
-    } = request;
-    for free in [
-        customer_name,
-        customer_phone,
-        customer_email,
-        special_instructions,
-    ]
-    .map(|free| free.trim())
-    {
-        text.push_str(&format!("{}:{free}\n", free.len()));
-    }
-    text
 }
 
 /// Returns the items with the prices of the menu. Products with too few available units are
