@@ -15,9 +15,9 @@ use crate::ports::locations::LocationStore;
 use crate::ports::orders::{Applied, OrderStore};
 
 /// Handles one message of the `fulfilment` queue.
-pub async fn fulfil<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
-    store: &O,
-    source: &S,
+pub async fn fulfil(
+    store: &(impl OrderStore + FulfilmentStore + LocationStore),
+    source: &impl Source,
     maker: &Maker,
     envelope: &Envelope,
 ) -> Handled {
@@ -36,9 +36,9 @@ pub async fn fulfil<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
 ///
 /// # Errors
 /// The result of handling the message when there is nothing to create.
-pub async fn decide<O: OrderStore + LocationStore, S: Source>(
-    store: &O,
-    source: &S,
+pub async fn decide(
+    store: &(impl OrderStore + LocationStore),
+    source: &impl Source,
     maker: &Maker,
     envelope: &Envelope,
 ) -> Result<Fulfilment, Handled> {

@@ -199,10 +199,10 @@ pub struct Told {
 }
 
 /// Handles one message of the `notifications` queue.
-pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: Source>(
-    store: &O,
-    post: &Post<'_, M, T, C>,
-    source: &S,
+pub async fn notify(
+    store: &(impl OrderStore + NoticeStore),
+    post: &Post<'_, impl Mailer, impl Texter, impl Compose>,
+    source: &impl Source,
     envelope: &Envelope,
 ) -> Told {
     let mut tried = Vec::new();
@@ -213,10 +213,10 @@ pub async fn notify<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compos
 }
 
 /// Sends the notification of a message on the first channel that works.
-async fn tell<O: OrderStore + NoticeStore, M: Mailer, T: Texter, C: Compose, S: Source>(
-    store: &O,
-    post: &Post<'_, M, T, C>,
-    source: &S,
+async fn tell(
+    store: &(impl OrderStore + NoticeStore),
+    post: &Post<'_, impl Mailer, impl Texter, impl Compose>,
+    source: &impl Source,
     envelope: &Envelope,
     tried: &mut Vec<Tried>,
 ) -> Result<Handled, Unavailable> {
@@ -340,8 +340,8 @@ async fn was_told(
 }
 
 /// Sends the notification on one channel.
-async fn send<M: Mailer, T: Texter, C: Compose>(
-    post: &Post<'_, M, T, C>,
+async fn send(
+    post: &Post<'_, impl Mailer, impl Texter, impl Compose>,
     news: &News<'_>,
     channel: Channel,
     dedup_id: String,

@@ -26,11 +26,11 @@ use crate::ports::{Source, Unavailable};
 pub(super) const WRONG_AMOUNT: &str = "were charged instead of";
 
 /// Handles one message of the `payments` queue.
-pub async fn pay<O: OrderStore, A: Apply, G: Gateway, S: Source>(
-    orders: &O,
-    applier: &A,
-    gateway: &G,
-    source: &S,
+pub async fn pay(
+    orders: &impl OrderStore,
+    applier: &impl Apply,
+    gateway: &impl Gateway,
+    source: &impl Source,
     maker: &Maker,
     envelope: &Envelope,
 ) -> Handled {

@@ -17,8 +17,8 @@ use crate::ports::orders::{Change, OrderChange};
 /// [`Progress::into_change`] stores them.
 pub struct Progress<'a, S> {
     pub order: Order,
-    source: &'a S,
-    maker: &'a Maker,
+    pub source: &'a S,
+    pub maker: &'a Maker,
     read_version: i64,
     history: Vec<HistoryEntry>,
     outbox: Vec<Envelope>,

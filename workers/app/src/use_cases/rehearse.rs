@@ -78,30 +78,28 @@ pub fn consumer_of(queue: &Queue) -> &'static str {
 }
 
 /// The stores that a rehearsal reads.
-pub struct World<'a, O, T, V> {
+pub struct RehearsalDeps<'a, O, T, V> {
     pub orders: &'a O,
     pub stock: &'a T,
     pub views: &'a V,
 }
 
 /// Rehearses one message of a queue.
-pub async fn rehearse<O, T, V, S>(
-    world: World<'_, O, T, V>,
-    source: &S,
-    queue: &Queue,
-    body: &str,
-) -> Foreseen
-where
-    O: OrderStore + JourneyStore + FulfilmentStore + LocationStore,
-    T: Stock + Reservations,
-    V: OrderViews,
-    S: Source,
-{
-    let World {
+pub async fn rehearse(
+    RehearsalDeps {
         orders,
         stock,
         views,
-    } = world;
+    }: RehearsalDeps<
+        '_,
+        impl OrderStore + JourneyStore + FulfilmentStore + LocationStore,
+        impl Stock + Reservations,
+        impl OrderViews,
+    >,
+    source: &impl Source,
+    queue: &Queue,
+    body: &str,
+) -> Foreseen {
     let envelope = match Envelope::decode(body) {
         Ok(envelope) => envelope,
         Err(error) => {
@@ -156,8 +154,8 @@ where
 }
 
 /// Rehearses a notification.
-async fn notice<O: OrderStore + JourneyStore>(
-    orders: &O,
+async fn notice(
+    orders: &(impl OrderStore + JourneyStore),
     notes: &Notes,
     envelope: &Envelope,
 ) -> Handled {
@@ -185,10 +183,10 @@ async fn notice<O: OrderStore + JourneyStore>(
 }
 
 /// Rehearses the creation of a ticket or a shipment.
-async fn fulfilment<O: OrderStore + FulfilmentStore + LocationStore, S: Source>(
-    orders: &O,
+async fn fulfilment(
+    orders: &(impl OrderStore + FulfilmentStore + LocationStore),
     notes: &Notes,
-    source: &S,
+    source: &impl Source,
     maker: &Maker,
     envelope: &Envelope,
 ) -> Handled {

@@ -9,7 +9,7 @@ use domain::cart::{Line, Lines};
 use domain::ids::OrderId;
 use domain::money::{Currency, Money};
 use domain::order::Order;
-use domain::saga::{Decision, Event};
+use domain::saga::{Decision, Event, State};
 use domain::{FieldError, Timestamp};
 
 use super::progress::Progress;
@@ -54,11 +54,11 @@ impl<T: Stock> Shelf for T {
 }
 
 /// Handles one message of the `orders` queue.
-pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
-    orders: &O,
-    applier: &A,
-    shelf: &T,
-    source: &S,
+pub async fn run_saga(
+    orders: &impl OrderStore,
+    applier: &impl Apply,
+    shelf: &impl Shelf,
+    source: &impl Source,
     maker: &Maker,
     envelope: &Envelope,
 ) -> Handled {
@@ -75,7 +75,7 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
         };
         let before = order.status;
         let mut progress = Progress::of(order, source, maker);
-        let decision = match advance(&mut progress, shelf, source, maker, envelope).await {
+        let decision = match advance(&mut progress, shelf, envelope).await {
             Ok(decision) => decision,
             Err(handled) => return handled,
         };
@@ -114,13 +114,11 @@ pub async fn run_saga<O: OrderStore, A: Apply, T: Shelf, S: Source>(
 async fn advance<S: Source>(
     progress: &mut Progress<'_, S>,
     shelf: &impl Shelf,
-    source: &S,
-    maker: &Maker,
     envelope: &Envelope,
 ) -> Result<Decision, Handled> {
-    let actor = maker.role;
+    let actor = progress.maker.role;
     match &envelope.message {
-        Message::ReserveStock {} => reserve(progress, shelf, source, actor).await,
+        Message::ReserveStock {} => reserve(progress, shelf).await,
         Message::PaymentCompleted {
             amount_minor,
             currency,
@@ -134,7 +132,7 @@ async fn advance<S: Source>(
                     "charged {amount_minor} {currency}, due was {due}"
                 )));
             }
-            charged_card(progress, shelf, source, actor).await
+            charged_card(progress, shelf).await
         }
         Message::PaymentFailed { reason, .. } => {
             progress.because(format!("payment declined: {reason}"));
@@ -147,7 +145,7 @@ async fn advance<S: Source>(
             let decision = progress.on(Event::StockReleased, actor, None);
             if let Decision::Advance(_) = decision {
                 shelf
-                    .give_back(progress.order.order_id, source.now())
+                    .give_back(progress.order.order_id, progress.source.now())
                     .await?;
             }
             Ok(decision)
@@ -167,17 +165,16 @@ async fn advance<S: Source>(
 async fn reserve<S: Source>(
     progress: &mut Progress<'_, S>,
     shelf: &impl Shelf,
-    source: &S,
-    actor: &str,
 ) -> Result<Decision, Handled> {
+    let actor = progress.maker.role;
     // An order that is already `Validated` is reserved again. Orders pass through this state within
     // one change.
     let accepted = progress.on(Event::Accepted, actor, None);
-    if progress.order.state != domain::saga::State::Validated {
+    if progress.order.state != State::Validated {
         return Ok(accepted);
     }
     let lines = lines_of(&progress.order).map_err(|error| Handled::park(error.to_string()))?;
-    let now = source.now();
+    let now = progress.source.now();
     let expires_at = now + HOLD;
     let hold = OrderMove {
         order_id: progress.order.order_id,
@@ -226,10 +223,8 @@ async fn reserve<S: Source>(
 async fn charged_card<S: Source>(
     progress: &mut Progress<'_, S>,
     shelf: &impl Shelf,
-    source: &S,
-    actor: &str,
 ) -> Result<Decision, Handled> {
-    use domain::saga::State;
+    let actor = progress.maker.role;
     let charged = progress.on(Event::CardCharged, actor, None);
     // Orders pass through `Paid` within one change. An order that was stored in this state
     // continues from here.
@@ -241,7 +236,7 @@ async fn charged_card<S: Source>(
         order_id: progress.order.order_id,
         lines,
         to: MoveTo::Confirm,
-        now: source.now(),
+        now: progress.source.now(),
     };
     let Moved::Confirm(confirmed) = shelf.move_one(sale).await? else {
         return Err(mixed_up().into());
