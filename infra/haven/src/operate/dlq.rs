@@ -18,7 +18,7 @@ use app::ports::notices::NoticeStatus;
 use app::ports::orders::OrderStore as _;
 use app::ports::views::OrderViews as _;
 use app::use_cases::journey::time_text;
-use app::use_cases::rehearse::{Foreseen, World, consumer_of, rehearse};
+use app::use_cases::rehearse::{Foreseen, RehearsalDeps, consumer_of, rehearse};
 use clap::{Args, Subcommand};
 use contract::event::{EventKind, Route};
 use contract::messages::samples;
@@ -172,7 +172,7 @@ impl Desk {
 
     /// Runs today's handler for a dead letter without writing anything.
     pub async fn rehearse(&self, letter: &Letter) -> Foreseen {
-        let world = World {
+        let world = RehearsalDeps {
             orders: &self.store,
             stock: &self.stock,
             views: &self.views,

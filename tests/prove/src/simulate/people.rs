@@ -10,7 +10,7 @@ use app::use_cases::Maker;
 use app::use_cases::change_order::{
     CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff,
 };
-use app::use_cases::place_order::{Means, Refusal, place_order};
+use app::use_cases::place_order::{PlaceOrderDeps, Refusal, place_order};
 use contract::role;
 use domain::ids::OrderId;
 use domain::order::Status;
@@ -136,7 +136,7 @@ impl Desk<'_> {
     }
 
     async fn place(&self, customer: &Customer) -> Result<OrderId, Refusal> {
-        let means = Means {
+        let means = PlaceOrderDeps {
             source: &self.source,
             maker: &self.maker,
             digest: |bytes| format!("{:016x}", fnv(None, bytes)),

@@ -185,7 +185,7 @@ pub struct Post<'a, M, T, C> {
 
 /// One attempt on one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
+pub struct Attempt {
     pub channel: Channel,
     /// The error of the provider. `None` when it accepted the notification.
     pub failed: Option<String>,
@@ -193,9 +193,9 @@ pub struct Tried {
 
 /// The result of handling a message, with the attempts for metrics and the log.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct Notified {
     pub handled: Handled,
-    pub tried: Vec<Tried>,
+    pub tried: Vec<Attempt>,
 }
 
 /// Handles one message of the `notifications` queue.
@@ -204,12 +204,12 @@ pub async fn notify(
     post: &Post<'_, impl Mailer, impl Texter, impl Compose>,
     source: &impl Source,
     envelope: &Envelope,
-) -> Told {
+) -> Notified {
     let mut tried = Vec::new();
     let handled = tell(store, post, source, envelope, &mut tried)
         .await
         .unwrap_or_else(Handled::from);
-    Told { handled, tried }
+    Notified { handled, tried }
 }
 
 /// Sends the notification of a message on the first channel that works.
@@ -218,7 +218,7 @@ async fn tell(
     post: &Post<'_, impl Mailer, impl Texter, impl Compose>,
     source: &impl Source,
     envelope: &Envelope,
-    tried: &mut Vec<Tried>,
+    tried: &mut Vec<Attempt>,
 ) -> Result<Handled, Unavailable> {
     let mut stored = None;
     let news = match news_of(store, envelope, &mut stored).await {
@@ -274,7 +274,7 @@ async fn tell(
         let end = if is_on {
             let sent = send(post, &news, channel, event_id.to_string()).await;
             let failed = sent.as_ref().err().map(ToString::to_string);
-            tried.push(Tried { channel, failed });
+            tried.push(Attempt { channel, failed });
             let another = channels[index + 1..]
                 .iter()
                 .any(|next| post.switches.on(*next));

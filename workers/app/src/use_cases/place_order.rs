@@ -123,7 +123,7 @@ impl From<Unavailable> for Refusal {
 }
 
 /// The dependencies of [`place_order`] that are not ports, and the current limits.
-pub struct Means<'a, Src> {
+pub struct PlaceOrderDeps<'a, Src> {
     pub source: &'a Src,
     pub maker: &'a Maker,
     /// Returns the SHA-256 in hexadecimal.
@@ -161,7 +161,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     orders: &O,
     offers: &T,
     shop: &Location,
-    means: Means<'_, S>,
+    means: PlaceOrderDeps<'_, S>,
     request: Request,
 ) -> Result<Accepted, Refusal> {
     let checked = check(&request, shop)?;

@@ -8,7 +8,7 @@ use domain::ids::EventId;
 use domain::saga::{Decision, Event, State};
 
 use super::progress::{Progress, ask_for};
-use super::time_out::{Looked, Timeouts, look_after};
+use super::time_out::{Timeouts, WaitOutcome, look_after};
 use super::{Maker, ORDER_DEADLINE};
 use crate::ports::orders::{Applied, Change, Due, OrderStore};
 use crate::ports::stock::Stock;
@@ -95,13 +95,13 @@ async fn sweep_order(
 ) -> Result<(), Unavailable> {
     let now = source.now();
     match look_after(orders, source, maker, timeouts, due).await? {
-        Looked::NotForPeople => {}
-        Looked::NotYet => return Ok(()),
-        Looked::Told => {
+        WaitOutcome::NotForPeople => {}
+        WaitOutcome::NotYet => return Ok(()),
+        WaitOutcome::Told => {
             swept.told += 1;
             return Ok(());
         }
-        Looked::Closed => {
+        WaitOutcome::Closed => {
             swept.closed += 1;
             return Ok(());
         }

@@ -106,7 +106,7 @@ fn wait_of(due: &Due, timeouts: &Timeouts, now: Timestamp) -> Option<Wait> {
 
 /// The result of looking at an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
+pub enum WaitOutcome {
     /// The order does not wait for people.
     NotForPeople,
     /// Nothing was due, or the order changed in the meantime.
@@ -127,59 +127,59 @@ pub async fn look_after(
     maker: &Maker,
     timeouts: &Timeouts,
     due: &Due,
-) -> Result<Looked, Unavailable> {
+) -> Result<WaitOutcome, Unavailable> {
     let now = source.now();
     let again =
         async |at: Option<Timestamp>| orders.look_again(&[(due.order_id, due.version, at)]).await;
     let wait = match wait_of(due, timeouts, now) {
-        None => return Ok(Looked::NotForPeople),
+        None => return Ok(WaitOutcome::NotForPeople),
         Some(Wait::Until(at)) => {
             again(Some(at)).await?;
-            return Ok(Looked::NotYet);
+            return Ok(WaitOutcome::NotYet);
         }
         Some(wait) => wait,
     };
     let Some(order) = orders.load(due.order_id).await?.map(|stored| stored.order) else {
-        return Ok(Looked::NotYet);
+        return Ok(WaitOutcome::NotYet);
     };
     // The order has advanced in the meantime, so nothing is left to do.
     if order.version != due.version {
-        return Ok(Looked::NotYet);
+        return Ok(WaitOutcome::NotYet);
     }
     let brought = order.order_type == OrderType::Delivery;
     let (change, then, looked) = match wait {
-        Wait::Close if !brought => (close(order, source, maker), None, Looked::Closed),
+        Wait::Close if !brought => (close(order, source, maker), None, WaitOutcome::Closed),
         // The customer cannot collect a delivery: the shop keeps it waiting, so staff are notified.
         Wait::TellStaff | Wait::Close => (
             Some(tell(&order, Audience::Staff, source, maker)),
             None,
-            Looked::Told,
+            WaitOutcome::Told,
         ),
         Wait::TellCustomer { .. } if brought => (
             Some(tell(&order, Audience::Staff, source, maker)),
             None,
-            Looked::Told,
+            WaitOutcome::Told,
         ),
         Wait::TellCustomer { closes_at } => (
             Some(tell(&order, Audience::Customer, source, maker)),
             Some(closes_at),
-            Looked::Told,
+            WaitOutcome::Told,
         ),
-        Wait::Until(_) => return Ok(Looked::NotYet),
+        Wait::Until(_) => return Ok(WaitOutcome::NotYet),
     };
     let Some(change) = change else {
-        return Ok(Looked::NotYet);
+        return Ok(WaitOutcome::NotYet);
     };
     let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
     let applied =
         applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))?;
-    if looked == Looked::Told {
+    if looked == WaitOutcome::Told {
         again(then).await?;
     }
     Ok(if applied == Applied::Applied {
         looked
     } else {
-        Looked::NotYet
+        WaitOutcome::NotYet
     })
 }
 

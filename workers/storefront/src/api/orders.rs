@@ -12,7 +12,7 @@ use app::ports::{Source as _, Unavailable};
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
 use app::use_cases::for_customers::{public_note, public_reason};
 use app::use_cases::place_order::{
-    Accepted, Expected, Means, Refusal, Request, ShownLine, place_order,
+    Accepted, Expected, PlaceOrderDeps, Refusal, Request, ShownLine, place_order,
 };
 use axum::Json;
 use axum::body::Bytes;
@@ -138,7 +138,7 @@ fn remembered<P: Ports>(app: &App<P>, cart: &Cart) -> Vec<ShownLine> {
 /// Returns the reason for the refusal, and `Uncertain` when the database does not answer in time.
 pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted, Refusal> {
     let maker = app.maker();
-    let means = Means {
+    let means = PlaceOrderDeps {
         source: app.ports.source(),
         maker: &maker,
         digest,

@@ -26,7 +26,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (inbox, stock) = adapters(&wiring.aws, &wiring.config)?;
     let handler = Saga {
         role: wiring.role,
-        shelf: Together::new(stock),
+        shelf: GroupedStock::new(stock),
         applier: Applier::new(wiring.store.clone()),
         store: wiring.store,
         breakers: wiring.breakers,
@@ -55,32 +55,35 @@ struct Saga {
     role: &'static Role,
     store: Store,
     applier: Applier,
-    shelf: Together,
+    shelf: GroupedStock,
     metrics: Metrics,
 }
 
 /// The stock of orders whose messages are handled at once moves in one transaction.
-struct Together {
+struct GroupedStock {
     moves: GroupCommit<OrderMove, Result<Moved, Unavailable>>,
     stock: DynamoStock,
 }
 
-impl Together {
+impl GroupedStock {
     /// Moves handed over at once: as many orders of two lines as fit into two transactions.
     const MAX: usize = 40;
 
-    fn new(stock: DynamoStock) -> Together {
+    fn new(stock: DynamoStock) -> GroupedStock {
         let counters = stock.clone();
-        let moves =
-            GroupCommit::start_lingering(Together::MAX, LINGER, move |moves: Vec<OrderMove>| {
+        let moves = GroupCommit::start_lingering(
+            GroupedStock::MAX,
+            LINGER,
+            move |moves: Vec<OrderMove>| {
                 let stock = counters.clone();
                 async move { stock.move_orders(&moves).await }
-            });
-        Together { moves, stock }
+            },
+        );
+        GroupedStock { moves, stock }
     }
 }
 
-impl Shelf for Together {
+impl Shelf for GroupedStock {
     async fn move_one(&self, one: OrderMove) -> Result<Moved, Unavailable> {
         self.moves
             .submit(one)

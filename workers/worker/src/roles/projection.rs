@@ -22,7 +22,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let handler = Painter {
         breakers: wiring.breakers,
         store: wiring.store,
-        views: Together::new(views),
+        views: GroupedViews::new(views),
         metrics: wiring.process.metrics.clone(),
     };
     chassis::consume(
@@ -46,20 +46,20 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoV
 struct Painter {
     breakers: Breakers,
     store: Store,
-    views: Together,
+    views: GroupedViews,
     metrics: Metrics,
 }
 
 /// Views of messages that are handled at once share a call.
-struct Together(GroupCommit<OrderView, Result<(), Unavailable>>);
+struct GroupedViews(GroupCommit<OrderView, Result<(), Unavailable>>);
 
-impl Together {
+impl GroupedViews {
     /// Views in one call at most.
     const MAX: usize = 20;
 
-    fn new(views: DynamoViews) -> Together {
-        Together(GroupCommit::start_lingering(
-            Together::MAX,
+    fn new(views: DynamoViews) -> GroupedViews {
+        GroupedViews(GroupCommit::start_lingering(
+            GroupedViews::MAX,
             LINGER,
             move |some: Vec<OrderView>| {
                 let views = views.clone();
@@ -69,7 +69,7 @@ impl Together {
     }
 }
 
-impl Show for Together {
+impl Show for GroupedViews {
     async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
         self.0
             .submit(view)

@@ -59,7 +59,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         signing_key,
         webhook_secret,
     } = adapters(&aws, &config)?;
-    let things = Things {
+    let things = StorefrontDeps {
         store,
         stock,
         views,
@@ -199,7 +199,7 @@ async fn read_revoked(store: &Store, revoked: &Revoked) -> Result<(), Unavailabl
 }
 
 #[derive(Clone)]
-struct Things {
+struct StorefrontDeps {
     store: Store,
     stock: DynamoShopStock,
     views: DynamoViewReader,
@@ -208,7 +208,7 @@ struct Things {
     metrics: Metrics,
 }
 
-impl Ports for Things {
+impl Ports for StorefrontDeps {
     type Orders = Store;
     type Stock = DynamoShopStock;
     type Carts = Carts;

@@ -162,7 +162,7 @@ impl World {
     }
 
     /// Handles one delivery of the message.
-    fn delivered(&self, switches: Switches) -> Told {
+    fn delivered(&self, switches: Switches) -> Notified {
         let post = Post {
             mailer: &self.provider,
             texter: &self.provider,
@@ -219,7 +219,7 @@ fn opted_out() -> SendError {
     SendError::Refused("OptedOut".to_owned())
 }
 
-fn is_retry(told: &Told) -> Option<Option<Duration>> {
+fn is_retry(told: &Notified) -> Option<Option<Duration>> {
     match &told.handled.settlement {
         Settlement::Retry { after, .. } => Some(*after),
         Settlement::Done | Settlement::Park { .. } => None,

@@ -82,7 +82,7 @@ impl Shop {
     }
 
     fn foresee(&self, queue: &Queue, body: &str) -> Foreseen {
-        let world = World {
+        let world = RehearsalDeps {
             orders: &self.orders,
             stock: &self.stock,
             views: &self.views,
