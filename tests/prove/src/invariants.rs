@@ -79,7 +79,7 @@ pub async fn is_quiet(shop: &Shop) -> anyhow::Result<Result<(), String>> {
         let late = count(&Attribute::ApproximateNumberOfMessagesDelayed);
         if waiting + in_hand + late > 0 {
             return Ok(Err(format!(
-                "queue {}: {waiting} wait, {in_hand} in hand",
+                "queue {}: {waiting} visible, {in_hand} in flight",
                 queue.slug
             )));
         }
@@ -387,7 +387,7 @@ async fn notices(
                 (true, [state]) if state == "sent" => due += 1,
                 (false, []) => {}
                 (was, states) => found.push(format!(
-                    "I8 order {}: {status} {was}, notices {states:?}",
+                    "I8 order {}: {status} {was}, notifications {states:?}",
                     order.order_id
                 )),
             }
@@ -400,7 +400,7 @@ async fn notices(
         let different: BTreeSet<&&String> = got.iter().collect();
         if different.len() != due {
             found.push(format!(
-                "I8 order {}: {due} notices due, mails {got:?}",
+                "I8 order {}: {due} notifications due, mails {got:?}",
                 order.order_id
             ));
         }

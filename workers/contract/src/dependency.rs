@@ -61,7 +61,7 @@ mod tests {
                 matches!(alarm.signal, Signal::Ours { metric: Metric::BreakerOpen, service, .. }
                     if service == role.slug)
             });
-            assert!(watched, "nobody is told when {} pauses", role.slug);
+            assert!(watched, "no alarm fires when {} pauses", role.slug);
         }
     }
 }

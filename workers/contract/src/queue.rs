@@ -189,11 +189,11 @@ const _: () = {
         );
         assert!(
             queue.crashes_max >= 3,
-            "one crash and one retry must not park a message"
+            "one crash and one retry must not make a dead letter"
         );
         assert!(
             queue.crashes_max <= queue.deliveries_max,
-            "SQS would park it first, without a reason"
+            "SQS would move the message to the dead-letter queue first, without a reason"
         );
         i += 1;
     }
@@ -203,7 +203,7 @@ const _: () = {
     );
     assert!(
         PARKING_RETENTION.as_secs() > RETENTION.as_secs(),
-        "parking shortens a message's life"
+        "a dead-letter queue retains messages for a shorter time"
     );
     assert!(LONG_POLL.as_secs() <= 20, "SQS waits 20 s at most");
 };

@@ -194,7 +194,7 @@ impl Flow {
         Ok(if may.contains(&told) {
             Vec::new()
         } else {
-            vec![format!("I8 staff were told {told} times of one crossing")]
+            vec![format!("I8 staff got {told} alerts of one crossing")]
         })
     }
 
@@ -225,7 +225,7 @@ async fn until_told(shop: &Shop, before: usize) -> anyhow::Result<()> {
     let begun = Instant::now();
     while alerts(shop).await? <= before {
         if begun.elapsed() > TOLD_WITHIN {
-            bail!("I8 staff were not told within {} s", TOLD_WITHIN.as_secs());
+            bail!("I8 staff got no alert within {} s", TOLD_WITHIN.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

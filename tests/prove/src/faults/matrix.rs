@@ -67,7 +67,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "W14",
-        "SIGTERM with messages in hand",
+        "SIGTERM with messages in flight",
         How::Act(|shop, _| {
             Box::pin(acts::term(
                 shop,

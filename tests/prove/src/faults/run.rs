@@ -113,7 +113,7 @@ async fn once(
     let parked = acts::queues::parked(shop).await?;
     if parked != parked_before + outcome.parked {
         let why = format!(
-            "I4 {parked} messages are parked, {parked_before} were, and {} had to be",
+            "I4 there are {parked} dead letters, {parked_before} before and {} expected",
             outcome.parked
         );
         outcome.failures.push(why);

@@ -54,7 +54,7 @@ pub fn all() -> Vec<Property<Shop>> {
             "what an order awaits is under way, also without the sweeper",
             |shop, world| (0..shop.orders).all(|order| is_under_way(world, order)),
         ),
-        Property::<Shop>::always("no message is parked", |shop, world| {
+        Property::<Shop>::always("no message becomes a dead letter", |shop, world| {
             active(shop, world).all(|order| !order.parked)
         }),
         Property::<Shop>::sometimes("one order is sold and another fails", |shop, world| {

@@ -21,8 +21,11 @@ pub fn check(shop: &Shop) {
     stock(shop, &orders);
     customers(shop, &orders);
     for (order_id, reason) in shop.broker.parked() {
-        shop.engine
-            .violate("I4", format!("a message was parked: {reason}"), order_id);
+        shop.engine.violate(
+            "I4",
+            format!("a message became a dead letter: {reason}"),
+            order_id,
+        );
     }
     for order in &orders {
         let history = at_once(
@@ -212,7 +215,7 @@ fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
         if due != was {
             shop.engine.violate(
                 "I8",
-                format!("{kind} is due {due} times, told {was} times"),
+                format!("{kind} is due {due} times, sent {was} times"),
                 Some(order.order_id),
             );
         }
@@ -273,7 +276,7 @@ fn alerts(shop: &Shop) {
             let least = if rebuilds == 0 { due } else { 0 };
             if told < least || told > due + rebuilds {
                 let what = format!(
-                    "{kind} of {id} is due {due} times, told {told} times, with {rebuilds} rebuilds"
+                    "{kind} of {id} is due {due} times, sent {told} times, with {rebuilds} rebuilds"
                 );
                 shop.engine.violate("I8", what, None);
             }

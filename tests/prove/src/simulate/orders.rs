@@ -407,7 +407,7 @@ impl StockWatch for SimOrders {
 impl NoticeStore for SimOrders {
     async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
         let state = self
-            .call("begin notice", notice.order_id, || {
+            .call("begin notification", notice.order_id, || {
                 at_once(self.store.begin_notice(notice))
             })
             .await??;
@@ -424,7 +424,7 @@ impl NoticeStore for SimOrders {
         end: &NoticeEnd,
         at: Timestamp,
     ) -> Result<bool, Unavailable> {
-        self.call("end notice", None, || {
+        self.call("end notification", None, || {
             at_once(self.store.end_notice(event_id, channel, end, at))
         })
         .await?
@@ -436,14 +436,14 @@ impl NoticeStore for SimOrders {
         channel: Channel,
         why: &str,
     ) -> Result<(), Unavailable> {
-        self.call("give back notice", None, || {
+        self.call("give back notification", None, || {
             at_once(self.store.give_back_notice(event_id, channel, why))
         })
         .await?
     }
 
     async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
-        self.call("list notices", filter.order_id, || {
+        self.call("list notifications", filter.order_id, || {
             at_once(self.store.notices(filter))
         })
         .await?

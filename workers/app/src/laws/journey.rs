@@ -19,7 +19,7 @@ use crate::ports::scope::Scope;
 pub async fn all(store: &(impl OrderStore + JourneyStore + NoticeStore + RedriveLog)) {
     messages_are_followed_to_their_effect(store).await;
     money_and_deadline_are_read(store).await;
-    notices_are_read_by_order_and_by_event(store).await;
+    notifications_are_read_by_order_and_by_event(store).await;
     a_redrive_is_begun_once_and_ends(store).await;
     the_newest_of_a_kind_is_found(store).await;
     of_nothing_there_is_nothing(store).await;
@@ -109,7 +109,7 @@ async fn money_and_deadline_are_read(store: &(impl OrderStore + JourneyStore)) {
     assert_eq!(records.next_action_at, Some(new.next_action_at));
 }
 
-async fn notices_are_read_by_order_and_by_event(
+async fn notifications_are_read_by_order_and_by_event(
     store: &(impl OrderStore + JourneyStore + NoticeStore),
 ) {
     let new = placed(store).await;

@@ -893,7 +893,7 @@ async fn relay_all(relay: &impl OrderStore, written: &Told, sent: &Mutex<Told>) 
             assert_eq!(
                 Some(&envelope.event_id),
                 next,
-                "in hand when {} of order {order_id} were sent",
+                "in flight when {} of order {order_id} were sent",
                 before.len()
             );
             before.push(envelope.event_id);

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_an_order_that_does_not_exist_is_parked() {
+    fn a_message_about_an_order_that_does_not_exist_is_a_dead_letter() {
         block_on(async {
             let handled = project(
                 &MemoryOrders::default(),

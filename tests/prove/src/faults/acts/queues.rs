@@ -82,7 +82,7 @@ pub async fn messages(shop: &Shop, letters: Vec<Letter>) -> anyhow::Result<Outco
     let all = before + outcome.hits;
     if !until(PATIENCE, async || Ok(parked(shop).await? >= all)).await? {
         outcome.failures.push(format!(
-            "I4 {} messages were not parked",
+            "I4 {} messages did not become dead letters",
             all - parked(shop).await?
         ));
     }

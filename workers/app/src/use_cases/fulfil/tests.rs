@@ -138,7 +138,7 @@ fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
 }
 
 #[test]
-fn what_was_called_off_is_not_made_and_what_was_never_confirmed_is_parked() {
+fn a_cancelled_order_is_not_made_and_an_unconfirmed_one_is_a_dead_letter() {
     block_on(async {
         let store = MemoryOrders::default();
         let (new, envelope) = an_order(&store, OrderType::Pickup, State::Cancelled).await;

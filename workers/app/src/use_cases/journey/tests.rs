@@ -32,7 +32,7 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
     assert!(read().is_none(), "there is none yet");
 
     block_on(orders.place(std::slice::from_ref(&new)));
-    let placed = read().expect("a journey");
+    let placed = read().expect("a timeline");
     assert_eq!(
         shown(&placed),
         [
@@ -67,7 +67,7 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
         new.order.created_at + Duration::microseconds(182_400),
     ))
     .expect("marked");
-    let missing = read().expect("a journey").awaited;
+    let missing = read().expect("a timeline").awaited;
     assert!(
         missing.iter().any(|awaited| awaited
             .what
@@ -80,7 +80,7 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
         ..step(&new, 1, State::Confirmed)
     };
     block_on(orders.apply(&[change]));
-    let taken_in = read().expect("a journey");
+    let taken_in = read().expect("a timeline");
     let shown = shown(&taken_in);
     assert!(
         shown.contains(

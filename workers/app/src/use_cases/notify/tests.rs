@@ -308,7 +308,7 @@ fn a_number_that_takes_no_texts_gets_an_e_mail_at_once() {
 }
 
 #[test]
-fn an_outage_of_one_provider_costs_a_few_tries_and_no_notice() {
+fn an_outage_of_one_provider_costs_a_few_attempts_and_no_notification() {
     let world = World::of(TEXTS);
     world.texts_fail(Some(outage()));
     for _ in 1..TRIES {

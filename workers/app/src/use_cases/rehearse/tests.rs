@@ -165,7 +165,7 @@ fn a_charge_is_foreseen_and_not_made() {
 }
 
 #[test]
-fn what_cannot_be_read_or_does_not_belong_is_foreseen_to_be_parked_again() {
+fn an_unreadable_or_misrouted_message_is_foreseen_to_be_a_dead_letter_again() {
     let world = Shop::new();
     let stray = samples::of(EventKind::ChargeCard);
     let body = paid(&world.new).encode();

@@ -51,7 +51,7 @@ fn an_order_that_cannot_be_read_does_not_keep_back_those_behind_it() {
             sweep_orders(&store, &after_the_deadline, &MAKER, &Timeouts::default())
                 .await
                 .is_err(),
-            "what failed is told"
+            "the sweep reports the error"
         );
         for id in &ids[1..] {
             let stored = store.load(*id).await.expect("read").expect("there");
@@ -145,7 +145,7 @@ fn a_hold_whose_order_cannot_be_read_does_not_keep_back_those_behind_it() {
         let later = At(NOON + HOLD + Duration::from_secs(1));
         assert!(
             sweep_holds(&store, &stock, &later).await.is_err(),
-            "what failed is told"
+            "the sweep reports the error"
         );
         let left = stock
             .product(&product_id)
