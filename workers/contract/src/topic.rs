@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use domain::order::Status;
+
 use crate::kind::EventKind;
 use crate::queue::{FULFILMENT, NOTIFICATIONS, PROJECTIONS, Queue};
 
@@ -78,7 +80,12 @@ pub const SUBSCRIPTIONS: &[Subscription] = &[
         queue: &NOTIFICATIONS,
         filter: Some(Filter {
             attribute: crate::STATUS_ATTRIBUTE,
-            values: &["confirmed", "ready", "cancelled", "failed"],
+            values: &[
+                Status::Confirmed.code(),
+                Status::Ready.code(),
+                Status::Cancelled.code(),
+                Status::Failed.code(),
+            ],
         }),
     },
     Subscription {
@@ -153,7 +160,7 @@ pub const RULES: &[Rule] = &[
         slug: "failed-orders",
         about: "Staff hear of an order that could not be fulfilled",
         kind: EventKind::OrderStatusChanged,
-        to: &["failed"],
+        to: &[Status::Failed.code()],
         target: Target::Topic(&STAFF_ALERTS),
     },
     // The rule does not select paid orders, because a paid order can still be refunded when its
@@ -162,7 +169,7 @@ pub const RULES: &[Rule] = &[
         slug: "confirmed-orders",
         about: "An order that is paid and whose stock is sold is handed to fulfilment",
         kind: EventKind::OrderStatusChanged,
-        to: &["confirmed"],
+        to: &[Status::Confirmed.code()],
         target: Target::Queue(&FULFILMENT),
     },
     Rule {

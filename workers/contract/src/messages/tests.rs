@@ -189,3 +189,26 @@ fn the_published_schemas_are_fresh() {
         );
     }
 }
+
+/// The derives of serde and strum define the names of the domain's closed sets independently.
+#[test]
+fn names_in_json_are_the_codes() {
+    macro_rules! check {
+        ($($enum:ty),+) => {$(
+            for variant in <$enum>::ALL {
+                assert_eq!(serde_json::to_value(variant).expect("JSON"), variant.code());
+                assert_eq!(<$enum>::from_code(variant.code()), Some(variant));
+            }
+        )+};
+    }
+    check!(
+        domain::channel::Channel,
+        domain::menu::ProductType,
+        domain::money::Currency,
+        domain::order::OrderType,
+        domain::order::Status,
+        domain::order::Step,
+        domain::saga::State,
+        domain::stock::Availability
+    );
+}
