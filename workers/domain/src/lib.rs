@@ -25,9 +25,9 @@ mod status;
 pub mod stock;
 pub mod text;
 
-/// Gives enums the list of their variants, and conversions from and to the names of the variants. The
-/// enums derive `EnumString`, `IntoStaticStr` (with `const_into_str`) and `VariantArray` of `strum`,
-/// which define the names.
+/// Adds the list of variants (`ALL`) and the conversions to and from their names (`code`,
+/// `from_code`) to enums. The enums derive `EnumString`, `IntoStaticStr` (with `const_into_str`) and
+/// `VariantArray` of strum, which define the names.
 #[macro_export]
 macro_rules! named_variants {
     ($($enum:ident),+) => {$(

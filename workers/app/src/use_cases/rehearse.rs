@@ -69,11 +69,9 @@ impl Foreseen {
 
 /// Returns the slug of the role that consumes a queue.
 pub fn consumer_of(queue: &Queue) -> &'static str {
-    let role = ROLES.iter().find(|role| {
-        role.consumes
-            .iter()
-            .any(|consumed| consumed.slug == queue.slug)
-    });
+    let role = ROLES
+        .iter()
+        .find(|role| role.consumes.iter().any(|consumed| consumed.id == queue.id));
     role.map_or("", |role| role.slug)
 }
 
