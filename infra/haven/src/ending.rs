@@ -2,56 +2,48 @@
 //! decide what to do next. 64, 69 and 77 are those of BSD's `sysexits.h`.
 
 use adapter_postgres::ConnectError;
+use haven_console::{BadUsage, Interrupted, exit};
 use migrations::{FailureKind, MigrateError};
+use provision::aws_failure::{AwsFailure, Cause, Several};
 
 use crate::cli::Command;
-use crate::failed::{AwsFailure, Cause, Several};
-use crate::target::BadUsage;
-
-/// A server could not be reached.
-const EX_UNAVAILABLE: u8 = 69;
-/// The credentials are missing, expired or refused.
-const EX_NOPERM: u8 = 77;
-/// The exit code that shells report for a program that SIGINT ended.
-const EX_INTERRUPTED: u8 = 130;
-
-/// The error of an interrupted command that has returned its messages to the queues first.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub struct Interrupted;
+use crate::target::BadSettings;
 
 /// Returns the exit code of a command that failed.
 pub fn code_of(error: &anyhow::Error) -> u8 {
-    if error.is::<BadUsage>() || error.is::<chassis::config::Problems>() {
-        return chassis::EX_USAGE;
+    if error.is::<BadUsage>()
+        || error.is::<BadSettings>()
+        || error.is::<chassis::config::Problems>()
+    {
+        return exit::USAGE;
     }
-    if error.is::<Interrupted>() || error.is::<crate::local::Interrupted>() {
-        return EX_INTERRUPTED;
+    if error.is::<Interrupted>() || error.is::<platform::Interrupted>() {
+        return exit::INTERRUPTED;
     }
     let failure = error
         .downcast_ref::<AwsFailure>()
         .map(|failure| failure.cause);
     if let Some(cause) = failure.or_else(|| error.downcast_ref::<Several>()?.cause) {
         return match cause {
-            Cause::Credentials => EX_NOPERM,
-            Cause::Network | Cause::NotAws => EX_UNAVAILABLE,
-            Cause::Endpoint => chassis::EX_USAGE,
-            Cause::Throttled | Cause::Busy | Cause::Refused => crate::EX_FAILED,
+            Cause::Credentials => exit::NO_PERMISSION,
+            Cause::Network | Cause::NotAws => exit::UNAVAILABLE,
+            Cause::Endpoint => exit::USAGE,
+            Cause::Throttled | Cause::Busy | Cause::Refused => exit::FAILED,
         };
     }
     if let Some(failure) = error.downcast_ref::<MigrateError>() {
         return match failure.kind() {
-            FailureKind::BadSetting => chassis::EX_USAGE,
-            FailureKind::Unreachable => EX_UNAVAILABLE,
-            FailureKind::Refused => EX_NOPERM,
-            FailureKind::Failed => crate::EX_FAILED,
+            FailureKind::BadSetting => exit::USAGE,
+            FailureKind::Unreachable => exit::UNAVAILABLE,
+            FailureKind::Refused => exit::NO_PERMISSION,
+            FailureKind::Failed => exit::FAILED,
         };
     }
     if let Some(failure) = error.downcast_ref::<ConnectError>() {
         return match failure {
-            ConnectError::LoginRefused { .. } => EX_NOPERM,
-            ConnectError::BadUrl(_) => chassis::EX_USAGE,
-            ConnectError::Unavailable(_) => EX_UNAVAILABLE,
+            ConnectError::LoginRefused { .. } => exit::NO_PERMISSION,
+            ConnectError::BadUrl(_) => exit::USAGE,
+            ConnectError::Unavailable(_) => exit::UNAVAILABLE,
         };
     }
     let is_network = |error: &(dyn std::error::Error + 'static)| {
@@ -60,9 +52,9 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
             .is_some_and(|error| error.is_connect() || error.is_timeout())
     };
     if error.chain().any(is_network) {
-        EX_UNAVAILABLE
+        exit::UNAVAILABLE
     } else {
-        crate::EX_FAILED
+        exit::FAILED
     }
 }
 
@@ -86,7 +78,7 @@ async fn end_at_interrupt(on_interrupt: OnInterrupt) {
     // If the signal cannot be handled, it ends the program as usual.
     if tokio::signal::ctrl_c().await.is_ok() {
         eprintln!("haven: {word}");
-        std::process::exit(EX_INTERRUPTED.into());
+        std::process::exit(exit::INTERRUPTED.into());
     }
 }
 
@@ -105,10 +97,9 @@ fn on_interrupt(command: &Command) -> OnInterrupt {
         | Command::Dlq { .. }
         | Command::Orders { .. }
         | Command::Rehearse(_) => OnInterrupt::StopsItself,
-        Command::Apply(_)
-        | Command::Deploy(_)
-        | Command::Bootstrap(_)
-        | Command::Destroy { .. } => OnInterrupt::LeavesStacks,
+        Command::Apply(_) | Command::Deploy(_) | Command::Bootstrap(_) | Command::Destroy(_) => {
+            OnInterrupt::LeavesStacks
+        }
         Command::Down(_)
         | Command::Env(_)
         | Command::Synth(_)
@@ -125,7 +116,7 @@ fn on_interrupt(command: &Command) -> OnInterrupt {
         | Command::Doctor(_)
         | Command::Drift(_)
         | Command::Status(_)
-        | Command::Migrate { .. }
+        | Command::Migrate(_)
         | Command::Seed(_)
         | Command::Reconcile(_)
         | Command::Load(_)
@@ -173,11 +164,11 @@ mod tests {
 
     #[test]
     fn what_a_flag_or_a_variable_says_wrong_is_bad_usage() {
-        let refused = crate::local::given::POSTGRES
+        let refused = platform::given::POSTGRES
             .url(Some("mysql://h"))
             .expect_err("another kind");
         assert_eq!(code_of(&refused), 64, "{refused}");
-        let state = crate::local::state::State::open(std::path::Path::new("/dev/null"));
+        let state = platform::state::State::open(std::path::Path::new("/dev/null"));
         let refused = state
             .context("start the platform")
             .expect_err("it is no directory");

@@ -2,45 +2,39 @@
 
 use std::path::Path;
 
+use crate::arguments;
 use adapter_aws::LocalAccess;
 use anyhow::Context as _;
 use blueprint::spelling::nearest;
 use blueprint::{Configuration, Environment, File, Override, Problems};
 use chassis::config::{Environment as _, ProcessEnvironment};
-
-use crate::aws::Aws;
-use crate::cli;
-use crate::local::facts::Facts;
-use crate::provision::live;
+use haven_console::BadUsage;
+use platform::aws::Aws;
+use platform::facts::Facts;
+use provision::account;
 
 /// The names of the embedded environments.
 pub const OURS: [&str; 4] = ["local", "dev", "staging", "prod"];
 
-/// An error that the caller can correct. The command exits with 64 instead of 1.
+/// The error of wrong settings. The command exits with 64 instead of 1.
 #[derive(Debug, thiserror::Error)]
-pub enum BadUsage {
-    /// A message that names the wrong value and the accepted ones.
-    #[error("{0}")]
-    Said(String),
-    #[error("the settings of {environment} are wrong:\n{problems}")]
-    Settings {
-        environment: String,
-        problems: Problems,
-    },
+#[error("the settings of {environment} are wrong:\n{problems}")]
+pub struct BadSettings {
+    environment: String,
+    pub problems: Problems,
 }
 
 /// Returns the settings of an environment, each with its source.
 ///
 /// # Errors
 /// When the environment does not exist, or its settings are wrong. The error lists all problems.
-pub fn configuration(which: &cli::Which) -> anyhow::Result<Configuration> {
+pub fn configuration(which: &arguments::Which) -> anyhow::Result<Configuration> {
     let overrides = overrides(&which.settings.set)?;
     match &which.settings.environments {
         Some(folder) => configuration_in(folder, &which.environment, &overrides),
         None => {
             let name = &which.environment;
-            let files =
-                blueprint::embedded(name).ok_or_else(|| BadUsage::Said(no_environment(name)))?;
+            let files = blueprint::embedded(name).ok_or_else(|| BadUsage(no_environment(name)))?;
             Ok(Configuration::load(name, &files, &overrides)
                 .map_err(|problems| wrong(name, problems))?)
         }
@@ -51,7 +45,7 @@ pub fn configuration(which: &cli::Which) -> anyhow::Result<Configuration> {
 ///
 /// # Errors
 /// As [`configuration`].
-pub fn environment(which: &cli::Which) -> anyhow::Result<Environment> {
+pub fn environment(which: &arguments::Which) -> anyhow::Result<Environment> {
     Ok(Environment::configured(&configuration(which)?))
 }
 
@@ -60,10 +54,10 @@ pub fn environment(which: &cli::Which) -> anyhow::Result<Environment> {
 /// # Errors
 /// When the settings are wrong, no local AWS runs for `local`, or AWS does not answer
 /// `GetCallerIdentity`.
-pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
+pub async fn resolve(target: &arguments::Target) -> anyhow::Result<(Aws, Environment)> {
     let (aws, environment) = locate(target).await?;
     if !environment.local {
-        live::account(&aws.target(environment.clone())).await?;
+        account::account(&aws.target(environment.clone())).await?;
     }
     Ok((aws, environment))
 }
@@ -72,7 +66,7 @@ pub async fn resolve(target: &cli::Target) -> anyhow::Result<(Aws, Environment)>
 ///
 /// # Errors
 /// When the settings are wrong, or no local AWS runs for `local`.
-pub async fn locate(target: &cli::Target) -> anyhow::Result<(Aws, Environment)> {
+pub async fn locate(target: &arguments::Target) -> anyhow::Result<(Aws, Environment)> {
     let environment = environment(&target.which)?;
     let region = &environment.settings.account.region;
     let facts = Facts::read(&target.place.state);
@@ -120,7 +114,7 @@ fn overrides(set: &[String]) -> anyhow::Result<Vec<Override>> {
         // The name alone decides whether the variable is a setting.
         Override::from_variable(&name, "")?;
         let not_text = || {
-            BadUsage::Said(format!(
+            BadUsage(format!(
                 "{name} is not UTF-8: set it to a value such as 2, or unset it"
             ))
         };
@@ -131,7 +125,7 @@ fn overrides(set: &[String]) -> anyhow::Result<Vec<Override>> {
     });
     let arguments = set.iter().map(|argument| {
         let wrong = || {
-            BadUsage::Said(format!(
+            BadUsage(format!(
                 "--set {argument}: must be KEY=VALUE, such as network.zones=2"
             ))
         };
@@ -163,8 +157,8 @@ fn configuration_in(
     Ok(Configuration::load(name, &files, overrides).map_err(|problems| wrong(name, problems))?)
 }
 
-fn wrong(name: &str, problems: Problems) -> BadUsage {
-    BadUsage::Settings {
+fn wrong(name: &str, problems: Problems) -> BadSettings {
+    BadSettings {
         environment: name.to_owned(),
         problems,
     }

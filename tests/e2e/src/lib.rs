@@ -641,7 +641,7 @@ fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsStrin
         .create(state)
         .expect("a state folder");
     let said = std::fs::File::create(state.join("said")).expect("a log");
-    let port = haven::local::emulator::free_port().expect("a port");
+    let port = platform::emulator::free_port().expect("a port");
     Command::new(haven())
         .args(["up", "--port", &port.to_string(), "--state"])
         .arg(state)

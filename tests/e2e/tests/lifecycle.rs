@@ -7,7 +7,9 @@ use std::process::{Command, Output};
 
 use blueprint::{Environment, Stack};
 use e2e::haven;
-use haven::provision::{Named, Outcome, Reporter, Target, deploy_stacks};
+use provision::deploy::{Outcome, deploy_stacks};
+use provision::guard::Named;
+use provision::{Reporter, Target};
 use serde_json::{Value, json};
 use servers::{LocalAws, local_aws, local_aws_of};
 

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use haven::cli::Up;
-use haven::local::database::Servers;
-use haven::local::emulator::free_port;
-use haven::local::postgres;
-use haven::local::state::State;
+use platform::database::{ServerOptions, Servers};
+use platform::emulator::free_port;
+use platform::postgres;
+use platform::state::State;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
@@ -261,15 +260,10 @@ async fn a_cluster_that_trusted_every_account_asks_for_passwords_and_keeps_what_
     drop(State::open(&folder.0).expect("a state directory"));
     trusting_cluster(&folder.0.join("postgres")).await;
 
-    let postgres = Some(String::new());
-    let up = Up {
-        state: folder.0.clone(),
-        port: 0,
-        detach: false,
-        postgres,
+    let options = ServerOptions {
+        postgres: Some(String::new()),
         redis: None,
         containers: false,
-        take_lock: false,
     };
     let mut passwords = Vec::new();
     // The cluster as it was found, again, and after its passwords were deleted.
@@ -278,7 +272,7 @@ async fn a_cluster_that_trusted_every_account_asks_for_passwords_and_keeps_what_
             std::fs::remove_file(folder.0.join("postgres-passwords.json")).expect("it is there");
         }
         let state = State::open(&folder.0).expect("a state directory");
-        let servers = Servers::start(&up, &state)
+        let servers = Servers::start(&options, &state)
             .await
             .unwrap_or_else(|error| panic!("{round}: {error:#}"));
         servers.migrate().await.expect("up to date");

@@ -194,10 +194,9 @@ async fn a_state_of_dd24681_is_taken_over_and_every_order_ends() {
     let standing = migrations::standing(url, &migrations::Login::default())
         .await
         .expect("readable");
-    let copy = world.state().join(format!(
-        "orders.db.before-{}",
-        haven::local::format::VERSION
-    ));
+    let copy = world
+        .state()
+        .join(format!("orders.db.before-{}", platform::format::VERSION));
     assert_eq!(copy.exists(), standing.applied > MIGRATIONS, "{standing:?}");
     if copy.exists() {
         let before = migrations::sqlite_url(&copy);
@@ -213,7 +212,7 @@ async fn a_state_of_dd24681_on_postgresql_and_redis_is_taken_over_and_asks_for_p
     if !servers::has("postgres") || !servers::has("redis") {
         return;
     }
-    let binaries = haven::local::postgres::binaries().expect("PostgreSQL is here");
+    let binaries = platform::postgres::binaries().expect("PostgreSQL is here");
     if !binaries.ends_with("15/bin") {
         println!(
             "skipped: the cluster is one of PostgreSQL 15, and this machine has {}",

@@ -15,7 +15,7 @@ use contract::topic::INVENTORY_ALERTS;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::{OrderId, ProductId};
 use e2e::{Answer, SETTLED_WITHIN, World};
-use haven::operate::audit::operator;
+use platform::audit::operator;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use app::ports::access::AuditEntry;
 use e2e::{SETTLED_WITHIN, Supervised, World, haven, processes_on};
-use haven::local::state::{Held, State};
-use haven::operate::audit::operator;
+use platform::audit::operator;
+use platform::state::{Held, State};
 use serde_json::{Value, json};
 
 /// Returns whether the local AWS has saved its state, and deletes that state.

@@ -91,7 +91,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
         .map_or_else(|| Flow::value_variants().to_vec(), |flow| vec![flow]);
     let mut reports = Vec::new();
     for database in databases {
-        haven::eprintln!("starting a shop on {}", database.name());
+        haven_console::eprintln!("starting a shop on {}", database.name());
         let shop = Shop::open(database, 0).await?;
         let mut held = true;
         for flow in &flows {
@@ -100,7 +100,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
                 Ok(report) => {
                     held &= report.failures.is_empty();
                     if options.json {
-                        haven::println!("{}", serde_json::to_string(&report)?);
+                        haven_console::println!("{}", serde_json::to_string(&report)?);
                     }
                     reports.push(report);
                 }
@@ -141,17 +141,17 @@ fn print(reports: &[Report]) {
                 .chain([report.seconds.to_string()]),
         );
     }
-    haven::println!("{table}");
+    haven_console::println!("{table}");
     for failure in reports.iter().flat_map(|report| &report.failures) {
-        haven::println!(
+        haven_console::println!(
             "\npoint {} {} {}",
             failure.point,
             failure.side,
             failure.call
         );
         for what in &failure.what {
-            haven::println!("  {what}");
+            haven_console::println!("  {what}");
         }
-        haven::println!("  again: {}", failure.again);
+        haven_console::println!("  again: {}", failure.again);
     }
 }

@@ -11,7 +11,7 @@ mod run;
 use std::time::Duration;
 
 use clap::Args;
-use haven::target::BadUsage;
+use haven_console::BadUsage;
 use serde::Serialize;
 
 use crate::shop::{Database, Keep, Shop};
@@ -125,7 +125,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     }
     if !options.all {
         for reason in &reasons {
-            haven::eprintln!("{reason}");
+            haven_console::eprintln!("{reason}");
         }
     }
     let mut shop = Shop::open(options.database, 0).await?;
@@ -139,7 +139,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
                 return Err(error.context(format!("fault {}", row.id)));
             }
         };
-        haven::eprintln!(
+        haven_console::eprintln!(
             "{:<4} {:>4} hits, {:>4} orders, quiet in {:>4.1} s {}",
             report.id,
             report.hits,
@@ -148,7 +148,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
             report.failures.first().map_or("", String::as_str)
         );
         if options.json {
-            haven::println!("{}", serde_json::to_string(&report)?);
+            haven_console::println!("{}", serde_json::to_string(&report)?);
         }
         if !report.failures.is_empty() {
             survived = false;
@@ -178,7 +178,7 @@ fn list(json: bool) -> anyhow::Result<()> {
             How::NotHere(why) => format!("not injected: {why}"),
         };
         if json {
-            haven::println!(
+            haven_console::println!(
                 "{}",
                 serde_json::json!({ "id": row.id, "fault": row.about, "here": here })
             );
@@ -187,7 +187,7 @@ fn list(json: bool) -> anyhow::Result<()> {
         }
     }
     if !json {
-        haven::println!("{table}");
+        haven_console::println!("{table}");
     }
     Ok(())
 }
@@ -215,11 +215,11 @@ fn print(reports: &[Report]) {
         });
         table.add_row(cells);
     }
-    haven::println!("{table}");
+    haven_console::println!("{table}");
     for report in reports.iter().filter(|report| !report.failures.is_empty()) {
-        haven::println!("\n{}: prove faults {}", report.id, report.id);
+        haven_console::println!("\n{}: prove faults {}", report.id, report.id);
         for failure in &report.failures {
-            haven::println!("  {failure}");
+            haven_console::println!("  {failure}");
         }
     }
 }

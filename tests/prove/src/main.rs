@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use haven::output;
-use haven::target::BadUsage;
+use haven_console::BadUsage;
+use haven_console::output;
 
 /// Exit code if the proof could not run.
 const EX_FAILED: u8 = 1;
@@ -91,7 +91,7 @@ fn with_processes(proof: impl Future<Output = anyhow::Result<bool>>) -> anyhow::
 
 fn code(proved: anyhow::Result<u8>) -> u8 {
     proved.unwrap_or_else(|error| {
-        haven::eprintln!("prove: {error:#}");
+        haven_console::eprintln!("prove: {error:#}");
         if error.is::<BadUsage>() {
             EX_USAGE
         } else {

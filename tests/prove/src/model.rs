@@ -73,9 +73,9 @@ struct Verdict {
 pub fn run(options: &Options) -> anyhow::Result<u8> {
     let report = check(options);
     if options.json {
-        haven::println!("{}", serde_json::to_string_pretty(&report)?);
+        haven_console::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        haven::print!("{}", describe(&report));
+        haven_console::print!("{}", describe(&report));
     }
     Ok(outcome(report.holds))
 }

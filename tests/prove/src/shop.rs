@@ -12,17 +12,14 @@ use adapter_postgres::Login;
 use anyhow::{Context as _, bail};
 use contract::role::{OUTBOX_RELAY, ROLES, Role};
 use faults::{Dependency, Faults, Proxy};
-use haven::aws::Aws;
-use haven::cli::Up;
-use haven::local::children::{self, Program};
-use haven::local::database::Servers;
-use haven::local::emulator::{Emulator, Settings, Source, free_port};
-use haven::local::environment::Surroundings;
-use haven::local::state::State;
-use haven::local::up::{ENVIRONMENT, GATEWAY};
-use haven::local::{python, seed};
-use haven::operate::staff;
-use haven::provision;
+use platform::aws::Aws;
+use platform::children::{self, Program};
+use platform::database::{ServerOptions, Servers};
+use platform::emulator::{Emulator, Settings, Source, free_port};
+use platform::environment::Surroundings;
+use platform::environment::{ENVIRONMENT, GATEWAY};
+use platform::state::State;
+use platform::{python, seed, staff_token};
 use strum::IntoStaticStr;
 use tokio::process::Child;
 use uuid::Uuid;
@@ -105,16 +102,12 @@ impl Shop {
         let state = State::open(&folder)?;
         let postgres = (database == Database::Postgres).then(String::new);
         let redis = postgres.clone();
-        let up = Up {
-            state: folder.clone(),
-            port: 0,
-            detach: false,
+        let options = ServerOptions {
             postgres,
             redis,
             containers: false,
-            take_lock: false,
         };
-        let servers = Servers::start(&up, &state).await?;
+        let servers = Servers::start(&options, &state).await?;
         let (python, _) = python::ensure(&servers::python_place()).await?;
         // Some faults set the clocks of processes wrong by up to two hours. Without a tolerance,
         // AWS would reject their signatures, and the effect on orders would not show.
@@ -126,7 +119,7 @@ impl Shop {
             Emulator::start_with(&Source::Python(python), &state, None, settings).await?;
         let aws = Aws::local(&emulator.access);
         let target = aws.target(blueprint::Environment::shop());
-        provision::deploy(&target, &provision::Reporter::quiet()).await?;
+        provision::deploy::deploy(&target, &provision::Reporter::quiet()).await?;
         let (addresses, secrets) = (
             aws.addresses(ENVIRONMENT).await?,
             aws.secrets(ENVIRONMENT).await?,
@@ -165,7 +158,7 @@ impl Shop {
             views: Views::connect(&servers.logins.admin).await?,
             aws: Clients::local(&emulator.access, Arc::new(|_| {})),
             stock,
-            staff_token: staff::local_token(&store, &surroundings.signing_key()?)
+            staff_token: staff_token::local_token(&store, &surroundings.signing_key()?)
                 .await?
                 .0,
             http: reqwest::Client::builder()
@@ -455,7 +448,7 @@ impl Shop {
         drop(self.state);
         match keep {
             Keep::Nothing => drop(std::fs::remove_dir_all(&self.folder)),
-            Keep::Logs => haven::eprintln!(
+            Keep::Logs => haven_console::eprintln!(
                 "what the processes said is in {}",
                 self.folder.join("logs").display()
             ),

@@ -109,9 +109,9 @@ struct Run {
 pub fn run(options: &Options) -> anyhow::Result<u8> {
     let report = simulate(options);
     if options.json {
-        haven::println!("{}", serde_json::to_string_pretty(&report)?);
+        haven_console::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        haven::print!("{report}");
+        haven_console::print!("{report}");
     }
     Ok(outcome(report.holds))
 }

@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use adapter_aws::LocalAccess;
 pub use certificates::Certificates;
-use haven::cli::Up;
-use haven::local::database::Servers;
-use haven::local::emulator::{Emulator, Settings, Source};
-use haven::local::python::{self, Place};
-use haven::local::secrets::Logins;
-use haven::local::state::State;
+use platform::database::{ServerOptions, Servers};
+use platform::emulator::{Emulator, Settings, Source};
+use platform::python::{self, Place};
+use platform::secrets::Logins;
+use platform::state::State;
 use uuid::Uuid;
 
 /// Images that `localstack/images/build` builds.
@@ -64,7 +63,8 @@ impl Server {
 /// Starts a PostgreSQL server without a schema. Returns `None` and prints one line if PostgreSQL is
 /// not installed.
 pub async fn postgres() -> Option<Server> {
-    let (process, folder) = start("postgres", |up| up.postgres = Some(String::new())).await?;
+    let (process, folder) =
+        start("postgres", |options| options.postgres = Some(String::new())).await?;
     Some(Server {
         url: process.database_url.clone(),
         logins: process.logins.clone(),
@@ -82,7 +82,7 @@ pub async fn migrated_postgres() -> Option<Server> {
 
 /// Starts a Redis server. Returns `None` and prints one line if Redis is not installed.
 pub async fn redis() -> Option<Server> {
-    let (process, folder) = start("redis", |up| up.redis = Some(String::new())).await?;
+    let (process, folder) = start("redis", |options| options.redis = Some(String::new())).await?;
     let url = process.redis_url.clone().expect("it was asked for");
     Some(Server {
         url,
@@ -92,24 +92,16 @@ pub async fn redis() -> Option<Server> {
     })
 }
 
-async fn start(what: &str, ask: impl FnOnce(&mut Up)) -> Option<(Servers, Folder)> {
+async fn start(what: &str, ask: impl FnOnce(&mut ServerOptions)) -> Option<(Servers, Folder)> {
     if !has(what) {
         return None;
     }
     let folder = Folder::new();
-    let mut up = Up {
-        state: folder.0.clone(),
-        port: 0,
-        detach: false,
-        postgres: None,
-        redis: None,
-        containers: false,
-        take_lock: false,
-    };
-    ask(&mut up);
+    let mut options = ServerOptions::default();
+    ask(&mut options);
     let state = State::open(&folder.0).expect("a state folder");
     Some((
-        Servers::start(&up, &state)
+        Servers::start(&options, &state)
             .await
             .expect("the server starts"),
         folder,

@@ -118,9 +118,15 @@ fn each_technology_is_known_to_its_adapter_alone() {
             "tokio-postgres" | "rusqlite" | "refinery" => &["migrations"],
             "redis" => &["adapter-redis"],
             "prometheus" => &["chassis"],
-            name if name.starts_with("aws-") && name != "aws-lc-rs" => {
-                &["adapter-aws", "bench", "e2e", "haven", "prove"]
-            }
+            name if name.starts_with("aws-") && name != "aws-lc-rs" => &[
+                "adapter-aws",
+                "bench",
+                "e2e",
+                "haven",
+                "platform",
+                "prove",
+                "provision",
+            ],
             name => panic!("{name} is not looked for"),
         }
     };
@@ -173,6 +179,29 @@ fn arrows_between_our_crates_point_up() {
                 "domain",
                 "notices",
                 "storefront",
+            ],
+            "haven-console" => &["domain"],
+            "provision" => &[
+                "adapter-aws",
+                "blueprint",
+                "chassis",
+                "contract",
+                "haven-console",
+            ],
+            "platform" => &[
+                "adapter-aws",
+                "adapter-postgres",
+                "app",
+                "blueprint",
+                "chassis",
+                "contract",
+                "domain",
+                "front",
+                "haven-console",
+                "migrations",
+                "provision",
+                "storefront",
+                "worker",
             ],
             "tidy" => &["contract"],
             // These crates combine all others, or drive them from outside.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use faults::{Call, Dependency, Entry, Hook, Moment, Verdict};
-use haven::local::children;
+use platform::children;
 use rustix::process::Signal;
 use strum::IntoStaticStr;
 use tokio::sync::mpsc::UnboundedSender;

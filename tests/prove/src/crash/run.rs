@@ -34,7 +34,7 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
     let points = record(shop, flow).await?;
     if options.list {
         for (index, point) in points.iter().enumerate() {
-            haven::println!("{:>4} {}", index + 1, point.describe());
+            haven_console::println!("{:>4} {}", index + 1, point.describe());
         }
     }
     let mut report = Report {
@@ -59,7 +59,7 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
                 report.passed += 1;
                 continue;
             }
-            haven::eprintln!(
+            haven_console::eprintln!(
                 "  {} {} {}: {what:?}",
                 index + 1,
                 side.name(),
@@ -79,7 +79,7 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
                 ),
             });
         }
-        haven::eprintln!(
+        haven_console::eprintln!(
             "  {} {}: {}/{} {}",
             flow.name(),
             shop.database.name(),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use contract::queue::ORDERS;
 use faults::{Call, Dependency, Fault, Moment, Rule, Verdict};
 use futures::future::LocalBoxFuture;
-use haven::local::children;
+use platform::children;
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::json;

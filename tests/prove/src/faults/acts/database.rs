@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use faults::{Call, Dependency, Moment, Verdict};
-use haven::local::children;
+use platform::children;
 use rustix::process::{Signal, WaitOptions};
 use tokio::process::{Child, Command};
 

@@ -65,7 +65,7 @@ pub async fn lose_the_disk(shop: &Shop, lasting: Duration) -> anyhow::Result<Out
         until(PATIENCE, async || Ok(!recovers.exists())).await?,
         "PostgreSQL does not end its recovery"
     );
-    haven::eprintln!(
+    haven_console::eprintln!(
         "     PostgreSQL is back from its backup and its log after {:.1} s",
         begun.elapsed().as_secs_f64()
     );

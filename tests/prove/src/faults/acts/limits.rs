@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::join_all;
-use haven::local::children;
+use platform::children;
 use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;

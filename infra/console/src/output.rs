@@ -1,0 +1,120 @@
+//! Everything that the command prints.
+//!
+//! In this crate, `println!`, `print!`, `eprintln!` and `eprint!` are the macros of this module.
+//! Those of the standard library panic if standard output or standard error is a closed pipe or on
+//! a full disk, and a panic would stop a deployment in the middle.
+//!
+//! The macros of this module remember the first failed write to standard output, drop later output,
+//! and let the command continue. [`ending`] then converts the failure into an exit code. `prove`
+//! prints through `haven::println!` and the others too, because it runs code of this crate and both
+//! must share the remembered failure.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use crate::exit;
+
+/// Prints to standard output, as the standard macro does, but never panics.
+#[macro_export]
+macro_rules! print {
+    ($($argument:tt)*) => { $crate::output::to_stdout(format_args!($($argument)*)) };
+}
+
+/// Prints a line to standard output, as the standard macro does, but never panics.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::output::to_stdout(format_args!("\n")) };
+    ($($argument:tt)*) => { $crate::output::to_stdout(format_args!("{}\n", format_args!($($argument)*))) };
+}
+
+/// Prints to standard error, as the standard macro does, but never panics.
+#[macro_export]
+macro_rules! eprint {
+    ($($argument:tt)*) => { $crate::output::to_stderr(format_args!($($argument)*)) };
+}
+
+/// Prints a line to standard error, as the standard macro does, but never panics.
+#[macro_export]
+macro_rules! eprintln {
+    () => { $crate::output::to_stderr(format_args!("\n")) };
+    ($($argument:tt)*) => { $crate::output::to_stderr(format_args!("{}\n", format_args!($($argument)*))) };
+}
+
+/// The error of the first failed write to standard output.
+static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Writes to standard output and flushes. Remembers the first failure, and does nothing after it.
+pub fn to_stdout(text: fmt::Arguments<'_>) {
+    let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if failed.is_none() {
+        // Flush at once: progress output without a line end must appear now, and a failure must be
+        // noticed here.
+        let mut stdout = io::stdout().lock();
+        *failed = stdout.write_fmt(text).and_then(|()| stdout.flush()).err();
+    }
+}
+
+/// Remembers the failure of a write to standard output that another library made.
+pub fn note(written: io::Result<()>) {
+    if let Err(error) = written {
+        FAILED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
+    }
+}
+
+/// Writes to standard error. A failure is ignored: there is no other place to report it, and
+/// standard error carries no results.
+pub fn to_stderr(text: fmt::Arguments<'_>) {
+    let _ = io::stderr().lock().write_fmt(text);
+}
+
+/// Returns the exit code of a command of `program` that ended with `code`. A success whose output
+/// could not be written becomes a failure, because the result was not delivered. The code of a
+/// failed command stays the same.
+pub fn ending(program: &str, code: u8) -> ExitCode {
+    let failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    ExitCode::from(ending_with(program, code, failed))
+}
+
+fn ending_with(program: &str, code: u8, failed: Option<io::Error>) -> u8 {
+    let Some(error) = failed else { return code };
+    // Code 2 is a result like 0: it reports changes or differences.
+    let was_answer = matches!(code, 0 | exit::NOT_WELL);
+    // A reader that has enough, such as `head`, closes the pipe. This is no error to report.
+    if error.kind() == ErrorKind::BrokenPipe {
+        return if was_answer { exit::CLOSED_PIPE } else { code };
+    }
+    eprintln!(
+        "{program}: standard output cannot be written: {error}. The command itself went on to its end."
+    );
+    if was_answer { exit::FAILED } else { code }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_not_told_is_none_and_a_failure_stays_one() {
+        let pipe = || Some(io::Error::from(ErrorKind::BrokenPipe));
+        let disk = || Some(io::Error::from(ErrorKind::StorageFull));
+        for (code, failed, expected) in [
+            (0, None, 0),
+            (2, None, 2),
+            (0, pipe(), 141),
+            (2, pipe(), 141),
+            (64, pipe(), 64),
+            (1, pipe(), 1),
+            (0, disk(), 1),
+            (2, disk(), 1),
+            (77, disk(), 77),
+        ] {
+            let shown = format!("{code} {failed:?}");
+            assert_eq!(ending_with("haven", code, failed), expected, "{shown}");
+        }
+    }
+}

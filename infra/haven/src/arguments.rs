@@ -1,0 +1,219 @@
+//! Options that several commands share, and the parsers of their values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use app::use_cases::staff_tokens::actor_name;
+use clap::Args;
+use domain::ids::OrderId;
+
+/// The default state directory.
+pub const STATE: &str = ".haven";
+
+#[derive(Debug, Args)]
+pub struct StateFolder {
+    /// The state folder
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
+/// An environment as its files describe it: all that a command needs which asks no AWS.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    /// The environment: local, dev, staging or prod, or one of --environments
+    #[arg(default_value = "local")]
+    pub environment: String,
+    #[command(flatten)]
+    pub settings: Settings,
+    /// JSON instead of text: one document, or one object a line for what takes time
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the settings of an environment are from, and what stands instead of some.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Another value for a setting, such as network.zones=2; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// A folder with base.toml and a file for each environment, instead of the ones that haven was
+    /// built with
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    pub environments: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Returns the environment of this name with these settings.
+    pub fn of(&self, environment: &str, json: bool) -> Which {
+        Which {
+            environment: environment.to_owned(),
+            settings: self.clone(),
+            json,
+        }
+    }
+}
+
+/// An environment, and the account it stands in.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    #[command(flatten)]
+    pub which: Which,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Where AWS is, and what we remember of it.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", value_parser = http_url)]
+    pub endpoint: Option<String>,
+    /// The state folder of `haven up`; what was deployed is remembered there too
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
+/// What becomes of a plan.
+#[derive(Debug, Clone, Args)]
+pub struct PlanFile {
+    /// Where the plan goes; without it, it is only shown
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// For how long it may be applied, such as 30m or 8h
+    #[arg(long, default_value = "8h", value_parser = duration)]
+    pub valid_for: Duration,
+}
+
+/// What a plan is held to.
+#[derive(Debug, Clone, Args)]
+pub struct Guard {
+    /// Let this one be removed or replaced though it holds data, such as data/Database; may be
+    /// given again
+    #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
+    pub allow: Vec<String>,
+    /// The most that a month may cost, USD
+    #[arg(long, value_name = "USD", value_parser = budget)]
+    pub budget: Option<f64>,
+    /// Do not look for what was changed by hand since the last deployment; on AWS that takes a
+    /// minute or two
+    #[arg(long)]
+    pub no_drift: bool,
+}
+
+/// Checks the name of a resource, such as `data/Database`. For clap.
+///
+/// # Errors
+/// When the text is not one stack and one resource with a slash between them.
+pub fn stack_and_resource(text: &str) -> Result<String, String> {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+    };
+    match text.split_once('/') {
+        Some((stack, resource)) if plain(stack) && plain(resource) => Ok(text.to_owned()),
+        _ => Err("must be one resource, as a plan names it, such as data/Database".to_owned()),
+    }
+}
+
+/// Checks a URL and removes trailing slashes. For clap. Without a scheme, `localhost:4566` would
+/// parse as a URL with the scheme `localhost`.
+///
+/// # Errors
+/// When the text is not an HTTP or HTTPS URL with a host.
+pub fn http_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    match url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err(format!(
+            "must be a URL with scheme and host, such as http://127.0.0.1:4566, and is {text:?}"
+        )),
+    }
+}
+
+/// Parses an order id. For clap.
+///
+/// # Errors
+/// When the text is not a UUID.
+pub fn order_id(text: &str) -> Result<OrderId, String> {
+    text.parse().map_err(|_| {
+        "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned()
+    })
+}
+
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let at = text
+        .find(|letter: char| letter.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let unit_s = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("must be a number and a unit: ms, s, m or h, such as 30s".to_owned()),
+    };
+    let seconds = number.parse().ok().map(|number: f64| number * unit_s);
+    let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= 24.0 * 3600.0);
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "must be above 0 and at most 24h".to_owned())
+}
+
+/// Parses a budget in USD per month. For clap.
+///
+/// # Errors
+/// When the text is not a finite number above 0.
+pub fn budget(text: &str) -> Result<f64, String> {
+    let budget: Option<f64> = text
+        .parse()
+        .ok()
+        .filter(|usd: &f64| usd.is_finite() && *usd > 0.0);
+    budget.ok_or_else(|| "must be an amount in USD above 0".to_owned())
+}
+
+/// Checks the name of a person for the audit log. For clap.
+///
+/// # Errors
+/// When the name is not valid.
+pub fn person(text: &str) -> Result<String, String> {
+    actor_name("name", text).map_err(|error| error.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_has_a_scheme_and_a_host() {
+        assert_eq!(
+            http_url("http://127.0.0.1:4566/"),
+            Ok("http://127.0.0.1:4566".to_owned())
+        );
+        assert_eq!(
+            http_url("https://[::1]:1"),
+            Ok("https://[::1]:1".to_owned())
+        );
+        for wrong in [
+            "",
+            "127.0.0.1:4566",
+            "localhost:4566",
+            "localhost",
+            "ftp://host",
+            "http://",
+            "//host",
+        ] {
+            assert!(http_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "30", "s", "-1s", "0s", "30 days", "1e9h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `haven completions`: prints a completion script, generated from the definition of the command
+//! line.
+
+use anyhow::Context as _;
+use clap::Args;
+use clap_complete::{Shell, generate};
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell that is to complete
+    pub shell: Shell,
+    /// The script in a JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints the completion script of a shell.
+///
+/// # Errors
+/// When the script is not UTF-8.
+pub fn print(options: &Completions, mut haven: clap::Command) -> anyhow::Result<bool> {
+    let script = script(options.shell, &mut haven)?;
+    match options.json {
+        true => println!(
+            "{:#}",
+            serde_json::json!({ "shell": options.shell.to_string(), "script": script })
+        ),
+        false => print!("{script}"),
+    }
+    Ok(true)
+}
+
+/// Returns the completion script of a shell for a command line.
+///
+/// # Errors
+/// When the script is not UTF-8.
+pub fn script(shell: Shell, haven: &mut clap::Command) -> anyhow::Result<String> {
+    let mut script = Vec::new();
+    generate(shell, haven, "haven", &mut script);
+    String::from_utf8(script).context("write the completion script")
+}

@@ -1,0 +1,233 @@
+//! `haven notify preview`: shows the text of each notification, without a platform.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use app::location::Location;
+use app::ports::notices::NoticeKind;
+use app::use_cases::notify::Compose as _;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use domain::channel::Channel;
+use domain::gsm;
+use notices::samples::Sample;
+use notices::{Words, Zones};
+use serde_json::{Value, json};
+
+use haven_console::BadUsage;
+
+#[derive(Debug, Args)]
+pub struct Preview {
+    /// Which notice; all without it
+    #[arg(value_parser = PossibleValuesParser::new(NoticeKind::ALL.map(NoticeKind::code)))]
+    pub kind: Option<String>,
+    /// Only what goes this way
+    #[arg(long, value_parser = PossibleValuesParser::new(Channel::ALL.map(Channel::code)))]
+    pub channel: Option<String>,
+    /// Write the e-mail's HTML there, to look at in a browser
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One notification through one channel.
+#[derive(Debug, Clone, PartialEq)]
+enum Shown {
+    Email {
+        kind: &'static str,
+        to: String,
+        subject: String,
+        text: String,
+        html: String,
+    },
+    Sms {
+        kind: &'static str,
+        to: String,
+        text: String,
+    },
+}
+
+/// Prints sample notifications, and writes the HTML of an e-mail with `--html`.
+///
+/// # Errors
+/// [`BadUsage`] when the HTML of a text message or of no particular notification is requested.
+/// Another error when the file cannot be written.
+pub fn print(options: &Preview) -> anyhow::Result<()> {
+    let channel = options.channel.as_deref().and_then(Channel::from_code);
+    if let Some(file) = &options.html {
+        let html = html(options.kind.as_deref(), channel)?;
+        std::fs::write(file, html).with_context(|| format!("write {}", file.display()))?;
+        eprintln!("{} is written", file.display());
+    }
+    let shown = shown(options.kind.as_deref(), channel);
+    if options.json {
+        println!(
+            "{:#}",
+            json!({ "previews": shown.iter().map(Shown::to_json).collect::<Vec<_>>() })
+        );
+    } else {
+        println!(
+            "{}",
+            shown
+                .iter()
+                .map(Shown::to_text)
+                .collect::<Vec<_>>()
+                .join("\n\n")
+        );
+    }
+    Ok(())
+}
+
+fn html(kind: Option<&str>, channel: Option<Channel>) -> Result<String, BadUsage> {
+    if channel == Some(Channel::Sms) {
+        return Err(BadUsage(
+            "--html: a text message has no HTML; leave out --channel sms".to_owned(),
+        ));
+    }
+    let Some(kind) = kind else {
+        return Err(BadUsage(format!(
+            "--html: which notice? Give one of {}",
+            NoticeKind::ALL.map(NoticeKind::code).join(", ")
+        )));
+    };
+    let mails = shown(Some(kind), Some(Channel::Email)).into_iter();
+    let html = mails.filter_map(|shown| match shown {
+        Shown::Email { html, .. } => Some(html),
+        Shown::Sms { .. } => None,
+    });
+    Ok(html.collect())
+}
+
+fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
+    let words = Words {
+        public_url: "https://brewhaven.example".to_owned(),
+        staff_mail: "staff@brewhaven.example".to_owned(),
+        zones: Zones::of(&[Location::initial()]),
+    };
+    let mut shown = Vec::new();
+    for known in NoticeKind::ALL
+        .into_iter()
+        .filter(|known| kind.is_none_or(|kind| kind == known.code()))
+    {
+        let sample = Sample::of(known);
+        let known = known.code();
+        let wanted = |one| channel.is_none_or(|channel| channel == one);
+        if wanted(Channel::Email) {
+            let mail = words.mail(&sample.news(), String::new());
+            shown.push(Shown::Email {
+                kind: known,
+                to: mail.to,
+                subject: mail.subject,
+                text: mail.text,
+                html: mail.html,
+            });
+        }
+        if let (true, Some(text)) = (
+            wanted(Channel::Sms),
+            words.text(&sample.news(), String::new()),
+        ) {
+            shown.push(Shown::Sms {
+                kind: known,
+                to: text.to,
+                text: text.body,
+            });
+        }
+    }
+    shown
+}
+
+impl Shown {
+    fn to_json(&self) -> Value {
+        match self {
+            Shown::Email {
+                kind,
+                to,
+                subject,
+                text,
+                html,
+            } => {
+                json!({ "kind": kind, "channel": "email", "to": to, "subject": subject, "text": text, "html": html })
+            }
+            Shown::Sms { kind, to, text } => {
+                json!({ "kind": kind, "channel": "sms", "to": to, "text": text, "septets": gsm::septets(text) })
+            }
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Shown::Email {
+                kind,
+                to,
+                subject,
+                text,
+                ..
+            } => {
+                format!(
+                    "== {kind} by e-mail to {to}\nSubject: {subject}\n\n{}",
+                    text.trim_end()
+                )
+            }
+            Shown::Sms { kind, to, text } => {
+                let septets = gsm::septets(text).unwrap_or_default();
+                format!(
+                    "== {kind} by text message to {to} ({septets} of {} septets)\n{text}",
+                    gsm::SEPTETS_MAX
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_notice_is_shown_by_every_channel_it_takes() {
+        let all = shown(None, None);
+        let texts = all
+            .iter()
+            .filter(|shown| matches!(shown, Shown::Sms { .. }))
+            .count();
+        assert_eq!(
+            (all.len(), texts),
+            (15, 6),
+            "nine mails; the three of staff have no text beside them"
+        );
+        assert_eq!(shown(Some("order_ready"), None).len(), 2);
+        assert_eq!(shown(Some("stock_out"), Some(Channel::Sms)), []);
+    }
+
+    #[test]
+    fn html_is_of_one_mail() {
+        assert!(
+            html(Some("order_ready"), None)
+                .expect("a mail")
+                .starts_with("<!doctype html>")
+        );
+        for (kind, channel) in [(None, None), (Some("order_ready"), Some(Channel::Sms))] {
+            assert!(
+                html(kind, channel)
+                    .expect_err("of what?")
+                    .to_string()
+                    .starts_with("--html: ")
+            );
+        }
+    }
+
+    #[test]
+    fn a_program_reads_how_long_a_text_is() {
+        let text = shown(Some("order_ready"), Some(Channel::Sms))
+            .remove(0)
+            .to_json();
+        assert!(
+            text["septets"]
+                .as_u64()
+                .is_some_and(|septets| (20..=160).contains(&septets)),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! `haven orders reproject`: rebuilds the order view.
+
+use adapter_postgres::Login;
+use anyhow::Context as _;
+use app::use_cases::project;
+use clap::Args;
+use serde_json::json;
+use worker::stores::Store;
+
+use crate::arguments::Target;
+use crate::login::database_login;
+use crate::target;
+use haven_console::BadUsage;
+use platform::audit;
+use platform::environment::ENVIRONMENT;
+use platform::facts::Facts;
+
+#[derive(Debug, Args)]
+pub struct Reproject {
+    #[command(flatten)]
+    pub target: Target,
+    /// The database of the orders, postgres://...; for `local` that of the platform that `haven up`
+    /// runs
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+}
+
+/// Rebuilds the order view from the orders. The command can run at any time and any number of
+/// times, because newer entries stay.
+///
+/// # Errors
+/// When the database URL is missing, or the orders or the view cannot be reached.
+pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
+    let name = &options.target.which.environment;
+    let (database_url, login) = match &options.database_url {
+        Some(url) => (url.clone(), database_login()),
+        None if name == ENVIRONMENT => (
+            Facts::read(&options.target.place.state)?.database_url,
+            Login::default(),
+        ),
+        None => {
+            let why = format!("--database-url (or DATABASE_URL) is required for {name}");
+            return Err(BadUsage(why).into());
+        }
+    };
+    let (aws, _) = target::resolve(&options.target).await?;
+    let store = Store::connect(&database_url, &login)
+        .await
+        .context("reach the orders")?;
+    let views = aws.views(&aws.addresses(name).await?)?;
+    let shown = project::reproject(&store, &views)
+        .await
+        .context("show the orders")?;
+    let after = json!({ "orders": shown });
+    audit::append(
+        &store,
+        &audit::operator(),
+        "orders.reproject",
+        "orders".to_owned(),
+        None,
+        Some(after),
+    )
+    .await?;
+    match options.target.which.json {
+        true => println!("{}", json!({ "orders": shown })),
+        false => println!("{shown} orders are shown as they are"),
+    }
+    Ok(())
+}

@@ -1,0 +1,526 @@
+//! `haven dlq redrive`: sends the dead letters of one cause back to their work queue.
+//!
+//! - Each dead letter is rehearsed: today's handler runs without writing anything.
+//! - One is sent first, as a canary, and its end awaited. If it does not end well, nothing else is
+//!   sent.
+//! - The others are sent at a steady rate, except those whose rehearsal shows that they would
+//!   become dead letters again. Then their ends are awaited.
+//!
+//! Each send is recorded in the database before it happens. A dead letter is deleted only after its
+//! copy was sent. A crash in between sends it twice, which the inbox makes harmless; the other
+//! order would lose it.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use adapter_aws::{Parked, SqsParking};
+use anyhow::Context as _;
+use app::ports::Source as _;
+use app::ports::redrives::{Redrive as Record, RedriveEnd, RedriveLog as _};
+use app::use_cases::rehearse::Foreseen;
+use clap::Args;
+use contract::queue::BATCH_MAX;
+use domain::text::printable;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use worker::stores::SystemSource;
+
+use super::cause::{self, Cause};
+use super::{Common, Desk, Letter, foreseen_json};
+use crate::arguments::person;
+use haven_console::{BadUsage, terminal};
+use platform::audit;
+
+/// The time in which a message must end. Normally this takes less than a second, but its consumer
+/// may be restarting.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// The time after which a message can count as dropped. A duplicate leaves no trace in the
+/// database. If it is no dead letter again by then, and a rehearsal still shows no effect, it
+/// was dropped.
+const DROPPED_AFTER: Duration = Duration::from_secs(3);
+/// The seconds for which messages are held before they are sent, well below their lease.
+const IN_HAND_S: f64 = 20.0;
+const RATE_MAX: f64 = 500.0;
+/// The time between two reads of the database.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+pub struct Redrive {
+    /// The cause, as `haven dlq list` names it
+    pub fingerprint: String,
+    /// Messages a second, after the first
+    #[arg(long, default_value_t = 10.0, value_parser = rate)]
+    pub rate: f64,
+    /// Say what would become of each message, and send none
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Who does this, for the record
+    #[arg(long, value_name = "NAME", default_value_t = audit::operator(), value_parser = person)]
+    pub by: String,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text
+        .parse()
+        .ok()
+        .filter(|rate| *rate >= 0.1 && *rate <= RATE_MAX);
+    rate.ok_or_else(|| format!("must be a number of messages a second, from 0.1 to {RATE_MAX}"))
+}
+
+/// A dead letter of the cause, and the result of its rehearsal.
+struct Planned {
+    letter: Letter,
+    foreseen: Foreseen,
+}
+
+/// A dead letter that was sent.
+struct Sent {
+    redrive_id: Uuid,
+    letter: Letter,
+    /// The message id of the copy in the work queue.
+    copy_id: String,
+    at: Instant,
+    applied_before: bool,
+    end: Option<(RedriveEnd, Option<String>)>,
+}
+
+#[derive(Default)]
+struct Report {
+    sent: Vec<Sent>,
+    /// The reason why the other dead letters were not sent.
+    stopped: Option<String>,
+}
+
+/// Runs the command. Returns whether every sent message has ended well.
+///
+/// # Errors
+/// When the platform cannot be reached, a store or queue fails, or the user was not asked and gave
+/// no `--yes`.
+pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Result<bool> {
+    let desk = Desk::open(&options.common.state).await?;
+    let letters = desk.read(stop).await?;
+    let causes = cause::group(&letters);
+    let Some(cause) = cause::find(&causes, &options.fingerprint)? else {
+        return Ok(false);
+    };
+    let mut plan = Vec::new();
+    for letter in &cause.letters {
+        plan.push(Planned {
+            letter: (*letter).clone(),
+            foreseen: desk.rehearse(letter).await,
+        });
+    }
+    if options.dry_run {
+        print_plan(options, cause, &plan);
+        return Ok(true);
+    }
+    if !options.yes && !is_agreed(options, cause, &plan)? {
+        return Ok(false);
+    }
+    let run = Run {
+        desk: &desk,
+        parking: desk.parking(cause.queue)?,
+        cause,
+        by: &options.by,
+        stop,
+    };
+    let subject = format!("dead-letters/{}", cause.fingerprint);
+    let before = json!({ "queue": cause.queue.slug, "messages": plan.len() });
+    // Append the entry before the first send, so that a killed command leaves it too.
+    audit::append(
+        &desk.store,
+        &options.by,
+        "dlq.redrive",
+        subject.clone(),
+        Some(before),
+        None,
+    )
+    .await?;
+    let report = run.all(&plan, options.rate).await?;
+    let after = json!({ "sent": report.sent.len(), "stopped": report.stopped });
+    audit::append(
+        &desk.store,
+        &options.by,
+        "dlq.redrive_ended",
+        subject,
+        None,
+        Some(after),
+    )
+    .await?;
+    let left = plan.len() - report.sent.len();
+    print_report(options, cause, &plan, &report, left);
+    let ended_well = |sent: &Sent| {
+        matches!(
+            sent.end,
+            Some((RedriveEnd::Applied | RedriveEnd::Dropped, _))
+        )
+    };
+    Ok(report.stopped.is_none() && report.sent.iter().all(ended_well))
+}
+
+fn is_agreed(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        let said = "this sends messages back to work: say --yes, or --dry-run to see what would become of them";
+        return Err(BadUsage(said.to_owned()).into());
+    }
+    print_plan(options, cause, plan);
+    eprint!("\nSend them back? Type yes: ");
+    let mut typed = String::new();
+    std::io::stdin()
+        .read_line(&mut typed)
+        .context("read the answer")?;
+    Ok(typed.trim() == "yes")
+}
+
+/// What sending needs.
+struct Run<'a> {
+    desk: &'a Desk,
+    parking: &'a SqsParking,
+    cause: &'a Cause<'a>,
+    by: &'a str,
+    stop: &'a CancellationToken,
+}
+
+impl Run<'_> {
+    /// Sends the canary and, if it ends well, the others.
+    async fn all(&self, plan: &[Planned], rate: f64) -> anyhow::Result<Report> {
+        let mut report = Report::default();
+        // Choose the message with the best prospect: if it does not end well, the cause still
+        // exists.
+        let Some(canary) = plan
+            .iter()
+            .min_by_key(|planned| prospect(&planned.foreseen))
+        else {
+            return Ok(report);
+        };
+        let canary_id = &canary.letter.parked.message_id;
+        eprintln!("canary: {canary_id}");
+        report.sent = self
+            .send(&mut BTreeSet::from([canary_id.clone()]), 1.0)
+            .await?;
+        self.await_ends(&mut report.sent).await?;
+        report.stopped = match report.sent.first().map(|sent| &sent.end) {
+            None => Some("the canary is not there any more: somebody else has taken it".to_owned()),
+            Some(Some((RedriveEnd::Applied | RedriveEnd::Dropped, _))) => None,
+            Some(Some((RedriveEnd::ParkedAgain, reason))) => Some(format!(
+                "the canary was parked again: {}",
+                reason.as_deref().unwrap_or_default()
+            )),
+            Some(Some((RedriveEnd::Unknown, _)) | None) => Some(format!(
+                "the canary has not ended within {} s",
+                ENDS_WITHIN.as_secs()
+            )),
+        };
+        if self.stop.is_cancelled() {
+            report
+                .stopped
+                .get_or_insert_with(|| "asked to stop".to_owned());
+        }
+        if report.stopped.is_some() {
+            return Ok(report);
+        }
+        let rest = plan
+            .iter()
+            .filter(|planned| !matches!(planned.foreseen, Foreseen::Parked { .. }));
+        let mut rest: BTreeSet<String> = rest
+            .map(|planned| planned.letter.parked.message_id.clone())
+            .collect();
+        rest.remove(canary_id);
+        if !rest.is_empty() {
+            let mut sent = self.send(&mut rest, rate).await?;
+            self.await_ends(&mut sent).await?;
+            report.sent.extend(sent);
+        }
+        report.stopped = self.stop.is_cancelled().then(|| "asked to stop".to_owned());
+        Ok(report)
+    }
+
+    /// Receives dead letters and sends those in `wanted`, at most `rate` per second. All others,
+    /// and everything after a stop, become visible again.
+    ///
+    /// The loop ends when all are sent, after a stop, or when a batch contains only messages that
+    /// were received before. `at_once` limits a batch to what can be sent before its lease ends.
+    ///
+    /// # Errors
+    /// When a queue or the database fails. The messages that were put aside are returned then too.
+    async fn send(&self, wanted: &mut BTreeSet<String>, rate: f64) -> anyhow::Result<Vec<Sent>> {
+        let (all, mut sent, mut aside) = (wanted.len(), Vec::new(), Vec::<Parked>::new());
+        let mut due = Instant::now();
+        let outcome = loop {
+            if wanted.is_empty() || self.stop.is_cancelled() {
+                break Ok(());
+            }
+            let batch = match self.parking.receive().await {
+                Ok(batch) => batch.into_iter(),
+                Err(error) => {
+                    break Err(anyhow::Error::from(error).context("read the parking queue"));
+                }
+            };
+            let known = |parked: &Parked| {
+                aside
+                    .iter()
+                    .any(|other| other.message_id == parked.message_id)
+            };
+            // One round is complete: messages that were put aside appear again when their lease
+            // ends.
+            if batch.as_slice().iter().all(known) {
+                aside.extend(batch);
+                break Ok(());
+            }
+            let at_once = ((rate * IN_HAND_S) as usize).clamp(1, BATCH_MAX);
+            let (mut here, mut failed) = (0, None);
+            for parked in batch {
+                let stopped = self.stop.is_cancelled() || here == at_once;
+                if stopped || failed.is_some() || !wanted.contains(&parked.message_id) {
+                    aside.push(parked);
+                    continue;
+                }
+                tokio::time::sleep_until(due).await;
+                due = Instant::now() + Duration::from_secs_f64(1.0 / rate);
+                match self.send_one(parked.clone()).await {
+                    Ok(one) => sent.push(one),
+                    Err(error) => {
+                        aside.push(parked);
+                        failed = Some(error);
+                        continue;
+                    }
+                }
+                wanted.remove(&parked.message_id);
+                here += 1;
+                if all > 1 && sent.len().is_multiple_of(10) {
+                    eprintln!("  {:>6} of {all} sent", sent.len());
+                }
+            }
+            if let Some(error) = failed {
+                break Err(error);
+            }
+            if here == at_once {
+                // The messages put aside were not tried yet. Return them and forget them, so that
+                // the check above does not end the loop.
+                let back = std::mem::take(&mut aside);
+                if let Err(error) = self.parking.hand_back(&back).await {
+                    break Err(error.into());
+                }
+            }
+        };
+        self.parking.hand_back(&aside).await?;
+        outcome?;
+        Ok(sent)
+    }
+
+    async fn send_one(&self, parked: Parked) -> anyhow::Result<Sent> {
+        let letter = Letter {
+            queue: self.parking.queue,
+            parked,
+        };
+        let (event_id, parked) = (letter.event_id(), &letter.parked);
+        let redrive_id = Uuid::new_v5(
+            &Uuid::NAMESPACE_OID,
+            format!("redrive {}", parked.message_id).as_bytes(),
+        );
+        let record = Record {
+            redrive_id,
+            queue: letter.queue.slug.to_owned(),
+            fingerprint: self.cause.fingerprint.clone(),
+            reason: parked.reason.clone(),
+            event_id,
+            order_id: letter.order_id(),
+            body: parked.body.clone(),
+            actor: self.by.to_owned(),
+            at: SystemSource.now(),
+            end: None,
+        };
+        self.desk
+            .store
+            .begin_redrive(&record)
+            .await
+            .context("write down what is sent")?;
+        let applied_before = self.desk.is_applied(&letter).await?;
+        let copy_id = self
+            .parking
+            .send_back(parked)
+            .await
+            .context("send a message back")?;
+        // Delete after the send. A crash in between sends the message twice, which its event id
+        // makes harmless.
+        self.parking
+            .delete(parked)
+            .await
+            .context("delete what was sent back")?;
+        Ok(Sent {
+            redrive_id,
+            copy_id,
+            at: Instant::now(),
+            applied_before,
+            end: None,
+            letter,
+        })
+    }
+
+    /// Waits until each message has ended, and records how.
+    ///
+    /// A message has ended when its effect exists, when its copy became a dead letter, or when it
+    /// was dropped as a duplicate.
+    async fn await_ends(&self, sent: &mut [Sent]) -> anyhow::Result<()> {
+        /// The reads of the database between two reads of the dead-letter queue.
+        const LOOKS: usize = 5;
+        let until = Instant::now() + ENDS_WITHIN;
+        while sent.iter().any(|one| one.end.is_none())
+            && Instant::now() < until
+            && !self.stop.is_cancelled()
+        {
+            for _ in 0..LOOKS {
+                for one in sent
+                    .iter_mut()
+                    .filter(|one| one.end.is_none() && !one.applied_before)
+                {
+                    if self.desk.is_applied(&one.letter).await? {
+                        one.end = Some((RedriveEnd::Applied, None));
+                    }
+                }
+                if sent.iter().all(|one| one.end.is_some()) {
+                    break;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            if sent.iter().all(|one| one.end.is_some()) {
+                break;
+            }
+            let parked = self
+                .parking
+                .read(super::READ_MAX, self.stop)
+                .await
+                .context("read the parking queue")?;
+            for one in sent.iter_mut().filter(|one| one.end.is_none()) {
+                let again = parked
+                    .iter()
+                    .find(|parked| parked.original_id.as_ref() == Some(&one.copy_id));
+                if let Some(again) = again {
+                    one.end = Some((RedriveEnd::ParkedAgain, Some(again.reason.clone())));
+                } else if one.at.elapsed() > DROPPED_AFTER
+                    && self.desk.rehearse(&one.letter).await.leaves_no_trace()
+                    && (one.applied_before || !self.desk.is_applied(&one.letter).await?)
+                {
+                    one.end = Some((RedriveEnd::Dropped, None));
+                }
+            }
+        }
+        for one in sent {
+            let (end, _) = one.end.get_or_insert((RedriveEnd::Unknown, None));
+            self.desk
+                .store
+                .end_redrive(one.redrive_id, *end, SystemSource.now())
+                .await
+                .context("write down its end")?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the rank of a rehearsal result; smaller is better.
+fn prospect(foreseen: &Foreseen) -> u8 {
+    match foreseen {
+        Foreseen::Done { .. } => 0,
+        Foreseen::Later { .. } => 1,
+        Foreseen::Dropped => 2,
+        Foreseen::Parked { .. } => 3,
+    }
+}
+
+fn counts(plan: &[Planned]) -> Value {
+    let count = |verdict: &str| {
+        plan.iter()
+            .filter(|planned| foreseen_json(&planned.foreseen)["verdict"] == verdict)
+            .count()
+    };
+    json!({ "done": count("done"), "dropped": count("dropped"), "later": count("later"), "parked": count("parked") })
+}
+
+fn print_plan(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) {
+    if options.common.json {
+        let messages = plan.iter().map(|planned| {
+            let mut message = foreseen_json(&planned.foreseen);
+            message["message_id"] = json!(planned.letter.parked.message_id);
+            message["order_id"] = json!(planned.letter.order_id());
+            message
+        });
+        let messages: Vec<Value> = messages.collect();
+        let document = json!({ "fingerprint": cause.fingerprint, "queue": cause.queue.slug, "reason": cause.reason,
+            "foreseen": counts(plan), "messages": messages });
+        println!("{}", terminal::json(&document));
+        return;
+    }
+    println!(
+        "{} of {}: {}",
+        plan.len(),
+        cause.queue.slug,
+        printable(&cause.reason)
+    );
+    for planned in plan {
+        let foreseen = foreseen_json(&planned.foreseen);
+        let text = |name: &str| foreseen[name].as_str().unwrap_or_default().to_owned();
+        println!(
+            "  {}  would be {:<7}  {}",
+            planned.letter.parked.message_id,
+            text("verdict"),
+            text("what")
+        );
+    }
+}
+
+fn print_report(
+    options: &Redrive,
+    cause: &Cause<'_>,
+    plan: &[Planned],
+    report: &Report,
+    left: usize,
+) {
+    let count = |end: RedriveEnd| {
+        report
+            .sent
+            .iter()
+            .filter(|sent| sent.end.as_ref().is_some_and(|it| it.0 == end))
+            .count()
+    };
+    let [applied, dropped, again, unknown] = RedriveEnd::ALL.map(count);
+    let canary = report.sent.first().map(|sent| {
+        let (end, reason) = sent.end.clone().unwrap_or((RedriveEnd::Unknown, None));
+        json!({ "message_id": sent.letter.parked.message_id, "end": end.code(), "reason": reason })
+    });
+    if options.common.json {
+        let document = json!({ "fingerprint": cause.fingerprint, "queue": cause.queue.slug, "reason": cause.reason,
+            "by": options.by, "foreseen": counts(plan), "canary": canary, "sent": report.sent.len(), "applied": applied,
+            "dropped": dropped, "parked_again": again, "unknown": unknown, "left": left, "stopped": report.stopped });
+        println!("{}", terminal::json(&document));
+        return;
+    }
+    println!(
+        "sent {}   applied {applied}   dropped {dropped}   parked again {again}   not ended {unknown}",
+        report.sent.len()
+    );
+    println!("left {left}");
+    if let Some(why) = &report.stopped {
+        println!("stopped: {}", printable(why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_that_a_queue_can_take() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for wrong in ["", "0", "-1", "501", "fast", "NaN", "inf"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+}

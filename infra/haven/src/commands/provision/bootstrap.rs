@@ -1,0 +1,100 @@
+//! `haven bootstrap`: prepares an account once for deployments.
+
+use anyhow::Context as _;
+use clap::Args;
+use provision::change_set::{Changed, apply};
+use provision::execution_role::role;
+use provision::guard::Named;
+use provision::stack::resources;
+use provision::{Reporter, Target, account};
+use serde::Serialize;
+
+use crate::arguments;
+use crate::target;
+
+#[derive(Debug, Args)]
+pub struct Bootstrap {
+    #[command(flatten)]
+    pub target: arguments::Target,
+}
+
+/// The result, for the JSON output.
+#[derive(Debug, Serialize)]
+struct Bootstrapped {
+    environment: String,
+    account: String,
+    region: String,
+    stack: String,
+    /// `created`, `updated` or `unchanged`.
+    outcome: &'static str,
+    execution_role: String,
+    resources: Vec<Resource>,
+}
+
+#[derive(Debug, Serialize)]
+struct Resource {
+    id: String,
+    kind: String,
+    name: String,
+}
+
+/// Creates or updates the bootstrap stack, and prints the result.
+///
+/// # Errors
+/// When the account differs from the settings, or the stack fails.
+pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
+    let which = &options.target.which;
+    let (aws, environment) = target::resolve(&options.target).await?;
+    let target = aws.target(environment);
+    let account = account::expected_account(&target).await?;
+    let stack = blueprint::bootstrap(&target.environment);
+    let line = Reporter::aside(which.json).begin(&stack.name, stack.about);
+    let changed = apply(&target, &stack, &Named::default(), &line).await;
+    line.end(if changed.is_ok() { "done" } else { "FAILED" });
+    let outcome = match changed? {
+        Changed::Created => "created",
+        Changed::Updated => "updated",
+        Changed::Nothing => "unchanged",
+    };
+    let made = Bootstrapped {
+        environment: target.environment.name.clone(),
+        account,
+        region: target.environment.settings.account.region.clone(),
+        outcome,
+        execution_role: role(&target)
+            .await?
+            .context("the stack is there, and exports no role")?,
+        resources: made_of(&target, &stack.name).await?,
+        stack: stack.name,
+    };
+    if which.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&made).context("write JSON")?
+        );
+        return Ok(true);
+    }
+    println!(
+        "{}: {outcome}, in account {} ({}); it costs nothing",
+        made.stack, made.account, made.region
+    );
+    for Resource { id, kind, name } in &made.resources {
+        println!("  {id:20} {kind:24} {name}");
+    }
+    println!(
+        "From now on CloudFormation deploys every stack but security with {}\nand no more with the rights of whoever runs haven, who needs iam:PassRole for it.",
+        made.execution_role
+    );
+    Ok(true)
+}
+
+async fn made_of(target: &Target, stack: &str) -> anyhow::Result<Vec<Resource>> {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let resources = resources(&target.cloudformation, stack).await?;
+    let of = resources.iter().map(|resource| Resource {
+        id: text(resource.logical_resource_id()),
+        kind: text(resource.resource_type()),
+        name: text(resource.physical_resource_id()),
+    });
+    Ok(of.collect())
+}

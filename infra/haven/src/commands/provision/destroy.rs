@@ -1,0 +1,59 @@
+//! `haven destroy`: deletes the stacks of an environment after a confirmation.
+
+use anyhow::Context as _;
+use clap::Args;
+use platform::history::History;
+use provision::Reporter;
+use provision::account;
+use provision::deploy::destroy::{check, destroy, doomed};
+use provision::guard::Named;
+
+use super::agreement::is_agreed;
+use crate::arguments::{Target, stack_and_resource};
+use crate::target;
+
+#[derive(Debug, Args)]
+pub struct Destroy {
+    #[command(flatten)]
+    pub target: Target,
+    /// Let this one be deleted though it holds data, such as data/Database; may be given again
+    #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
+    pub allow: Vec<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Deletes the stacks of an environment after a confirmation.
+///
+/// # Errors
+/// When a resource with data would be lost without `--allow`, or a stack cannot be deleted.
+pub async fn command(options: &Destroy) -> anyhow::Result<bool> {
+    let (aws, environment) = target::resolve(&options.target).await?;
+    let target = aws.target(environment);
+    if !target.environment.local {
+        account::expected_account(&target).await?;
+    }
+    let doomed = doomed(&target).await?;
+    check(&target, &doomed, &Named::new(&options.allow))?;
+    if !options.yes && !is_agreed(&target.environment.name)? {
+        eprintln!("Nothing was deleted.");
+        return Ok(true);
+    }
+    let destroyed = destroy(&target, doomed, &Reporter::new(options.target.which.json)).await?;
+    History::of(&options.target.place.state, &target.environment.name).forget();
+    if options.target.which.json {
+        println!(
+            "{}",
+            serde_json::to_string(&destroyed).context("write JSON")?
+        );
+    } else {
+        let (removed, retained) = (destroyed.removed.len(), destroyed.retained.len());
+        println!("{removed} stacks deleted; {retained} resources that hold data were kept");
+        destroyed
+            .retained
+            .iter()
+            .for_each(|name| println!("  kept  {name}"));
+    }
+    Ok(true)
+}

@@ -1,0 +1,72 @@
+//! `haven diff`: compares the templates with those of the last deployment.
+
+use std::path::PathBuf;
+
+use blueprint::consequence::{self, Change};
+use clap::Args;
+use platform::history::{History, read_template};
+use provision::guard::Named;
+use provision::plan::worst_first;
+use serde::Serialize;
+use serde_json::json;
+
+use super::present;
+use crate::arguments::{STATE, Which};
+use crate::target;
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    #[command(flatten)]
+    pub which: Which,
+    /// The folder with the templates to compare with, as `haven synth --out` writes them
+    #[arg(long, value_name = "DIR")]
+    pub against: Option<PathBuf>,
+    /// The folder where deployments are remembered
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
+#[derive(Serialize)]
+struct StackDiff {
+    stack: String,
+    changes: Vec<Change>,
+}
+
+/// Compares the templates with those of the last deployment. Returns whether they are equal.
+///
+/// # Errors
+/// When the settings are wrong, or a template cannot be read.
+pub fn command(options: &Diff) -> anyhow::Result<bool> {
+    let environment = target::environment(&options.which)?;
+    let history = History::of(&options.state, &environment.name);
+    let mut diffs = Vec::new();
+    for stack in blueprint::stacks(&environment) {
+        let before = match &options.against {
+            Some(folder) => read_template(folder, &stack.name)?,
+            None => history.template(&stack.name)?,
+        };
+        let changes = consequence::diff(&before, &stack.template);
+        if !changes.is_empty() {
+            diffs.push(StackDiff {
+                stack: stack.slug.to_owned(),
+                changes,
+            });
+        }
+    }
+    if options.which.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(
+                &json!({ "environment": environment.name, "stacks": diffs })
+            )?
+        );
+    } else {
+        let changes = worst_first(
+            diffs
+                .iter()
+                .map(|diff| (diff.stack.as_str(), diff.changes.as_slice())),
+        );
+        print!("{}", present::changes(&changes, &Named::default()));
+    }
+    Ok(diffs.is_empty())
+}

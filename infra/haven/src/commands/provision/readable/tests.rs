@@ -1,0 +1,146 @@
+use servers::local_aws;
+
+use super::*;
+use platform::aws::Aws;
+use provision::Reporter;
+use provision::deploy::deploy;
+use provision::testing::{Stub, stub};
+
+/// Returns every export that a reading can refer to.
+fn exported(environment: &Environment) -> BTreeMap<String, String> {
+    let stacks = blueprint::stacks(environment);
+    let names = stacks.iter().flat_map(Stack::exports);
+    names
+        .map(|name| {
+            (
+                name.clone(),
+                format!("arn:aws:any:us-east-1:111122223333:role/{name}"),
+            )
+        })
+        .collect()
+}
+
+fn of_prod() -> BTreeMap<Reading, BTreeSet<&'static str>> {
+    let prod = Environment::named("prod").expect("it is one of ours");
+    let starters = starters(&blueprint::stacks(&prod), &prod.stack_name("compute"));
+    readings(&prod, &exported(&prod), |role| {
+        starters.get(role.slug).cloned()
+    })
+    .expect("everything is exported")
+}
+
+#[test]
+fn every_parameter_and_secret_of_the_contract_is_asked_for_by_its_role() {
+    let readings = of_prod();
+    for role in ROLES {
+        let asked: BTreeSet<&str> = readings
+            .iter()
+            .filter(|(_, roles)| roles.contains(role.slug))
+            .map(|(reading, _)| reading.what.as_str())
+            .collect();
+        let mut wanted: BTreeSet<&str> = role
+            .parameters
+            .iter()
+            .map(|parameter| parameter.key)
+            .collect();
+        wanted.extend(role.secrets.iter().map(|secret| secret.slug));
+        wanted.extend(role.database.then_some("the database login"));
+        wanted.extend(role.cache.then_some("the cache token"));
+        for what in wanted {
+            assert!(asked.contains(what), "{} and {what}: {asked:?}", role.slug);
+        }
+    }
+    let keys: Vec<&Reading> = readings
+        .keys()
+        .filter(|reading| reading.action == "kms:Decrypt")
+        .collect();
+    assert!(!keys.is_empty());
+    assert!(
+        keys.iter()
+            .all(|key| key.via.as_deref() == Some("secretsmanager.us-east-1.amazonaws.com")),
+        "{keys:?}"
+    );
+}
+
+/// Returns IAM's response to one simulation.
+fn decision(decision: &str, more: &str) -> String {
+    format!(
+        "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult><EvaluationResults><member>\
+         <EvalActionName>any</EvalActionName><EvalDecision>{decision}</EvalDecision>{more}</member></EvaluationResults>\
+         </SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+    )
+}
+
+#[tokio::test]
+async fn what_is_denied_is_named_with_its_role_and_with_who_denies_it() {
+    let Stub { config, .. } = &stub(|_| decision("allowed", "")).await;
+    simulate(config, &of_prod()).await.expect("all are allowed");
+
+    let Stub { config, .. } = &stub(|form| {
+        assert_eq!(form["Action"], "SimulatePrincipalPolicy");
+        let (action, resource) = (form["ActionNames.member.1"].as_str(), &form["ResourceArns.member.1"]);
+        if action == "kms:Decrypt" {
+            assert_eq!(form["ContextEntries.member.1.ContextKeyName"], "kms:ViaService");
+        }
+        let bounded = "<PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>false</AllowedByPermissionsBoundary>\
+                       </PermissionsBoundaryDecisionDetail>";
+        match action {
+            "ssm:GetParameters" if resource.ends_with("max_queue_size") => decision("implicitDeny", ""),
+            "kms:Decrypt" => decision("explicitDeny", ""),
+            "secretsmanager:GetSecretValue" if resource.ends_with("cache-secret") => decision("implicitDeny", bounded),
+            _ => decision("allowed", ""),
+        }
+    })
+    .await;
+    let error = simulate(config, &of_prod())
+        .await
+        .expect_err("some are denied")
+        .to_string();
+    for part in [
+        "storefront may not read order/max_queue_size: ssm:GetParameters is allowed by no policy",
+        "may not read the key of the secrets: kms:Decrypt is denied by a policy",
+        "may not read the cache token: secretsmanager:GetSecretValue is beyond the boundary of its role",
+    ] {
+        assert!(error.contains(part), "{part}:\n{error}");
+    }
+    assert!(!error.contains("database login"), "{error}");
+}
+
+#[tokio::test]
+async fn the_roles_that_are_deployed_may_read_and_one_without_its_policy_may_not() {
+    let aws = local_aws().await;
+    let target = Aws::local(&aws.access).target(Environment::local());
+    deploy(&target, &Reporter::quiet())
+        .await
+        .expect("every stack is deployed");
+    let found = readable(&target)
+        .await
+        .expect("every role may read what is its own");
+    assert!(found.contains("the local AWS encrypts nothing"), "{found}");
+
+    let export = blueprint::task_role_export(
+        &target.environment,
+        Role::by_slug("sweeper").expect("a role"),
+    );
+    let arn = exports(&target).await.expect("exports")[&export].clone();
+    let role = arn.rsplit('/').next().expect("a name");
+    let iam = Client::new(&target.config);
+    let attached = iam
+        .list_attached_role_policies()
+        .role_name(role)
+        .send()
+        .await
+        .expect("its policies");
+    for policy in attached.attached_policies() {
+        let detach = iam
+            .detach_role_policy()
+            .role_name(role)
+            .set_policy_arn(policy.policy_arn().map(str::to_owned));
+        detach.send().await.expect("it is detached");
+    }
+    let error = readable(&target)
+        .await
+        .expect_err("it may read nothing")
+        .to_string();
+    assert!(error.starts_with("sweeper may not read"), "{error}");
+}

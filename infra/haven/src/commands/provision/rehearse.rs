@@ -1,0 +1,184 @@
+//! `haven rehearse`: deploys an environment to a separate local AWS before a real deployment. The
+//! rehearsal deploys from nothing, deploys again without changes, runs the smoke checks, and
+//! provokes one failure to check its report and rollback.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::smoke::{Check, of_the_platform, print};
+use crate::arguments;
+use haven_console::Interrupted;
+use platform::aws::Aws;
+use platform::emulator::{Emulator, Source};
+use platform::python::{self, Place};
+use platform::state::State;
+use platform::stop::Stop;
+use platform::{guard, leftovers};
+use provision::Reporter;
+use provision::deploy::{Outcome, deploy_stacks};
+use provision::guard::Named;
+
+/// The logical id of a resource that cannot be created: an alarm without a metric.
+const BROKEN: &str = "PlannedFailure";
+
+/// Runs the rehearsal and prints each step. Returns whether all steps succeeded.
+///
+/// # Errors
+/// When the local AWS cannot be started, or a signal ends the rehearsal. Its directory is removed
+/// in every case.
+pub async fn command(which: &arguments::Which) -> anyhow::Result<bool> {
+    let mut environment = crate::target::environment(which)?;
+    // The templates then lack what the local AWS does not support, as for `haven deploy local`.
+    environment.local = true;
+    let stop = Stop::listen()?;
+    let folder = Folder::new();
+    let state = State::open(&folder.0)?;
+    let rehearsed = tokio::select! {
+        rehearsed = on_a_local_aws(&state, &environment) => rehearsed,
+        // A rehearsal has nothing to save.
+        why = async {
+            stop.asked().await;
+            state.records().kill_all();
+            Interrupted
+        } => Err(why.into()),
+    };
+    // Processes of an interrupted start can still write to the directory.
+    leftovers::end(&state).await;
+    let checks = rehearsed?;
+    let well = checks.iter().all(|check| check.ok);
+    if which.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({ "well": well, "steps": checks }))
+                .context("write JSON")?
+        );
+    } else {
+        println!(
+            "Rehearsal of {} on a local AWS of its own",
+            environment.name
+        );
+        checks.iter().for_each(print);
+        super::left_out::print_left_out(&blueprint::left_out(&environment));
+    }
+    Ok(well)
+}
+
+/// The state directory of one rehearsal, removed with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(std::env::temp_dir().join(format!("haven-rehearsal-{}", Uuid::now_v7())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn on_a_local_aws(
+    state: &State,
+    environment: &blueprint::Environment,
+) -> anyhow::Result<Vec<Check>> {
+    let emulator = Emulator::start(&Source::Python(interpreter(state).await?), state, None).await?;
+    let rehearsed = steps(&Aws::local(&emulator.access), environment).await;
+    emulator.stop().await;
+    rehearsed
+}
+
+/// Returns the Python interpreter from `HAVEN_PYTHON_ENV`, or from the state directory in the
+/// current directory, or from the user's cache directory.
+async fn interpreter(state: &State) -> anyhow::Result<PathBuf> {
+    let here = Path::new(arguments::STATE);
+    let place = match python::place(here) {
+        named @ Place::Shared(_) => named,
+        Place::InState(folder) => {
+            // Use a finished environment, but do not build one here: `haven up` does that under the
+            // lock of the state directory.
+            if guard::check_owner(here).is_ok()
+                && let Some(found) = python::finished(&Place::Shared(folder)).await
+            {
+                return Ok(found);
+            }
+            python::in_cache().unwrap_or_else(|| Place::InState(state.path("python")))
+        }
+    };
+    Ok(python::ensure(&place).await?.0)
+}
+
+async fn steps(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<Vec<Check>> {
+    let mut checks = vec![Check::of(
+        "everything is made from nothing",
+        brought(aws, environment, Outcome::Created).await,
+    )];
+    // The other checks need the deployed stacks.
+    if checks.iter().all(|check| check.ok) {
+        checks.push(Check::of(
+            "a second time changes nothing",
+            brought(aws, environment, Outcome::Unchanged).await,
+        ));
+        checks.extend(of_the_platform(aws, environment).await);
+        checks.push(Check::of(
+            "a failure is told by its cause, and undone",
+            failure(aws, environment).await,
+        ));
+    }
+    Ok(checks)
+}
+
+async fn brought(
+    aws: &Aws,
+    environment: &blueprint::Environment,
+    expected: Outcome,
+) -> anyhow::Result<String> {
+    let begun = Instant::now();
+    let stacks = blueprint::stacks(environment);
+    let target = aws.target(environment.clone());
+    let outcomes = deploy_stacks(&target, stacks, &Named::default(), &Reporter::quiet()).await?;
+    match outcomes.iter().find(|stack| stack.outcome != expected) {
+        Some(other) => bail!(
+            "{} was {:?}, and should have been {expected:?}",
+            other.name,
+            other.outcome
+        ),
+        None => Ok(format!(
+            "{} stacks in {:.1} s",
+            outcomes.len(),
+            begun.elapsed().as_secs_f64()
+        )),
+    }
+}
+
+/// Adds a resource that cannot be created to the first stack, and checks the error and the
+/// rollback.
+async fn failure(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<String> {
+    let target = aws.target(environment.clone());
+    let mut stack = blueprint::stacks(environment)
+        .into_iter()
+        .next()
+        .context("an environment has stacks")?;
+    stack.template["Resources"][BROKEN] = json!({ "Type": "AWS::CloudWatch::Alarm",
+        "Properties": { "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1 } });
+    let name = stack.name.clone();
+    stack.depends_on.clear();
+    let failed = deploy_stacks(&target, vec![stack], &Named::default(), &Reporter::quiet()).await;
+    let said = match failed {
+        Ok(_) => bail!("{BROKEN} was made"),
+        Err(error) => error.to_string(),
+    };
+    let cause = said.lines().next().unwrap_or_default();
+    if !cause.starts_with(BROKEN) {
+        bail!("the cause is not what comes first: {said}");
+    }
+    let left = provision::deployed_stack::deployed_template(&target.cloudformation, &name).await?;
+    match &left["Resources"][BROKEN] {
+        Value::Null => Ok(cause.to_owned()),
+        _ => bail!("{name} still has {BROKEN} in its template"),
+    }
+}

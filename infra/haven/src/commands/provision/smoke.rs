@@ -1,0 +1,302 @@
+//! `haven smoke`: checks that a deployed platform works, from the outside.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aws_sdk_cloudwatch::types::StateValue;
+use blueprint::{Environment, How};
+use clap::Args;
+use contract::address::Address;
+use contract::parameter::PARAMETERS;
+use contract::parameter_root;
+use reqwest::StatusCode;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{readable, targets};
+use crate::arguments::{Target, http_url};
+use crate::shop::{Receipt, Shop};
+use platform::aws::Aws;
+use platform::facts::Facts;
+use provision::aws_failure::failed;
+
+#[derive(Debug, Args)]
+pub struct Smoke {
+    #[command(flatten)]
+    pub target: Target,
+    /// The shop's address, if it is not the domain of the settings
+    #[arg(long, value_name = "URL", value_parser = http_url)]
+    pub shop: Option<String>,
+}
+
+/// The time in which the order must be confirmed. Normally this takes less than a second.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
+
+/// One check and its result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    pub name: &'static str,
+    pub ok: bool,
+    /// Whether the check was possible in this environment. If not, `found` has the reason, and the
+    /// check proves nothing.
+    pub asked: bool,
+    pub found: String,
+}
+
+impl Check {
+    /// Makes the result of a check.
+    pub fn of(name: &'static str, found: anyhow::Result<String>) -> Check {
+        match found {
+            Ok(found) => Check {
+                name,
+                ok: true,
+                asked: true,
+                found,
+            },
+            Err(error) => Check {
+                name,
+                ok: false,
+                asked: true,
+                found: format!("{error:#}"),
+            },
+        }
+    }
+
+    fn not_asked(name: &'static str, why: &str) -> Check {
+        Check {
+            name,
+            ok: true,
+            asked: false,
+            found: format!("not asked: {why}"),
+        }
+    }
+}
+
+/// Prints all checks. Returns whether all of them hold.
+///
+/// # Errors
+/// When the environment cannot be resolved, or AWS does not answer.
+pub async fn command(options: &Smoke) -> anyhow::Result<bool> {
+    let target = &options.target;
+    let (aws, environment) = crate::target::resolve(target).await?;
+    let mut checks = of_the_platform(&aws, &environment).await;
+    let facts = Facts::read(&target.place.state)
+        .ok()
+        .filter(|_| environment.local);
+    if let Some(facts) = facts {
+        checks.push(Check::of(
+            "a marked order is confirmed",
+            order(&Shop::of(&facts, "haven smoke")?).await,
+        ));
+    } else if !environment.local {
+        let url = options
+            .shop
+            .clone()
+            .unwrap_or_else(|| format!("https://{}", environment.settings.edge.domain));
+        checks.push(Check::of(
+            "the shop answers through its balancer",
+            answers(&url).await,
+        ));
+    }
+    let well = checks.iter().all(|check| check.ok);
+    if target.which.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({ "well": well, "checks": checks }))
+                .context("write JSON")?
+        );
+    } else {
+        checks.iter().for_each(print);
+    }
+    Ok(well)
+}
+
+/// Prints one check.
+pub fn print(check: &Check) {
+    let verdict = match (check.ok, check.asked) {
+        (true, true) => "ok",
+        (true, false) => "-",
+        (false, _) => "WRONG",
+    };
+    println!("{verdict:5}  {:48} {}", check.name, check.found);
+}
+
+/// Runs the checks that need only AWS.
+pub async fn of_the_platform(aws: &Aws, environment: &Environment) -> Vec<Check> {
+    vec![
+        Check::of(
+            "every stack is where its template says",
+            stacks(aws, environment).await,
+        ),
+        Check::of(
+            "every address and setting can be read",
+            parameters(aws, environment).await,
+        ),
+        readable(aws, environment).await,
+        targets(aws, environment).await,
+        Check::of(
+            "every queue answers, and none has parked a message",
+            queues(aws, environment).await,
+        ),
+        Check::of("alarms are quiet", alarms(aws, environment).await),
+    ]
+}
+
+async fn stacks(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
+    let stacks = provision::status::status(&aws.target(environment.clone())).await?;
+    let bad = stacks
+        .iter()
+        .filter(|stack| !matches!(stack.status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE"));
+    let bad: Vec<String> = bad
+        .map(|stack| format!("{} is {}", stack.name, stack.status))
+        .collect();
+    if bad.is_empty() {
+        Ok(format!("{} stacks", stacks.len()))
+    } else {
+        bail!("{}", bad.join(", "))
+    }
+}
+
+async fn parameters(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
+    let root = parameter_root(&environment.name);
+    let there: BTreeSet<String> =
+        provision::account::parameter_versions(&aws.target(environment.clone()))
+            .await?
+            .into_keys()
+            .collect();
+    let keys = Address::all().map(|address| address.parameter());
+    let keys = keys.chain(PARAMETERS.iter().map(|parameter| parameter.key.to_owned()));
+    let wanted: Vec<String> = keys.map(|key| format!("{root}/{key}")).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|name| !there.contains(*name))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        Ok(format!("{} parameters", wanted.len()))
+    } else {
+        bail!("missing: {}", missing.join(", "))
+    }
+}
+
+async fn readable(aws: &Aws, environment: &Environment) -> Check {
+    let name = "every role may read what is its own";
+    let target = aws.target(environment.clone());
+    match provision::stack::find(&target.cloudformation, &environment.stack_name("roles")).await {
+        // `haven up` deploys only what its processes need, and these have no IAM roles.
+        Ok(None) if environment.local => {
+            Check::not_asked(name, "`haven deploy local` makes the roles")
+        }
+        Ok(_) => Check::of(name, readable::readable(&target).await),
+        Err(error) => Check::of(name, Err(error)),
+    }
+}
+
+async fn targets(aws: &Aws, environment: &Environment) -> Check {
+    let name = "the balancer holds its targets for healthy";
+    let idle = blueprint::left_out(environment)
+        .into_iter()
+        .find(|left_out| {
+            left_out.kind == "AWS::ElasticLoadBalancingV2::LoadBalancer"
+                && matches!(left_out.how, How::Idle | How::LeftOut)
+        });
+    match idle {
+        Some(idle) => Check::not_asked(name, &idle.why),
+        None => Check::of(
+            name,
+            targets::targets(&aws.target(environment.clone())).await,
+        ),
+    }
+}
+
+async fn queues(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
+    let queues = aws.queues(&aws.addresses(&environment.name).await?).await?;
+    let parked = queues.iter().filter(|queue| queue.parked > 0);
+    let parked: Vec<String> = parked
+        .map(|queue| format!("{} has parked {}", queue.queue, queue.parked))
+        .collect();
+    if parked.is_empty() {
+        Ok(format!("{} queues", queues.len()))
+    } else {
+        bail!("{}", parked.join(", "))
+    }
+}
+
+async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
+    let client = aws.cloudwatch();
+    let (mut all, mut ringing) = (0, Vec::new());
+    let mut pages = client
+        .describe_alarms()
+        .alarm_name_prefix(environment.stack_name(""))
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| failed("read the alarms", &error))?;
+        all += page.metric_alarms().len();
+        let in_alarm = page
+            .metric_alarms()
+            .iter()
+            .filter(|alarm| alarm.state_value() == Some(&StateValue::Alarm));
+        ringing.extend(in_alarm.filter_map(|alarm| alarm.alarm_name().map(str::to_owned)));
+    }
+    if ringing.is_empty() {
+        Ok(format!("{all} alarms"))
+    } else {
+        bail!("in alarm: {}", ringing.join(", "))
+    }
+}
+
+async fn answers(url: &str) -> anyhow::Result<String> {
+    let client = chassis::proxy::client_of(url)
+        .timeout(Duration::from_secs(10))
+        .build()
+        .context("an HTTP client")?;
+    let answer = client
+        .get(format!("{url}/api/v1/menu"))
+        .send()
+        .await
+        .with_context(|| format!("ask {url}"))?;
+    let status = answer.status();
+    if status == StatusCode::OK {
+        Ok(url.to_owned())
+    } else {
+        bail!("{url} answers {status}")
+    }
+}
+
+/// Places an order, which passes storefront, outbox, queues, stock and payment, and waits for its
+/// confirmation.
+async fn order(shop: &Shop) -> anyhow::Result<String> {
+    let product = shop
+        .menu()
+        .await?
+        .into_iter()
+        .next()
+        .context("the menu is empty")?;
+    shop.fill_shelves(std::slice::from_ref(&product), 1).await?;
+    let begun = Instant::now();
+    let (status, receipt) = shop
+        .order(&product)
+        .await
+        .map_err(|error| anyhow::anyhow!(error))?;
+    if status != StatusCode::ACCEPTED {
+        bail!("the shop answers {status}: {receipt}");
+    }
+    let receipt = Receipt::of(&receipt)?;
+    let (id, standing) = (
+        &receipt.order_id,
+        shop.standing(&receipt, begun + CONFIRMED_WITHIN).await?,
+    );
+    if standing.confirmed_at.is_some() {
+        Ok(format!("{id} in {} ms", begun.elapsed().as_millis()))
+    } else if standing.settled() {
+        bail!("the order {id} is {}: look at its history", standing.status)
+    } else {
+        bail!(
+            "the order {id} has come to no end within {} s",
+            CONFIRMED_WITHIN.as_secs()
+        )
+    }
+}

@@ -1,0 +1,173 @@
+//! `haven synth`: prints the templates or writes them to files.
+
+use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use blueprint::spelling::nearest;
+use blueprint::{Stack, limits};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::arguments::Which;
+use crate::target;
+use haven_console::BadUsage;
+use provision::templates::{self, Finding};
+
+#[derive(Debug, Args)]
+pub struct Synth {
+    #[command(flatten)]
+    pub which: Which,
+    /// The folder to write to; without it the names and sizes are printed
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print this stack's template, such as data, and nothing else
+    #[arg(long, value_name = "SLUG", conflicts_with = "out")]
+    pub stack: Option<String>,
+}
+
+/// Writes or prints the templates. Returns whether they satisfy CloudFormation's schemas and
+/// limits. If they do not, nothing is written.
+///
+/// # Errors
+/// When the environment or the stack does not exist, or a file cannot be written.
+pub fn print(options: &Synth) -> anyhow::Result<bool> {
+    let environment = target::environment(&options.which)?;
+    // The program ends after this, and dropping the values would take a tenth of its time.
+    let mut stacks = ManuallyDrop::new(blueprint::stacks(&environment));
+    if let Some(slug) = &options.stack {
+        let slugs: Vec<&str> = stacks.iter().map(|stack| stack.slug).collect();
+        if !slugs.contains(&slug.as_str()) {
+            return Err(BadUsage(no_stack(slug, &slugs)).into());
+        }
+        stacks.retain(|stack| stack.slug == slug);
+    }
+    let texts: Vec<String> = stacks
+        .iter()
+        .map(|stack| limits::text(&stack.template))
+        .collect();
+    let findings = refused(&stacks, &texts);
+    if findings.is_empty() {
+        if let Some(folder) = &options.out {
+            write(&stacks, folder)?;
+        }
+        match (options.stack.is_some(), options.which.json, &stacks[..]) {
+            (true, _, [stack]) => println!("{}", pretty(&stack.template)?),
+            (_, true, stacks) => {
+                println!(
+                    "{}",
+                    pretty(&document(
+                        &environment.name,
+                        stacks,
+                        &texts,
+                        options.out.as_deref()
+                    ))?
+                )
+            }
+            (_, false, stacks) => {
+                let each = stacks.iter().zip(&texts);
+                each.for_each(|(stack, text)| println!("{:32} {:>7} bytes", stack.name, text.len()))
+            }
+        }
+    } else if options.which.json {
+        println!(
+            "{}",
+            pretty(
+                &json!({ "environment": environment.name, "stacks": [], "findings": findings })
+            )?
+        );
+    } else {
+        findings.iter().for_each(|finding| eprintln!("{finding}"));
+        eprintln!("{} findings; nothing was written", findings.len());
+    }
+    Ok(findings.is_empty())
+}
+
+/// Returns the violations in all templates. `texts` are their serialized forms.
+fn refused(stacks: &[Stack], texts: &[String]) -> Vec<Finding> {
+    stacks
+        .iter()
+        .zip(texts)
+        .flat_map(|(stack, text)| templates::refused(&stack.name, &stack.template, text))
+        .collect()
+}
+
+fn no_stack(slug: &str, slugs: &[&str]) -> String {
+    let hint = nearest(slug, slugs.iter().copied())
+        .map(|near| format!(" (did you mean {near}?)"))
+        .unwrap_or_default();
+    format!(
+        "--stack {slug}: there is no such stack{hint}; there are {}",
+        slugs.join(", ")
+    )
+}
+
+fn document(environment: &str, stacks: &[Stack], texts: &[String], out: Option<&Path>) -> Value {
+    let stacks = stacks.iter().zip(texts).map(|(stack, text)| {
+        let resources = stack.template["Resources"].as_object().map_or(0, serde_json::Map::len);
+        let file = out.map(|folder| file(stack, folder));
+        json!({ "slug": stack.slug, "name": stack.name, "about": stack.about, "stateful": stack.stateful,
+            "depends_on": stack.depends_on, "resources": resources, "bytes": text.len(), "file": file })
+    });
+    json!({ "environment": environment, "stacks": stacks.collect::<Vec<_>>(), "findings": [] })
+}
+
+fn file(stack: &Stack, folder: &Path) -> PathBuf {
+    folder.join(format!("{}.json", stack.name))
+}
+
+fn write(stacks: &[Stack], folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    for stack in stacks {
+        let path = file(stack, folder);
+        std::fs::write(&path, pretty(&stack.template)? + "\n")
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn pretty(value: &Value) -> anyhow::Result<String> {
+    serde_json::to_string_pretty(value).context("write JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_cloudformation_would_refuse_is_found() {
+        let prod = blueprint::Environment::named("prod").expect("it is one of ours");
+        let mut stacks = blueprint::stacks(&prod);
+        let refused = |stacks: &[Stack]| {
+            let texts: Vec<String> = stacks
+                .iter()
+                .map(|stack| limits::text(&stack.template))
+                .collect();
+            super::refused(stacks, &texts)
+        };
+        assert_eq!(refused(&stacks), []);
+        let messaging = stacks
+            .iter_mut()
+            .find(|stack| stack.slug == "messaging")
+            .expect("it is one of ours");
+        messaging.template["Resources"]["OrdersQueue"]["Properties"]["VisibilityTimeuot"] =
+            json!(30);
+        let findings = refused(&stacks);
+        assert!(
+            findings.len() == 1
+                && findings[0]
+                    .to_string()
+                    .contains("did you mean VisibilityTimeout?"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_stack_is_told_with_those_there_are() {
+        let told = no_stack("dta", &["data", "messaging"]);
+        assert_eq!(
+            told,
+            "--stack dta: there is no such stack (did you mean data?); there are data, messaging"
+        );
+    }
+}

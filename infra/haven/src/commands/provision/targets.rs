@@ -1,0 +1,194 @@
+//! Checks that the load balancer considers its targets healthy.
+
+use anyhow::{Context as _, bail};
+use aws_config::SdkConfig;
+use aws_sdk_elasticloadbalancingv2::Client;
+use aws_sdk_elasticloadbalancingv2::types::{
+    TargetHealthDescription, TargetHealthStateEnum as State,
+};
+
+use provision::Target;
+use provision::aws_failure::failed;
+use provision::stack::resources;
+
+/// Checks the target groups of the stack `edge`. Returns the number of healthy targets.
+///
+/// # Errors
+/// When a target is not healthy, or no target is registered. The message names each unhealthy
+/// target with the load balancer's reason.
+pub async fn targets(target: &Target) -> anyhow::Result<String> {
+    let stack = target.environment.stack_name("edge");
+    let groups: Vec<Group> = resources(&target.cloudformation, &stack)
+        .await?
+        .into_iter()
+        .filter(|resource| {
+            resource.resource_type() == Some("AWS::ElasticLoadBalancingV2::TargetGroup")
+        })
+        .filter_map(|resource| {
+            Some(Group {
+                name: resource.logical_resource_id?,
+                arn: resource.physical_resource_id?,
+            })
+        })
+        .collect();
+    if groups.is_empty() {
+        bail!("{stack} has no target group");
+    }
+    health(&target.config, &groups).await
+}
+
+struct Group {
+    /// The logical id.
+    name: String,
+    arn: String,
+}
+
+async fn health(config: &SdkConfig, groups: &[Group]) -> anyhow::Result<String> {
+    let client = Client::new(config);
+    let (mut healthy, mut sick) = (0, Vec::new());
+    for Group { name, arn } in groups {
+        let asked = client
+            .describe_target_health()
+            .target_group_arn(arn)
+            .send()
+            .await;
+        let told =
+            asked.map_err(|error| failed(format!("ask about the targets of {name}"), &error))?;
+        for target in told.target_health_descriptions() {
+            let state = target
+                .target_health()
+                .and_then(|health| health.state())
+                .context("a target without a state")?;
+            match state {
+                State::Healthy => healthy += 1,
+                // A deployment is removing this target, which gets no new requests.
+                State::Draining => {}
+                _ => sick.push(told_of(name, target, state)),
+            }
+        }
+    }
+    if !sick.is_empty() {
+        bail!("{}", sick.join("; "));
+    }
+    // One of the two groups of a blue/green deployment is empty between deployments.
+    match healthy {
+        0 => bail!("no target is registered in {}", names(groups)),
+        count => Ok(format!("{count} targets in {}", names(groups))),
+    }
+}
+
+fn names(groups: &[Group]) -> String {
+    groups
+        .iter()
+        .map(|group| group.name.as_str())
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+fn told_of(group: &str, described: &TargetHealthDescription, state: &State) -> String {
+    let id = described
+        .target()
+        .and_then(|target| target.id())
+        .unwrap_or("a target");
+    let health = described.target_health();
+    let reason = health.and_then(|health| {
+        health
+            .description()
+            .or(health.reason().map(|reason| reason.as_str()))
+    });
+    let reason = reason
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    format!("{id} in {group} is {}{reason}", state.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provision::testing::{Stub, stub};
+
+    /// Returns the API's XML for one target.
+    fn member(id: &str, state: &str, reason: &str) -> String {
+        format!(
+            "<member><Target><Id>{id}</Id></Target><TargetHealth><State>{state}</State>{reason}</TargetHealth></member>"
+        )
+    }
+
+    async fn told(first: &[String], second: &[String]) -> Result<String, String> {
+        let answers = [
+            ("arn:first", first.concat()),
+            ("arn:second", second.concat()),
+        ];
+        let Stub { config, .. } = &stub(move |form| {
+            let (_, members) = answers.iter().find(|(arn, _)| form["TargetGroupArn"] == *arn).expect("one of ours");
+            assert_eq!(form["Action"], "DescribeTargetHealth");
+            format!(
+                "<DescribeTargetHealthResponse><DescribeTargetHealthResult><TargetHealthDescriptions>{members}\
+                 </TargetHealthDescriptions></DescribeTargetHealthResult></DescribeTargetHealthResponse>"
+            )
+        })
+        .await;
+        let group = |name: &str| Group {
+            name: name.to_owned(),
+            arn: format!("arn:{name}"),
+        };
+        health(config, &[group("first"), group("second")])
+            .await
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    #[tokio::test]
+    async fn healthy_targets_in_one_of_two_groups_are_enough() {
+        let two = [
+            member("10.0.0.1", "healthy", ""),
+            member("10.0.0.2", "healthy", ""),
+        ];
+        assert_eq!(
+            told(&two, &[]).await,
+            Ok("2 targets in first and second".to_owned())
+        );
+        let leaving = [member("10.0.0.3", "draining", "")];
+        assert_eq!(
+            told(&leaving, &two).await,
+            Ok("2 targets in first and second".to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_not_healthy_is_named_with_what_the_balancer_says() {
+        let reason = "<Reason>Target.ResponseCodeMismatch</Reason><Description>Health checks failed with these codes: \
+                      [503]</Description>";
+        let sick = [
+            member("10.0.0.1", "healthy", ""),
+            member("10.0.0.2", "unhealthy", reason),
+        ];
+        let error = told(&sick, &[]).await.expect_err("one is not healthy");
+        assert_eq!(
+            error,
+            "10.0.0.2 in first is unhealthy (Health checks failed with these codes: [503])"
+        );
+        let waits = [member(
+            "10.0.0.1",
+            "initial",
+            "<Reason>Elb.RegistrationInProgress</Reason>",
+        )];
+        let error = told(&waits, &[]).await.expect_err("it is not healthy yet");
+        assert_eq!(
+            error,
+            "10.0.0.1 in first is initial (Elb.RegistrationInProgress)"
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_behind_the_balancer_is_told() {
+        assert_eq!(
+            told(&[], &[]).await,
+            Err("no target is registered in first and second".to_owned())
+        );
+        let leaving = [member("10.0.0.3", "draining", "")];
+        assert!(
+            told(&leaving, &[]).await.is_err(),
+            "what leaves serves nobody"
+        );
+    }
+}

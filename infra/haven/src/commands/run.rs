@@ -1,0 +1,9 @@
+//! Commands that run the platform on this machine.
+
+pub mod down;
+pub mod keep;
+pub mod load;
+pub mod migrate;
+pub mod role;
+pub mod seed;
+pub mod up;

@@ -1,0 +1,28 @@
+//! The database login of a command, from the environment.
+
+use chassis::config::{ProcessEnvironment, Reader};
+
+/// Returns the login for migrations from `PGUSER`, `PGPASSWORD` and `PGSSLROOTCERT`. No argument
+/// has a password, because every account of the machine can read arguments.
+pub fn migration_login() -> migrations::Login {
+    let reader = Reader::new(&ProcessEnvironment);
+    migrations::Login {
+        user: reader.optional("PGUSER"),
+        password: reader.optional("PGPASSWORD"),
+        root_certificates: reader.optional("PGSSLROOTCERT").map(Into::into),
+    }
+}
+
+/// Returns the same login for queries.
+pub fn database_login() -> adapter_postgres::Login {
+    let migrations::Login {
+        user,
+        password,
+        root_certificates,
+    } = migration_login();
+    adapter_postgres::Login {
+        user,
+        password,
+        root_certificates,
+    }
+}

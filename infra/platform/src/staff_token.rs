@@ -1,0 +1,204 @@
+//! Staff tokens: issues and records them, and keeps the token of `haven.json` fresh.
+
+use std::time::Duration as Wait;
+
+use anyhow::Context as _;
+use app::ports::Source;
+use app::ports::access::{StaffToken, StaffTokens as _};
+use app::use_cases::journey::time_text;
+use app::use_cases::staff_tokens::{LIFE, new_token};
+use domain::access::StaffRole;
+use haven_console::BadUsage;
+use serde_json::json;
+use time::Duration;
+use uuid::Uuid;
+use worker::stores::{Store, SystemSource};
+
+use crate::audit;
+
+/// The actor in the audit log for tokens that `haven up` issues.
+const UP: &str = "haven up";
+/// The time before its expiry at which the token in `haven.json` is renewed.
+const RENEW_BEFORE: Duration = Duration::hours(1);
+/// The time between two checks of the wall clock and of the revocations. After a laptop has slept,
+/// the wall clock shows that the token has expired.
+const LOOK_EVERY: Wait = Wait::from_secs(2);
+
+/// Makes and records a staff token. Returns its text and the record.
+///
+/// # Errors
+/// When the name is not valid, or the database refuses the record. No token is returned then.
+pub async fn issue(
+    store: &Store,
+    signing_key: &str,
+    issued_by: &str,
+    (name, role, life): (&str, StaffRole, Duration),
+) -> anyhow::Result<(String, StaffToken)> {
+    let token = new_token(&SystemSource, name, role, life)
+        .map_err(|error| BadUsage(format!("--{} {}", error.field, error.message)))?;
+    store
+        .record_token(&token)
+        .await
+        .context("record the staff token")?;
+    let after = json!({ "name": token.name, "role": token.role.code(), "expires_at": time_text(token.expires_at) });
+    audit::append(
+        store,
+        issued_by,
+        "staff_token.issue",
+        subject(token.id),
+        None,
+        Some(after),
+    )
+    .await?;
+    Ok((storefront::staff::issue(signing_key, &token), token))
+}
+
+/// Issues the token for `haven.json`.
+///
+/// # Errors
+/// As [`issue`].
+pub async fn local_token(store: &Store, signing_key: &str) -> anyhow::Result<(String, StaffToken)> {
+    issue(
+        store,
+        signing_key,
+        UP,
+        ("local staff", StaffRole::Staff, LIFE),
+    )
+    .await
+}
+
+/// Returns the subject of audit entries about a token.
+pub fn subject(id: Uuid) -> String {
+    format!("staff-token/{id}")
+}
+
+/// Issues a new token an hour before the current one expires, or as soon as the current one is
+/// revoked. Signing out with the token of `haven.json` revokes it, but programs still need a token.
+///
+/// The function returns when `publish` returns `false`. If a token cannot be issued, the next check
+/// tries again.
+pub async fn keep_fresh<I, R>(
+    clock: impl Source,
+    mut token: StaffToken,
+    is_revoked: impl Fn(Uuid) -> R,
+    issue: impl Fn() -> I,
+    mut publish: impl FnMut(String) -> bool,
+) where
+    I: Future<Output = anyhow::Result<(String, StaffToken)>>,
+    R: Future<Output = bool>,
+{
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let ends_soon = clock.now() >= token.expires_at - RENEW_BEFORE;
+        if !ends_soon && !is_revoked(token.id).await {
+            continue;
+        }
+        match issue().await {
+            Ok((text, next)) if publish(text.clone()) => token = next,
+            // `publish` refused the token: its platform has ended.
+            Ok(_) => return,
+            Err(error) => eprintln!("  cannot renew the staff token: {error:#}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use domain::Timestamp;
+
+    use super::*;
+
+    /// A clock that follows tokio's paused clock.
+    #[derive(Clone, Copy)]
+    struct Clock(tokio::time::Instant);
+
+    impl Source for Clock {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH + Duration::days(20_000) + self.0.elapsed()
+        }
+
+        fn uuid(&self) -> Uuid {
+            Uuid::nil()
+        }
+    }
+
+    fn token(clock: Clock) -> StaffToken {
+        let made = new_token(&clock, "local staff", StaffRole::Staff, LIFE).expect("a token");
+        StaffToken {
+            id: Uuid::now_v7(),
+            ..made
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_revoked_is_replaced_within_seconds() {
+        let clock = Clock(tokio::time::Instant::now());
+        let begun = clock.now();
+        let first = token(clock);
+        let revoked = first.id;
+        let issued = AtomicU32::new(0);
+        let issue = || async {
+            issued.fetch_add(1, Ordering::Relaxed);
+            Ok(("another".to_owned(), token(clock)))
+        };
+        let mut replaced_after = Vec::new();
+        let publish = |_| {
+            replaced_after.push(clock.now() - begun);
+            replaced_after.len() < 2
+        };
+        keep_fresh(
+            clock,
+            first,
+            |id| async move { id == revoked },
+            issue,
+            publish,
+        )
+        .await;
+        assert!(
+            replaced_after[0] <= Duration::seconds(5),
+            "{replaced_after:?}"
+        );
+        assert!(
+            replaced_after[1] > Duration::hours(10),
+            "the new one is good until it ends: {replaced_after:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_token_is_renewed_before_it_ends_and_never_after_its_shop() {
+        let clock = Clock(tokio::time::Instant::now());
+        let begun = clock.now();
+        let issued: Mutex<Vec<Timestamp>> = Mutex::default();
+        let failures = AtomicU32::new(3);
+        let issue = || async {
+            if failures.load(Ordering::Relaxed) > 0 {
+                failures.fetch_sub(1, Ordering::Relaxed);
+                anyhow::bail!("the database is away for a moment");
+            }
+            issued.lock().expect("not poisoned").push(clock.now());
+            Ok(("token".to_owned(), token(clock)))
+        };
+        let mut published = 0;
+        let publish = |_| {
+            published += 1;
+            published < 3
+        };
+        keep_fresh(clock, token(clock), |_| async { false }, issue, publish).await;
+        let issued = issued.into_inner().expect("not poisoned");
+        assert_eq!(issued.len(), 3, "the third found its shop gone");
+        let first = issued[0] - begun;
+        assert!(
+            first >= LIFE - RENEW_BEFORE && first < LIFE - RENEW_BEFORE + Duration::minutes(5),
+            "{first}"
+        );
+        for pair in issued.windows(2) {
+            assert!(
+                pair[1] - pair[0] < LIFE,
+                "there is always one that is good: {issued:?}"
+            );
+        }
+    }
+}

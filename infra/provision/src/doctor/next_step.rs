@@ -1,0 +1,179 @@
+//! The meaning of each stack status, and the next command for it.
+
+use serde::Serialize;
+
+use crate::stack::NOT_DEPLOYED;
+
+/// The result of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Ok,
+    /// Nothing is broken, but somebody should know it.
+    Look,
+    Wrong,
+}
+
+/// The meaning of a stack status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advice {
+    pub verdict: Verdict,
+    pub why: &'static str,
+    /// The next command, with `{env}` and `{stack}` as placeholders. Empty if nothing needs to be
+    /// done.
+    next: &'static str,
+}
+
+impl Advice {
+    /// Returns the next command for a stack, or `None` if nothing needs to be done.
+    pub fn next(&self, environment: &str, stack: &str) -> Option<String> {
+        let next = self
+            .next
+            .replace("{env}", environment)
+            .replace("{stack}", stack);
+        Some(next).filter(|next| !next.is_empty())
+    }
+}
+
+const DEPLOY: &str = "haven deploy {env}";
+const AGAIN: &str = "haven doctor {env}";
+const EVENTS: &str = "aws cloudformation describe-stack-events --stack-name {stack}";
+
+/// Returns the advice for a status of CloudFormation. A status that this haven does not know gets
+/// general advice.
+pub fn advice(status: &str) -> Advice {
+    use Verdict::{Look, Ok, Wrong};
+    let (verdict, why, next) = match status {
+        "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" => (Ok, "as it was deployed", ""),
+        NOT_DEPLOYED | "DELETE_COMPLETE" => (Look, "it is not there", DEPLOY),
+        "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => (
+            Look,
+            "the last change failed and was taken back; mend its cause and deploy again",
+            DEPLOY,
+        ),
+        "REVIEW_IN_PROGRESS" => (
+            Look,
+            "an empty shell for a change set that was never executed: apply the plan that made it, or clear it away",
+            "haven doctor {env} --fix",
+        ),
+        "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => (
+            Wrong,
+            "it never came to be; a deployment deletes what is left of it and makes it anew",
+            DEPLOY,
+        ),
+        "DELETE_FAILED" => (
+            Wrong,
+            "something stood in the way of its deletion; its events say what, and this tries again",
+            "aws cloudformation delete-stack --stack-name {stack}",
+        ),
+        "UPDATE_FAILED" => (
+            Wrong,
+            "a change failed half way, and rollback was switched off; this goes back to the last good state",
+            "aws cloudformation rollback-stack --stack-name {stack}",
+        ),
+        "UPDATE_ROLLBACK_FAILED" => (
+            Wrong,
+            "the way back failed too; mend what its events name, then go on with it (rollback-stack is refused here)",
+            "aws cloudformation continue-update-rollback --stack-name {stack}",
+        ),
+        "IMPORT_ROLLBACK_FAILED" => (
+            Wrong,
+            "an import failed, and so did its way back; its events say at which resource",
+            EVENTS,
+        ),
+        "CREATE_IN_PROGRESS" => (
+            Look,
+            "it is being made; this waits for the end",
+            "aws cloudformation wait stack-create-complete --stack-name {stack}",
+        ),
+        "UPDATE_IN_PROGRESS" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => (
+            Look,
+            "it is being changed; this waits for the end",
+            "aws cloudformation wait stack-update-complete --stack-name {stack}",
+        ),
+        "UPDATE_ROLLBACK_IN_PROGRESS" | "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => (
+            Look,
+            "a change failed and is being taken back; this waits for the end",
+            "aws cloudformation wait stack-rollback-complete --stack-name {stack}",
+        ),
+        "DELETE_IN_PROGRESS" => (
+            Look,
+            "it is being deleted; this waits for the end",
+            "aws cloudformation wait stack-delete-complete --stack-name {stack}",
+        ),
+        "IMPORT_IN_PROGRESS" => (
+            Look,
+            "resources are being imported; this waits for the end",
+            "aws cloudformation wait stack-import-complete --stack-name {stack}",
+        ),
+        "ROLLBACK_IN_PROGRESS" | "IMPORT_ROLLBACK_IN_PROGRESS" => (
+            Look,
+            "what failed is being taken back: ask again once it rests",
+            AGAIN,
+        ),
+        unknown if unknown.ends_with("_FAILED") => (
+            Wrong,
+            "this haven does not know the status, but it is a failure: its events say of what",
+            EVENTS,
+        ),
+        _ => (
+            Look,
+            "this haven does not know the status: see what happened last",
+            EVENTS,
+        ),
+    };
+    Advice { verdict, why, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_cloudformation::types::StackStatus;
+
+    use super::*;
+
+    #[test]
+    fn every_status_of_the_sdk_is_known_and_has_its_next_command() {
+        for status in StackStatus::values() {
+            let advice = advice(status);
+            assert!(!advice.why.contains("does not know"), "{status}");
+            let expected = match *status {
+                "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" => Verdict::Ok,
+                "ROLLBACK_COMPLETE" => Verdict::Wrong,
+                failed if failed.ends_with("_FAILED") => Verdict::Wrong,
+                _ => Verdict::Look,
+            };
+            assert_eq!(advice.verdict, expected, "{status}");
+            assert_eq!(
+                advice.next("dev", "brew-haven-dev-data").is_none(),
+                expected == Verdict::Ok,
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_commands_that_are_confused_are_told_apart() {
+        let next = |status: &str| {
+            advice(status)
+                .next("dev", "brew-haven-dev-data")
+                .expect("a command")
+        };
+        assert_eq!(
+            next("UPDATE_ROLLBACK_FAILED"),
+            "aws cloudformation continue-update-rollback --stack-name brew-haven-dev-data"
+        );
+        assert_eq!(
+            next("UPDATE_FAILED"),
+            "aws cloudformation rollback-stack --stack-name brew-haven-dev-data"
+        );
+        assert_eq!(next("ROLLBACK_COMPLETE"), "haven deploy dev");
+        assert_eq!(next("REVIEW_IN_PROGRESS"), "haven doctor dev --fix");
+    }
+
+    #[test]
+    fn a_status_nobody_knows_is_shown_and_never_fine() {
+        assert_eq!(advice("SOMETHING_NEW").verdict, Verdict::Look);
+        assert_eq!(advice("SOMETHING_NEW_FAILED").verdict, Verdict::Wrong);
+        assert!(advice("SOMETHING_NEW").next("dev", "s").is_some());
+    }
+}

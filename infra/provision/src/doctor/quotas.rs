@@ -1,0 +1,236 @@
+//! Checks the quotas of an account that the stacks could exceed.
+
+use aws_sdk_servicequotas::Client;
+use aws_sdk_servicequotas::error::SdkError;
+use serde_json::Value;
+
+use crate::aws_failure::why;
+use crate::deployed_stack::DeployedStack;
+use crate::doctor::check::Check;
+use crate::target::Target;
+
+/// One quota in Service Quotas. All other resources of the stacks have quotas of hundreds or more
+/// (Amazon VPC User Guide, "Amazon VPC quotas").
+struct Quota {
+    what: &'static str,
+    kind: &'static str,
+    service: &'static str,
+    code: &'static str,
+    /// The command that counts the existing resources.
+    count: &'static str,
+}
+
+const QUOTAS: [Quota; 3] = [
+    Quota {
+        what: "VPCs",
+        kind: "AWS::EC2::VPC",
+        service: "vpc",
+        code: "L-F678F1CE",
+        count: "aws ec2 describe-vpcs --query 'length(Vpcs)'",
+    },
+    Quota {
+        what: "elastic IP addresses",
+        kind: "AWS::EC2::EIP",
+        service: "ec2",
+        code: "L-0263D0A3",
+        count: "aws ec2 describe-addresses --query 'length(Addresses)'",
+    },
+    Quota {
+        what: "NAT gateways in one zone",
+        kind: "AWS::EC2::NatGateway",
+        service: "vpc",
+        code: "L-FE5A380F",
+        count: "aws ec2 describe-nat-gateways --query 'NatGateways[].[NatGatewayId,SubnetId,State]'",
+    },
+];
+
+/// Returns a check for each resource type of which the stack `network` needs more than it has.
+pub async fn checks(target: &Target) -> Vec<Check> {
+    let stacks = blueprint::stacks(&target.environment);
+    let Some(network) = stacks.iter().find(|stack| stack.slug == "network") else {
+        return Vec::new();
+    };
+    let there = match DeployedStack::of(&target.cloudformation, &network.name).await {
+        Ok(standing) => standing.template,
+        Err(error) => {
+            return vec![Check::not_made(
+                "the quotas of the network",
+                format!("{error:#}"),
+            )];
+        }
+    };
+    let client = Client::new(&target.config);
+    let mut checks = Vec::new();
+    for quota in &QUOTAS {
+        let (wanted, there) = (
+            count(&network.template, quota.kind),
+            count(&there, quota.kind),
+        );
+        if wanted > there {
+            checks.push(match applied(&client, quota).await {
+                Ok(most) => check(quota, wanted, wanted - there, most),
+                Err(error) => Check::not_made(&format!("the quota of {}", quota.what), error),
+            });
+        }
+    }
+    if checks.is_empty() {
+        checks.push(Check::ok(
+            "the network is there: no quota of the account is in its way",
+        ));
+    }
+    checks
+}
+
+/// Counts the resources of a type in a template. For resources in subnets, returns the largest
+/// number in one subnet.
+fn count(template: &Value, kind: &str) -> usize {
+    let resources = template["Resources"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(_, resource)| resource);
+    let of_kind: Vec<&Value> = resources
+        .filter(|resource| resource["Type"] == kind)
+        .collect();
+    let subnet = |resource: &Value| resource["Properties"]["SubnetId"].clone();
+    let together = of_kind.iter().map(|one| {
+        of_kind
+            .iter()
+            .filter(|other| subnet(other) == subnet(one))
+            .count()
+    });
+    together.max().unwrap_or_default()
+}
+
+/// Compares a quota with the need. Service Quotas does not report the current use, so only a quota
+/// that is too small by itself is a failure.
+fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
+    let Quota {
+        what,
+        service,
+        code,
+        count,
+        ..
+    } = quota;
+    match wanted <= most {
+        false => Check::wrong(
+            format!("{wanted} {what} are needed, and the account may have {most}"),
+            format!(
+                "aws service-quotas request-service-quota-increase --service-code {service} --quota-code {code} \
+                 --desired-value {wanted}"
+            ),
+        ),
+        true => Check::look(
+            format!(
+                "{more} more {what} are needed; the account may have {most} (how many it has was not asked)"
+            ),
+            *count,
+        ),
+    }
+}
+
+/// Returns the quota of this account, or the default if the account never requested an increase.
+async fn applied(client: &Client, quota: &Quota) -> Result<usize, String> {
+    let Quota { service, code, .. } = quota;
+    let own = client
+        .get_service_quota()
+        .service_code(*service)
+        .quota_code(*code)
+        .send()
+        .await;
+    let value = match own {
+        Ok(own) => own.quota.and_then(|quota| quota.value),
+        Err(SdkError::ServiceError(error)) if error.err().is_no_such_resource_exception() => {
+            let usual = client
+                .get_aws_default_service_quota()
+                .service_code(*service)
+                .quota_code(*code)
+                .send()
+                .await;
+            usual
+                .map_err(|error| why(&error))?
+                .quota
+                .and_then(|quota| quota.value)
+        }
+        Err(error) => return Err(why(&error)),
+    };
+    // The value is a whole number, sent as a floating-point number.
+    let whole = value.and_then(|value| format!("{value:.0}").parse().ok());
+    whole.ok_or_else(|| "Service Quotas gave no value".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use adapter_aws::LocalAccess;
+
+    use super::*;
+    use crate::doctor::next_step::Verdict;
+    use crate::testing::local_target;
+    use crate::testing::{Answer, Stub, stub};
+    use blueprint::Environment;
+
+    fn prod() -> Environment {
+        Environment::named("prod").expect("it is one of ours")
+    }
+
+    /// Runs the checks for an account without a network, whose quotas all have this value.
+    async fn told(most: usize) -> Vec<Check> {
+        let Stub { endpoint, .. } =
+            &stub(move |form| match form.get("Action").map(String::as_str) {
+                Some("DescribeStacks") => {
+                    Answer::refused("ValidationError", "Stack with id it does not exist")
+                }
+                _ => Answer::from(format!("{{\"Quota\": {{\"Value\": {most}.0}}}}")),
+            })
+            .await;
+        checks(&local_target(&LocalAccess::unverified(endpoint, "us-east-1")).target(prod())).await
+    }
+
+    #[tokio::test]
+    async fn a_quota_below_the_need_is_wrong_and_one_that_others_may_have_used_is_worth_a_look() {
+        let enough = told(5).await;
+        assert_eq!(
+            enough.iter().map(|check| check.verdict).collect::<Vec<_>>(),
+            [Verdict::Look; 3]
+        );
+        assert!(
+            enough[1]
+                .what
+                .starts_with("3 more elastic IP addresses are needed; the account may have 5"),
+            "{enough:?}"
+        );
+        assert_eq!(
+            enough[0].next.as_deref(),
+            Some("aws ec2 describe-vpcs --query 'length(Vpcs)'")
+        );
+
+        let small = told(2).await;
+        let wrong: Vec<&Check> = small
+            .iter()
+            .filter(|check| check.verdict == Verdict::Wrong)
+            .collect();
+        assert_eq!(wrong.len(), 1, "{small:?}");
+        assert_eq!(
+            wrong[0].what,
+            "3 elastic IP addresses are needed, and the account may have 2"
+        );
+        let next = wrong[0].next.as_deref().unwrap_or_default();
+        assert!(
+            next.ends_with("--service-code ec2 --quota-code L-0263D0A3 --desired-value 3"),
+            "{next}"
+        );
+    }
+
+    #[test]
+    fn gateways_are_counted_by_zone_and_addresses_in_all() {
+        let stacks = blueprint::stacks(&prod());
+        let network = &stacks
+            .iter()
+            .find(|stack| stack.slug == "network")
+            .expect("it is one of ours")
+            .template;
+        let counts = QUOTAS.map(|quota| count(network, quota.kind));
+        assert_eq!(counts, [1, 3, 1]);
+        assert_eq!(count(&Value::Null, "AWS::EC2::VPC"), 0);
+    }
+}

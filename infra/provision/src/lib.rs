@@ -1,0 +1,26 @@
+//! Deploys the stacks through change sets, watches them, compares them with their templates, and
+//! deletes them.
+
+#[macro_use]
+extern crate haven_console;
+
+pub mod account;
+pub mod aws_failure;
+pub mod change_set;
+pub mod deploy;
+pub mod deployed_stack;
+pub mod doctor;
+pub mod drift;
+pub mod execution_role;
+pub mod guard;
+pub mod plan;
+pub mod report;
+pub mod stack;
+pub mod status;
+pub mod target;
+pub mod templates;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use report::Reporter;
+pub use target::Target;
