@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::kind::{self, Kind};
 use crate::schema::{self, Effect};
 
 /// The scale of consequences, from harmless to the worst.
@@ -115,28 +116,28 @@ impl Change {
 /// Returns true for types whose content cannot be restored from the templates. Their removal or
 /// replacement is refused unless an operator names the resource.
 pub fn is_stateful(kind: &str) -> bool {
-    const STATEFUL: [&str; 18] = [
-        "AWS::Backup::BackupVault",
-        "AWS::CloudTrail::Trail",
-        "AWS::DynamoDB::Table",
-        "AWS::ECR::Repository",
-        "AWS::ElastiCache::ReplicationGroup",
-        "AWS::Events::Archive",
-        "AWS::KMS::Key",
-        "AWS::Kinesis::Stream",
-        "AWS::Logs::LogGroup",
-        "AWS::RDS::DBCluster",
-        "AWS::RDS::DBInstance",
-        "AWS::Route53::HostedZone",
-        "AWS::S3::Bucket",
-        "AWS::SES::EmailIdentity",
+    const STATEFUL: [Kind; 18] = [
+        kind::BACKUP_VAULT,
+        kind::CLOUDTRAIL_TRAIL,
+        kind::DYNAMODB_TABLE,
+        kind::ECR_REPOSITORY,
+        kind::ELASTICACHE_REPLICATION_GROUP,
+        kind::EVENTS_ARCHIVE,
+        kind::KMS_KEY,
+        kind::KINESIS_STREAM,
+        kind::LOG_GROUP,
+        kind::RDS_CLUSTER,
+        kind::RDS_INSTANCE,
+        kind::ROUTE53_HOSTED_ZONE,
+        kind::S3_BUCKET,
+        kind::SES_EMAIL_IDENTITY,
         // A topic has an ARN that others know, and subscribers.
-        "AWS::SNS::Topic",
-        "AWS::SQS::Queue",
-        "AWS::SecretsManager::Secret",
-        "AWS::EC2::EIP",
+        kind::SNS_TOPIC,
+        kind::SQS_QUEUE,
+        kind::SECRET,
+        kind::EC2_EIP,
     ];
-    STATEFUL.contains(&kind)
+    Kind::named(kind).is_some_and(|kind| STATEFUL.contains(&kind))
 }
 
 /// Returns the change of each resource, worst first. `before` is null for a stack that does not
@@ -266,7 +267,7 @@ fn foresees(change: &Change, said: &Said) -> bool {
     };
     change.action == Action::Change
         && !change.properties.is_empty()
-        && schema::kind(&change.kind).is_some()
+        && schema::of(&change.kind).is_some()
         && said.properties.iter().all(|(path, ..)| ours(path))
 }
 
@@ -366,7 +367,7 @@ fn retyped(id: &str, was: &Value, resource: &Value) -> Change {
 
 fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     let kind = kind(resource);
-    let known = schema::kind(kind);
+    let known = schema::of(kind);
     let mut action = Action::Change;
     let mut fails = false;
     let mut properties = Vec::new();
@@ -383,7 +384,7 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
         }
         let mildest = match effect {
             Effect::Replaces | Effect::MayReplace | Effect::Fails => Rung::Replacement,
-            Effect::InPlace if is_metadata(&path, known.and_then(schema::Kind::tags)) => {
+            Effect::InPlace if is_metadata(&path, known.and_then(schema::Schema::tags)) => {
                 Rung::Metadata
             }
             Effect::InPlace => interruption(kind, &path).unwrap_or(Rung::InPlace),
@@ -420,7 +421,7 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
         rung = Rung::DataLoss;
     }
     // Services follow a new revision of their task definition.
-    if kind == "AWS::ECS::TaskDefinition" && rung <= Rung::Replacement {
+    if kind == kind::ECS_TASK_DEFINITION && rung <= Rung::Replacement {
         rung = Rung::RollingReplacement;
     }
     let may = if action == Action::MayReplace {
@@ -437,7 +438,7 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
         format!(
             "cannot be changed so: CloudFormation refuses {because}; it must be made anew under another name"
         )
-    } else if kind == "AWS::ECS::TaskDefinition" {
+    } else if kind == kind::ECS_TASK_DEFINITION {
         "gets a new revision: its tasks are replaced, some at a time".to_owned()
     } else if replaced && stateful {
         let old = match resource["UpdateReplacePolicy"].as_str() {
@@ -544,7 +545,7 @@ fn interrupts_only(kind: &str, path: &str) -> bool {
         "PerformanceInsightsKMSKeyId",
         "PreferredMaintenanceWindow",
     ];
-    kind == "AWS::RDS::DBInstance" && PROPERTIES.contains(&path)
+    kind == kind::RDS_INSTANCE && PROPERTIES.contains(&path)
 }
 
 /// Returns the consequence of in-place changes that users notice. Sources: "Modifying an Amazon RDS
@@ -552,8 +553,8 @@ fn interrupts_only(kind: &str, path: &str) -> bool {
 /// the ElastiCache user guide.
 fn interruption(kind: &str, path: &str) -> Option<Rung> {
     let first = path.split('.').next().unwrap_or_default();
-    match kind {
-        "AWS::RDS::DBInstance" | "AWS::RDS::DBCluster" => {
+    match Kind::named(kind)? {
+        kind::RDS_INSTANCE | kind::RDS_CLUSTER => {
             let felt = [
                 "DBInstanceClass",
                 "EngineVersion",
@@ -567,10 +568,10 @@ fn interruption(kind: &str, path: &str) -> Option<Rung> {
             felt.contains(&first).then_some(Rung::Interruption)
         }
         // Static parameters take effect after a restart.
-        "AWS::RDS::DBParameterGroup" | "AWS::RDS::DBClusterParameterGroup" => {
+        kind::RDS_PARAMETER_GROUP | kind::RDS_CLUSTER_PARAMETER_GROUP => {
             (first == "Parameters").then_some(Rung::Interruption)
         }
-        "AWS::ElastiCache::ReplicationGroup" => [
+        kind::ELASTICACHE_REPLICATION_GROUP => [
             "CacheNodeType",
             "EngineVersion",
             "Engine",
@@ -579,7 +580,7 @@ fn interruption(kind: &str, path: &str) -> Option<Rung> {
         ]
         .contains(&first)
         .then_some(Rung::Interruption),
-        "AWS::ECS::Service" => [
+        kind::ECS_SERVICE => [
             "TaskDefinition",
             "NetworkConfiguration",
             "LoadBalancers",
@@ -588,7 +589,7 @@ fn interruption(kind: &str, path: &str) -> Option<Rung> {
         ]
         .contains(&first)
         .then_some(Rung::RollingReplacement),
-        "AWS::ElasticLoadBalancingV2::Listener" => ["Port", "Protocol", "Certificates"]
+        kind::ELB_LISTENER => ["Port", "Protocol", "Certificates"]
             .contains(&first)
             .then_some(Rung::Interruption),
         _ => None,
@@ -611,7 +612,7 @@ fn zone_loss(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Ru
     let lost = match last {
         "MultiAZ" | "MultiAZEnabled" | "AutomaticFailoverEnabled" => switched_off,
         "NumCacheClusters" | "ReplicasPerNodeGroup" => {
-            kind == "AWS::ElastiCache::ReplicationGroup" && fewer
+            kind == kind::ELASTICACHE_REPLICATION_GROUP && fewer
         }
         "Subnets" | "SubnetIds" | "VPCZoneIdentifier" | "AvailabilityZones" => fewer,
         "DesiredCount" | "MinCapacity" => fewer && number(after).is_none_or(|tasks| tasks < 2.0),
@@ -636,7 +637,7 @@ fn exposure(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Run
                 .any(is_from_everywhere)
                 .then_some(Rung::NetworkExposure)
         }
-        "CidrIp" | "CidrIpv6" if kind == "AWS::EC2::SecurityGroupIngress" => {
+        "CidrIp" | "CidrIpv6" if kind == kind::EC2_SECURITY_GROUP_INGRESS => {
             is_everywhere(after).then_some(Rung::NetworkExposure)
         }
         "PubliclyAccessible" | "MapPublicIpOnLaunch" => {

@@ -17,6 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kind::Kind;
 use crate::prices::{Prices, REGIONS};
 use crate::settings::Usage;
 use crate::{Environment, Stack};
@@ -258,9 +259,9 @@ impl Bill<'_> {
     }
 
     /// Adds the usage of all resources of a type, if there is one.
-    fn used(&mut self, platform: &Platform<'_>, kind: &str, price: &str, quantity: f64) {
+    fn used(&mut self, platform: &Platform<'_>, kind: Kind, price: &str, quantity: f64) {
         if let Some(first) = platform.of_type(kind).next() {
-            self.add(first, kind, Part::Usage, price, "", quantity);
+            self.add(first, kind.as_str(), Part::Usage, price, "", quantity);
         }
     }
 

@@ -9,6 +9,7 @@ pub mod consequence;
 pub mod cost;
 mod dashboard;
 mod environment;
+pub mod kind;
 pub mod limits;
 mod local;
 pub mod policy;

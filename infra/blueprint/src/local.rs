@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::kind::{self, Kind};
 use crate::stacks::{Stack, exports, imports};
 
 /// A resource or property that a stack omits.
@@ -42,19 +43,19 @@ pub enum How {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {
     /// Removes all resources of this type.
-    Type(&'static str),
+    Type(Kind),
     /// Removes resources of this type that have the property.
-    With(&'static str, &'static str),
+    With(Kind, &'static str),
     /// Removes the property, a path with `/` between its steps.
-    Property(&'static str, &'static str),
+    Property(Kind, &'static str),
     /// Replaces `Fn::GetAtt` of this attribute by `Fn::Sub` of a text, in which `{}` is the logical
     /// id.
-    Attribute(&'static str, &'static str, &'static str),
+    Attribute(Kind, &'static str, &'static str),
     /// Changes nothing: resources of this type are created but have no function.
-    Idle(&'static str),
+    Idle(Kind),
     /// Changes nothing: the template of this type reads `Environment::local` and omits the item
     /// itself.
-    Unwritten(&'static str, &'static str),
+    Unwritten(Kind, &'static str),
 }
 
 const NO_TRAFFIC: &str = "no packet flows through the local network";
@@ -75,103 +76,88 @@ const IGNORED: &str = "the local AWS takes it and does nothing";
 /// All gaps with their reasons.
 const GAPS: &[(Gap, &str)] = &[
     (
-        Gap::Type("AWS::ApiGatewayV2::VpcLink"),
+        Gap::Type(kind::API_V2_VPC_LINK),
         "the local AWS has no VPC links of API Gateway v2",
     ),
     (
-        Gap::Property("AWS::ApiGateway::Method", "Integration/ConnectionId"),
+        Gap::Property(kind::API_METHOD, "Integration/ConnectionId"),
         "it names the VPC link, which is left out",
     ),
+    (Gap::Property(kind::API_STAGE, "AccessLogSetting"), IGNORED),
+    (Gap::Type(kind::SCALABLE_TARGET), NO_SCALING),
+    (Gap::Type(kind::SCALING_POLICY), NO_SCALING),
     (
-        Gap::Property("AWS::ApiGateway::Stage", "AccessLogSetting"),
-        IGNORED,
-    ),
-    (
-        Gap::Type("AWS::ApplicationAutoScaling::ScalableTarget"),
-        NO_SCALING,
-    ),
-    (
-        Gap::Type("AWS::ApplicationAutoScaling::ScalingPolicy"),
-        NO_SCALING,
-    ),
-    (
-        Gap::Type("AWS::Backup::BackupSelection"),
+        Gap::Type(kind::BACKUP_SELECTION),
         "the local AWS takes no backups",
     ),
+    (Gap::Type(kind::BUDGET), "the local AWS costs nothing"),
     (
-        Gap::Type("AWS::Budgets::Budget"),
-        "the local AWS costs nothing",
-    ),
-    (
-        Gap::With("AWS::CloudWatch::Alarm", "Metrics"),
+        Gap::With(kind::CLOUDWATCH_ALARM, "Metrics"),
         "the local AWS has no metric math",
     ),
     (
-        Gap::Type("AWS::CloudTrail::Trail"),
+        Gap::Type(kind::CLOUDTRAIL_TRAIL),
         "the local AWS keeps no record of calls",
     ),
     (
-        Gap::Type("AWS::CloudWatch::CompositeAlarm"),
+        Gap::Type(kind::CLOUDWATCH_COMPOSITE_ALARM),
         "the local AWS has no composite alarms",
     ),
     (
-        Gap::Property("AWS::DynamoDB::Table", "DeletionProtectionEnabled"),
+        Gap::Property(kind::DYNAMODB_TABLE, "DeletionProtectionEnabled"),
         ONE_FOLDER,
     ),
     (
-        Gap::Property("AWS::DynamoDB::Table", "PointInTimeRecoverySpecification"),
+        Gap::Property(kind::DYNAMODB_TABLE, "PointInTimeRecoverySpecification"),
         ONE_FOLDER,
     ),
     (
-        Gap::Property("AWS::DynamoDB::Table", "ResourcePolicy"),
+        Gap::Property(kind::DYNAMODB_TABLE, "ResourcePolicy"),
         PLAIN_HTTP,
     ),
     (
-        Gap::Property("AWS::DynamoDB::Table", "SSESpecification"),
+        Gap::Property(kind::DYNAMODB_TABLE, "SSESpecification"),
         NO_KEYS,
     ),
     (
-        Gap::Property("AWS::DynamoDB::Table", "TimeToLiveSpecification"),
+        Gap::Property(kind::DYNAMODB_TABLE, "TimeToLiveSpecification"),
         "the local AWS ignores it; `haven up` sets it by API",
     ),
-    (Gap::Type("AWS::EC2::EIP"), NO_TRAFFIC),
-    (Gap::Type("AWS::EC2::FlowLog"), NO_TRAFFIC),
-    (Gap::Type("AWS::EC2::NatGateway"), NO_TRAFFIC),
-    (Gap::Type("AWS::EC2::SecurityGroupEgress"), NO_TRAFFIC),
-    (Gap::Type("AWS::EC2::SecurityGroupIngress"), NO_TRAFFIC),
+    (Gap::Type(kind::EC2_EIP), NO_TRAFFIC),
+    (Gap::Type(kind::EC2_FLOW_LOG), NO_TRAFFIC),
+    (Gap::Type(kind::EC2_NAT_GATEWAY), NO_TRAFFIC),
+    (Gap::Type(kind::EC2_SECURITY_GROUP_EGRESS), NO_TRAFFIC),
+    (Gap::Type(kind::EC2_SECURITY_GROUP_INGRESS), NO_TRAFFIC),
     (
-        Gap::Idle("AWS::ECS::Service"),
+        Gap::Idle(kind::ECS_SERVICE),
         "nothing runs in it: `haven up` runs the roles as processes",
     ),
     (
-        Gap::Idle("AWS::ElastiCache::ReplicationGroup"),
+        Gap::Idle(kind::ELASTICACHE_REPLICATION_GROUP),
         "there is no server behind it: `haven up --redis` has one",
     ),
     (
-        Gap::Idle("AWS::ElasticLoadBalancingV2::LoadBalancer"),
+        Gap::Idle(kind::ELB_LOAD_BALANCER),
         "nothing stands behind it: the shop has its own port",
     ),
     (
-        Gap::Type("AWS::Events::Archive"),
+        Gap::Type(kind::EVENTS_ARCHIVE),
         "the local AWS keeps no archive of a bus",
     ),
+    (Gap::Property(kind::EVENTS_BUS, "KmsKeyIdentifier"), NO_KEYS),
     (
-        Gap::Property("AWS::Events::EventBus", "KmsKeyIdentifier"),
-        NO_KEYS,
-    ),
-    (
-        Gap::Type("AWS::Kinesis::Stream"),
+        Gap::Type(kind::KINESIS_STREAM),
         "nothing reads it there, and `haven up` has neither its key nor the boundary",
     ),
     (
-        Gap::Type("AWS::Logs::QueryDefinition"),
+        Gap::Type(kind::LOGS_QUERY_DEFINITION),
         "the local AWS has no Logs Insights",
     ),
-    (Gap::Idle("AWS::RDS::DBCluster"), NO_DATABASE),
-    (Gap::Idle("AWS::RDS::DBInstance"), NO_DATABASE),
+    (Gap::Idle(kind::RDS_CLUSTER), NO_DATABASE),
+    (Gap::Idle(kind::RDS_INSTANCE), NO_DATABASE),
     (
         Gap::Attribute(
-            "AWS::RDS::DBCluster",
+            kind::RDS_CLUSTER,
             "MasterUserSecret.SecretArn",
             DATABASE_SECRET,
         ),
@@ -179,47 +165,44 @@ const GAPS: &[(Gap, &str)] = &[
     ),
     (
         Gap::Attribute(
-            "AWS::RDS::DBInstance",
+            kind::RDS_INSTANCE,
             "MasterUserSecret.SecretArn",
             DATABASE_SECRET,
         ),
         NO_DATABASE_SECRET,
     ),
     (
-        Gap::Type("AWS::Route53::RecordSet"),
+        Gap::Type(kind::ROUTE53_RECORD_SET),
         "the zone of the shop's name is not on the local AWS",
     ),
     (
-        Gap::Property("AWS::S3::Bucket", "LifecycleConfiguration"),
+        Gap::Property(kind::S3_BUCKET, "LifecycleConfiguration"),
         IGNORED,
     ),
     (
-        Gap::Property("AWS::S3::Bucket", "LoggingConfiguration"),
+        Gap::Property(kind::S3_BUCKET, "LoggingConfiguration"),
         IGNORED,
     ),
     (
-        Gap::Property("AWS::S3::Bucket", "ObjectLockConfiguration"),
+        Gap::Property(kind::S3_BUCKET, "ObjectLockConfiguration"),
         IGNORED,
     ),
+    (Gap::Property(kind::SECRET, "KmsKeyId"), NO_KEYS),
+    (Gap::Property(kind::SNS_TOPIC, "KmsMasterKeyId"), NO_KEYS),
+    (Gap::Property(kind::SQS_QUEUE, "KmsMasterKeyId"), NO_KEYS),
     (
-        Gap::Property("AWS::SecretsManager::Secret", "KmsKeyId"),
-        NO_KEYS,
-    ),
-    (Gap::Property("AWS::SNS::Topic", "KmsMasterKeyId"), NO_KEYS),
-    (Gap::Property("AWS::SQS::Queue", "KmsMasterKeyId"), NO_KEYS),
-    (
-        Gap::Unwritten("AWS::SNS::TopicPolicy", "EncryptedTransportOnly"),
+        Gap::Unwritten(kind::SNS_TOPIC_POLICY, "EncryptedTransportOnly"),
         PLAIN_HTTP,
     ),
     (
-        Gap::Unwritten("AWS::SQS::QueuePolicy", "EncryptedTransportOnly"),
+        Gap::Unwritten(kind::SQS_QUEUE_POLICY, "EncryptedTransportOnly"),
         PLAIN_HTTP,
     ),
-    (Gap::Type("AWS::WAFv2::IPSet"), NO_FIREWALL),
-    (Gap::Type("AWS::WAFv2::LoggingConfiguration"), NO_FIREWALL),
-    (Gap::Type("AWS::WAFv2::WebACLAssociation"), NO_FIREWALL),
+    (Gap::Type(kind::WAF_IP_SET), NO_FIREWALL),
+    (Gap::Type(kind::WAF_LOGGING_CONFIGURATION), NO_FIREWALL),
+    (Gap::Type(kind::WAF_WEB_ACL_ASSOCIATION), NO_FIREWALL),
     (
-        Gap::Type("AWS::XRay::SamplingRule"),
+        Gap::Type(kind::XRAY_SAMPLING_RULE),
         "the local AWS has no X-Ray",
     ),
 ];
@@ -280,7 +263,7 @@ fn cut_within(template: &mut Value, left_out: &mut Found) {
     for (id, resource) in resources {
         for (gap, why) in GAPS
             .iter()
-            .filter(|(gap, _)| resource["Type"] == *gap.kind())
+            .filter(|(gap, _)| resource["Type"] == gap.kind())
         {
             let found = match *gap {
                 Gap::Type(_) | Gap::With(..) => None,
@@ -420,14 +403,14 @@ impl Gap {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> Kind {
         match self {
             Gap::Type(kind)
             | Gap::With(kind, _)
             | Gap::Property(kind, _)
             | Gap::Attribute(kind, ..)
             | Gap::Idle(kind)
-            | Gap::Unwritten(kind, _) => kind,
+            | Gap::Unwritten(kind, _) => *kind,
         }
     }
 }

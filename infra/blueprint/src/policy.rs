@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::kind::Kind;
 use crate::{Environment, Stack};
 
 pub use closure::closure;
@@ -137,7 +138,7 @@ fn resources(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
 }
 
 /// Returns the resources of one type.
-fn of_type<'a>(template: &'a Value, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+fn of_type(template: &Value, kind: Kind) -> impl Iterator<Item = (&str, &Value)> {
     resources(template).filter(move |(_, resource)| resource["Type"] == kind)
 }
 

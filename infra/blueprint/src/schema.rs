@@ -30,7 +30,7 @@ pub struct Violation {
 
 /// The schema of one resource type.
 #[derive(Debug)]
-pub struct Kind {
+pub struct Schema {
     shape: Shape,
     facts: Facts,
 }
@@ -143,9 +143,9 @@ pub enum Effect {
 }
 
 /// Returns the schema of a resource type, or `None` if the table lacks it.
-pub fn kind(name: &str) -> Option<&'static Kind> {
+pub fn of(name: &str) -> Option<&'static Schema> {
     /// The text of a type's schema, parsed on first use.
-    type Line = (&'static str, OnceLock<Option<Kind>>);
+    type Line = (&'static str, OnceLock<Option<Schema>>);
     static KINDS: OnceLock<BTreeMap<&'static str, Line>> = OnceLock::new();
     // The table has one type per line, so that only the types in use are parsed.
     let kinds = KINDS.get_or_init(|| {
@@ -158,13 +158,13 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
         lines.collect()
     });
     let (facts, read) = kinds.get(name)?;
-    read.get_or_init(|| Kind::read(facts).ok()).as_ref()
+    read.get_or_init(|| Schema::read(facts).ok()).as_ref()
 }
 
-impl Kind {
-    fn read(text: &'static str) -> serde_json::Result<Kind> {
+impl Schema {
+    fn read(text: &'static str) -> serde_json::Result<Schema> {
         // Each deserializer reads its own fields and ignores the others.
-        Ok(Kind {
+        Ok(Schema {
             shape: serde_json::from_str(text)?,
             facts: serde_json::from_str(text)?,
         })
@@ -285,7 +285,7 @@ impl fmt::Display for Path<'_> {
 struct Checker<'a> {
     resources: &'a Map<String, Value>,
     resource: &'a str,
-    kind: Option<&'static Kind>,
+    kind: Option<&'static Schema>,
     violations: Vec<Violation>,
 }
 
@@ -336,7 +336,7 @@ impl<'a> Checker<'a> {
             .get("Type")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let Some(known) = kind(name) else {
+        let Some(known) = of(name) else {
             return self.wrong(
                 "Type",
                 format!("{name:?} is not in the table: add it to schema/types.txt"),
@@ -619,7 +619,7 @@ impl<'a> Checker<'a> {
             );
         };
         let name = resource["Type"].as_str().unwrap_or_default();
-        let Some(known) = kind(name) else { return };
+        let Some(known) = of(name) else { return };
         if !known.facts.get_att.contains(attribute) {
             let near = nearest(attribute, known.facts.get_att.iter().copied());
             let hint = near
@@ -734,7 +734,7 @@ mod tests {
         let types = include_str!("../schema/types.txt").lines();
         let mut count = 0;
         for name in types.filter(|name| !name.is_empty()) {
-            let kind = kind(name).unwrap_or_else(|| panic!("{name} cannot be read"));
+            let kind = of(name).unwrap_or_else(|| panic!("{name} cannot be read"));
             read_all(&kind.shape);
             kind.facts
                 .definitions
@@ -749,7 +749,7 @@ mod tests {
             count += 1;
         }
         assert!(count > 80);
-        assert!(kind("AWS::Lambda::Function").is_none(), "we emit none");
+        assert!(of("AWS::Lambda::Function").is_none(), "we emit none");
     }
 
     #[test]
@@ -826,7 +826,7 @@ mod tests {
 
     #[test]
     fn what_a_change_does_is_known() {
-        let effect = |name: &str, path: &str| kind(name).expect("a known type").effect(path);
+        let effect = |name: &str, path: &str| of(name).expect("a known type").effect(path);
         assert_eq!(
             effect("AWS::SQS::Queue", "VisibilityTimeout"),
             Effect::InPlace

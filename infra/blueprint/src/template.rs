@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::kind::Kind;
+
 /// The logical id of a resource in a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogicalId(String);
@@ -51,9 +53,9 @@ impl Template {
     ///
     /// # Panics
     /// Panics when the id is taken. Any test that builds the template finds this defect.
-    pub fn add(&mut self, words: &str, kind: &str, properties: Value, keep: Keep) -> LogicalId {
+    pub fn add(&mut self, words: &str, kind: Kind, properties: Value, keep: Keep) -> LogicalId {
         let id = logical(words);
-        let mut resource = json!({ "Type": kind });
+        let mut resource = json!({ "Type": kind.as_str() });
         resource["Properties"] = properties;
         // `RetainExceptOnCreate` deletes what a failed first deployment created.
         let policies = match keep {
@@ -78,12 +80,9 @@ impl Template {
     }
 
     /// Sets a property of every resource of these types.
-    pub fn set_all(&mut self, types: &[&str], property: &str, value: &Value) {
+    pub fn set_all(&mut self, types: &[Kind], property: &str, value: &Value) {
         for resource in self.resources.values_mut() {
-            if resource["Type"]
-                .as_str()
-                .is_some_and(|kind| types.contains(&kind))
-            {
+            if Kind::of(resource).is_some_and(|kind| types.contains(&kind)) {
                 resource["Properties"][property] = value.clone();
             }
         }

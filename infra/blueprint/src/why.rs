@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::consequence::{self, Rung, is_stateful};
+use crate::kind::{self, Kind};
 use crate::schema::{self, Effect};
 use crate::spelling::nearest;
 use crate::{Environment, Stack, roles, stacks};
@@ -471,7 +472,7 @@ impl<'a> Platform<'a> {
                 continue;
             }
             let roles = self.roles_with(&place, items);
-            let is_ours = resource["Type"] == "AWS::IAM::ManagedPolicy" && !roles.is_empty();
+            let is_ours = resource["Type"] == kind::IAM_MANAGED_POLICY && !roles.is_empty();
             for statement in found {
                 let sid = statement["Sid"].as_str().unwrap_or_default().to_owned();
                 let texts = |value: &Value| list(value).iter().map(bare).collect::<Vec<_>>();
@@ -494,7 +495,7 @@ impl<'a> Platform<'a> {
 
     /// Returns the roles of the contract whose task or service uses a policy.
     fn roles_with(&self, policy: &Place, items: &[(Item, Vec<Place>)]) -> Vec<String> {
-        let of_type = |place: &&Place, kinds: &[&str]| {
+        let of_type = |place: &&Place, kinds: &[Kind]| {
             kinds
                 .iter()
                 .any(|kind| self.resource(place)["Type"] == *kind)
@@ -502,10 +503,10 @@ impl<'a> Platform<'a> {
         let holders = self
             .referrers(policy)
             .into_iter()
-            .filter(|place| of_type(place, &["AWS::IAM::Role"]));
+            .filter(|place| of_type(place, &[kind::IAM_ROLE]));
         let users = holders.flat_map(|holder| self.referrers(holder));
         let users: Vec<&Place> = users
-            .filter(|place| of_type(place, &["AWS::ECS::TaskDefinition", "AWS::ECS::Service"]))
+            .filter(|place| of_type(place, &[kind::ECS_TASK_DEFINITION, kind::ECS_SERVICE]))
             .collect();
         let runs = |(item, places): &&(Item, Vec<Place>)| {
             item.what == "role" && users.iter().any(|user| places.contains(user))
@@ -647,7 +648,7 @@ fn statements_in<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
 /// plan.
 fn properties(id: &str, kind: &str, resource: &Value) -> Vec<Property> {
     let mut paths = Vec::new();
-    let known = schema::kind(kind);
+    let known = schema::of(kind);
     for (name, value) in resource["Properties"].as_object().into_iter().flatten() {
         leaves(known, value, vec![name.clone()], &mut paths);
     }
@@ -679,7 +680,7 @@ fn properties(id: &str, kind: &str, resource: &Value) -> Vec<Property> {
 
 /// Collects a property as a whole, or its parts if only some of them replace the resource.
 fn leaves(
-    known: Option<&schema::Kind>,
+    known: Option<&schema::Schema>,
     value: &Value,
     steps: Vec<String>,
     paths: &mut Vec<Vec<String>>,

@@ -4,20 +4,21 @@ use serde_json::Value;
 
 use super::platform::{Platform, Resource, number};
 use super::{Bill, HOURS_A_MONTH};
+use crate::kind::{self, Kind};
 
 /// Types that cost only by usage: see `usage.rs`.
-pub(super) const BY_USE: &[&str] = &[
-    "AWS::ApiGateway::RestApi",
-    "AWS::Backup::BackupPlan",
-    "AWS::CloudTrail::Trail",
-    "AWS::ECR::Repository",
-    "AWS::Events::Archive",
-    "AWS::Events::EventBus",
-    "AWS::Logs::LogGroup",
-    "AWS::S3::Bucket",
-    "AWS::SES::EmailIdentity",
-    "AWS::SNS::Topic",
-    "AWS::SQS::Queue",
+pub(super) const BY_USE: &[Kind] = &[
+    kind::API_REST_API,
+    kind::BACKUP_PLAN,
+    kind::CLOUDTRAIL_TRAIL,
+    kind::ECR_REPOSITORY,
+    kind::EVENTS_ARCHIVE,
+    kind::EVENTS_BUS,
+    kind::LOG_GROUP,
+    kind::S3_BUCKET,
+    kind::SES_EMAIL_IDENTITY,
+    kind::SNS_TOPIC,
+    kind::SQS_QUEUE,
 ];
 
 /// Numbers of metrics that Container Insights writes for a cluster, for each service and for each
@@ -34,13 +35,13 @@ const ANOMALY_METRICS: f64 = 3.0;
 /// Adds the fixed cost of a resource to the bill.
 pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     let hours = |count: f64| count * HOURS_A_MONTH;
-    match it.kind {
-        "AWS::EC2::NatGateway" => bill.fixed(it, "nat_gateway_hour", "", hours(1.0)),
-        "AWS::EC2::EIP" => bill.fixed(it, "public_ipv4_hour", "", hours(1.0)),
-        "AWS::EC2::VPCEndpoint" => endpoint(bill, platform, it),
-        "AWS::ElasticLoadBalancingV2::LoadBalancer" => balancer(bill, platform, it),
-        "AWS::ApiGateway::Stage" => stage(bill, it),
-        "AWS::WAFv2::WebACL" => {
+    match Kind::named(it.kind) {
+        Some(kind::EC2_NAT_GATEWAY) => bill.fixed(it, "nat_gateway_hour", "", hours(1.0)),
+        Some(kind::EC2_EIP) => bill.fixed(it, "public_ipv4_hour", "", hours(1.0)),
+        Some(kind::EC2_VPC_ENDPOINT) => endpoint(bill, platform, it),
+        Some(kind::ELB_LOAD_BALANCER) => balancer(bill, platform, it),
+        Some(kind::API_STAGE) => stage(bill, it),
+        Some(kind::WAF_WEB_ACL) => {
             bill.fixed(it, "firewall_month", "", 1.0);
             bill.fixed(
                 it,
@@ -49,35 +50,38 @@ pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resour
                 length(&it.properties["Rules"]),
             );
         }
-        "AWS::Route53::HostedZone" | "AWS::ServiceDiscovery::PrivateDnsNamespace" => {
+        Some(kind::ROUTE53_HOSTED_ZONE | kind::PRIVATE_DNS_NAMESPACE) => {
             bill.fixed(it, "hosted_zone_month", "", 1.0);
         }
-        "AWS::ECS::Cluster" => cluster(bill, platform, it),
-        "AWS::ECS::Service" => service(bill, platform, it),
-        "AWS::RDS::DBInstance" => instance(bill, it),
-        "AWS::RDS::DBCluster" => master_secret(bill, it),
-        "AWS::ElastiCache::ReplicationGroup" => cache(bill, it),
-        "AWS::DynamoDB::Table" => {
+        Some(kind::ECS_CLUSTER) => cluster(bill, platform, it),
+        Some(kind::ECS_SERVICE) => service(bill, platform, it),
+        Some(kind::RDS_INSTANCE) => instance(bill, it),
+        Some(kind::RDS_CLUSTER) => master_secret(bill, it),
+        Some(kind::ELASTICACHE_REPLICATION_GROUP) => cache(bill, it),
+        Some(kind::DYNAMODB_TABLE) => {
             if it.text("BillingMode") != "PAY_PER_REQUEST" {
                 bill.unpriced(it, "only tables on demand have prices".to_owned());
             }
         }
-        "AWS::Kinesis::Stream" => match it.properties["StreamModeDetails"]["StreamMode"].as_str() {
-            Some("ON_DEMAND") => bill.fixed(it, "stream_hour", "", hours(1.0)),
-            _ => bill.fixed(
-                it,
-                "stream_shard_hour",
-                "",
-                hours(it.number("ShardCount").unwrap_or(1.0)),
-            ),
-        },
-        "AWS::KMS::Key" => bill.fixed(it, "key_month", "", 1.0),
-        "AWS::SecretsManager::Secret" => bill.fixed(it, "secret_month", "", 1.0),
-        "AWS::CloudWatch::Alarm" => alarm(bill, platform, it),
-        "AWS::CloudWatch::CompositeAlarm" => bill.fixed(it, "alarm_composite_month", "", 1.0),
-        "AWS::CloudWatch::Dashboard" => bill.fixed(it, "dashboard_month", "", 1.0),
-        kind if BY_USE.contains(&kind) || bill.prices.free.contains_key(kind) => {}
-        kind => bill.unpriced(it, format!("nobody has said what {kind} costs")),
+        Some(kind::KINESIS_STREAM) => {
+            match it.properties["StreamModeDetails"]["StreamMode"].as_str() {
+                Some("ON_DEMAND") => bill.fixed(it, "stream_hour", "", hours(1.0)),
+                _ => bill.fixed(
+                    it,
+                    "stream_shard_hour",
+                    "",
+                    hours(it.number("ShardCount").unwrap_or(1.0)),
+                ),
+            }
+        }
+        Some(kind::KMS_KEY) => bill.fixed(it, "key_month", "", 1.0),
+        Some(kind::SECRET) => bill.fixed(it, "secret_month", "", 1.0),
+        Some(kind::CLOUDWATCH_ALARM) => alarm(bill, platform, it),
+        Some(kind::CLOUDWATCH_COMPOSITE_ALARM) => bill.fixed(it, "alarm_composite_month", "", 1.0),
+        Some(kind::CLOUDWATCH_DASHBOARD) => bill.fixed(it, "dashboard_month", "", 1.0),
+        Some(kind) if BY_USE.contains(&kind) => {}
+        _ if bill.prices.free.contains_key(it.kind) => {}
+        _ => bill.unpriced(it, format!("nobody has said what {} costs", it.kind)),
     }
 }
 
@@ -119,7 +123,7 @@ fn stage(bill: &mut Bill<'_>, it: &Resource<'_>) {
 /// Adds the cluster's metrics: those of Container Insights, and those that the roles write.
 fn cluster(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     let running = platform
-        .of_type("AWS::ECS::Service")
+        .of_type(kind::ECS_SERVICE)
         .filter(|service| platform.tasks(service) > 0.0)
         .count() as f64;
     let insights = it.properties["ClusterSettings"]
@@ -148,7 +152,7 @@ fn service(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
         .as_str()
         .unwrap_or_default();
     let task = platform
-        .of_type("AWS::ECS::TaskDefinition")
+        .of_type(kind::ECS_TASK_DEFINITION)
         .find(|task| task.stack == it.stack && task.id == id);
     let size = task.and_then(|task| Some((task, task.number("Cpu")?, task.number("Memory")?)));
     let Some((task, cpu, memory_mib)) = size else {
@@ -259,17 +263,14 @@ fn watched(platform: &Platform<'_>, metric: &Value) -> f64 {
     // A Metrics Insights query is charged per series that it reads: one for each resource in the
     // namespace.
     let series = [
-        ("ECS", platform.count("AWS::ECS::Service")),
+        ("ECS", platform.count(kind::ECS_SERVICE)),
         (
             "AWS/DynamoDB",
-            platform.count("AWS::DynamoDB::Table") * TABLE_OPERATIONS,
+            platform.count(kind::DYNAMODB_TABLE) * TABLE_OPERATIONS,
         ),
-        ("AWS/SNS", platform.count("AWS::SNS::Topic")),
-        ("AWS/SQS", platform.count("AWS::SQS::Queue")),
-        (
-            "AWS/ApplicationELB",
-            platform.count("AWS::ElasticLoadBalancingV2::TargetGroup"),
-        ),
+        ("AWS/SNS", platform.count(kind::SNS_TOPIC)),
+        ("AWS/SQS", platform.count(kind::SQS_QUEUE)),
+        ("AWS/ApplicationELB", platform.count(kind::ELB_TARGET_GROUP)),
     ];
     series
         .into_iter()

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::Stack;
+use crate::kind::{self, Kind};
 
 /// One resource of a template.
 pub(super) struct Resource<'a> {
@@ -79,14 +80,14 @@ impl<'a> Platform<'a> {
     }
 
     /// Returns the resources of a type.
-    pub fn of_type(&self, kind: &str) -> impl Iterator<Item = &Resource<'a>> {
+    pub fn of_type(&self, kind: Kind) -> impl Iterator<Item = &Resource<'a>> {
         self.resources
             .iter()
             .filter(move |resource| resource.kind == kind)
     }
 
     /// Returns the number of resources of a type.
-    pub fn count(&self, kind: &str) -> f64 {
+    pub fn count(&self, kind: Kind) -> f64 {
         self.of_type(kind).count() as f64
     }
 
@@ -109,14 +110,12 @@ impl<'a> Platform<'a> {
     /// count.
     pub fn tasks(&self, service: &Resource<'_>) -> f64 {
         let names = format!("${{{}.Name}}", service.id);
-        let scaling = self
-            .of_type("AWS::ApplicationAutoScaling::ScalableTarget")
-            .find(|target| {
-                target.stack == service.stack
-                    && target.properties["ResourceId"]["Fn::Sub"]
-                        .as_str()
-                        .is_some_and(|id| id.contains(&names))
-            });
+        let scaling = self.of_type(kind::SCALABLE_TARGET).find(|target| {
+            target.stack == service.stack
+                && target.properties["ResourceId"]["Fn::Sub"]
+                    .as_str()
+                    .is_some_and(|id| id.contains(&names))
+        });
         let tasks = match scaling {
             Some(target) => target.number("MinCapacity"),
             None => service.number("DesiredCount"),

@@ -10,6 +10,7 @@ use domain::order::Status;
 
 use super::platform::Platform;
 use super::{Bill, HOURS_A_MONTH};
+use crate::kind;
 use crate::settings::Usage;
 
 /// Events of an order that completes: its acceptance and each status except the two failures.
@@ -141,7 +142,7 @@ fn notices_per_order() -> f64 {
 }
 
 fn edge(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, orders: f64, requests: f64) {
-    let balancer = "AWS::ElasticLoadBalancingV2::LoadBalancer";
+    let balancer = kind::ELB_LOAD_BALANCER;
     let out_gib = f64::from(usage.gib_out_per_month);
     bill.used(platform, balancer, "internet_gib", out_gib);
     let connections = requests / SECONDS_A_MONTH / CAPACITY_CONNECTIONS;
@@ -154,30 +155,25 @@ fn edge(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, orders: f64
     );
     bill.used(
         platform,
-        "AWS::WAFv2::WebACL",
+        kind::WAF_WEB_ACL,
         "firewall_million",
         requests / 1e6,
     );
+    bill.used(platform, kind::API_REST_API, "api_million", orders / 1e6);
     bill.used(
         platform,
-        "AWS::ApiGateway::RestApi",
-        "api_million",
-        orders / 1e6,
-    );
-    bill.used(
-        platform,
-        "AWS::EC2::NatGateway",
+        kind::EC2_NAT_GATEWAY,
         "nat_gateway_gib",
         orders * NAT_KIB_PER_ORDER / KIB_PER_GIB,
     );
     if platform
-        .of_type("AWS::EC2::VPCEndpoint")
+        .of_type(kind::EC2_VPC_ENDPOINT)
         .any(|endpoint| endpoint.text("VpcEndpointType") == "Interface")
     {
         // Nearly all traffic through the endpoints is logs.
         bill.used(
             platform,
-            "AWS::EC2::VPCEndpoint",
+            kind::EC2_VPC_ENDPOINT,
             "endpoint_gib",
             f64::from(usage.log_gib_per_month),
         );
@@ -195,42 +191,37 @@ fn messaging(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64) {
             standard += requests
         }
     }
-    bill.used(platform, "AWS::SQS::Queue", "queue_million", standard / 1e6);
+    bill.used(platform, kind::SQS_QUEUE, "queue_million", standard / 1e6);
+    bill.used(platform, kind::SQS_QUEUE, "queue_fifo_million", fifo / 1e6);
     bill.used(
         platform,
-        "AWS::SQS::Queue",
-        "queue_fifo_million",
-        fifo / 1e6,
-    );
-    bill.used(
-        platform,
-        "AWS::SNS::Topic",
+        kind::SNS_TOPIC,
         "topic_million",
         orders * EVENTS_PER_ORDER / 1e6,
     );
     bill.used(
         platform,
-        "AWS::Events::EventBus",
+        kind::EVENTS_BUS,
         "event_million",
         orders * EVENTS_PER_ORDER / 1e6,
     );
     let event_gib = orders * EVENTS_PER_ORDER * EVENT_KIB / KIB_PER_GIB;
     bill.used(
         platform,
-        "AWS::Events::Archive",
+        kind::EVENTS_ARCHIVE,
         "event_archive_gib",
         event_gib,
     );
     bill.used(
         platform,
-        "AWS::Events::Archive",
+        kind::EVENTS_ARCHIVE,
         "event_archive_gib_month",
         event_gib * MONTHS_KEPT,
     );
-    bill.used(platform, "AWS::Kinesis::Stream", "stream_gib", event_gib);
+    bill.used(platform, kind::KINESIS_STREAM, "stream_gib", event_gib);
     bill.used(
         platform,
-        "AWS::SES::EmailIdentity",
+        kind::SES_EMAIL_IDENTITY,
         "mail_thousand",
         orders * notices_per_order() / 1e3,
     );
@@ -245,7 +236,7 @@ fn idle_polls(platform: &Platform<'_>, queue: &Queue) -> f64 {
     let tasks: f64 = consumers
         .flat_map(|slug| {
             platform
-                .of_type("AWS::ECS::Service")
+                .of_type(kind::ECS_SERVICE)
                 .filter(move |service| service.text("ServiceName") == slug)
         })
         .map(|service| platform.tasks(service))
@@ -254,7 +245,7 @@ fn idle_polls(platform: &Platform<'_>, queue: &Queue) -> f64 {
 }
 
 fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64) {
-    let table = "AWS::DynamoDB::Table";
+    let table = kind::DYNAMODB_TABLE;
     let writes =
         TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE
             + INDEX_WRITES_PER_ORDER
@@ -283,13 +274,11 @@ fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64
     }
     bill.used(
         platform,
-        "AWS::RDS::DBCluster",
+        kind::RDS_CLUSTER,
         "aurora_storage_gib_month",
         database_gib(orders),
     );
-    let snapshots = platform
-        .of_type("AWS::ElastiCache::ReplicationGroup")
-        .next();
+    let snapshots = platform.of_type(kind::ELASTICACHE_REPLICATION_GROUP).next();
     let snapshots = snapshots
         .and_then(|cache| cache.number("SnapshotRetentionLimit"))
         .unwrap_or_default();
@@ -297,15 +286,15 @@ fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64
     let snapshots = (snapshots - 1.0).max(0.0);
     bill.used(
         platform,
-        "AWS::ElastiCache::ReplicationGroup",
+        kind::ELASTICACHE_REPLICATION_GROUP,
         "cache_copy_gib_month",
         snapshots * CACHE_GIB,
     );
     let access_logs = requests * ACCESS_LOG_KIB / KIB_PER_GIB * ACCESS_LOG_MONTHS;
-    bill.used(platform, "AWS::S3::Bucket", "bucket_gib_month", access_logs);
+    bill.used(platform, kind::S3_BUCKET, "bucket_gib_month", access_logs);
     bill.used(
         platform,
-        "AWS::S3::Bucket",
+        kind::S3_BUCKET,
         "bucket_put_thousand",
         LOG_FILES_PER_HOUR * HOURS_A_MONTH / 1e3,
     );
@@ -313,19 +302,19 @@ fn data(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64, requests: f64
     let recorded = 2.0 * LOG_FILES_PER_HOUR * HOURS_A_MONTH;
     bill.used(
         platform,
-        "AWS::CloudTrail::Trail",
+        kind::CLOUDTRAIL_TRAIL,
         "trail_event_hundred_thousand",
         recorded / 1e5,
     );
     bill.used(
         platform,
-        "AWS::ECR::Repository",
+        kind::ECR_REPOSITORY,
         "image_gib_month",
         IMAGES * IMAGE_GIB,
     );
     bill.used(
         platform,
-        "AWS::KMS::Key",
+        kind::KMS_KEY,
         "key_ten_thousand",
         orders * KEY_REQUESTS_PER_ORDER / 1e4,
     );
@@ -341,7 +330,7 @@ fn table_gib(orders: f64) -> f64 {
 
 /// Adds the backups, here and in the other region if the plan copies them.
 fn copies(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64) {
-    let plan = "AWS::Backup::BackupPlan";
+    let plan = kind::BACKUP_PLAN;
     let rules = platform.of_type(plan).flat_map(|plan| {
         plan.properties["BackupPlan"]["BackupPlanRule"]
             .as_array()
@@ -375,7 +364,7 @@ fn copies(bill: &mut Bill<'_>, platform: &Platform<'_>, orders: f64) {
 }
 
 fn observability(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, requests: f64) {
-    let group = "AWS::Logs::LogGroup";
+    let group = kind::LOG_GROUP;
     let gib = f64::from(usage.log_gib_per_month);
     bill.used(platform, group, "log_gib", gib);
     // The longest retention, because application logs are the largest part.
@@ -389,13 +378,13 @@ fn observability(bill: &mut Bill<'_>, platform: &Platform<'_>, usage: &Usage, re
         "log_gib_month",
         gib * LOGS_COMPRESSED * days / DAYS_A_MONTH,
     );
-    let share = platform.of_type("AWS::XRay::SamplingRule").next();
+    let share = platform.of_type(kind::XRAY_SAMPLING_RULE).next();
     let share = share
         .and_then(|rule| rule.properties["SamplingRule"]["FixedRate"].as_f64())
         .unwrap_or_default();
     bill.used(
         platform,
-        "AWS::XRay::SamplingRule",
+        kind::XRAY_SAMPLING_RULE,
         "trace_million",
         requests * share / 1e6,
     );

@@ -9,6 +9,7 @@ use contract::role::{ROLES, Role};
 use serde_json::Value;
 
 use super::{Finding, list, of_type, referred, resources, waivers};
+use crate::kind::{self, Kind};
 use crate::roles::{self, Actor};
 use crate::{Environment, Stack};
 
@@ -92,7 +93,7 @@ impl<'a> Platform<'a> {
                 }
             }
             alarms.extend(
-                of_type(&stack.template, "AWS::CloudWatch::Alarm")
+                of_type(&stack.template, kind::CLOUDWATCH_ALARM)
                     .map(|(_, alarm)| (at, &alarm["Properties"])),
             );
         }
@@ -126,7 +127,7 @@ impl<'a> Platform<'a> {
         stacks.iter().enumerate().flat_map(own)
     }
 
-    fn all(&self, kind: &str) -> impl Iterator<Item = (usize, &'a str, &'a Value)> {
+    fn all(&self, kind: Kind) -> impl Iterator<Item = (usize, &'a str, &'a Value)> {
         self.everything()
             .filter(move |(_, _, resource)| resource["Type"] == kind)
             .map(|(at, id, it)| (at, id, &it["Properties"]))
@@ -176,7 +177,7 @@ impl<'a> Platform<'a> {
     /// Returns pairs of an AWS service and the resource to which it writes.
     fn writers(&self) -> BTreeSet<(&'static str, Place<'a>)> {
         let mut writers = BTreeSet::new();
-        for (at, _, subscription) in self.all("AWS::SNS::Subscription") {
+        for (at, _, subscription) in self.all(kind::SNS_SUBSCRIPTION) {
             let to = self.places(at, &subscription["Endpoint"]);
             let lost = self.places(at, &subscription["RedrivePolicy"]["deadLetterTargetArn"]);
             writers.extend(
@@ -185,7 +186,7 @@ impl<'a> Platform<'a> {
                     .map(|to| ("sns.amazonaws.com", to)),
             );
         }
-        for (at, _, rule) in self.all("AWS::Events::Rule") {
+        for (at, _, rule) in self.all(kind::EVENTS_RULE) {
             for target in list(&rule["Targets"]) {
                 let to = self.places(at, &target["Arn"]);
                 let lost = self.places(at, &target["DeadLetterConfig"]["Arn"]);
@@ -205,11 +206,11 @@ impl<'a> Platform<'a> {
                     .map(|to| ("cloudwatch.amazonaws.com", to)),
             );
         }
-        for (at, _, bucket) in self.all("AWS::S3::Bucket") {
+        for (at, _, bucket) in self.all(kind::S3_BUCKET) {
             let told = self.places(at, &bucket["NotificationConfiguration"]);
             writers.extend(told.into_iter().map(|to| ("s3.amazonaws.com", to)));
         }
-        for (at, id, bus) in self.all("AWS::Events::EventBus") {
+        for (at, id, bus) in self.all(kind::EVENTS_BUS) {
             if !bus["KmsKeyIdentifier"].is_null() {
                 writers.insert(("events.amazonaws.com", (at, id)));
             }
@@ -234,7 +235,7 @@ impl<'a> Platform<'a> {
                 let resource = self.resource(key);
                 let policy = &resource["Properties"]["KeyPolicy"];
                 let may = |action: &str| lets(policy, service, action);
-                if resource["Type"] == "AWS::KMS::Key"
+                if resource["Type"] == kind::KMS_KEY
                     && !(may("kms:Decrypt") && may("kms:GenerateDataKey"))
                 {
                     let message = format!(
@@ -245,9 +246,9 @@ impl<'a> Platform<'a> {
                     findings.push(self.find("KEY-1", key, message));
                 }
             }
-            let (kind, property, action) = match self.resource(to)["Type"].as_str() {
-                Some("AWS::SQS::Queue") => ("AWS::SQS::QueuePolicy", "Queues", "sqs:SendMessage"),
-                Some("AWS::SNS::Topic") => ("AWS::SNS::TopicPolicy", "Topics", "sns:Publish"),
+            let (kind, property, action) = match Kind::of(self.resource(to)) {
+                Some(kind::SQS_QUEUE) => (kind::SQS_QUEUE_POLICY, "Queues", "sqs:SendMessage"),
+                Some(kind::SNS_TOPIC) => (kind::SNS_TOPIC_POLICY, "Topics", "sns:Publish"),
                 _ => continue,
             };
             let of_it = self
@@ -272,13 +273,13 @@ impl<'a> Platform<'a> {
     /// traffic port and the health check port.
     fn unreachable(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let balancers = self.all("AWS::ElasticLoadBalancingV2::LoadBalancer");
+        let balancers = self.all(kind::ELB_LOAD_BALANCER);
         let balancers: BTreeSet<Place<'a>> = balancers
             .flat_map(|(at, _, balancer)| self.places(at, &balancer["SecurityGroups"]))
             .collect();
-        for (at, id, targets) in self.all("AWS::ElasticLoadBalancingV2::TargetGroup") {
+        for (at, id, targets) in self.all(kind::ELB_TARGET_GROUP) {
             let services = self
-                .all("AWS::ECS::Service")
+                .all(kind::ECS_SERVICE)
                 .filter(|(at_service, _, service)| {
                     self.places(*at_service, &service["LoadBalancers"])
                         .contains(&(at, id))
@@ -299,10 +300,15 @@ impl<'a> Platform<'a> {
                 let Some(port) = number(&targets[property]) else {
                     continue;
                 };
-                let lets_in =
-                    self.opens("Ingress", &tasks, "SourceSecurityGroupId", &balancers, port);
+                let lets_in = self.opens(
+                    kind::EC2_SECURITY_GROUP_INGRESS,
+                    &tasks,
+                    "SourceSecurityGroupId",
+                    &balancers,
+                    port,
+                );
                 let lets_out = self.opens(
-                    "Egress",
+                    kind::EC2_SECURITY_GROUP_EGRESS,
                     &balancers,
                     "DestinationSecurityGroupId",
                     &tasks,
@@ -323,26 +329,25 @@ impl<'a> Platform<'a> {
     /// Returns true if a separate rule of one of `groups` opens the port for one of `others`.
     fn opens(
         &self,
-        direction: &str,
+        direction: Kind,
         groups: &BTreeSet<Place<'a>>,
         other: &str,
         others: &BTreeSet<Place<'a>>,
         port: u64,
     ) -> bool {
-        self.all(&format!("AWS::EC2::SecurityGroup{direction}"))
-            .any(|(at, _, rule)| {
-                let ports = number(&rule["FromPort"]).zip(number(&rule["ToPort"]));
-                ports.is_some_and(|(from, to)| (from..=to).contains(&port))
-                    && !self.places(at, &rule["GroupId"]).is_disjoint(groups)
-                    && !self.places(at, &rule[other]).is_disjoint(others)
-            })
+        self.all(direction).any(|(at, _, rule)| {
+            let ports = number(&rule["FromPort"]).zip(number(&rule["ToPort"]));
+            ports.is_some_and(|(from, to)| (from..=to).contains(&port))
+                && !self.places(at, &rule["GroupId"]).is_disjoint(groups)
+                && !self.places(at, &rule[other]).is_disjoint(others)
+        })
     }
 
     /// Checks that the boundary of a role allows all actions of its policies. An action outside the
     /// boundary would be denied only when it is used.
     fn beyond_the_boundary(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for (at, id, role) in self.all("AWS::IAM::Role") {
+        for (at, id, role) in self.all(kind::IAM_ROLE) {
             for boundary in self.places(at, &role["PermissionsBoundary"]) {
                 let document = &self.resource(boundary)["Properties"]["PolicyDocument"];
                 let inside: BTreeSet<&str> = list(&document["Statement"])
@@ -401,7 +406,7 @@ impl<'a> Platform<'a> {
         });
         let parking: BTreeSet<Place<'_>> = parking.collect();
         let mut findings = Vec::new();
-        for (at, id, queue) in self.all("AWS::SQS::Queue") {
+        for (at, id, queue) in self.all(kind::SQS_QUEUE) {
             let (rule, metric, what) = if parking.contains(&(at, id)) {
                 (
                     "WATCH-2",
@@ -440,21 +445,21 @@ impl<'a> Platform<'a> {
             })
         };
         // At least one alarm on one of the metrics, reported for the first resource of the type.
-        let needs: &[(&str, &str, &[&str])] = &[
+        let needs: &[(&str, Kind, &[&str])] = &[
             (
                 "WATCH-3",
-                "AWS::RDS::DBInstance",
+                kind::RDS_INSTANCE,
                 &["FreeStorageSpace", "FreeLocalStorage"],
             ),
-            ("WATCH-4", "AWS::RDS::DBInstance", &["DatabaseConnections"]),
+            ("WATCH-4", kind::RDS_INSTANCE, &["DatabaseConnections"]),
             (
                 "WATCH-5",
-                "AWS::ElastiCache::ReplicationGroup",
+                kind::ELASTICACHE_REPLICATION_GROUP,
                 &["DatabaseMemoryUsagePercentage"],
             ),
             (
                 "WATCH-6",
-                "AWS::DynamoDB::Table",
+                kind::DYNAMODB_TABLE,
                 &[
                     "ThrottledRequests",
                     "ReadThrottleEvents",
@@ -464,13 +469,13 @@ impl<'a> Platform<'a> {
             ),
             (
                 "WATCH-7",
-                "AWS::ElasticLoadBalancingV2::LoadBalancer",
+                kind::ELB_LOAD_BALANCER,
                 &["HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count"],
             ),
         ];
         let mut findings = Vec::new();
         for (rule, kind, names) in needs {
-            if let Some((at, id, _)) = self.all(kind).next()
+            if let Some((at, id, _)) = self.all(*kind).next()
                 && !names.iter().any(|name| has(name))
             {
                 findings.push(self.find(
@@ -494,14 +499,14 @@ impl<'a> Platform<'a> {
                     .iter()
                     .any(|it| of(&it["MetricStat"]["Metric"], &it["MetricStat"]["Stat"]))
         };
-        if let Some((at, id, _)) = self.all("AWS::ElasticLoadBalancingV2::LoadBalancer").next()
+        if let Some((at, id, _)) = self.all(kind::ELB_LOAD_BALANCER).next()
             && !self.alarms.iter().any(|(_, alarm)| slow(alarm))
         {
             let message = "The shop may be slow and nobody hears of it. Add an alarm on TargetResponseTime, p95 or p99.";
             findings.push(self.find("WATCH-8", (at, id), message.to_owned()));
         }
         let streams = self
-            .all("AWS::DynamoDB::Table")
+            .all(kind::DYNAMODB_TABLE)
             .find(|(_, _, table)| !table["StreamSpecification"].is_null());
         if let Some((at, id, _)) = streams
             && !has(Metric::StreamLag.name())
@@ -513,7 +518,7 @@ impl<'a> Platform<'a> {
             findings.push(self.find("WATCH-9", (at, id), message));
         }
         // The outbox is a table of the database, and its age is our own metric.
-        if let Some((at, id, _)) = self.all("AWS::RDS::DBInstance").next()
+        if let Some((at, id, _)) = self.all(kind::RDS_INSTANCE).next()
             && !has(Metric::OutboxLag.name())
         {
             let message = format!(
@@ -522,7 +527,7 @@ impl<'a> Platform<'a> {
             );
             findings.push(self.find("WATCH-10", (at, id), message));
         }
-        if let Some((at, id, _)) = self.all("AWS::SNS::Subscription").next()
+        if let Some((at, id, _)) = self.all(kind::SNS_SUBSCRIPTION).next()
             && !has("NumberOfNotificationsFailed")
             && !has("NumberOfNotificationsFailedToRedriveToDlq")
         {
@@ -542,7 +547,7 @@ impl<'a> Platform<'a> {
                     .any(|it| it["Name"] == role.slug)
             };
             let task = self
-                .all("AWS::ECS::TaskDefinition")
+                .all(kind::ECS_TASK_DEFINITION)
                 .find(|(_, _, task)| runs(task));
             // A role without a task has no IAM roles, as on the local AWS.
             let Some((at, id, task)) = task else { continue };
@@ -634,8 +639,8 @@ impl<'a> Platform<'a> {
             .collect();
         for (at, id, resource) in self.everything() {
             if matches!(
-                resource["Type"].as_str(),
-                Some("AWS::IAM::ManagedPolicy" | "AWS::IAM::Policy")
+                Kind::of(resource),
+                Some(kind::IAM_MANAGED_POLICY | kind::IAM_POLICY)
             ) {
                 let properties = &resource["Properties"];
                 let roles = list(&properties["Roles"])

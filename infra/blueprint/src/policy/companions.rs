@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use crate::kind::{self, Kind};
+
 use super::{Finding, list, of_type, referred, resources};
 
 /// The ids of the rules.
@@ -15,8 +17,8 @@ pub const RULES: &[&str] = &[
 /// A resource type that a resource of another type must refer to.
 struct Companion {
     rule: &'static str,
-    of: &'static str,
-    by: &'static str,
+    of: Kind,
+    by: Kind,
     /// The property of the other resource with the reference.
     property: &'static str,
     message: &'static str,
@@ -25,57 +27,57 @@ struct Companion {
 const COMPANIONS: &[Companion] = &[
     Companion {
         rule: "SQS-8",
-        of: "AWS::SQS::Queue",
-        by: "AWS::SQS::QueuePolicy",
+        of: kind::SQS_QUEUE,
+        by: kind::SQS_QUEUE_POLICY,
         property: "Queues",
         message: "The queue has no policy, so it takes messages over plain HTTP. Add a QueuePolicy that denies that.",
     },
     Companion {
         rule: "SNS-5",
-        of: "AWS::SNS::Topic",
-        by: "AWS::SNS::TopicPolicy",
+        of: kind::SNS_TOPIC,
+        by: kind::SNS_TOPIC_POLICY,
         property: "Topics",
         message: "The topic has no policy, so it takes messages over plain HTTP. Add a TopicPolicy that denies that.",
     },
     Companion {
         rule: "EVENTS-3",
-        of: "AWS::Events::EventBus",
-        by: "AWS::Events::Archive",
+        of: kind::EVENTS_BUS,
+        by: kind::EVENTS_ARCHIVE,
         property: "SourceArn",
         message: "Events cannot be replayed after a fault. Add an AWS::Events::Archive of the bus.",
     },
     Companion {
         rule: "S3-6",
-        of: "AWS::S3::Bucket",
-        by: "AWS::S3::BucketPolicy",
+        of: kind::S3_BUCKET,
+        by: kind::S3_BUCKET_POLICY,
         property: "Bucket",
         message: "The bucket has no policy, so it answers over plain HTTP. Add a BucketPolicy that denies that.",
     },
     Companion {
         rule: "SECRET-2",
-        of: "AWS::SecretsManager::Secret",
-        by: "AWS::SecretsManager::RotationSchedule",
+        of: kind::SECRET,
+        by: kind::SECRET_ROTATION_SCHEDULE,
         property: "SecretId",
         message: "The secret is never changed. Add a RotationSchedule.",
     },
     Companion {
         rule: "VPC-3",
-        of: "AWS::EC2::VPC",
-        by: "AWS::EC2::FlowLog",
+        of: kind::EC2_VPC,
+        by: kind::EC2_FLOW_LOG,
         property: "ResourceId",
         message: "Nobody can tell afterwards who talked to whom. Add a FlowLog of the VPC with TrafficType ALL.",
     },
     Companion {
         rule: "WAF-3",
-        of: "AWS::WAFv2::WebACL",
-        by: "AWS::WAFv2::WebACLAssociation",
+        of: kind::WAF_WEB_ACL,
+        by: kind::WAF_WEB_ACL_ASSOCIATION,
         property: "WebACLArn",
         message: "The firewall guards nothing. Add a WebACLAssociation.",
     },
     Companion {
         rule: "WAF-4",
-        of: "AWS::WAFv2::WebACL",
-        by: "AWS::WAFv2::LoggingConfiguration",
+        of: kind::WAF_WEB_ACL,
+        by: kind::WAF_LOGGING_CONFIGURATION,
         property: "ResourceArn",
         message: "Nobody can tell what the firewall blocked. Add a LoggingConfiguration.",
     },
@@ -108,9 +110,9 @@ pub fn findings(stack: &str, template: &Value) -> Vec<Finding> {
     } in COMPANIONS
     {
         let beside =
-            of_type(template, by).flat_map(|(_, other)| referred(&other["Properties"][property]));
+            of_type(template, *by).flat_map(|(_, other)| referred(&other["Properties"][property]));
         let beside: HashSet<&str> = beside.collect();
-        for (id, _) in of_type(template, of).filter(|(id, _)| !beside.contains(id)) {
+        for (id, _) in of_type(template, *of).filter(|(id, _)| !beside.contains(id)) {
             say(rule, id, "", message);
         }
     }
@@ -142,7 +144,7 @@ fn parking(template: &Value, say: Say) {
                 .flat_map(|target| referred(&target["DeadLetterConfig"])),
         );
     }
-    for (id, queue) in of_type(template, "AWS::SQS::Queue") {
+    for (id, queue) in of_type(template, kind::SQS_QUEUE) {
         let properties = &queue["Properties"];
         if properties["RedrivePolicy"].is_null() && !parking.contains(id) {
             say(
@@ -179,7 +181,7 @@ fn parking(template: &Value, say: Say) {
 fn buckets(template: &Value, say: Say) {
     let mut holds_logs: HashSet<&str> = HashSet::new();
     let mut is_copy: HashSet<&str> = HashSet::new();
-    for (_, bucket) in of_type(template, "AWS::S3::Bucket") {
+    for (_, bucket) in of_type(template, kind::S3_BUCKET) {
         let properties = &bucket["Properties"];
         holds_logs.extend(referred(
             &properties["LoggingConfiguration"]["DestinationBucketName"],
@@ -191,7 +193,7 @@ fn buckets(template: &Value, say: Say) {
                 .flat_map(|rule| referred(&rule["Destination"]["Bucket"])),
         );
     }
-    for (id, bucket) in of_type(template, "AWS::S3::Bucket") {
+    for (id, bucket) in of_type(template, kind::S3_BUCKET) {
         let properties = &bucket["Properties"];
         // A log bucket that logs into itself would grow without end.
         if properties["LoggingConfiguration"]["DestinationBucketName"].is_null()
@@ -230,10 +232,10 @@ fn endpoints(template: &Value, say: Say) {
         "s3",
     ];
     let text = |endpoint: &Value| endpoint["Properties"]["ServiceName"].to_string();
-    let names: Vec<String> = of_type(template, "AWS::EC2::VPCEndpoint")
+    let names: Vec<String> = of_type(template, kind::EC2_VPC_ENDPOINT)
         .map(|(_, endpoint)| text(endpoint))
         .collect();
-    for (id, _) in of_type(template, "AWS::EC2::VPC") {
+    for (id, _) in of_type(template, kind::EC2_VPC) {
         // The service name is the end of the text, whether plain, in `Fn::Sub` or the last part of
         // `Fn::Join`.
         let there = |service: &&&str| {
@@ -260,11 +262,11 @@ fn endpoints(template: &Value, say: Say) {
 
 /// Checks that each security group restricts outgoing traffic. The default of AWS allows all of it.
 fn outward(template: &Value, say: Say) {
-    let apart = of_type(template, "AWS::EC2::SecurityGroupEgress");
+    let apart = of_type(template, kind::EC2_SECURITY_GROUP_EGRESS);
     let apart: HashSet<&str> = apart
         .flat_map(|(_, rule)| referred(&rule["Properties"]["GroupId"]))
         .collect();
-    for (id, group) in of_type(template, "AWS::EC2::SecurityGroup") {
+    for (id, group) in of_type(template, kind::EC2_SECURITY_GROUP) {
         if list(&group["Properties"]["SecurityGroupEgress"]).is_empty() && !apart.contains(id) {
             let message = "The group lets everything out. Say in SecurityGroupEgress where its members may call.";
             say("VPC-6", id, "/SecurityGroupEgress", message);
@@ -275,7 +277,7 @@ fn outward(template: &Value, say: Say) {
 /// Checks that no two tasks share a task role.
 fn task_roles(template: &Value, say: Say) {
     let mut taken: Vec<&Value> = Vec::new();
-    for (id, task) in of_type(template, "AWS::ECS::TaskDefinition") {
+    for (id, task) in of_type(template, kind::ECS_TASK_DEFINITION) {
         let (role, starter) = (
             &task["Properties"]["TaskRoleArn"],
             &task["Properties"]["ExecutionRoleArn"],
@@ -294,12 +296,12 @@ fn task_roles(template: &Value, say: Say) {
 
 /// Checks that every public endpoint is behind the firewall.
 fn behind_the_firewall(template: &Value, say: Say) {
-    let guarded = of_type(template, "AWS::WAFv2::WebACLAssociation");
+    let guarded = of_type(template, kind::WAF_WEB_ACL_ASSOCIATION);
     let guarded: HashSet<&str> = guarded
         .flat_map(|(_, association)| referred(&association["Properties"]["ResourceArn"]))
         .collect();
     let message = "It is reached past the firewall. Add a WebACLAssociation with its ARN.";
-    for (id, balancer) in of_type(template, "AWS::ElasticLoadBalancingV2::LoadBalancer") {
+    for (id, balancer) in of_type(template, kind::ELB_LOAD_BALANCER) {
         // WAF does not support network load balancers.
         let open = balancer["Properties"]["Scheme"] != "internal"
             && balancer["Properties"]["Type"] != "network";
@@ -307,7 +309,7 @@ fn behind_the_firewall(template: &Value, say: Say) {
             say("WAF-8", id, "", message);
         }
     }
-    for (id, stage) in of_type(template, "AWS::ApiGateway::Stage") {
+    for (id, stage) in of_type(template, kind::API_STAGE) {
         let api = referred(&stage["Properties"]["RestApiId"]);
         if !guarded.contains(id) && api.is_disjoint(&guarded.iter().copied().collect()) {
             say("WAF-8", id, "", message);

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Shared, export_of, export_of_name};
 use crate::Environment;
+use crate::kind;
 use crate::settings::Engine;
 use crate::template::{Keep, LogicalId, Template, reference};
 
@@ -147,7 +148,7 @@ fn add_page(
     }
     template.add(
         page.slug,
-        "AWS::CloudWatch::CompositeAlarm",
+        kind::CLOUDWATCH_COMPOSITE_ALARM,
         properties,
         Keep::Nothing,
     )
@@ -209,7 +210,7 @@ fn add_alarms(
         let properties = alarm_properties(environment, alarm);
         let id = template.add(
             &format!("{} alarm", alarm.slug),
-            "AWS::CloudWatch::Alarm",
+            kind::CLOUDWATCH_ALARM,
             properties,
             Keep::Nothing,
         );

@@ -5,6 +5,7 @@ use contract::table::TABLES;
 use serde_json::{Value, json};
 
 use super::{Shared, export_of_arn};
+use crate::kind;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 use crate::{Engine, Environment};
 
@@ -55,7 +56,7 @@ fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
             "MaxRetentionDays": settings.daily_days.max(settings.monthly_days),
         });
     }
-    let vault = template.add("vault", "AWS::Backup::BackupVault", properties, Keep::Data);
+    let vault = template.add("vault", kind::BACKUP_VAULT, properties, Keep::Data);
     template.note(
         &vault,
         "wildcard",
@@ -115,7 +116,7 @@ fn plan(template: &mut Template, environment: &Environment, vault: &LogicalId) -
     );
     template.add(
         "plan",
-        "AWS::Backup::BackupPlan",
+        kind::BACKUP_PLAN,
         json!({
             "BackupPlan": { "BackupPlanName": environment.stack_name("backups"), "BackupPlanRule": [daily, monthly] },
         }),
@@ -167,7 +168,7 @@ fn backup_role(template: &mut Template, environment: &Environment) -> LogicalId 
     ];
     template.add(
         "backup role",
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         role(environment, policies),
         Keep::Nothing,
     )
@@ -181,7 +182,7 @@ fn restore_role(template: &mut Template, environment: &Environment) {
     ];
     template.add(
         "restore role",
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         role(environment, policies),
         Keep::Nothing,
     );
@@ -207,7 +208,7 @@ fn selection(
 ) {
     template.add(
         &format!("{name} selection"),
-        "AWS::Backup::BackupSelection",
+        kind::BACKUP_SELECTION,
         json!({
             "BackupPlanId": reference(plan),
             "BackupSelection": { "SelectionName": name, "IamRoleArn": get_att(role, "Arn"), "Resources": resources },

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::security::{cloudformation_trust, deploy_statements};
 use super::{Stack, stacks};
 use crate::Environment;
+use crate::kind;
 use crate::schema;
 use crate::template::{Keep, Template, get_att, reference, sub};
 
@@ -82,7 +83,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
     let fences = document(&deploy_statements(environment, &inside));
     let fences = template.add(
         "fence policy",
-        "AWS::IAM::ManagedPolicy",
+        kind::IAM_MANAGED_POLICY,
         policy(&fences),
         Keep::Nothing,
     );
@@ -92,7 +93,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         let words = format!("execution policy {}", at + 1);
         let id = template.add(
             &words,
-            "AWS::IAM::ManagedPolicy",
+            kind::IAM_MANAGED_POLICY,
             policy(&document(statements)),
             Keep::Nothing,
         );
@@ -103,7 +104,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
     }
     let role = template.add(
         "execution role",
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         json!({
             "AssumeRolePolicyDocument": cloudformation_trust(environment),
             "ManagedPolicyArns": policies,
@@ -162,7 +163,7 @@ fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> 
     let mut permissions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (_, actions) in types
         .into_iter()
-        .filter_map(schema::kind)
+        .filter_map(schema::of)
         .flat_map(|kind| kind.permissions())
     {
         for (service, action) in actions.iter().filter_map(|action| action.split_once(':')) {

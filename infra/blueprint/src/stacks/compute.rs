@@ -14,6 +14,7 @@ use super::edge::STOREFRONT_HEALTH_PORT;
 use super::roles::{iam_role, managed_policy, task_trust, trust};
 use super::{MAIL_DOMAIN, Shared, export_of, export_of_name};
 use crate::Environment;
+use crate::kind;
 use crate::roles::{self, Actor};
 use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sorted, sub};
 
@@ -90,7 +91,7 @@ fn images(template: &mut Template, environment: &Environment) -> LogicalId {
     ] });
     template.add(
         "images",
-        "AWS::ECR::Repository",
+        kind::ECR_REPOSITORY,
         json!({
             "ImageTagMutability": "IMMUTABLE",
             "ImageScanningConfiguration": { "ScanOnPush": true },
@@ -113,7 +114,7 @@ fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
     );
     let cluster = template.add(
         "cluster",
-        "AWS::ECS::Cluster",
+        kind::ECS_CLUSTER,
         json!({
             "ClusterName": name,
             "ClusterSettings": [{ "Name": "containerInsights", "Value": "enabled" }],
@@ -143,7 +144,7 @@ fn log_group(
 ) -> LogicalId {
     template.add(
         words,
-        "AWS::Logs::LogGroup",
+        kind::LOG_GROUP,
         json!({
             "LogGroupName": name,
             "RetentionInDays": environment.settings.observability.log_days,
@@ -371,7 +372,7 @@ fn task_definition(
     });
     template.add(
         &format!("{} task", role.slug),
-        "AWS::ECS::TaskDefinition",
+        kind::ECS_TASK_DEFINITION,
         properties,
         Keep::Nothing,
     )
@@ -547,7 +548,7 @@ fn service(
     }
     template.add(
         &format!("{} service", role.slug),
-        "AWS::ECS::Service",
+        kind::ECS_SERVICE,
         properties,
         Keep::Nothing,
     )
@@ -613,7 +614,7 @@ fn scaling(
     };
     let target = template.add(
         &format!("{} scaling", role.slug),
-        "AWS::ApplicationAutoScaling::ScalableTarget",
+        kind::SCALABLE_TARGET,
         json!({
             "ServiceNamespace": "ecs",
             "ScalableDimension": "ecs:service:DesiredCount",
@@ -627,7 +628,7 @@ fn scaling(
         let words = format!("{} {what} scaling", role.slug);
         template.add(
             &words,
-            "AWS::ApplicationAutoScaling::ScalingPolicy",
+            kind::SCALING_POLICY,
             json!({
                 "PolicyName": format!("{}-{what}", role.slug),
                 "PolicyType": "TargetTrackingScaling",

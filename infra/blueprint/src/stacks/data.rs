@@ -7,6 +7,7 @@ use contract::table::{KeyType, TABLES, Table};
 use serde_json::{Value, json};
 
 use super::{Shared, export_of, export_of_arn};
+use crate::kind;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 use crate::{Engine, Environment};
 
@@ -54,7 +55,7 @@ fn keep(environment: &Environment) -> Keep {
 fn database_subnets(template: &mut Template, environment: &Environment) -> LogicalId {
     template.add(
         "database subnets",
-        "AWS::RDS::DBSubnetGroup",
+        kind::RDS_SUBNET_GROUP,
         json!({
             "DBSubnetGroupDescription": "Subnets without a way out",
             "SubnetIds": Shared::IsolatedSubnets.list(environment),
@@ -67,7 +68,7 @@ fn database_subnets(template: &mut Template, environment: &Environment) -> Logic
 fn monitoring_role(template: &mut Template, environment: &Environment) -> LogicalId {
     template.add(
         "database monitoring role",
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         json!({
             "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Principal": { "Service": "monitoring.rds.amazonaws.com" }, "Action": "sts:AssumeRole",
@@ -169,7 +170,7 @@ fn instance(
     let settings = &environment.settings.database;
     let parameters = template.add(
         "database parameters",
-        "AWS::RDS::DBParameterGroup",
+        kind::RDS_PARAMETER_GROUP,
         json!({
             "Description": "Encrypted connections only",
             "Family": format!("postgres{}", major(&settings.engine_version)),
@@ -195,7 +196,7 @@ fn instance(
     );
     let database = template.add(
         "database",
-        "AWS::RDS::DBInstance",
+        kind::RDS_INSTANCE,
         merged(properties, own),
         keep(environment),
     );
@@ -212,7 +213,7 @@ fn cluster(
     let settings = &environment.settings.database;
     let parameters = template.add(
         "database parameters",
-        "AWS::RDS::DBClusterParameterGroup",
+        kind::RDS_CLUSTER_PARAMETER_GROUP,
         json!({
             "Description": "Encrypted connections only",
             "Family": format!("aurora-postgresql{}", major(&settings.engine_version)),
@@ -228,12 +229,7 @@ fn cluster(
         "EnableCloudwatchLogsExports": ["postgresql"],
     });
     let properties = merged(database_properties(environment, subnets), own);
-    let database = template.add(
-        "database",
-        "AWS::RDS::DBCluster",
-        properties,
-        keep(environment),
-    );
+    let database = template.add("database", kind::RDS_CLUSTER, properties, keep(environment));
     // Instances of a cluster hold no data; the cluster's volume does. They are kept together with
     // it.
     let kept = if environment.is_production() {
@@ -252,7 +248,7 @@ fn cluster(
         let properties = merged(machine_properties(environment, monitoring), own);
         template.add(
             &format!("database {machine}"),
-            "AWS::RDS::DBInstance",
+            kind::RDS_INSTANCE,
             properties,
             kept,
         );
@@ -275,7 +271,7 @@ fn export_database(template: &mut Template, environment: &Environment, database:
 fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId {
     let token = template.add(
         "cache token",
-        "AWS::SecretsManager::Secret",
+        kind::SECRET,
         json!({
             "Description": "What clients of the cache show",
             "KmsKeyId": Shared::SecretsKey.import(environment),
@@ -303,7 +299,7 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
     let settings = &environment.settings.cache;
     let subnets = template.add(
         "cache subnets",
-        "AWS::ElastiCache::SubnetGroup",
+        kind::ELASTICACHE_SUBNET_GROUP,
         json!({
             "Description": "Subnets without a way out",
             "SubnetIds": Shared::IsolatedSubnets.list(environment),
@@ -312,7 +308,7 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
     );
     let parameters = template.add(
         "cache parameters",
-        "AWS::ElastiCache::ParameterGroup",
+        kind::ELASTICACHE_PARAMETER_GROUP,
         json!({
             "CacheParameterGroupFamily": "valkey8",
             "Description": "Full, it forgets the cart that was left alone longest",
@@ -339,7 +335,7 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
     );
     let cache = template.add(
         "cache",
-        "AWS::ElastiCache::ReplicationGroup",
+        kind::ELASTICACHE_REPLICATION_GROUP,
         json!({
             "ReplicationGroupDescription": "Carts",
             "Engine": "valkey",
@@ -379,7 +375,7 @@ fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) 
 fn log_group(template: &mut Template, environment: &Environment, words: &str) -> LogicalId {
     template.add(
         words,
-        "AWS::Logs::LogGroup",
+        kind::LOG_GROUP,
         json!({
             "LogGroupClass": "STANDARD",
             "RetentionInDays": environment.settings.observability.log_days,
@@ -412,19 +408,19 @@ struct Audit {
 fn buckets(template: &mut Template, environment: &Environment) -> Audit {
     let logs = template.add(
         "logs bucket",
-        "AWS::S3::Bucket",
+        kind::S3_BUCKET,
         logs_bucket(environment),
         Keep::Data,
     );
     let audit = template.add(
         "audit bucket",
-        "AWS::S3::Bucket",
+        kind::S3_BUCKET,
         audit_bucket(environment, &logs),
         Keep::Data,
     );
     let lake = template.add(
         "lake bucket",
-        "AWS::S3::Bucket",
+        kind::S3_BUCKET,
         lake_bucket(environment, &logs),
         Keep::Data,
     );
@@ -483,7 +479,7 @@ fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
     let log = log_group(template, environment, "trail log");
     let role = template.add(
         "trail role",
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         json!({
             "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Principal": { "Service": "cloudtrail.amazonaws.com" }, "Action": "sts:AssumeRole",
@@ -495,7 +491,7 @@ fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
     );
     let policy = template.add(
         "trail policy",
-        "AWS::IAM::ManagedPolicy",
+        kind::IAM_MANAGED_POLICY,
         json!({
             "PolicyDocument": { "Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": get_att(&log, "Arn"),
@@ -506,7 +502,7 @@ fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
     );
     let trail = template.add(
         "trail",
-        "AWS::CloudTrail::Trail",
+        kind::CLOUDTRAIL_TRAIL,
         json!({
             // A fixed name, because the policies of the bucket and the key refer to the trail
             // before it exists.
@@ -671,7 +667,7 @@ fn bucket_policy(
     let properties = json!({ "Bucket": reference(bucket), "PolicyDocument": document });
     template.add(
         &format!("{} policy", bucket.as_str()),
-        "AWS::S3::BucketPolicy",
+        kind::S3_BUCKET_POLICY,
         properties,
         Keep::Nothing,
     )
@@ -713,7 +709,7 @@ fn tables(template: &mut Template, environment: &Environment) {
     for table in TABLES {
         let id = template.add(
             &format!("{} table", table.slug),
-            "AWS::DynamoDB::Table",
+            kind::DYNAMODB_TABLE,
             table_properties(environment, table),
             Keep::Data,
         );

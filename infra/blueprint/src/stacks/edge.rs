@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::shared::Shared;
 use crate::Environment;
+use crate::kind::{self, Kind};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted, sub};
 
 /// The port on which storefront tasks serve customers (`HAVEN_BIND`).
@@ -73,7 +74,7 @@ fn certificate(template: &mut Template, environment: &Environment) -> LogicalId 
         .map(|name| json!({ "DomainName": name, "HostedZoneId": edge.hosted_zone_id }));
     template.add(
         "certificate",
-        "AWS::CertificateManager::Certificate",
+        kind::ACM_CERTIFICATE,
         json!({
             "DomainName": names[0],
             "SubjectAlternativeNames": [names[1]],
@@ -114,7 +115,7 @@ fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
     );
     let id = template.add(
         "balancer",
-        "AWS::ElasticLoadBalancingV2::LoadBalancer",
+        kind::ELB_LOAD_BALANCER,
         json!({
             "Type": "application",
             "Scheme": "internet-facing",
@@ -167,7 +168,7 @@ fn group(
         "SecurityGroupIngress": ingress,
         "SecurityGroupEgress": egress,
     });
-    template.add(words, "AWS::EC2::SecurityGroup", properties, Keep::Nothing)
+    template.add(words, kind::EC2_SECURITY_GROUP, properties, Keep::Nothing)
 }
 
 /// The two target groups between which a blue/green deployment switches. Either of them may receive
@@ -183,7 +184,7 @@ fn targets(template: &mut Template, environment: &Environment) -> Targets {
     let mut add = |words: &str| {
         template.add(
             words,
-            "AWS::ElasticLoadBalancingV2::TargetGroup",
+            kind::ELB_TARGET_GROUP,
             json!({
                 "TargetType": "ip",
                 "IpAddressType": "ipv4",
@@ -241,7 +242,7 @@ fn listeners(
 ) {
     template.add(
         "redirect listener",
-        "AWS::ElasticLoadBalancingV2::Listener",
+        kind::ELB_LISTENER,
         json!({
             "LoadBalancerArn": reference(balancer),
             "Protocol": "HTTP",
@@ -272,7 +273,7 @@ fn listeners(
     for (words, port, shared, to, not_to) in ways {
         let listener = template.add(
             &format!("{words} listener"),
-            "AWS::ElasticLoadBalancingV2::Listener",
+            kind::ELB_LISTENER,
             json!({
                 "LoadBalancerArn": reference(balancer),
                 "Protocol": "HTTPS",
@@ -294,7 +295,7 @@ fn listeners(
         let weighted = |id: &LogicalId, weight: u8| json!({ "TargetGroupArn": reference(id), "Weight": weight });
         let rule = template.add(
             &format!("{words} rule"),
-            "AWS::ElasticLoadBalancingV2::ListenerRule",
+            kind::ELB_LISTENER_RULE,
             json!({
                 "ListenerArn": reference(&listener),
                 "Priority": 1,
@@ -371,7 +372,7 @@ fn private_link(template: &mut Template, environment: &Environment) -> LogicalId
     );
     template.add(
         "api link",
-        "AWS::ApiGatewayV2::VpcLink",
+        kind::API_V2_VPC_LINK,
         json!({
             "Name": environment.stack_name("api"),
             "SubnetIds": Shared::PrivateSubnets.list(environment),
@@ -450,7 +451,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn add(&mut self, words: &str, kind: &str, properties: Value) -> LogicalId {
+    fn add(&mut self, words: &str, kind: Kind, properties: Value) -> LogicalId {
         self.text += &sorted(properties.clone()).to_string();
         let id = self.template.add(words, kind, properties, Keep::Nothing);
         self.ids.push(id.clone());
@@ -477,7 +478,7 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
     };
     let id = parts.add(
         "api",
-        "AWS::ApiGateway::RestApi",
+        kind::API_REST_API,
         json!({
             "Name": name,
             "Description": "Menu and orders, for programs",
@@ -508,7 +509,7 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
             let properties = json!({ "RestApiId": reference(&id), "ParentId": parent, "PathPart": path[depth - 1] });
             let resource = parts.add(
                 &format!("{} path", words(path)),
-                "AWS::ApiGateway::Resource",
+                kind::API_RESOURCE,
                 properties,
             );
             resources.push((path, resource));
@@ -534,7 +535,7 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
     let template = parts.template;
     let deployment = template.add(
         &format!("api deployment {digest}"),
-        "AWS::ApiGateway::Deployment",
+        kind::API_DEPLOYMENT,
         json!({ "RestApiId": reference(&id) }),
         Keep::Nothing,
     );
@@ -553,7 +554,7 @@ fn order_model(parts: &mut Parts<'_>, api: &LogicalId) -> OrderModel {
     let text = json!({ "type": "string", "minLength": 1 });
     let model = parts.add(
         "new order",
-        "AWS::ApiGateway::Model",
+        kind::API_MODEL,
         json!({
             "RestApiId": reference(api),
             "ContentType": "application/json",
@@ -585,7 +586,7 @@ fn order_model(parts: &mut Parts<'_>, api: &LogicalId) -> OrderModel {
     );
     let validator = parts.add(
         "validator",
-        "AWS::ApiGateway::RequestValidator",
+        kind::API_REQUEST_VALIDATOR,
         json!({ "RestApiId": reference(api), "ValidateRequestBody": true, "ValidateRequestParameters": true }),
     );
     OrderModel { model, validator }
@@ -646,7 +647,7 @@ fn method(
         operation.method.to_lowercase(),
         words(operation.path)
     );
-    parts.add(&words, "AWS::ApiGateway::Method", properties);
+    parts.add(&words, kind::API_METHOD, properties);
 }
 
 /// Adds the answer to a browser's CORS preflight request.
@@ -673,7 +674,7 @@ fn preflight(
     }
     parts.add(
         &format!("options {}", words(path)),
-        "AWS::ApiGateway::Method",
+        kind::API_METHOD,
         json!({
             "RestApiId": reference(api),
             "ResourceId": reference(resource),
@@ -712,7 +713,7 @@ fn refusals(parts: &mut Parts<'_>, environment: &Environment, api: &LogicalId) {
         }
         parts.add(
             &format!("api {words}"),
-            "AWS::ApiGateway::GatewayResponse",
+            kind::API_GATEWAY_RESPONSE,
             properties,
         );
     }
@@ -734,7 +735,7 @@ fn log_group(
     if let Some(name) = name {
         properties["LogGroupName"] = name;
     }
-    template.add(words, "AWS::Logs::LogGroup", properties, Keep::Data)
+    template.add(words, kind::LOG_GROUP, properties, Keep::Data)
 }
 
 /// Returns the ARN without the `:*` at the end of `Arn`, which API Gateway and WAF do not accept.
@@ -750,7 +751,7 @@ fn log_group_arn(group: &LogicalId) -> Value {
 fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId {
     let role = template.add(
         "api logging role",
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         json!({
             "Description": "API Gateway writes its logs",
             // Without a condition on the source, because the service sends none here.
@@ -770,12 +771,7 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
         "API Gateway sends no aws:SourceAccount when it takes this role",
     );
     let properties = json!({ "CloudWatchRoleArn": get_att(&role, "Arn") });
-    template.add(
-        "api logging",
-        "AWS::ApiGateway::Account",
-        properties,
-        Keep::Nothing,
-    )
+    template.add("api logging", kind::API_ACCOUNT, properties, Keep::Nothing)
 }
 
 fn stage(template: &mut Template, environment: &Environment, api: &Api) -> LogicalId {
@@ -827,12 +823,7 @@ fn stage(template: &mut Template, environment: &Environment, api: &Api) -> Logic
     if cache {
         properties["CacheClusterSize"] = json!("0.5");
     }
-    let stage = template.add(
-        "api stage",
-        "AWS::ApiGateway::Stage",
-        properties,
-        Keep::Nothing,
-    );
+    let stage = template.add("api stage", kind::API_STAGE, properties, Keep::Nothing);
     template.after(&stage, &[&logging, &execution]);
     if !cache {
         let why = "cache_seconds is 0 here: the storefront keeps the menu itself, and a cache costs by the hour";
@@ -877,7 +868,7 @@ fn usage_plan(template: &mut Template, environment: &Environment, api: &Api, sta
     let edge = &environment.settings.edge;
     let plan = template.add(
         "usage plan",
-        "AWS::ApiGateway::UsagePlan",
+        kind::API_USAGE_PLAN,
         json!({
             "Description": "What one key may ask of the API",
             "ApiStages": [{ "ApiId": reference(&api.id), "Stage": reference(stage) }],
@@ -889,13 +880,13 @@ fn usage_plan(template: &mut Template, environment: &Environment, api: &Api, sta
     // API Gateway generates the value of the key; no template contains it.
     let key = template.add(
         "api key",
-        "AWS::ApiGateway::ApiKey",
+        kind::API_API_KEY,
         json!({ "Description": "The first program", "Enabled": true }),
         Keep::Nothing,
     );
     template.add(
         "usage plan key",
-        "AWS::ApiGateway::UsagePlanKey",
+        kind::API_USAGE_PLAN_KEY,
         json!({ "KeyId": reference(&key), "KeyType": "API_KEY", "UsagePlanId": reference(&plan) }),
         Keep::Nothing,
     );
@@ -910,7 +901,7 @@ fn api_domain(
 ) -> LogicalId {
     let domain = template.add(
         "api domain",
-        "AWS::ApiGateway::DomainName",
+        kind::API_DOMAIN_NAME,
         json!({
             "DomainName": api_name(environment),
             "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
@@ -922,7 +913,7 @@ fn api_domain(
     );
     template.add(
         "api mapping",
-        "AWS::ApiGateway::BasePathMapping",
+        kind::API_BASE_PATH_MAPPING,
         json!({ "DomainName": reference(&domain), "RestApiId": reference(&api.id), "Stage": reference(stage) }),
         Keep::Nothing,
     );
@@ -953,7 +944,7 @@ fn names(
     for (words, name, target, zone) in records {
         template.add(
             &format!("{words} record"),
-            "AWS::Route53::RecordSet",
+            kind::ROUTE53_RECORD_SET,
             json!({
                 "HostedZoneId": edge.hosted_zone_id,
                 "Name": name,
@@ -974,7 +965,7 @@ fn firewall(
 ) {
     let link = template.add(
         "own addresses",
-        "AWS::WAFv2::IPSet",
+        kind::WAF_IP_SET,
         json!({
             "Description": "The VPC, from where requests of the API reach the load balancer",
             "Scope": "REGIONAL",
@@ -985,7 +976,7 @@ fn firewall(
     );
     let firewall = template.add(
         "firewall",
-        "AWS::WAFv2::WebACL",
+        kind::WAF_WEB_ACL,
         json!({
             "Description": "Before the load balancer and the API",
             "Scope": "REGIONAL",
@@ -1002,7 +993,7 @@ fn firewall(
     for (words, resource) in [("balancer", reference(balancer)), ("api", stage)] {
         template.add(
             &format!("{words} firewall"),
-            "AWS::WAFv2::WebACLAssociation",
+            kind::WAF_WEB_ACL_ASSOCIATION,
             json!({ "ResourceArn": resource, "WebACLArn": get_att(&firewall, "Arn") }),
             Keep::Nothing,
         );
@@ -1014,7 +1005,7 @@ fn firewall(
     let header = |name: &str| json!({ "SingleHeader": { "Name": name } });
     template.add(
         "firewall logging",
-        "AWS::WAFv2::LoggingConfiguration",
+        kind::WAF_LOGGING_CONFIGURATION,
         json!({
             "ResourceArn": get_att(&firewall, "Arn"),
             "LogDestinationConfigs": [log_group_arn(&log)],

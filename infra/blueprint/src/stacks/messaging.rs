@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
 use crate::Environment;
+use crate::kind;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Returns the stack with all messaging resources.
@@ -17,7 +18,7 @@ pub fn messaging(environment: &Environment) -> Template {
     // The sender domain of mails. On AWS its DKIM records must be published in DNS.
     template.add(
         "mail identity",
-        "AWS::SES::EmailIdentity",
+        kind::SES_EMAIL_IDENTITY,
         json!({ "EmailIdentity": MAIL_DOMAIN, "DkimAttributes": { "SigningEnabled": true } }),
         Keep::Nothing,
     );
@@ -47,7 +48,7 @@ pub fn messaging(environment: &Environment) -> Template {
     // Receives messages that a topic or a rule could not deliver.
     let undelivered = template.add(
         "undelivered",
-        "AWS::SQS::Queue",
+        kind::SQS_QUEUE,
         encrypted(
             environment,
             json!({ "MessageRetentionPeriod": PARKING_RETENTION.as_secs() }),
@@ -65,7 +66,7 @@ pub fn messaging(environment: &Environment) -> Template {
         });
         let id = template.add(
             &format!("{} topic", topic.slug),
-            "AWS::SNS::Topic",
+            kind::SNS_TOPIC,
             properties,
             Keep::Nothing,
         );
@@ -121,7 +122,7 @@ pub fn messaging(environment: &Environment) -> Template {
         }
         let id = template.add(
             &format!("{} rule", rule.slug),
-            "AWS::Events::Rule",
+            kind::EVENTS_RULE,
             json!({
                 "Description": rule.about,
                 "EventBusName": reference(&bus),
@@ -150,7 +151,7 @@ pub fn messaging(environment: &Environment) -> Template {
         );
         template.add(
             &format!("{} topic policy", topic.slug),
-            "AWS::SNS::TopicPolicy",
+            kind::SNS_TOPIC_POLICY,
             policy,
             Keep::Nothing,
         );
@@ -173,7 +174,7 @@ pub fn messaging(environment: &Environment) -> Template {
     };
     let mut policy = |name: String, id: &LogicalId, topics: Vec<Value>, rules: Vec<Value>| {
         if let Some(properties) = queue_policy(environment, id, topics, rules) {
-            template.add(&name, "AWS::SQS::QueuePolicy", properties, Keep::Nothing);
+            template.add(&name, kind::SQS_QUEUE_POLICY, properties, Keep::Nothing);
         }
     };
     for (queue, work, parking) in &queues {
@@ -220,7 +221,7 @@ pub fn messaging(environment: &Environment) -> Template {
             properties["FilterPolicyScope"] = json!("MessageAttributes");
         }
         let words = format!("{} to {}", subscription.topic.slug, subscription.queue.slug);
-        template.add(&words, "AWS::SNS::Subscription", properties, Keep::Nothing);
+        template.add(&words, kind::SNS_SUBSCRIPTION, properties, Keep::Nothing);
     }
     template
 }
@@ -248,15 +249,10 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
         "Name": environment.stack_name(BUS.slug),
         "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
     });
-    let bus = template.add(
-        "event bus",
-        "AWS::Events::EventBus",
-        properties,
-        Keep::Nothing,
-    );
+    let bus = template.add("event bus", kind::EVENTS_BUS, properties, Keep::Nothing);
     template.add(
         "event archive",
-        "AWS::Events::Archive",
+        kind::EVENTS_ARCHIVE,
         json!({
             "Description": "Every event, to be played again after a fault",
             "SourceArn": get_att(&bus, "Arn"),
@@ -289,7 +285,7 @@ fn order_events(
     let words = |what: &str| format!("{} {what}", ORDER_EVENTS.slug);
     let stream = template.add(
         &words("stream"),
-        "AWS::Kinesis::Stream",
+        kind::KINESIS_STREAM,
         properties,
         kept(environment),
     );
@@ -300,7 +296,7 @@ fn order_events(
     }
     let role = template.add(
         &words("role"),
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         json!({
             "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Principal": { "Service": "events.amazonaws.com" }, "Action": "sts:AssumeRole",
@@ -321,7 +317,7 @@ fn order_events(
     ]);
     let policy = template.add(
         &words("policy"),
-        "AWS::IAM::ManagedPolicy",
+        kind::IAM_MANAGED_POLICY,
         json!({
             "PolicyDocument": { "Version": "2012-10-17", "Statement": statements },
             "Roles": [reference(&role)],
@@ -332,7 +328,7 @@ fn order_events(
     pattern["detail"][ORDER_EVENTS_KEY] = json!([{ "exists": true }]);
     let rule = template.add(
         &words("rule"),
-        "AWS::Events::Rule",
+        kind::EVENTS_RULE,
         json!({
             "Description": ORDER_EVENTS.about,
             "EventBusName": reference(bus),
@@ -387,7 +383,7 @@ fn add_queue(
     } else {
         format!("{} queue", queue.parking_slug())
     };
-    template.add(&words, "AWS::SQS::Queue", properties, kept(environment))
+    template.add(&words, kind::SQS_QUEUE, properties, kept(environment))
 }
 
 /// Returns the policy that lets AWS services send to a queue; `None` if none do. The policies of

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::edge::STOREFRONT_HEALTH_PORT;
 use super::shared::Shared;
 use crate::Environment;
+use crate::kind;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// The port of containers. Above 1,023, so that they need no root rights.
@@ -73,7 +74,7 @@ fn joined(ids: &[LogicalId]) -> Value {
 fn vpc(template: &mut Template, environment: &Environment) -> LogicalId {
     template.add(
         "vpc",
-        "AWS::EC2::VPC",
+        kind::EC2_VPC,
         json!({
             "CidrBlock": environment.settings.network.cidr,
             // Private DNS names of endpoints need both.
@@ -134,7 +135,7 @@ fn subnets(
             "MapPublicIpOnLaunch": false,
             "Tags": tags(environment, &format!("{}-{}", tier.slug(), zone + 1)),
         });
-        template.add(&name, "AWS::EC2::Subnet", properties, Keep::Nothing)
+        template.add(&name, kind::EC2_SUBNET, properties, Keep::Nothing)
     };
     (0..zones).map(add).collect()
 }
@@ -147,7 +148,7 @@ fn route_table(
 ) -> LogicalId {
     template.add(
         &format!("{name} route table"),
-        "AWS::EC2::RouteTable",
+        kind::EC2_ROUTE_TABLE,
         json!({ "VpcId": reference(vpc), "Tags": tags(environment, name) }),
         Keep::Nothing,
     )
@@ -156,7 +157,7 @@ fn route_table(
 fn associate(template: &mut Template, name: &str, table: &LogicalId, subnet: &LogicalId) {
     template.add(
         &format!("{name} association"),
-        "AWS::EC2::SubnetRouteTableAssociation",
+        kind::EC2_SUBNET_ROUTE_TABLE_ASSOCIATION,
         json!({ "RouteTableId": reference(table), "SubnetId": reference(subnet) }),
         Keep::Nothing,
     );
@@ -172,20 +173,20 @@ fn public_routes(
 ) -> LogicalId {
     let gateway = template.add(
         "internet gateway",
-        "AWS::EC2::InternetGateway",
+        kind::EC2_INTERNET_GATEWAY,
         json!({ "Tags": tags(environment, "internet") }),
         Keep::Nothing,
     );
     let attachment = template.add(
         "internet gateway attachment",
-        "AWS::EC2::VPCGatewayAttachment",
+        kind::EC2_VPC_GATEWAY_ATTACHMENT,
         json!({ "VpcId": reference(vpc), "InternetGatewayId": reference(&gateway) }),
         Keep::Nothing,
     );
     let table = route_table(template, environment, vpc, "public");
     let route = template.add(
         "public route",
-        "AWS::EC2::Route",
+        kind::EC2_ROUTE,
         json!({
             "RouteTableId": reference(&table),
             "DestinationCidrBlock": WORLD,
@@ -215,7 +216,7 @@ fn nat_gateways(
         let name = format!("nat-{}", zone + 1);
         let address = template.add(
             &format!("{name} address"),
-            "AWS::EC2::EIP",
+            kind::EC2_EIP,
             json!({ "Domain": "vpc", "Tags": tags(environment, &name) }),
             Keep::Nothing,
         );
@@ -226,7 +227,7 @@ fn nat_gateways(
             "SubnetId": reference(subnet),
             "Tags": tags(environment, &name),
         });
-        gateways.push(template.add(&name, "AWS::EC2::NatGateway", properties, Keep::Nothing));
+        gateways.push(template.add(&name, kind::EC2_NAT_GATEWAY, properties, Keep::Nothing));
     }
     gateways
 }
@@ -246,7 +247,7 @@ fn private_routes(
         let table = route_table(template, environment, vpc, &name);
         template.add(
             &format!("{name} route"),
-            "AWS::EC2::Route",
+            kind::EC2_ROUTE,
             json!({
                 "RouteTableId": reference(&table),
                 "DestinationCidrBlock": WORLD,
@@ -302,7 +303,7 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
         });
         template.add(
             &format!("{name} group"),
-            "AWS::EC2::SecurityGroup",
+            kind::EC2_SECURITY_GROUP,
             properties,
             Keep::Nothing,
         )
@@ -359,7 +360,7 @@ fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
     ] {
         let rule = template.add(
             &format!("world to balancer {port}"),
-            "AWS::EC2::SecurityGroupIngress",
+            kind::EC2_SECURITY_GROUP_INGRESS,
             json!({
                 "GroupId": get_att(balancer, "GroupId"),
                 "CidrIp": WORLD,
@@ -386,7 +387,7 @@ fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
 fn allow(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
     template.add(
         &format!("{} out to {}", from.0, to.0),
-        "AWS::EC2::SecurityGroupEgress",
+        kind::EC2_SECURITY_GROUP_EGRESS,
         json!({
             "GroupId": get_att(from.1, "GroupId"),
             "DestinationSecurityGroupId": get_att(to.1, "GroupId"),
@@ -403,7 +404,7 @@ fn allow(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalI
 fn ingress(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
     template.add(
         &format!("{} in from {}", to.0, from.0),
-        "AWS::EC2::SecurityGroupIngress",
+        kind::EC2_SECURITY_GROUP_INGRESS,
         json!({
             "GroupId": get_att(to.1, "GroupId"),
             "SourceSecurityGroupId": get_att(from.1, "GroupId"),
@@ -594,7 +595,7 @@ fn gateway_endpoints(
     ] {
         template.add(
             &format!("{service} endpoint"),
-            "AWS::EC2::VPCEndpoint",
+            kind::EC2_VPC_ENDPOINT,
             json!({
                 "ServiceName": service_name(service),
                 "VpcEndpointType": "Gateway",
@@ -631,7 +632,7 @@ fn interface_endpoints(
         }
         let id = template.add(
             &format!("{} endpoint", endpoint.service),
-            "AWS::EC2::VPCEndpoint",
+            kind::EC2_VPC_ENDPOINT,
             json!({
                 "ServiceName": service_name(endpoint.service),
                 "VpcEndpointType": "Interface",
@@ -668,7 +669,7 @@ fn of_no_resource(service: &str) -> Option<(&'static str, &'static str)> {
 fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId) {
     let group = template.add(
         "flow log group",
-        "AWS::Logs::LogGroup",
+        kind::LOG_GROUP,
         json!({
             "KmsKeyId": Shared::LogsKey.import(environment),
             "RetentionInDays": environment.settings.network.flow_log_days,
@@ -677,7 +678,7 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
     );
     let role = template.add(
         "flow log role",
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         json!({
             "Description": "Flow logs to CloudWatch Logs",
             "AssumeRolePolicyDocument": {
@@ -701,7 +702,7 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
     );
     let permissions = template.add(
         "flow log policy",
-        "AWS::IAM::ManagedPolicy",
+        kind::IAM_MANAGED_POLICY,
         json!({
             "Description": "Writes flow logs",
             "PolicyDocument": {
@@ -725,7 +726,7 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
     );
     let log = template.add(
         "flow log",
-        "AWS::EC2::FlowLog",
+        kind::EC2_FLOW_LOG,
         json!({
             "ResourceId": reference(vpc),
             "ResourceType": "VPC",

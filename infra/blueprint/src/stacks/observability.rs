@@ -7,6 +7,7 @@ use contract::topic::SYSTEM_ALERTS;
 use serde_json::json;
 
 use super::{alarms, export_of};
+use crate::kind;
 use crate::template::{Keep, Template};
 use crate::{Environment, dashboard};
 
@@ -37,7 +38,7 @@ fn subscription(template: &mut Template, environment: &Environment) {
     }
     template.add(
         "alerts by mail",
-        "AWS::SNS::Subscription",
+        kind::SNS_SUBSCRIPTION,
         json!({
             "TopicArn": { "Fn::ImportValue": export_of(environment, Address::Topic(&SYSTEM_ALERTS)) },
             "Protocol": "email",
@@ -69,7 +70,7 @@ fn dashboards(template: &mut Template, environment: &Environment) {
         };
         template.add(
             &format!("{name} dashboard"),
-            "AWS::CloudWatch::Dashboard",
+            kind::CLOUDWATCH_DASHBOARD,
             json!({
                 "DashboardName": environment.stack_name(name),
                 "DashboardBody": body,
@@ -119,7 +120,7 @@ fn queries(template: &mut Template, environment: &Environment) {
     for query in QUERIES {
         template.add(
             &format!("{} query", query.name),
-            "AWS::Logs::QueryDefinition",
+            kind::LOGS_QUERY_DEFINITION,
             json!({
                 // The slash creates a folder in the console.
                 "Name": format!("{}/{}", environment.stack_name("logs"), query.name),
@@ -137,7 +138,7 @@ fn traces(template: &mut Template, environment: &Environment) {
     let name = environment.stack_name("shop");
     template.add(
         "sampling",
-        "AWS::XRay::SamplingRule",
+        kind::XRAY_SAMPLING_RULE,
         json!({
             "SamplingRule": {
                 "RuleName": name,
@@ -185,7 +186,7 @@ fn budget(template: &mut Template, environment: &Environment) {
         properties["NotificationsWithSubscribers"] =
             json!([notify("ACTUAL", 80), notify("FORECASTED", 100)]);
     }
-    template.add("budget", "AWS::Budgets::Budget", properties, Keep::Nothing);
+    template.add("budget", kind::BUDGET, properties, Keep::Nothing);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Shared, export_of};
 use crate::Environment;
+use crate::kind;
 use crate::template::{Keep, Template, reference};
 
 /// Returns the stack with the parameters, secrets and addresses.
@@ -16,7 +17,7 @@ pub fn parameters(environment: &Environment) -> Template {
     for parameter in PARAMETERS {
         template.add(
             &format!("{} setting", parameter.key.replace('_', "-")),
-            "AWS::SSM::Parameter",
+            kind::SSM_PARAMETER,
             json!({
                 "Name": format!("{root}/{}", parameter.key),
                 "Type": "String",
@@ -36,7 +37,7 @@ pub fn parameters(environment: &Environment) -> Template {
         });
         let id = template.add(
             &format!("{} secret", secret.slug),
-            "AWS::SecretsManager::Secret",
+            kind::SECRET,
             properties,
             Keep::Data,
         );
@@ -48,7 +49,7 @@ pub fn parameters(environment: &Environment) -> Template {
     for address in Address::all() {
         template.add(
             &format!("{} address", address.parameter()),
-            "AWS::SSM::Parameter",
+            kind::SSM_PARAMETER,
             json!({
                 "Name": format!("{root}/{}", address.parameter()),
                 "Type": "String",

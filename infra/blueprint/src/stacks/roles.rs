@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::Environment;
+use crate::kind;
 use crate::roles::{self, Actor};
 use crate::template::{Keep, LogicalId, Template, get_att, reference};
 
@@ -40,7 +41,7 @@ fn task_role(template: &mut Template, environment: &Environment, role: &Role) ->
 pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> LogicalId {
     template.add(
         words,
-        "AWS::IAM::ManagedPolicy",
+        kind::IAM_MANAGED_POLICY,
         json!({ "PolicyDocument": document }),
         Keep::Nothing,
     )
@@ -56,7 +57,7 @@ pub fn iam_role(
 ) -> LogicalId {
     template.add(
         words,
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         json!({
             "AssumeRolePolicyDocument": trust,
             // The role lists its policies instead of the reverse, so that resources that depend on

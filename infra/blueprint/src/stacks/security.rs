@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::data::of_the_trail;
 use super::shared::Shared;
 use crate::Environment;
+use crate::kind;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Returns the stack with the keys, the boundary and the deploy role.
@@ -213,7 +214,7 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
     statements.extend((key.services)(environment));
     let id = template.add(
         &format!("{} key", key.slug),
-        "AWS::KMS::Key",
+        kind::KMS_KEY,
         json!({
             "Description": format!("Brew Haven {}: {}", environment.name, key.about),
             "Enabled": true,
@@ -235,7 +236,7 @@ fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
     );
     template.add(
         &format!("{} key alias", key.slug),
-        "AWS::KMS::Alias",
+        kind::KMS_ALIAS,
         json!({
             "AliasName": format!("alias/{}", environment.stack_name(key.slug)),
             "TargetKeyId": reference(&id),
@@ -492,7 +493,7 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
     }));
     let id = template.add(
         "role boundary",
-        "AWS::IAM::ManagedPolicy",
+        kind::IAM_MANAGED_POLICY,
         json!({
             "Description": "What no role of Brew Haven can go beyond",
             "PolicyDocument": { "Version": "2012-10-17", "Statement": statements },
@@ -552,7 +553,7 @@ const LINKED_ROLE_SERVICES: &[&str] = &[
 fn deploy_role(template: &mut Template, environment: &Environment, boundary: &LogicalId) {
     let role = template.add(
         "deploy role",
-        "AWS::IAM::Role",
+        kind::IAM_ROLE,
         json!({
             "Description": "CloudFormation deploys with it",
             "AssumeRolePolicyDocument": cloudformation_trust(environment),
@@ -565,7 +566,7 @@ fn deploy_role(template: &mut Template, environment: &Environment, boundary: &Lo
     let inside = json!({ "StringEquals": { "iam:PermissionsBoundary": reference(boundary) } });
     let policy = template.add(
         "deploy policy",
-        "AWS::IAM::ManagedPolicy",
+        kind::IAM_MANAGED_POLICY,
         json!({
             "Description": "What a deployment may do with IAM, and what it may not do at all",
             "PolicyDocument": { "Version": "2012-10-17", "Statement": deploy_statements(environment, &inside) },

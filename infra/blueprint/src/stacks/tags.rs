@@ -5,22 +5,23 @@
 //! only the resources that may not inherit them.
 
 use crate::Environment;
+use crate::kind::{self, Kind};
 use crate::template::Template;
 
 /// Types whose schemas say that they do not take CloudFormation's own stack tags
 /// (`cloudFormationSystemTags`). For roles and replication groups, users report that other stack
 /// tags are missing too (issues 277 and 1196 of AWS's `cloudformation-coverage-roadmap`). For the
 /// others no source guarantees that the tags arrive.
-const OF_THEIR_OWN: [&str; 9] = [
-    "AWS::ApplicationAutoScaling::ScalableTarget",
-    "AWS::DynamoDB::Table",
-    "AWS::ECS::Service",
-    "AWS::ElastiCache::ParameterGroup",
-    "AWS::ElastiCache::ReplicationGroup",
-    "AWS::ElastiCache::SubnetGroup",
-    "AWS::IAM::Role",
-    "AWS::KMS::Key",
-    "AWS::SQS::Queue",
+const OF_THEIR_OWN: [Kind; 9] = [
+    kind::SCALABLE_TARGET,
+    kind::DYNAMODB_TABLE,
+    kind::ECS_SERVICE,
+    kind::ELASTICACHE_PARAMETER_GROUP,
+    kind::ELASTICACHE_REPLICATION_GROUP,
+    kind::ELASTICACHE_SUBNET_GROUP,
+    kind::IAM_ROLE,
+    kind::KMS_KEY,
+    kind::SQS_QUEUE,
 ];
 
 /// Adds the environment's tags to resources of these types.
@@ -43,7 +44,7 @@ mod tests {
             for stack in stacks(&environment) {
                 for (id, resource) in stack.template["Resources"].as_object().expect("resources") {
                     let kind = resource["Type"].as_str().expect("a type");
-                    let known = schema::kind(kind).expect("in the table");
+                    let known = schema::of(kind).expect("in the table");
                     let Some(property) = known.tags() else {
                         continue;
                     };
