@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::kind::{self, Kind};
+use crate::references::{is_function, number, resources};
 use crate::schema::{self, Effect};
 
 /// The scale of consequences, from harmless to the worst.
@@ -143,18 +144,16 @@ pub fn is_stateful(kind: &str) -> bool {
 /// Returns the change of each resource, worst first. `before` is null for a stack that does not
 /// exist.
 pub fn diff(before: &Value, after: &Value) -> Vec<Change> {
-    let (old, new) = (resources(before), resources(after));
-    let mut changes: Vec<Change> = new
-        .iter()
-        .filter_map(|(id, resource)| match old.get(id) {
+    let mut changes: Vec<Change> = resources(after)
+        .filter_map(|(id, resource)| match before["Resources"].get(id) {
             None => Some(added(id, resource)),
             Some(was) if kind(was) != kind(resource) => Some(retyped(id, was, resource)),
             Some(was) => changed(id, was, resource),
         })
         .collect();
     changes.extend(
-        old.iter()
-            .filter(|(id, _)| !new.contains_key(*id))
+        resources(before)
+            .filter(|(id, _)| after["Resources"].get(id).is_none())
             .map(|(id, was)| removed(id, was)),
     );
     sort(&mut changes);
@@ -277,13 +276,6 @@ fn sort(changes: &mut [Change]) {
             .cmp(&a.rung)
             .then_with(|| a.resource.cmp(&b.resource))
     });
-}
-
-fn resources(template: &Value) -> Map<String, Value> {
-    template["Resources"]
-        .as_object()
-        .cloned()
-        .unwrap_or_default()
 }
 
 fn kind(resource: &Value) -> &str {
@@ -485,7 +477,7 @@ fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Valu
     if before == after {
         return Vec::new();
     }
-    let is_plain = |value: &Value| value.as_object().is_some_and(|object| !is_function(object));
+    let is_plain = |value: &Value| value.is_object() && !is_function(value);
     if (is_plain(before) || before.is_null())
         && (is_plain(after) || after.is_null())
         && !(before.is_null() && after.is_null())
@@ -509,13 +501,6 @@ fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Valu
         return inner.collect();
     }
     vec![(path.to_owned(), before.clone(), after.clone())]
-}
-
-fn is_function(object: &Map<String, Value>) -> bool {
-    object.len() == 1
-        && object
-            .keys()
-            .all(|name| name == "Ref" || name.starts_with("Fn::"))
 }
 
 /// Returns the path without indexes, as in the schema table.
@@ -620,10 +605,6 @@ fn zone_loss(kind: &str, path: &str, before: &Value, after: &Value) -> Option<Ru
         _ => false,
     };
     lost.then_some(Rung::ZoneLoss)
-}
-
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// Returns the consequence of wider permissions or exposure.

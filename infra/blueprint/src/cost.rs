@@ -5,9 +5,9 @@
 //! resource or size without a price is listed as unpriced.
 
 mod calls;
+mod capacity;
 mod delta;
 mod fixed;
-mod platform;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -17,11 +17,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Environment;
+use crate::graph::{Graph, Resource};
 use crate::kind::Kind;
 use crate::prices::{Prices, REGIONS};
 use crate::settings::Usage;
-use crate::{Environment, Stack};
-use platform::{Platform, Resource};
+use crate::stack::Stack;
 
 pub use calls::{CallCost, of_calls};
 pub use delta::{CostChange, CostDelta, delta};
@@ -185,16 +186,16 @@ pub fn estimate(
 ) -> Result<Estimate, NoPrices> {
     let region = &environment.settings.account.region;
     let prices = Prices::of(region).ok_or_else(|| NoPrices(region.clone()))?;
-    let platform = Platform::of(stacks);
+    let graph = Graph::new(stacks);
     let mut bill = Bill {
         prices: &prices,
         lines: Vec::new(),
         unpriced: Vec::new(),
     };
-    for resource in platform.resources() {
-        fixed::resource(&mut bill, &platform, resource);
+    for resource in graph.resources() {
+        fixed::resource(&mut bill, &graph, &resource);
     }
-    let assumed = usage::month(&mut bill, &platform, usage);
+    let assumed = usage::month(&mut bill, &graph, usage);
     let Bill {
         mut lines,
         mut unpriced,
@@ -259,9 +260,9 @@ impl Bill<'_> {
     }
 
     /// Adds the usage of all resources of a type, if there is one.
-    fn used(&mut self, platform: &Platform<'_>, kind: Kind, price: &str, quantity: f64) {
-        if let Some(first) = platform.of_type(kind).next() {
-            self.add(first, kind.as_str(), Part::Usage, price, "", quantity);
+    fn used(&mut self, graph: &Graph<'_>, kind: Kind, price: &str, quantity: f64) {
+        if let Some(first) = graph.of_type(kind).next() {
+            self.add(&first, kind.as_str(), Part::Usage, price, "", quantity);
         }
     }
 
@@ -296,7 +297,7 @@ impl Bill<'_> {
             format!("{} {variant}", known.what)
         };
         self.lines.push(Line {
-            stack: at.stack.to_owned(),
+            stack: at.stack.slug.to_owned(),
             resource: named.to_owned(),
             price: price.to_owned(),
             what,
@@ -311,7 +312,7 @@ impl Bill<'_> {
 
     fn unpriced(&mut self, at: &Resource<'_>, why: String) {
         self.unpriced.push(Unpriced {
-            stack: at.stack.to_owned(),
+            stack: at.stack.slug.to_owned(),
             resource: at.id.to_owned(),
             kind: at.kind.to_owned(),
             why,

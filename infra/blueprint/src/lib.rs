@@ -4,36 +4,41 @@
 //! CloudFormation assigns the physical names of resources. Each address that a process needs is
 //! exported, and stored in Parameter Store under the key that `contract` defines.
 
+mod bootstrap;
 mod configuration;
 pub mod consequence;
 pub mod cost;
 mod dashboard;
 mod environment;
+mod graph;
 pub mod kind;
 pub mod limits;
 mod local;
+mod names;
 pub mod policy;
 pub mod prices;
+mod references;
 mod roles;
 pub mod schema;
 mod settings;
 pub mod spelling;
+mod stack;
 mod stacks;
 mod template;
 #[cfg(test)]
 mod tests;
 pub mod why;
 
+pub use bootstrap::{BOOTSTRAP, bootstrap, execution_role_export};
 pub use configuration::{
     Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded, nearest_key,
 };
 pub use dashboard::operations as operations_dashboard;
 pub use environment::{Environment, Part};
 pub use local::{How, LeftOut};
+pub use names::{MAIL_DOMAIN, Shared, secret_export, task_role_export};
 pub use roles::statements;
 pub use settings::*;
-pub use stacks::{
-    BOOTSTRAP, MAIL_DOMAIN, Shared, Stack, bootstrap, execution_role_export, left_out,
-    secret_export, stacks, task_role_export,
-};
+pub use stack::Stack;
+pub use stacks::{left_out, stacks};
 pub use template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::kind::{self, Kind};
-use crate::stacks::{Stack, exports, imports};
+use crate::references::{exports, imports, referred, resources};
+use crate::stack::Stack;
 
 /// A resource or property that a stack omits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -213,21 +214,20 @@ pub fn localize(mut stacks: Vec<Stack>) -> (Vec<Stack>, Vec<LeftOut>) {
     let (mut all, mut missing) = (Vec::new(), BTreeSet::new());
     for stack in &mut stacks {
         let mut left_out = Found::default();
-        let before = exports(&stack.template);
+        let before = names(&stack.template);
         cut_within(&mut stack.template, &mut left_out);
         for (id, why) in doomed(&stack.template, &missing) {
             remove(&mut stack.template, &id, why, &mut left_out);
         }
-        let after = exports(&stack.template);
-        missing.extend(before.into_iter().filter(|export| !after.contains(export)));
+        missing.extend(before.difference(&names(&stack.template)).cloned());
         all.extend(left_out.into_list(stack.slug));
     }
-    stacks.retain(|stack| {
-        stack.template["Resources"]
-            .as_object()
-            .is_some_and(|resources| !resources.is_empty())
-    });
+    stacks.retain(|stack| resources(&stack.template).next().is_some());
     (stacks, all)
+}
+
+fn names(template: &Value) -> BTreeSet<String> {
+    exports(template).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The omissions of one stack: logical ids by their common type and reason.
@@ -256,10 +256,9 @@ impl Found {
 }
 
 fn cut_within(template: &mut Value, left_out: &mut Found) {
-    let resources: Vec<(String, Value)> = match template["Resources"].as_object() {
-        Some(resources) => resources.clone().into_iter().collect(),
-        None => return,
-    };
+    let resources: Vec<(String, Value)> = resources(template)
+        .map(|(id, resource)| (id.to_owned(), resource.clone()))
+        .collect();
     for (id, resource) in resources {
         for (gap, why) in GAPS
             .iter()
@@ -319,37 +318,34 @@ fn cut(properties: &mut Value, path: &str) -> bool {
 /// Returns every resource that must be removed, with the reason. The reason is a gap, a missing
 /// import, or a reference to a removed resource.
 fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let resources: Vec<(&String, &Value)> = template["Resources"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .collect();
+    let resources: Vec<(&str, &Value)> = resources(template).collect();
     let mut doomed = BTreeMap::new();
     for (id, resource) in &resources {
         if let Some((_, why)) = GAPS.iter().find(|(gap, _)| gap.takes(resource)) {
-            doomed.insert((*id).clone(), (*why).to_owned());
+            doomed.insert((*id).to_owned(), (*why).to_owned());
         } else if let Some(import) = imports(resource)
             .into_iter()
-            .find(|import| missing.contains(import))
+            .find(|import| missing.contains(*import))
         {
             doomed.insert(
-                (*id).clone(),
+                (*id).to_owned(),
                 format!("it needs {import}, which is left out"),
             );
         }
     }
     loop {
         let needs = |resource: &Value| {
-            references(&resource["Properties"])
+            referred(&resource["Properties"])
                 .into_iter()
-                .find(|id| doomed.contains_key(id))
+                .find(|id| doomed.contains_key(*id))
+                .map(str::to_owned)
         };
         let more: Vec<_> = resources
             .iter()
             .filter(|(id, _)| !doomed.contains_key(*id))
             .filter_map(|(id, resource)| {
                 Some((
-                    (*id).clone(),
+                    (*id).to_owned(),
                     format!("it needs {}, which is left out", needs(resource)?),
                 ))
             })
@@ -382,7 +378,7 @@ fn remove(template: &mut Value, id: &str, why: String, left_out: &mut Found) {
         }
     }
     if let Some(outputs) = template.get_mut("Outputs").and_then(Value::as_object_mut) {
-        outputs.retain(|_, output| !references(output).contains(id));
+        outputs.retain(|_, output| !referred(output).contains(id));
         if outputs.is_empty() {
             template
                 .as_object_mut()
@@ -413,41 +409,6 @@ impl Gap {
             | Gap::Unwritten(kind, _) => *kind,
         }
     }
-}
-
-/// Returns the logical ids that a value refers to.
-fn references(value: &Value) -> BTreeSet<String> {
-    match value {
-        Value::Object(object) => {
-            let mut named: BTreeSet<String> = object.values().flat_map(references).collect();
-            let sub = object.get("Fn::Sub");
-            named.extend(object.get("Ref").and_then(Value::as_str).map(str::to_owned));
-            named.extend(
-                object
-                    .get("Fn::GetAtt")
-                    .and_then(|att| att[0].as_str())
-                    .map(str::to_owned),
-            );
-            named.extend(
-                sub.and_then(|sub| sub.as_str().or_else(|| sub[0].as_str()))
-                    .into_iter()
-                    .flat_map(in_text),
-            );
-            named
-        }
-        Value::Array(values) => values.iter().flat_map(references).collect(),
-        _ => BTreeSet::new(),
-    }
-}
-
-/// Returns the ids in a text: `${Queue.Arn} of ${AWS::Region}` has `Queue`, and `AWS::Region`,
-/// which matches no resource.
-fn in_text(text: &str) -> impl Iterator<Item = String> {
-    let ends = text
-        .split("${")
-        .skip(1)
-        .filter_map(|part| part.split_once('}'));
-    ends.filter_map(|(name, _)| name.split('.').next().map(str::to_owned))
 }
 
 #[cfg(test)]

@@ -12,13 +12,12 @@ mod guard;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::kind::Kind;
-use crate::{Environment, Stack};
+use crate::environment::Environment;
+use crate::references::resources;
+use crate::stack::Stack;
 
 pub use closure::closure;
 
@@ -126,53 +125,4 @@ fn bad_waivers(stack: &str, template: &Value, findings: &[Finding]) -> Vec<Findi
         }
     }
     bad
-}
-
-/// Returns the logical id and the body of each resource.
-fn resources(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    template["Resources"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(id, resource)| (id.as_str(), resource))
-}
-
-/// Returns the resources of one type.
-fn of_type(template: &Value, kind: Kind) -> impl Iterator<Item = (&str, &Value)> {
-    resources(template).filter(move |(_, resource)| resource["Type"] == kind)
-}
-
-/// Returns the logical ids that a value refers to, by `Ref`, `Fn::GetAtt` or `Fn::Sub`.
-fn referred(value: &Value) -> BTreeSet<&str> {
-    match value {
-        Value::Object(object) => {
-            let mut ids: BTreeSet<&str> = object.values().flat_map(referred).collect();
-            ids.extend(object.get("Ref").and_then(Value::as_str));
-            let attribute = object.get("Fn::GetAtt");
-            ids.extend(
-                attribute
-                    .and_then(|att| att[0].as_str().or_else(|| att.as_str()?.split('.').next())),
-            );
-            let text = object
-                .get("Fn::Sub")
-                .and_then(|sub| sub.as_str().or_else(|| sub[0].as_str()));
-            ids.extend(text.into_iter().flat_map(|text| {
-                text.split("${")
-                    .skip(1)
-                    .filter_map(|rest| rest.split(['}', '.']).next())
-            }));
-            ids
-        }
-        Value::Array(values) => values.iter().flat_map(referred).collect(),
-        _ => BTreeSet::new(),
-    }
-}
-
-/// Returns the items of a list. A single value counts as a list of one.
-fn list(value: &Value) -> &[Value] {
-    match value {
-        Value::Array(values) => values,
-        Value::Null => &[],
-        one => std::slice::from_ref(one),
-    }
 }

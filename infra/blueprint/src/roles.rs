@@ -11,9 +11,9 @@ use contract::table::Table;
 use contract::topic::{Bus, Topic};
 use serde_json::{Value, json};
 
-use crate::stacks::{Shared, export_of_arn, parameter_arn, secret_arn};
+use crate::environment::Environment;
+use crate::names::{MAIL_DOMAIN, Shared, export_of_arn, parameter_arn, secret_arn};
 use crate::template::{Statement, sub};
-use crate::{Environment, stacks};
 
 /// A right of a role to use something outside its process.
 #[derive(Debug, Clone, Copy)]
@@ -320,7 +320,7 @@ impl Edge {
             Edge::Mail => {
                 let identity = format!(
                     "arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:identity/{}",
-                    stacks::MAIL_DOMAIN
+                    MAIL_DOMAIN
                 );
                 (vec!["ses:SendEmail"], vec![sub(&identity)])
             }

@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::references::{Path, Target, is_function, list, number, text, visit};
 use crate::spelling::nearest;
 
 const TABLE: &str = include_str!("../schema/table.json");
@@ -265,23 +266,6 @@ const PSEUDO_PARAMETERS: [&str; 8] = [
     "AWS::URLSuffix",
 ];
 
-/// The path of a value. It is formatted only for a problem.
-enum Path<'p> {
-    Root(&'p str),
-    Field(&'p Path<'p>, &'p str),
-    Item(&'p Path<'p>, usize),
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Path::Root(name) => f.write_str(name),
-            Path::Field(outer, name) => write!(f, "{outer}.{name}"),
-            Path::Item(outer, index) => write!(f, "{outer}[{index}]"),
-        }
-    }
-}
-
 struct Checker<'a> {
     resources: &'a Map<String, Value>,
     resource: &'a str,
@@ -327,7 +311,10 @@ impl<'a> Checker<'a> {
                 self.wrong(name, format!("must be one of {}", legal.join(", ")));
             }
         }
-        for other in names(object.get("DependsOn")) {
+        for other in list(&resource["DependsOn"])
+            .iter()
+            .filter_map(Value::as_str)
+        {
             if !self.resources.contains_key(other) {
                 self.wrong("DependsOn", format!("there is no resource {other}"));
             }
@@ -354,10 +341,7 @@ impl<'a> Checker<'a> {
             }
         }
         self.object(&known.shape, properties, &Path::Root("Properties"));
-        self.references(
-            object.get("Properties").unwrap_or(&Value::Null),
-            &Path::Root("Properties"),
-        );
+        self.references(&resource["Properties"], &Path::Root("Properties"));
     }
 
     fn value(&mut self, shape: &Shape, value: &Value, path: &Path<'_>) {
@@ -370,7 +354,7 @@ impl<'a> Checker<'a> {
             self.value(defined, value, path);
         }
         // The value of an intrinsic function is known only at deployment.
-        if is_intrinsic(value) {
+        if is_function(value) {
             return;
         }
         if let Some(kind) = &shape.kind {
@@ -397,7 +381,7 @@ impl<'a> Checker<'a> {
         if let Some(values) = &shape.values_in_any_case
             && !values
                 .iter()
-                .any(|legal| bare(legal).eq_ignore_ascii_case(&bare(value)))
+                .any(|legal| text(legal).eq_ignore_ascii_case(&text(value)))
         {
             let legal: Vec<String> = values.iter().map(shown).collect();
             return self.wrong(
@@ -487,7 +471,7 @@ impl<'a> Checker<'a> {
     }
 
     fn object(&mut self, shape: &Shape, value: &Value, path: &Path<'_>) {
-        let Some(object) = value.as_object().filter(|_| !is_intrinsic(value)) else {
+        let Some(object) = value.as_object().filter(|_| !is_function(value)) else {
             return;
         };
         for name in shape
@@ -554,52 +538,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks that `Ref`, `Fn::GetAtt` and `Fn::Sub` refer to existing resources and attributes.
-    fn references(&mut self, value: &Value, path: &Path<'_>) {
-        match value {
-            Value::Array(values) => {
-                for (index, value) in values.iter().enumerate() {
-                    self.references(value, &Path::Item(path, index));
-                }
-            }
-            Value::Object(object) => {
-                for (name, inner) in object {
-                    match (name.as_str(), inner) {
-                        ("Ref", Value::String(id)) => self.reference(id, path),
-                        ("Fn::GetAtt", Value::Array(parts)) => {
-                            let part = |at: usize| {
-                                parts.get(at).and_then(Value::as_str).unwrap_or_default()
-                            };
-                            self.attribute(part(0), part(1), path);
-                        }
-                        ("Fn::Sub", Value::String(text)) => self.substitutions(text, None, path),
-                        ("Fn::Sub", Value::Array(parts)) => {
-                            let text = parts.first().and_then(Value::as_str).unwrap_or_default();
-                            self.substitutions(text, parts.get(1).and_then(Value::as_object), path);
-                            self.references(parts.get(1).unwrap_or(&Value::Null), path);
-                        }
-                        _ => self.references(inner, &Path::Field(path, name)),
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn substitutions(&mut self, text: &str, given: Option<&Map<String, Value>>, path: &Path<'_>) {
-        for rest in text.split("${").skip(1) {
-            let Some((name, _)) = rest.split_once('}') else {
-                continue;
-            };
-            // `${!Literal}` is not a substitution.
-            if name.starts_with('!') || given.is_some_and(|given| given.contains_key(name)) {
-                continue;
-            }
-            match name.split_once('.') {
-                Some((id, attribute)) => self.attribute(id, attribute, path),
-                None => self.reference(name, path),
-            }
-        }
+    /// Checks that references are to existing resources and attributes.
+    fn references(&mut self, value: &'a Value, path: &Path<'_>) {
+        visit(value, path, &mut |path, target| match target {
+            Target::Own(id, None) => self.reference(id, path),
+            Target::Own(id, Some(attribute)) => self.attribute(id, attribute, path),
+            Target::Import(_) => {}
+        });
     }
 
     fn reference(&mut self, id: &str, path: &Path<'_>) {
@@ -630,25 +575,6 @@ impl<'a> Checker<'a> {
     }
 }
 
-fn names(value: Option<&Value>) -> Vec<&str> {
-    match value {
-        Some(Value::String(name)) => vec![name],
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// Returns true for an intrinsic function.
-fn is_intrinsic(value: &Value) -> bool {
-    let Some(object) = value.as_object() else {
-        return false;
-    };
-    object.len() == 1
-        && object
-            .keys()
-            .all(|name| name == "Ref" || name.starts_with("Fn::"))
-}
-
 /// Returns true if a value has a type. CloudFormation converts between text and numbers or
 /// Booleans.
 fn is(kind: &str, value: &Value) -> bool {
@@ -667,22 +593,12 @@ fn is_numeric(shape: &Shape) -> bool {
     matches!(&shape.kind, Some(OneOrMore::One("integer" | "number")))
 }
 
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
-}
-
 fn same(legal: &Value, value: &Value) -> bool {
-    legal == value || (!legal.is_object() && !value.is_object() && bare(legal) == bare(value))
-}
-
-fn bare(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    legal == value || (!legal.is_object() && !value.is_object() && text(legal) == text(value))
 }
 
 fn shown(value: &Value) -> String {
-    let text = bare(value);
+    let text = text(value);
     if text.chars().count() > 60 {
         text.chars().take(57).chain("...".chars()).collect()
     } else {

@@ -6,16 +6,21 @@ mod item;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::consequence::{self, Rung, is_stateful};
+use crate::environment::Environment;
+use crate::graph::{Graph, Place};
 use crate::kind::{self, Kind};
+use crate::references::{Path, Target, is_function, list, text, visit};
+use crate::roles;
 use crate::schema::{self, Effect};
 use crate::spelling::nearest;
-use crate::{Environment, Stack, roles, stacks};
+use crate::stack::Stack;
+use crate::stacks::{left_out, stacks};
 use item::{alarm_of, is_named_in, items};
 
 pub use item::{Item, Watch};
@@ -147,13 +152,13 @@ pub struct Miss {
 /// Returns `Miss` with a suggestion when nothing has this name.
 pub fn why(environment: &Environment, name: &str) -> Result<Answer, Miss> {
     let stacks = stacks(environment);
-    let platform = Platform::new(environment, &stacks);
-    let items = items(environment, &platform);
-    let places = platform.named(name);
+    let explainer = Explainer::new(environment, &stacks);
+    let items = items(environment, &explainer.graph);
+    let places = explainer.named(name);
     if !places.is_empty() {
         let resources = places
-            .iter()
-            .map(|place| platform.explain(place, &items))
+            .into_iter()
+            .map(|place| explainer.explain(place, &items))
             .collect();
         return Ok(Answer {
             resources,
@@ -170,20 +175,22 @@ pub fn why(environment: &Environment, name: &str) -> Result<Answer, Miss> {
         answer.resources.extend(
             places[..told]
                 .iter()
-                .map(|place| platform.explain(place, &items)),
+                .map(|place| explainer.explain(*place, &items)),
         );
-        answer
-            .also
-            .extend(places[told..].iter().map(|place| platform.name(place)));
+        answer.also.extend(
+            places[told..]
+                .iter()
+                .map(|place| explainer.graph.name(*place)),
+        );
         if item.what == "role" {
             let has = |statement: &Statement| statement.roles.contains(&item.slug);
             answer
                 .statements
-                .extend(platform.statements(&items).into_iter().filter(has));
+                .extend(explainer.statements(&items).into_iter().filter(has));
         }
     }
     if !found {
-        answer.statements = platform
+        answer.statements = explainer
             .statements(&items)
             .into_iter()
             .filter(|statement| statement.sid == name)
@@ -193,99 +200,52 @@ pub fn why(environment: &Environment, name: &str) -> Result<Answer, Miss> {
     if found {
         Ok(answer)
     } else {
-        Err(platform.miss(name, &items))
+        Err(explainer.miss(name, &items))
     }
 }
 
-/// A resource: index of its stack and logical id.
-pub(crate) type Place = (usize, String);
-
-enum Target {
-    Resource(String),
-    Import(String),
-}
-
-/// The stacks with all references between their resources.
-pub(crate) struct Platform<'a> {
+/// The stacks of an environment with all references between their resources.
+struct Explainer<'a> {
     environment: &'a Environment,
-    stacks: &'a [Stack],
+    graph: Graph<'a>,
     /// References as (from, path, target).
-    references: Vec<(Place, String, Target)>,
-    /// The resources behind the value of each export.
-    exports: HashMap<String, Vec<Place>>,
+    references: Vec<(Place<'a>, String, Target<'a>)>,
 }
 
-impl<'a> Platform<'a> {
-    fn new(environment: &'a Environment, stacks: &'a [Stack]) -> Platform<'a> {
+impl<'a> Explainer<'a> {
+    fn new(environment: &'a Environment, stacks: &'a [Stack]) -> Explainer<'a> {
+        let graph = Graph::new(stacks);
         let mut references = Vec::new();
-        let mut exports = HashMap::new();
-        for (at, stack) in stacks.iter().enumerate() {
-            for (id, resource) in resources(stack) {
-                let mut found = Vec::new();
-                targets(&resource["Properties"], "Properties", &mut found);
-                for other in list(&resource["DependsOn"])
-                    .iter()
-                    .filter_map(Value::as_str)
-                {
-                    found.push(("DependsOn".to_owned(), Target::Resource(other.to_owned())));
-                }
-                references.extend(
-                    found
-                        .into_iter()
-                        .map(|(path, target)| ((at, id.clone()), path, target)),
-                );
-            }
-            for output in stack.template["Outputs"]
-                .as_object()
-                .into_iter()
-                .flat_map(Map::values)
+        for resource in graph.resources() {
+            let mut add = |path: String, target| references.push((resource.place, path, target));
+            visit(
+                resource.properties,
+                &Path::Root("Properties"),
+                &mut |path, target| match target {
+                    Target::Own(id, _) if id.starts_with("AWS::") => {}
+                    Target::Own(..) | Target::Import(_) => add(path.to_string(), target),
+                },
+            );
+            for other in list(&resource.body["DependsOn"])
+                .iter()
+                .filter_map(Value::as_str)
             {
-                let Some(name) = output["Export"]["Name"].as_str() else {
-                    continue;
-                };
-                let mut found = Vec::new();
-                targets(&output["Value"], "", &mut found);
-                let ids = found.into_iter().filter_map(|(_, target)| match target {
-                    Target::Resource(id) => Some((at, id)),
-                    Target::Import(_) => None,
-                });
-                exports.insert(name.to_owned(), ids.collect());
+                add("DependsOn".to_owned(), Target::Own(other, None));
             }
         }
-        Platform {
+        Explainer {
             environment,
-            stacks,
+            graph,
             references,
-            exports,
         }
-    }
-
-    fn name(&self, (at, id): &Place) -> String {
-        format!("{}/{id}", self.stacks[*at].slug)
-    }
-
-    fn resource(&self, (at, id): &Place) -> &'a Value {
-        &self.stacks[*at].template["Resources"][id]
-    }
-
-    fn all(&self) -> impl Iterator<Item = (Place, &'a Value)> + use<'a> {
-        let stacks = self.stacks.iter().enumerate();
-        stacks.flat_map(|(at, stack)| {
-            resources(stack).map(move |(id, resource)| ((at, id.clone()), resource))
-        })
     }
 
     /// Finds resources by logical id or `stack/LogicalId`. Ignores case only when there is no exact
     /// match.
-    fn named(&self, name: &str) -> Vec<Place> {
-        let find = |same: fn(&str, &str) -> bool| -> Vec<Place> {
-            let is_meant = |(place, _): &(Place, &Value)| {
-                same(&place.1, name) || same(&self.name(place), name)
-            };
-            self.all()
-                .filter(is_meant)
-                .map(|(place, _)| place)
-                .collect()
+    fn named(&self, name: &str) -> Vec<Place<'a>> {
+        let find = |same: fn(&str, &str) -> bool| {
+            self.graph
+                .find(|it| same(it.id, name) || same(&self.graph.name(it.place), name))
         };
         let exact = find(|one, other| one == other);
         if exact.is_empty() {
@@ -295,78 +255,41 @@ impl<'a> Platform<'a> {
         }
     }
 
-    pub(crate) fn called(&self, id: &str) -> Vec<Place> {
-        self.all()
-            .filter(|(place, _)| place.1 == id)
-            .map(|(place, _)| place)
-            .collect()
-    }
-
-    pub(crate) fn beginning_with(&self, words: &str) -> Vec<Place> {
-        self.all()
-            .filter(|(place, _)| place.1.starts_with(words))
-            .map(|(place, _)| place)
-            .collect()
-    }
-
-    pub(crate) fn having(&self, property: &str, value: &str) -> Vec<Place> {
-        self.all()
-            .filter(|(_, resource)| resource["Properties"][property] == value)
-            .map(|(place, _)| place)
-            .collect()
-    }
-
-    pub(crate) fn behind_export(&self, export: &str) -> Vec<Place> {
-        self.exports.get(export).cloned().unwrap_or_default()
-    }
-
-    /// Returns the resources to which a reference leads.
-    fn reached(&self, (at, _): &Place, target: &Target) -> Vec<Place> {
-        match target {
-            Target::Resource(id) => vec![(*at, id.clone())],
-            Target::Import(export) => self.behind_export(export),
-        }
-    }
-
     /// Returns the resources that refer to a resource, directly or by an export.
-    fn referrers(&self, to: &Place) -> Vec<&Place> {
-        let reaches =
-            |(from, _, target): &&(Place, String, Target)| self.reached(from, target).contains(to);
+    fn referrers(&self, to: Place<'a>) -> Vec<Place<'a>> {
         self.references
             .iter()
-            .filter(reaches)
-            .map(|(from, _, _)| from)
+            .filter(|(from, _, target)| self.graph.reached(from.0, *target).contains(&to))
+            .map(|(from, _, _)| *from)
             .collect()
     }
 
-    fn explain(&self, place: &Place, items: &[(Item, Vec<Place>)]) -> Resource {
-        let resource = self.resource(place);
+    fn explain(&self, place: Place<'a>, items: &[(Item, Vec<Place<'a>>)]) -> Resource {
+        let resource = self.graph.body(place);
         let kind = resource["Type"].as_str().unwrap_or_default().to_owned();
-        let text = |key: &str| resource[key].as_str().unwrap_or("Delete").to_owned();
+        let policy = |key: &str| resource[key].as_str().unwrap_or("Delete").to_owned();
         let own: Vec<&Item> = items
             .iter()
-            .filter(|(_, places)| places.contains(place))
+            .filter(|(_, places)| places.contains(&place))
             .map(|(item, _)| item)
             .collect();
         let all = self.statements(items);
-        let name = self.name(place);
+        let name = self.graph.name(place);
         let direct = self
             .references
             .iter()
             .filter_map(|(from, path, target)| match target {
-                Target::Resource(id) if from.0 == place.0 && *id == place.1 => {
-                    Some(self.reference(from, path))
-                }
-                _ => None,
+                Target::Own(id, _) if (from.0, *id) == place => Some(self.reference(*from, path)),
+                Target::Own(..) | Target::Import(_) => None,
             });
         let mut referenced_by: Vec<Reference> = direct.collect();
         referenced_by.dedup();
         let refers_to: BTreeSet<String> = self
             .references
             .iter()
-            .filter(|(from, _, _)| from == place)
-            .flat_map(|(from, _, target)| self.reached(from, target))
-            .map(|to| self.name(&to))
+            .filter(|(from, _, _)| *from == place)
+            .flat_map(|(from, _, target)| self.graph.reached(from.0, *target))
+            .map(|to| self.graph.name(to))
             .collect();
         // The template shows which alarms watch the resource. Alarms of a role or a secret are
         // known from the contract only.
@@ -375,7 +298,7 @@ impl<'a> Platform<'a> {
             .into_iter()
             .filter_map(|(_, id)| alarm_of(id));
         let mut alarms: BTreeSet<Watch> = looking.map(Watch::of).collect();
-        let is_itself = |(_, places): &&(Item, Vec<Place>)| places.first() == Some(place);
+        let is_itself = |(_, places): &&(Item, Vec<Place<'a>>)| places.first() == Some(&place);
         alarms.extend(
             items
                 .iter()
@@ -395,7 +318,7 @@ impl<'a> Platform<'a> {
         });
         Resource {
             kind: kind.clone(),
-            about: self.stacks[place.0].about,
+            about: self.graph.stack(place.0).about,
             contract: own
                 .iter()
                 .map(|item| format!("{} {}: {}", item.what, item.slug, item.about))
@@ -409,10 +332,10 @@ impl<'a> Platform<'a> {
                 .cloned()
                 .collect(),
             alarms: alarms.into_iter().collect(),
-            properties: properties(&place.1, &kind, resource),
+            properties: properties(place.1, &kind, resource),
             stateful: is_stateful(&kind),
-            deletion_policy: text("DeletionPolicy"),
-            update_replace_policy: text("UpdateReplacePolicy"),
+            deletion_policy: policy("DeletionPolicy"),
+            update_replace_policy: policy("UpdateReplacePolicy"),
             waivers: waivers.collect(),
             statements: all
                 .into_iter()
@@ -423,65 +346,61 @@ impl<'a> Platform<'a> {
         }
     }
 
-    fn reference(&self, from: &Place, path: &str) -> Reference {
+    fn reference(&self, from: Place<'a>, path: &str) -> Reference {
         Reference {
-            from: self.name(from),
+            from: self.graph.name(from),
             path: path.to_owned(),
         }
     }
 
-    fn exports_of(&self, place: &Place) -> Vec<Export> {
-        let mut exports: Vec<Export> = Vec::new();
-        for (name, _) in self
-            .exports
-            .iter()
-            .filter(|(_, places)| places.contains(place))
-        {
+    fn exports_of(&self, place: Place<'a>) -> Vec<Export> {
+        let own = self
+            .graph
+            .exports()
+            .filter(|name| self.graph.behind_export(name).contains(&place));
+        let export = |name: &'a str| {
             let imports = self
                 .references
                 .iter()
-                .filter_map(|(from, path, target)| match target {
-                    Target::Import(export) if export == name => Some(self.reference(from, path)),
-                    _ => None,
-                });
-            exports.push(Export {
-                name: name.clone(),
+                .filter(|(_, _, target)| *target == Target::Import(name))
+                .map(|(from, path, _)| self.reference(*from, path));
+            Export {
+                name: name.to_owned(),
                 imported_by: imports.collect(),
-            });
-        }
-        exports.sort_by(|one, other| one.name.cmp(&other.name));
-        exports
+            }
+        };
+        own.map(export).collect()
     }
 
-    fn left_out(&self, (at, id): &Place) -> Vec<String> {
-        let slug = self.stacks[*at].slug;
-        let all = crate::left_out(self.environment);
-        let own = all
-            .iter()
-            .filter(|left_out| left_out.stack == slug && left_out.resources.contains(id));
+    fn left_out(&self, (at, id): Place<'_>) -> Vec<String> {
+        let slug = self.graph.stack(at).slug;
+        let all = left_out(self.environment);
+        let own = all.iter().filter(|left_out| {
+            left_out.stack == slug && left_out.resources.iter().any(|known| known == id)
+        });
         own.map(|left_out| left_out.why.clone()).collect()
     }
 
     /// Returns every statement of every policy.
-    fn statements(&self, items: &[(Item, Vec<Place>)]) -> Vec<Statement> {
+    fn statements(&self, items: &[(Item, Vec<Place<'a>>)]) -> Vec<Statement> {
         let mut all = Vec::new();
-        for (place, resource) in self.all() {
+        for resource in self.graph.resources() {
             let mut found = Vec::new();
-            statements_in(&resource["Properties"], &mut found);
+            statements_in(resource.properties, &mut found);
             if found.is_empty() {
                 continue;
             }
-            let roles = self.roles_with(&place, items);
-            let is_ours = resource["Type"] == kind::IAM_MANAGED_POLICY && !roles.is_empty();
+            let roles = self.roles_with(resource.place, items);
+            let is_ours = resource.kind == kind::IAM_MANAGED_POLICY && !roles.is_empty();
             for statement in found {
                 let sid = statement["Sid"].as_str().unwrap_or_default().to_owned();
-                let texts = |value: &Value| list(value).iter().map(bare).collect::<Vec<_>>();
+                let texts = |value: &Value| list(value).iter().map(text).collect::<Vec<_>>();
                 let resources = list(&statement["Resource"])
                     .iter()
-                    .flat_map(|arn| self.meant(&place, arn));
+                    .flat_map(|arn| self.meant(resource.place.0, arn));
                 all.push(Statement {
-                    of: self.name(&place),
-                    effect: bare(&statement["Effect"]),
+                    of: self.graph.name(resource.place),
+                    effect: text(&statement["Effect"]),
                     actions: texts(&statement["Action"]),
                     resources: resources.collect(),
                     edge: if is_ours { roles::demand(&sid) } else { None },
@@ -494,21 +413,21 @@ impl<'a> Platform<'a> {
     }
 
     /// Returns the roles of the contract whose task or service uses a policy.
-    fn roles_with(&self, policy: &Place, items: &[(Item, Vec<Place>)]) -> Vec<String> {
-        let of_type = |place: &&Place, kinds: &[Kind]| {
+    fn roles_with(&self, policy: Place<'a>, items: &[(Item, Vec<Place<'a>>)]) -> Vec<String> {
+        let is_one_of = |place: &Place<'a>, kinds: &[Kind]| {
             kinds
                 .iter()
-                .any(|kind| self.resource(place)["Type"] == *kind)
+                .any(|kind| self.graph.body(*place)["Type"] == *kind)
         };
         let holders = self
             .referrers(policy)
             .into_iter()
-            .filter(|place| of_type(place, &[kind::IAM_ROLE]));
-        let users = holders.flat_map(|holder| self.referrers(holder));
-        let users: Vec<&Place> = users
-            .filter(|place| of_type(place, &[kind::ECS_TASK_DEFINITION, kind::ECS_SERVICE]))
+            .filter(|place| is_one_of(place, &[kind::IAM_ROLE]));
+        let users: Vec<Place<'a>> = holders
+            .flat_map(|holder| self.referrers(holder))
+            .filter(|place| is_one_of(place, &[kind::ECS_TASK_DEFINITION, kind::ECS_SERVICE]))
             .collect();
-        let runs = |(item, places): &&(Item, Vec<Place>)| {
+        let runs = |(item, places): &&(Item, Vec<Place<'a>>)| {
             item.what == "role" && users.iter().any(|user| places.contains(user))
         };
         items
@@ -518,29 +437,21 @@ impl<'a> Platform<'a> {
             .collect()
     }
 
-    /// Returns our own resources as `stack/LogicalId`, and any other ARN as written.
-    fn meant(&self, policy: &Place, arn: &Value) -> Vec<String> {
-        let mut found = Vec::new();
-        targets(arn, "", &mut found);
-        let mut ours: Vec<Place> = found
-            .iter()
-            .flat_map(|(_, target)| self.reached(policy, target))
-            .collect();
-        ours.extend(
-            self.all()
-                .filter(|(_, resource)| is_named_in(arn, resource))
-                .map(|(place, _)| place),
-        );
+    /// Returns our own resources as `stack/LogicalId`, and any other ARN as written. `at` is the
+    /// index of the policy's stack.
+    fn meant(&self, at: usize, arn: &'a Value) -> Vec<String> {
+        let mut ours: Vec<Place<'a>> = self.graph.places(at, arn).into_iter().collect();
+        ours.extend(self.graph.find(|it| is_named_in(arn, it.body)));
         if ours.is_empty() {
-            vec![bare(arn)]
+            vec![text(arn)]
         } else {
-            ours.iter().map(|place| self.name(place)).collect()
+            ours.iter().map(|place| self.graph.name(*place)).collect()
         }
     }
 
-    fn miss(&self, name: &str, items: &[(Item, Vec<Place>)]) -> Miss {
+    fn miss(&self, name: &str, items: &[(Item, Vec<Place<'a>>)]) -> Miss {
         let id = name.rsplit('/').next().unwrap_or_default();
-        let left_out = crate::left_out(self.environment);
+        let left_out = left_out(self.environment);
         let left_out = left_out
             .iter()
             .find(|left_out| left_out.resources.iter().any(|known| known == id));
@@ -549,8 +460,8 @@ impl<'a> Platform<'a> {
             .or_else(|| {
                 let mut known: BTreeSet<String> =
                     items.iter().map(|(item, _)| item.slug.clone()).collect();
-                for (place, _) in self.all() {
-                    known.extend([self.name(&place), place.1]);
+                for it in self.graph.resources() {
+                    known.extend([self.graph.name(it.place), it.id.to_owned()]);
                 }
                 known.extend(
                     self.statements(items)
@@ -566,66 +477,6 @@ impl<'a> Platform<'a> {
             hint,
         }
     }
-}
-
-fn resources(stack: &Stack) -> impl Iterator<Item = (&String, &Value)> {
-    stack.template["Resources"]
-        .as_object()
-        .into_iter()
-        .flatten()
-}
-
-/// Collects everything to which a value refers, with the paths.
-fn targets(value: &Value, path: &str, found: &mut Vec<(String, Target)>) {
-    match value {
-        Value::Object(object) => {
-            for (name, inner) in object {
-                let here = || path.to_owned();
-                let resource = |id: &str| (here(), Target::Resource(id.to_owned()));
-                match (name.as_str(), inner) {
-                    ("Ref", Value::String(id)) if !id.starts_with("AWS::") => {
-                        found.push(resource(id))
-                    }
-                    ("Fn::GetAtt", Value::Array(parts)) => {
-                        found.extend(parts.first().and_then(Value::as_str).map(resource));
-                    }
-                    ("Fn::ImportValue", Value::String(export)) => {
-                        found.push((here(), Target::Import(export.clone())))
-                    }
-                    ("Fn::Sub", Value::String(text)) => {
-                        found.extend(substituted(text).map(resource))
-                    }
-                    ("Fn::Sub", Value::Array(parts)) => {
-                        let given = parts.get(1).unwrap_or(&Value::Null);
-                        let text = parts.first().and_then(Value::as_str).unwrap_or_default();
-                        found.extend(
-                            substituted(text)
-                                .filter(|id| given.get(*id).is_none())
-                                .map(resource),
-                        );
-                        targets(given, path, found);
-                    }
-                    (name, inner) if name.starts_with("Fn::") => targets(inner, path, found),
-                    (name, inner) => targets(inner, &format!("{path}.{name}"), found),
-                }
-            }
-        }
-        Value::Array(values) => {
-            for (index, value) in values.iter().enumerate() {
-                targets(value, &format!("{path}[{index}]"), found);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Returns the ids in a text: `${Queue.Arn}` has `Queue`.
-fn substituted(text: &str) -> impl Iterator<Item = &str> {
-    let names = text
-        .split("${")
-        .skip(1)
-        .filter_map(|rest| rest.split(['}', '.']).next());
-    names.filter(|name| !name.starts_with('!') && !name.starts_with("AWS::"))
 }
 
 /// Collects the policy statements anywhere in a value.
@@ -686,11 +537,7 @@ fn leaves(
     paths: &mut Vec<Vec<String>>,
 ) {
     let effect = known.map_or(Effect::InPlace, |known| known.effect(&steps.join(".")));
-    match value.as_object().filter(|object| {
-        !object
-            .keys()
-            .any(|key| key == "Ref" || key.starts_with("Fn::"))
-    }) {
+    match value.as_object().filter(|_| !is_function(value)) {
         Some(object) if effect != Effect::InPlace => {
             for (name, inner) in object {
                 let steps = steps.iter().chain([name]).cloned().collect();
@@ -699,18 +546,4 @@ fn leaves(
         }
         _ => paths.push(steps),
     }
-}
-
-fn list(value: &Value) -> &[Value] {
-    match value {
-        Value::Array(values) => values,
-        Value::Null => &[],
-        one => std::slice::from_ref(one),
-    }
-}
-
-fn bare(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
 }

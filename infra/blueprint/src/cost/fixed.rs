@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
-use super::platform::{Platform, Resource, number};
+use super::capacity::{length, tasks};
 use super::{Bill, HOURS_A_MONTH};
+use crate::graph::{Graph, Resource};
 use crate::kind::{self, Kind};
+use crate::references::number;
 
 /// Types that cost only by usage: see `usage.rs`.
 pub(super) const BY_USE: &[Kind] = &[
@@ -33,13 +35,13 @@ const TABLE_OPERATIONS: f64 = 6.0;
 const ANOMALY_METRICS: f64 = 3.0;
 
 /// Adds the fixed cost of a resource to the bill.
-pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+pub(super) fn resource(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
     let hours = |count: f64| count * HOURS_A_MONTH;
     match Kind::named(it.kind) {
         Some(kind::EC2_NAT_GATEWAY) => bill.fixed(it, "nat_gateway_hour", "", hours(1.0)),
         Some(kind::EC2_EIP) => bill.fixed(it, "public_ipv4_hour", "", hours(1.0)),
-        Some(kind::EC2_VPC_ENDPOINT) => endpoint(bill, platform, it),
-        Some(kind::ELB_LOAD_BALANCER) => balancer(bill, platform, it),
+        Some(kind::EC2_VPC_ENDPOINT) => endpoint(bill, graph, it),
+        Some(kind::ELB_LOAD_BALANCER) => balancer(bill, graph, it),
         Some(kind::API_STAGE) => stage(bill, it),
         Some(kind::WAF_WEB_ACL) => {
             bill.fixed(it, "firewall_month", "", 1.0);
@@ -47,14 +49,14 @@ pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resour
                 it,
                 "firewall_rule_month",
                 "",
-                length(&it.properties["Rules"]),
+                length(graph, &it.properties["Rules"]).unwrap_or_default(),
             );
         }
         Some(kind::ROUTE53_HOSTED_ZONE | kind::PRIVATE_DNS_NAMESPACE) => {
             bill.fixed(it, "hosted_zone_month", "", 1.0);
         }
-        Some(kind::ECS_CLUSTER) => cluster(bill, platform, it),
-        Some(kind::ECS_SERVICE) => service(bill, platform, it),
+        Some(kind::ECS_CLUSTER) => cluster(bill, graph, it),
+        Some(kind::ECS_SERVICE) => service(bill, graph, it),
         Some(kind::RDS_INSTANCE) => instance(bill, it),
         Some(kind::RDS_CLUSTER) => master_secret(bill, it),
         Some(kind::ELASTICACHE_REPLICATION_GROUP) => cache(bill, it),
@@ -76,7 +78,7 @@ pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resour
         }
         Some(kind::KMS_KEY) => bill.fixed(it, "key_month", "", 1.0),
         Some(kind::SECRET) => bill.fixed(it, "secret_month", "", 1.0),
-        Some(kind::CLOUDWATCH_ALARM) => alarm(bill, platform, it),
+        Some(kind::CLOUDWATCH_ALARM) => alarm(bill, graph, it),
         Some(kind::CLOUDWATCH_COMPOSITE_ALARM) => bill.fixed(it, "alarm_composite_month", "", 1.0),
         Some(kind::CLOUDWATCH_DASHBOARD) => bill.fixed(it, "dashboard_month", "", 1.0),
         Some(kind) if BY_USE.contains(&kind) => {}
@@ -86,19 +88,19 @@ pub(super) fn resource(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resour
 }
 
 /// Adds an interface endpoint, which is charged per availability zone. Gateway endpoints are free.
-fn endpoint(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+fn endpoint(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
     // `Gateway` is the default of CloudFormation.
     if it.text("VpcEndpointType") != "Interface" {
         return;
     }
-    match platform.length(&it.properties["SubnetIds"]) {
+    match length(graph, &it.properties["SubnetIds"]) {
         Some(zones) => bill.fixed(it, "endpoint_hour", "", zones * HOURS_A_MONTH),
         None => bill.unpriced(it, "its zones cannot be counted".to_owned()),
     }
 }
 
 /// Adds a load balancer. An internet-facing one has a public address in every zone.
-fn balancer(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+fn balancer(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
     if !matches!(it.text("Type"), "" | "application") {
         return bill.unpriced(it, "only application load balancers have prices".to_owned());
     }
@@ -106,7 +108,7 @@ fn balancer(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     if it.text("Scheme") == "internal" {
         return;
     }
-    match platform.length(&it.properties["Subnets"]) {
+    match length(graph, &it.properties["Subnets"]) {
         Some(zones) => bill.fixed(it, "public_ipv4_hour", "", zones * HOURS_A_MONTH),
         None => bill.unpriced(it, "its addresses cannot be counted".to_owned()),
     }
@@ -121,10 +123,10 @@ fn stage(bill: &mut Bill<'_>, it: &Resource<'_>) {
 }
 
 /// Adds the cluster's metrics: those of Container Insights, and those that the roles write.
-fn cluster(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
-    let running = platform
+fn cluster(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
+    let running = graph
         .of_type(kind::ECS_SERVICE)
-        .filter(|service| platform.tasks(service) > 0.0)
+        .filter(|service| tasks(graph, service) > 0.0)
         .count() as f64;
     let insights = it.properties["ClusterSettings"]
         .as_array()
@@ -146,14 +148,14 @@ fn cluster(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
 }
 
 /// Adds the minimum number of tasks.
-fn service(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
-    let tasks = platform.tasks(it);
+fn service(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
+    let tasks = tasks(graph, it);
     let id = it.properties["TaskDefinition"]["Ref"]
         .as_str()
         .unwrap_or_default();
-    let task = platform
+    let task = graph
         .of_type(kind::ECS_TASK_DEFINITION)
-        .find(|task| task.stack == it.stack && task.id == id);
+        .find(|task| task.place == (it.place.0, id));
     let size = task.and_then(|task| Some((task, task.number("Cpu")?, task.number("Memory")?)));
     let Some((task, cpu, memory_mib)) = size else {
         return bill.unpriced(it, "the size of its tasks is not known".to_owned());
@@ -228,7 +230,7 @@ fn cache(bill: &mut Bill<'_>, it: &Resource<'_>) {
 }
 
 /// Adds an alarm, which is charged per metric that it watches.
-fn alarm(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
+fn alarm(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
     let metrics = it.properties["Metrics"]
         .as_array()
         .map_or(&[][..], Vec::as_slice);
@@ -244,12 +246,12 @@ fn alarm(bill: &mut Bill<'_>, platform: &Platform<'_>, it: &Resource<'_>) {
     } else {
         "alarm_month"
     };
-    let watched: f64 = metrics.iter().map(|metric| watched(platform, metric)).sum();
+    let watched: f64 = metrics.iter().map(|metric| watched(graph, metric)).sum();
     bill.fixed(it, price, "", watched.max(1.0));
 }
 
 /// Returns the number of metrics that one entry of an alarm's metric math stands for.
-fn watched(platform: &Platform<'_>, metric: &Value) -> f64 {
+fn watched(graph: &Graph<'_>, metric: &Value) -> f64 {
     if !metric["MetricStat"].is_null() {
         return 1.0;
     }
@@ -263,14 +265,14 @@ fn watched(platform: &Platform<'_>, metric: &Value) -> f64 {
     // A Metrics Insights query is charged per series that it reads: one for each resource in the
     // namespace.
     let series = [
-        ("ECS", platform.count(kind::ECS_SERVICE)),
+        ("ECS", count(graph, kind::ECS_SERVICE)),
         (
             "AWS/DynamoDB",
-            platform.count(kind::DYNAMODB_TABLE) * TABLE_OPERATIONS,
+            count(graph, kind::DYNAMODB_TABLE) * TABLE_OPERATIONS,
         ),
-        ("AWS/SNS", platform.count(kind::SNS_TOPIC)),
-        ("AWS/SQS", platform.count(kind::SQS_QUEUE)),
-        ("AWS/ApplicationELB", platform.count(kind::ELB_TARGET_GROUP)),
+        ("AWS/SNS", count(graph, kind::SNS_TOPIC)),
+        ("AWS/SQS", count(graph, kind::SQS_QUEUE)),
+        ("AWS/ApplicationELB", count(graph, kind::ELB_TARGET_GROUP)),
     ];
     series
         .into_iter()
@@ -278,6 +280,6 @@ fn watched(platform: &Platform<'_>, metric: &Value) -> f64 {
         .map_or(1.0, |(_, series)| series.max(1.0))
 }
 
-fn length(list: &Value) -> f64 {
-    list.as_array().map_or(0.0, |items| items.len() as f64)
+fn count(graph: &Graph<'_>, kind: Kind) -> f64 {
+    graph.of_type(kind).count() as f64
 }

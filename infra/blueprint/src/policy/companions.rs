@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::kind::{self, Kind};
 
-use super::{Finding, list, of_type, referred, resources};
+use super::Finding;
+use crate::references::{list, of_type, referred, resources};
 
 /// The ids of the rules.
 pub const RULES: &[&str] = &[

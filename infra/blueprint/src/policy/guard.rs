@@ -16,7 +16,8 @@ use cloudformation_guard_lang::parser::{from_str2, rules_file};
 use cloudformation_guard_lang::path_value::PathAwareValue;
 use serde_json::{Value, json};
 
-use super::{Finding, resources};
+use super::Finding;
+use crate::references::resources;
 
 /// Name and text of each rule file.
 const FILES: &[(&str, &str)] = &[

@@ -5,6 +5,7 @@ mod fixture;
 mod weakness;
 mod weaknesses;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::json;

@@ -9,9 +9,9 @@ use contract::role::Role;
 use contract::topic::SYSTEM_ALERTS;
 use serde_json::{Value, json};
 
-use super::{Shared, export_of, export_of_name};
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::{Shared, export_of, export_of_name};
 use crate::settings::Engine;
 use crate::template::{Keep, LogicalId, Template, reference};
 

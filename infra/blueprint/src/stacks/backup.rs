@@ -4,10 +4,11 @@ use contract::address::Address;
 use contract::table::TABLES;
 use serde_json::{Value, json};
 
-use super::{Shared, export_of_arn};
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::{Shared, export_of_arn};
+use crate::settings::Engine;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
-use crate::{Engine, Environment};
 
 /// Days after which a monthly backup moves to cold storage. Tables support that; AWS Backup ignores
 /// it for databases and buckets.

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::edge::STOREFRONT_HEALTH_PORT;
 use super::roles::{iam_role, managed_policy, task_trust, trust};
-use super::{MAIL_DOMAIN, Shared, export_of, export_of_name};
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::{MAIL_DOMAIN, Shared, export_of, export_of_name};
 use crate::roles::{self, Actor};
 use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sorted, sub};
 

@@ -6,10 +6,11 @@ use contract::address::Address;
 use contract::table::{KeyType, TABLES, Table};
 use serde_json::{Value, json};
 
-use super::{Shared, export_of, export_of_arn};
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::{Shared, export_of, export_of_arn};
+use crate::settings::Engine;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
-use crate::{Engine, Environment};
 
 /// Returns the stack with the tables and, on AWS, the other resources that hold data.
 pub fn data(environment: &Environment) -> Template {

@@ -9,9 +9,9 @@ use contract::{READY_PATH, TRACEPARENT_ATTRIBUTE};
 use domain::cart::{LINES_MAX, Quantity};
 use serde_json::{Value, json};
 
-use super::shared::Shared;
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind::{self, Kind};
+use crate::names::Shared;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted, sub};
 
 /// The port on which storefront tasks serve customers (`HAVEN_BIND`).

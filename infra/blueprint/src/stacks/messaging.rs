@@ -7,9 +7,9 @@ use contract::topic::{
 };
 use serde_json::{Value, json};
 
-use super::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Returns the stack with all messaging resources.

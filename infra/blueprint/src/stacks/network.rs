@@ -7,9 +7,9 @@ use contract::parameter_root;
 use serde_json::{Value, json};
 
 use super::edge::STOREFRONT_HEALTH_PORT;
-use super::shared::Shared;
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::Shared;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// The port of containers. Above 1,023, so that they need no root rights.

@@ -6,10 +6,12 @@ use contract::role::{ROLES, Role};
 use contract::topic::SYSTEM_ALERTS;
 use serde_json::json;
 
-use super::{alarms, export_of};
+use super::alarms;
+use crate::dashboard;
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::export_of;
 use crate::template::{Keep, Template};
-use crate::{Environment, dashboard};
 
 /// Returns the stack with everything that operators look at.
 pub fn observability(environment: &Environment) -> Template {

@@ -5,9 +5,9 @@ use contract::parameter::{PARAMETERS, SECRETS};
 use contract::parameter_root;
 use serde_json::json;
 
-use super::{Shared, export_of};
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::{Shared, export_of};
 use crate::template::{Keep, Template, reference};
 
 /// Returns the stack with the parameters, secrets and addresses.

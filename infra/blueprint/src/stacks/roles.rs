@@ -4,9 +4,9 @@
 use contract::role::{ROLES, Role};
 use serde_json::{Value, json};
 
-use super::Shared;
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::Shared;
 use crate::roles::{self, Actor};
 use crate::template::{Keep, LogicalId, Template, get_att, reference};
 

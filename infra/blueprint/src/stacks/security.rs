@@ -8,9 +8,9 @@ use contract::parameter_root;
 use serde_json::{Value, json};
 
 use super::data::of_the_trail;
-use super::shared::Shared;
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind;
+use crate::names::Shared;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Returns the stack with the keys, the boundary and the deploy role.

@@ -4,7 +4,7 @@
 //! nearly every resource. Repeating them would make up a seventh of the templates. This module tags
 //! only the resources that may not inherit them.
 
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind::{self, Kind};
 use crate::template::Template;
 

@@ -9,9 +9,9 @@ use contract::{parameter_root, queue, table, topic};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Place, Platform as Stacks};
-use crate::Environment;
-use crate::stacks::{export_of, secret_export};
+use crate::environment::Environment;
+use crate::graph::{Graph, Place};
+use crate::names::{export_of, secret_export};
 use crate::template::logical;
 
 /// An item of the contract.
@@ -70,10 +70,10 @@ pub fn alarm_of(id: &str) -> Option<&'static Alarm> {
 }
 
 /// Returns every item with its resources; the first resource is the item itself.
-pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<Place>)> {
+pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec<Place<'a>>)> {
     let root = parameter_root(&environment.name);
-    let at_key = |key: &str| stacks.having("Name", &format!("{root}/{key}"));
-    let mut items: Vec<(Item, Vec<Place>)> = Vec::new();
+    let at_key = |key: &str| having_name(graph, &format!("{root}/{key}"));
+    let mut items = Vec::new();
     for &queue in queue::QUEUES {
         for (address, slug) in [
             (Address::Queue(queue), queue.slug.to_owned()),
@@ -99,7 +99,7 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
             };
             items.push(addressed(
                 environment,
-                stacks,
+                graph,
                 "queue",
                 &slug,
                 &about,
@@ -126,7 +126,7 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         let address = [Address::Topic(topic)];
         items.push(addressed(
             environment,
-            stacks,
+            graph,
             "topic",
             topic.slug,
             topic.about,
@@ -141,7 +141,7 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
     });
     items.push(addressed(
         environment,
-        stacks,
+        graph,
         "bus",
         bus.slug,
         "The event bus",
@@ -170,7 +170,7 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         };
         items.push(addressed(
             environment,
-            stacks,
+            graph,
             "table",
             table.slug,
             table.about,
@@ -181,7 +181,9 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
     }
     for &secret in SECRETS {
         let facts = users("given to", |role| role.secrets.contains(&secret));
-        let mut places = stacks.behind_export(&secret_export(environment, secret));
+        let mut places = graph
+            .behind_export(&secret_export(environment, secret))
+            .to_vec();
         places.extend(at_key(secret.slug));
         items.push(item(
             "secret",
@@ -207,7 +209,7 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         ));
     }
     for &role in ROLES {
-        let places = stacks.beginning_with(&logical(role.slug));
+        let places = beginning_with(graph, &logical(role.slug));
         let watched = |signal: &Signal| match signal {
             Signal::Ours { service, .. } => *service == role.slug,
             Signal::Platform(Platform::TasksMissing(roles)) => {
@@ -236,8 +238,8 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         ),
     ];
     // This stream exists on AWS only.
-    let mut places = stacks.called(&logical(&format!("{} stream", stream.slug)));
-    places.extend(stacks.beginning_with(&logical(stream.slug)));
+    let mut places = called(graph, &logical(&format!("{} stream", stream.slug)));
+    places.extend(beginning_with(graph, &logical(stream.slug)));
     if !places.is_empty() {
         items.push(item(
             "stream",
@@ -254,7 +256,7 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
             Target::Topic(topic) => format!("sends to the topic {}", topic.slug),
             Target::Queue(queue) => format!("sends to the queue {}", queue.slug),
         }];
-        let places = stacks.called(&logical(&format!("{} rule", rule.slug)));
+        let places = called(graph, &logical(&format!("{} rule", rule.slug)));
         items.push(item(
             "rule",
             rule.slug,
@@ -266,7 +268,7 @@ pub fn items(environment: &Environment, stacks: &Stacks<'_>) -> Vec<(Item, Vec<P
         ));
     }
     for alarm in ALARMS {
-        let places = stacks.called(&logical(&format!("{} alarm", alarm.slug)));
+        let places = called(graph, &logical(&format!("{} alarm", alarm.slug)));
         let mut item = item(
             "alarm",
             alarm.slug,
@@ -319,16 +321,16 @@ fn users(how: &str, uses: impl Fn(&'static Role) -> bool) -> Vec<String> {
 
 /// Creates an item with addresses: CloudFormation assigns the names and processes look them up.
 #[expect(clippy::too_many_arguments, reason = "a row of a table")]
-fn addressed(
+fn addressed<'a>(
     environment: &Environment,
-    stacks: &Stacks<'_>,
+    graph: &Graph<'a>,
     what: &'static str,
     slug: &str,
     about: &str,
     facts: Vec<String>,
     watched: impl Fn(&Signal) -> bool,
     addresses: &[Address],
-) -> (Item, Vec<Place>) {
+) -> (Item, Vec<Place<'a>>) {
     let root = parameter_root(&environment.name);
     let names = addresses
         .iter()
@@ -336,25 +338,28 @@ fn addressed(
         .collect();
     let mut places = Vec::new();
     for address in addresses {
-        places.extend(stacks.behind_export(&export_of(environment, *address)));
-        places.extend(stacks.having("Name", &format!("{root}/{}", address.parameter())));
+        places.extend(graph.behind_export(&export_of(environment, *address)));
+        places.extend(having_name(
+            graph,
+            &format!("{root}/{}", address.parameter()),
+        ));
     }
     item(what, slug, about, facts, watched, names, places)
 }
 
-fn item(
+fn item<'a>(
     what: &'static str,
     slug: &str,
     about: &str,
     facts: Vec<String>,
     watched: impl Fn(&Signal) -> bool,
     names: Vec<String>,
-    mut places: Vec<Place>,
-) -> (Item, Vec<Place>) {
+    mut places: Vec<Place<'a>>,
+) -> (Item, Vec<Place<'a>>) {
     let mut seen = Vec::new();
     places.retain(|place| {
         !seen.contains(place) && {
-            seen.push(place.clone());
+            seen.push(*place);
             true
         }
     });
@@ -374,6 +379,18 @@ fn item(
         },
         places,
     )
+}
+
+fn called<'a>(graph: &Graph<'a>, id: &str) -> Vec<Place<'a>> {
+    graph.find(|it| it.id == id)
+}
+
+fn beginning_with<'a>(graph: &Graph<'a>, words: &str) -> Vec<Place<'a>> {
+    graph.find(|it| it.id.starts_with(words))
+}
+
+fn having_name<'a>(graph: &Graph<'a>, name: &str) -> Vec<Place<'a>> {
+    graph.find(|it| it.properties["Name"] == name)
 }
 
 /// Returns true if an IAM resource names this resource's parameter or secret.

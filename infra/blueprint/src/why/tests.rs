@@ -16,14 +16,14 @@ fn every_statement_of_every_role_policy_answers_with_its_edge() {
     for name in ["dev", "staging", "prod"] {
         let environment = environment(name);
         let stacks = stacks(&environment);
-        let platform = Platform::new(&environment, &stacks);
-        let items = items(&environment, &platform);
+        let explainer = Explainer::new(&environment, &stacks);
+        let items = items(&environment, &explainer.graph);
         let mut of_roles: BTreeSet<String> = BTreeSet::new();
         // The permissions boundary grants nothing; it limits what others grant.
         let grants = |statement: &Statement| {
             !statement.roles.is_empty() && statement.of != "security/RoleBoundary"
         };
-        for statement in platform.statements(&items).into_iter().filter(grants) {
+        for statement in explainer.statements(&items).into_iter().filter(grants) {
             let Statement { sid, of, .. } = &statement;
             let answer = why(&environment, sid).unwrap_or_else(|miss| panic!("{of}: {miss}"));
             let told = answer
@@ -182,16 +182,16 @@ fn every_name_of_an_item_leads_to_it() {
 fn every_item_has_a_resource_and_every_resource_an_answer() {
     let environment = environment("prod");
     let stacks = stacks(&environment);
-    let platform = Platform::new(&environment, &stacks);
-    let items = items(&environment, &platform);
+    let explainer = Explainer::new(&environment, &stacks);
+    let items = items(&environment, &explainer.graph);
     let bare: Vec<_> = items
         .iter()
         .filter(|(_, places)| places.is_empty())
         .map(|(item, _)| &item.slug)
         .collect();
     assert!(bare.is_empty(), "{bare:?}");
-    for (place, _) in platform.all() {
-        let told = platform.explain(&place, &items);
+    for it in explainer.graph.resources() {
+        let told = explainer.explain(it.place, &items);
         assert!(
             !told.kind.is_empty() && !told.about.is_empty(),
             "{}",

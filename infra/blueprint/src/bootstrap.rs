@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::security::{cloudformation_trust, deploy_statements};
-use super::{Stack, stacks};
-use crate::Environment;
+use crate::environment::Environment;
 use crate::kind;
 use crate::schema;
+use crate::stack::Stack;
+use crate::stacks::security::{cloudformation_trust, deploy_statements};
+use crate::stacks::stacks;
 use crate::template::{Keep, Template, get_att, reference, sub};
 
 /// Slug of the stack.

@@ -1,14 +1,20 @@
-//! Values that stacks share, other than the addresses of the contract. Each value is an export, so
-//! CloudFormation refuses to delete it while another stack imports it.
+//! Names that stacks share: exports, and the ARNs of parameters and secrets.
+//!
+//! CloudFormation refuses to delete an export while another stack imports it.
 
+use contract::address::Address;
 use contract::parameter::Secret;
+use contract::parameter_root;
 use contract::role::Role;
 use serde_json::{Value, json};
 
-use crate::Environment;
+use crate::environment::Environment;
 use crate::template::Template;
 
-/// A value that one stack exports and others import.
+/// The domain of the sender of mails.
+pub const MAIL_DOMAIN: &str = "brewhaven.example";
+
+/// A value that one stack exports and others import, other than the addresses of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shared {
     // Exported by `network`. The subnets are comma-separated lists: read them with `list`.
@@ -191,4 +197,47 @@ pub fn task_role_export(environment: &Environment, role: &Role) -> String {
 /// Returns the export name of a secret's ARN.
 pub fn secret_export(environment: &Environment, secret: &Secret) -> String {
     environment.stack_name(&format!("secret-{}", secret.slug))
+}
+
+/// Returns the export name of the value that a process finds by `address`.
+pub fn export_of(environment: &Environment, address: Address) -> String {
+    format!(
+        "brew-haven-{}-{}",
+        environment.name,
+        address.parameter().replace('/', "-")
+    )
+}
+
+/// Returns the export name of the ARN of the same resource, for policies.
+pub fn export_of_arn(environment: &Environment, address: Address) -> String {
+    let named = export_of(environment, address);
+    match address {
+        // The address of these resources is the ARN.
+        Address::Topic(_) | Address::Stream(_) => named,
+        Address::Queue(_) | Address::ParkingQueue(_) | Address::Bus(_) | Address::Table(_) => {
+            format!("{named}-arn")
+        }
+    }
+}
+
+/// Returns the export name of a queue's name, which alarms need.
+pub fn export_of_name(environment: &Environment, address: Address) -> String {
+    format!("{}-name", export_of(environment, address))
+}
+
+/// Returns the ARN of a parameter as text for `Fn::Sub`.
+pub fn parameter_arn(environment: &Environment, key: &str) -> String {
+    let root = parameter_root(&environment.name);
+    format!(
+        "arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{root}/{key}"
+    )
+}
+
+/// Returns the ARN of a secret as text for `Fn::Sub`.
+pub fn secret_arn(environment: &Environment, slug: &str) -> String {
+    let root = parameter_root(&environment.name);
+    // Secrets Manager appends six random characters to the name.
+    format!(
+        "arn:${{AWS::Partition}}:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:{root}/{slug}-??????"
+    )
 }
