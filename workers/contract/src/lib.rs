@@ -48,5 +48,11 @@ pub const DELIVERIES_ATTRIBUTE: &str = "deliveries";
 pub const HEALTH_PATH: &str = "/healthz";
 /// Path of the readiness check: every dependency without which the role has no work is reachable.
 pub const READY_PATH: &str = "/readyz";
+/// The port on which the storefront serves customers (`HAVEN_BIND`). Ports above 1,023 need no root
+/// rights.
+pub const STOREFRONT_PORT: u16 = 8080;
+/// The port on which storefront tasks serve readiness and metrics (`HAVEN_HEALTH_BIND`). No
+/// listener of the load balancer forwards to it.
+pub const STOREFRONT_HEALTH_PORT: u16 = 8081;
 /// Path of the metrics in the Prometheus text format.
 pub const METRICS_PATH: &str = "/metrics";

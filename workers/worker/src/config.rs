@@ -16,7 +16,8 @@ use crate::grants::Grants;
 /// Where health is served locally if nothing else is set: on a port that the system picks.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Where a local storefront listens if nothing else is set.
-const LOCAL_SHOP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+const LOCAL_SHOP: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), contract::STOREFRONT_PORT);
 
 /// A busy office behind one address, and some more.
 const ORDERS_PER_MINUTE_ON_AWS: u32 = 600;

@@ -5,12 +5,11 @@
 //! refer to the image by its digest.
 
 use contract::address::Address;
-use contract::parameter_root;
 use contract::queue::Queue;
 use contract::role::{ROLES, Role};
+use contract::{STOREFRONT_HEALTH_PORT, STOREFRONT_PORT, parameter_root};
 use serde_json::{Value, json};
 
-use super::edge::STOREFRONT_HEALTH_PORT;
 use super::roles::{iam_role, managed_policy, task_trust, trust};
 use crate::environment::Environment;
 use crate::kind;
@@ -18,11 +17,10 @@ use crate::names::{MAIL_DOMAIN, Shared, export_of, export_of_name};
 use crate::roles::{self, Actor};
 use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sorted, sub};
 
-/// The port of the storefront, to which the load balancer's target groups send.
-const PORT: u16 = 8080;
 /// The address of health checks and metrics inside the container. Only the storefront's is
 /// reachable from outside.
 const HEALTH_ADDRESS: &str = "127.0.0.1:9000";
+
 /// Returns the health address of a role. The load balancer checks the storefront's health.
 fn health_address(role: &Role) -> String {
     if role.public {
@@ -357,7 +355,8 @@ fn task_definition(
         },
     });
     if role.public {
-        container["PortMappings"] = json!([{ "ContainerPort": PORT, "Protocol": "tcp" }]);
+        container["PortMappings"] =
+            json!([{ "ContainerPort": STOREFRONT_PORT, "Protocol": "tcp" }]);
     }
     let properties = json!({
         "Family": environment.stack_name(role.slug),
@@ -401,7 +400,10 @@ fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
         variable("HAVEN_HEALTH_BIND", json!(health_address(role))),
     ];
     if role.public {
-        variables.push(variable("HAVEN_BIND", json!(format!("0.0.0.0:{PORT}"))));
+        variables.push(variable(
+            "HAVEN_BIND",
+            json!(format!("0.0.0.0:{STOREFRONT_PORT}")),
+        ));
         // The load balancer. Requests through the API arrive with the address of its VPC link; the
         // API has limits of its own.
         variables.push(variable("HAVEN_TRUSTED_PROXIES", json!("1")));
@@ -524,7 +526,7 @@ fn service(
         deployment["BakeTimeInMinutes"] = json!(environment.settings.compute.bake_minutes);
         properties["LoadBalancers"] = json!([{
             "ContainerName": role.slug,
-            "ContainerPort": PORT,
+            "ContainerPort": STOREFRONT_PORT,
             "TargetGroupArn": Shared::StorefrontTargets.import(environment),
             "AdvancedConfiguration": {
                 "AlternateTargetGroupArn": Shared::StorefrontOtherTargets.import(environment),

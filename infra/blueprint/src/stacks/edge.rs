@@ -5,7 +5,7 @@
 //! both.
 
 use contract::role::STOREFRONT;
-use contract::{READY_PATH, TRACEPARENT_ATTRIBUTE};
+use contract::{READY_PATH, STOREFRONT_HEALTH_PORT, STOREFRONT_PORT, TRACEPARENT_ATTRIBUTE};
 use domain::cart::{LINES_MAX, Quantity};
 use serde_json::{Value, json};
 
@@ -14,11 +14,6 @@ use crate::kind::{self, Kind};
 use crate::names::Shared;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted, sub};
 
-/// The port on which storefront tasks serve customers (`HAVEN_BIND`).
-pub const STOREFRONT_PORT: u16 = 8080;
-/// The port on which storefront tasks serve readiness and metrics (`HAVEN_HEALTH_BIND`). No
-/// listener forwards to it.
-pub const STOREFRONT_HEALTH_PORT: u16 = 8081;
 /// The port for tests of a new version before customers see it, reachable only inside the VPC.
 pub const TEST_PORT: u16 = 8443;
 

@@ -3,17 +3,14 @@
 //! The rules of all security groups are here, whichever stack uses the groups. A rule in the stack
 //! of one side would make stacks depend on each other in a cycle.
 
-use contract::parameter_root;
+use contract::{STOREFRONT_HEALTH_PORT, STOREFRONT_PORT, parameter_root};
 use serde_json::{Value, json};
 
-use super::edge::STOREFRONT_HEALTH_PORT;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
-/// The port of containers. Above 1,023, so that they need no root rights.
-pub const TASK_PORT: u16 = 8080;
 const HTTPS: u16 = 443;
 const HTTP: u16 = 80;
 const POSTGRES: u16 = 5432;
@@ -322,7 +319,7 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
         template,
         ("balancer", &groups.balancer),
         ("tasks", &groups.tasks),
-        TASK_PORT,
+        STOREFRONT_PORT,
     );
     // Between the same groups, for health checks.
     allow(
