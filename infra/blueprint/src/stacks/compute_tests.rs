@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::address::Address;
 use contract::role::{ORDER_WORKER, OUTBOX_RELAY, STOREFRONT};
 
+use super::scaling::CPU_TARGET;
 use super::*;
+use crate::names::export_of_name;
 
 fn environments() -> Vec<Environment> {
     let named = ["dev", "staging", "prod"].map(|name| Environment::named(name).expect("known"));

@@ -1,6 +1,9 @@
 //! The guarantees of the data stack for operators.
 
+use super::database::database_parameters;
 use super::*;
+use crate::settings::Engine;
+use crate::template::sub;
 
 /// Returns the environments on AWS, with each engine.
 fn on_aws() -> Vec<Environment> {

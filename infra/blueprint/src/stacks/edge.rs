@@ -4,25 +4,25 @@
 //! forwards their requests to the same load balancer over a private link. One firewall protects
 //! both.
 
-use contract::role::STOREFRONT;
-use contract::{READY_PATH, STOREFRONT_HEALTH_PORT, STOREFRONT_PORT, TRACEPARENT_ATTRIBUTE};
+mod balancer;
+mod firewall;
+mod stage;
+
+use contract::TRACEPARENT_ATTRIBUTE;
 use domain::cart::{LINES_MAX, Quantity};
 use serde_json::{Value, json};
+
+use balancer::{balancer, listeners, targets};
+use firewall::firewall;
+use stage::{api_domain, stage, usage_plan};
 
 use crate::environment::Environment;
 use crate::kind::{self, Kind};
 use crate::names::Shared;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted, sub};
 
-/// The port for tests of a new version before customers see it, reachable only inside the VPC.
-pub const TEST_PORT: u16 = 8443;
-
 /// The only stage of the API. A deployment replaces its content.
 const STAGE: &str = "live";
-/// The payment gateway's webhook, which receives many requests from few addresses.
-const WEBHOOK_PATH: &str = "/webhooks/payment";
-/// Webhooks from one address in five minutes: two for each of 10,000 orders per minute.
-const WEBHOOKS_PER_ADDRESS: u32 = 100_000;
 
 /// Returns the stack with the public entry points.
 pub fn edge(environment: &Environment) -> Template {
@@ -82,73 +82,6 @@ fn certificate(template: &mut Template, environment: &Environment) -> LogicalId 
     )
 }
 
-fn attributes(pairs: &[(&str, Value)]) -> Value {
-    pairs
-        .iter()
-        .map(|(key, value)| json!({ "Key": key, "Value": value }))
-        .collect()
-}
-
-fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
-    // A dev environment is deleted every evening; the others are protected against accidental
-    // deletion.
-    let protected = environment.name != "dev";
-    // The balancer's own group opens ports 80 and 443 to the internet. This group opens the test
-    // port to the VPC.
-    let testers = group(
-        template,
-        environment,
-        "balancer test group",
-        "Tries a new storefront before customers see it",
-        json!([{
-            "Description": "A new version, from inside the VPC", "IpProtocol": "tcp", "FromPort": TEST_PORT,
-            "ToPort": TEST_PORT, "CidrIp": environment.settings.network.cidr,
-        }]),
-        // Without any rule, CloudFormation would allow all outgoing traffic. The balancer's own
-        // group has the outgoing rules.
-        json!([{ "Description": "Nowhere", "IpProtocol": "-1", "CidrIp": "127.0.0.1/32" }]),
-    );
-    let id = template.add(
-        "balancer",
-        kind::ELB_LOAD_BALANCER,
-        json!({
-            "Type": "application",
-            "Scheme": "internet-facing",
-            "IpAddressType": "ipv4",
-            "Subnets": Shared::PublicSubnets.list(environment),
-            "SecurityGroups": [Shared::BalancerGroup.import(environment), get_att(&testers, "GroupId")],
-            "LoadBalancerAttributes": attributes(&[
-                ("access_logs.s3.enabled", json!("true")),
-                ("access_logs.s3.bucket", Shared::LogsBucket.import(environment)),
-                ("access_logs.s3.prefix", json!("balancer")),
-                // A JSON boolean: the public Guard rules reject the string form, although
-                // CloudFormation accepts both.
-                ("deletion_protection.enabled", json!(protected)),
-                // The storefront answers within 10 s, and event streams send a heartbeat more often
-                // than this.
-                ("idle_timeout.timeout_seconds", json!("60")),
-                ("routing.http.desync_mitigation_mode", json!("strictest")),
-                ("routing.http.drop_invalid_header_fields.enabled", json!("true")),
-                // The storefront compares Origin with Host to refuse cross-site requests.
-                ("routing.http.preserve_host_header.enabled", json!("true")),
-                // No request bypasses the firewall while the firewall is unavailable.
-                ("waf.fail_open.enabled", json!("false")),
-                // Allows operators to shift traffic away from a zone with a failure.
-                ("zonal_shift.config.enabled", json!("true")),
-            ]),
-        }),
-        Keep::Nothing,
-    );
-    if !protected {
-        let why = "This environment is taken down every evening";
-        template.waive(&id, &["ALB-6"], why);
-        template.waive_public(&id, &["ELB_DELETION_PROTECTION_ENABLED"], why);
-    }
-    let name = get_att(&id, "LoadBalancerFullName");
-    Shared::BalancerName.export(template, environment, name);
-    id
-}
-
 fn group(
     template: &mut Template,
     environment: &Environment,
@@ -166,157 +99,6 @@ fn group(
     template.add(words, kind::EC2_SECURITY_GROUP, properties, Keep::Nothing)
 }
 
-/// The two target groups between which a blue/green deployment switches. Either of them may receive
-/// the traffic.
-struct Targets {
-    first: LogicalId,
-    other: LogicalId,
-}
-
-fn targets(template: &mut Template, environment: &Environment) -> Targets {
-    // Shorter than the drain, so that a deregistered task can finish its requests in flight.
-    let deregistration = STOREFRONT.drain.as_secs().saturating_sub(5);
-    let mut add = |words: &str| {
-        template.add(
-            words,
-            kind::ELB_TARGET_GROUP,
-            json!({
-                "TargetType": "ip",
-                "IpAddressType": "ipv4",
-                "VpcId": Shared::Vpc.import(environment),
-                // TLS ends at the load balancer. Only its security group may connect to a task.
-                "Protocol": "HTTP",
-                "ProtocolVersion": "HTTP1",
-                "Port": STOREFRONT_PORT,
-                "HealthCheckEnabled": true,
-                "HealthCheckProtocol": "HTTP",
-                "HealthCheckPort": STOREFRONT_HEALTH_PORT.to_string(),
-                "HealthCheckPath": READY_PATH,
-                "HealthCheckIntervalSeconds": 15,
-                "HealthCheckTimeoutSeconds": 5,
-                "HealthyThresholdCount": 2,
-                // ECS replaces a task that its target group reports as unhealthy. Without a
-                // database no task is ready, and a new task would not help. Ten checks of 15 s are
-                // longer than a failover, which takes 60 to 120 s (RDS user guide, "Failing over a
-                // Multi-AZ DB instance"). The container's own health check finds a hanging task
-                // sooner.
-                "UnhealthyThresholdCount": 10,
-                "Matcher": { "HttpCode": "200" },
-                "TargetGroupAttributes": attributes(&[
-                    ("deregistration_delay.timeout_seconds", json!(deregistration.to_string())),
-                    ("load_balancing.algorithm.type", json!("least_outstanding_requests")),
-                    // Sessions are signed cookies and carts are in the cache, so any task can serve
-                    // a request.
-                    ("stickiness.enabled", json!("false")),
-                ]),
-            }),
-            Keep::Nothing,
-        )
-    };
-    let targets = Targets {
-        first: add("storefront targets"),
-        other: add("storefront other targets"),
-    };
-    for (shared, id) in [
-        (Shared::StorefrontTargets, &targets.first),
-        (Shared::StorefrontOtherTargets, &targets.other),
-    ] {
-        shared.export(template, environment, reference(id));
-    }
-    let name = get_att(&targets.first, "TargetGroupFullName");
-    Shared::TargetsName.export(template, environment, name);
-    targets
-}
-
-fn listeners(
-    template: &mut Template,
-    environment: &Environment,
-    balancer: &LogicalId,
-    certificate: &LogicalId,
-    targets: &Targets,
-) {
-    template.add(
-        "redirect listener",
-        kind::ELB_LISTENER,
-        json!({
-            "LoadBalancerArn": reference(balancer),
-            "Protocol": "HTTP",
-            "Port": 80,
-            "DefaultActions": [{
-                "Type": "redirect",
-                "RedirectConfig": { "Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301" },
-            }],
-        }),
-        Keep::Nothing,
-    );
-    let ways = [
-        (
-            "storefront",
-            443,
-            Shared::StorefrontRule,
-            &targets.first,
-            &targets.other,
-        ),
-        (
-            "storefront test",
-            TEST_PORT,
-            Shared::StorefrontTestRule,
-            &targets.other,
-            &targets.first,
-        ),
-    ];
-    for (words, port, shared, to, not_to) in ways {
-        let listener = template.add(
-            &format!("{words} listener"),
-            kind::ELB_LISTENER,
-            json!({
-                "LoadBalancerArn": reference(balancer),
-                "Protocol": "HTTPS",
-                "Port": port,
-                // TLS 1.3, and 1.2 with forward secrecy only, as AWS recommends (ELB user guide,
-                // "Security policies for your Application Load Balancer"). API Gateway uses 1.2 to
-                // its backends.
-                "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09",
-                "Certificates": [{ "CertificateArn": reference(certificate) }],
-                // Requests for other host names, as scanners send them, get no information.
-                "DefaultActions": [{
-                    "Type": "fixed-response",
-                    "FixedResponseConfig": { "StatusCode": "404", "ContentType": "text/plain", "MessageBody": "Not here" },
-                }],
-                "ListenerAttributes": response_headers(environment),
-            }),
-            Keep::Nothing,
-        );
-        let weighted = |id: &LogicalId, weight: u8| json!({ "TargetGroupArn": reference(id), "Weight": weight });
-        let rule = template.add(
-            &format!("{words} rule"),
-            kind::ELB_LISTENER_RULE,
-            json!({
-                "ListenerArn": reference(&listener),
-                "Priority": 1,
-                "Conditions": [{
-                    "Field": "host-header",
-                    "HostHeaderConfig": { "Values": [environment.settings.edge.domain] },
-                }],
-                // ECS changes the weights during a deployment. These are the initial values.
-                "Actions": [{ "Type": "forward", "ForwardConfig": {
-                    "TargetGroups": [weighted(to, 100), weighted(not_to, 0)],
-                    "TargetGroupStickinessConfig": { "Enabled": false },
-                } }],
-                // A private integration prefixes the path with the name of its stage (API Gateway
-                // developer guide, "Private integrations for REST APIs"). No path of the storefront
-                // begins with that name.
-                "Transforms": [{
-                    "Type": "url-rewrite",
-                    "UrlRewriteConfig": { "Rewrites": [{ "Regex": format!("^/{STAGE}/(.*)$"), "Replace": "/$1" }] },
-                }],
-            }),
-            Keep::Nothing,
-        );
-        shared.export(template, environment, reference(&rule));
-    }
-}
-
 /// Returns the origin from which browsers may call the API. The load balancer can add only one
 /// origin to its responses; more would need CORS in the storefront.
 fn origin(environment: &Environment) -> Option<&str> {
@@ -326,25 +108,6 @@ fn origin(environment: &Environment) -> Option<&str> {
         .cors_origins
         .first()
         .map(String::as_str)
-}
-
-/// Returns the listener attributes that add CORS headers. An HTTP proxy integration passes
-/// responses on unchanged, so the load balancer adds these headers.
-fn response_headers(environment: &Environment) -> Value {
-    let mut headers = vec![("routing.http.response.server.enabled", json!("false"))];
-    if let Some(origin) = origin(environment) {
-        headers.extend([
-            (
-                "routing.http.response.access_control_allow_origin.header_value",
-                json!(origin),
-            ),
-            (
-                "routing.http.response.access_control_expose_headers.header_value",
-                json!("Location,Retry-After,X-Request-Id"),
-            ),
-        ]);
-    }
-    attributes(&headers)
 }
 
 /// The target of the API's requests.
@@ -741,180 +504,6 @@ fn log_group_arn(group: &LogicalId) -> Value {
     ))
 }
 
-/// Allows API Gateway to write logs. This is a setting of the account and region, which the last
-/// stack overwrites; environments therefore have their own accounts.
-fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId {
-    let role = template.add(
-        "api logging role",
-        kind::IAM_ROLE,
-        json!({
-            "Description": "API Gateway writes its logs",
-            // Without a condition on the source, because the service sends none here.
-            "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": { "Service": "apigateway.amazonaws.com" }, "Action": "sts:AssumeRole",
-            }] },
-            "ManagedPolicyArns": [
-                sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"),
-            ],
-            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-        }),
-        Keep::Nothing,
-    );
-    template.waive(
-        &role,
-        &["IAM-3"],
-        "API Gateway sends no aws:SourceAccount when it takes this role",
-    );
-    let properties = json!({ "CloudWatchRoleArn": get_att(&role, "Arn") });
-    template.add("api logging", kind::API_ACCOUNT, properties, Keep::Nothing)
-}
-
-fn stage(template: &mut Template, environment: &Environment, api: &Api) -> LogicalId {
-    let edge = &environment.settings.edge;
-    let logging = api_logging(template, environment);
-    let access = log_group(template, environment, "api access log", None);
-    // API Gateway would create this log group itself, without a key and without retention.
-    let name = sub(&format!(
-        "API-Gateway-Execution-Logs_${{{}}}/{STAGE}",
-        api.id.as_str()
-    ));
-    let execution = log_group(template, environment, "api execution log", Some(name));
-    let cache = edge.cache_seconds > 0;
-    // A TTL of zero turns the cache off (API Gateway developer guide, "Cache settings for REST
-    // APIs"). An order must never be answered from the cache.
-    let settings = |path: &str, method: &str, cache_seconds: u16| {
-        let mut settings = json!({
-            "ResourcePath": path, "HttpMethod": method, "LoggingLevel": "ERROR", "DataTraceEnabled": false,
-            "MetricsEnabled": true, "ThrottlingRateLimit": edge.rate, "ThrottlingBurstLimit": edge.burst,
-        });
-        if cache {
-            settings["CachingEnabled"] = json!(true);
-            settings["CacheDataEncrypted"] = json!(true);
-            settings["CacheTtlInSeconds"] = json!(cache_seconds);
-        }
-        settings
-    };
-    let mut methods = vec![settings("/*", "*", 0)];
-    if cache {
-        let cached = OPERATIONS.iter().filter(|operation| operation.cached);
-        // Slashes in the path are written as `~1`.
-        methods.extend(cached.map(|operation| {
-            settings(
-                &format!("/~1{}", operation.path.join("~1")),
-                operation.method,
-                edge.cache_seconds,
-            )
-        }));
-    }
-    let mut properties = json!({
-        "RestApiId": reference(&api.id),
-        "DeploymentId": reference(&api.deployment),
-        "StageName": STAGE,
-        "MethodSettings": methods,
-        "TracingEnabled": true,
-        "CacheClusterEnabled": cache,
-        "AccessLogSetting": { "DestinationArn": log_group_arn(&access), "Format": access_log_format() },
-    });
-    if cache {
-        properties["CacheClusterSize"] = json!("0.5");
-    }
-    let stage = template.add("api stage", kind::API_STAGE, properties, Keep::Nothing);
-    template.after(&stage, &[&logging, &execution]);
-    if !cache {
-        let why = "cache_seconds is 0 here: the storefront keeps the menu itself, and a cache costs by the hour";
-        template.note(
-            &stage,
-            "checkov",
-            json!({ "skip": [{ "id": "CKV_AWS_120", "comment": why }] }),
-        );
-        template.waive_public(&stage, &["API_GW_CACHE_ENABLED_AND_ENCRYPTED"], why);
-    }
-    stage
-}
-
-/// Returns the format of access logs: one line of JSON per request, without path and query, which
-/// contain order ids and tracking tokens.
-fn access_log_format() -> String {
-    let fields = [
-        ("request_id", "$context.requestId"),
-        ("at", "$context.requestTimeEpoch"),
-        ("address", "$context.identity.sourceIp"),
-        ("key", "$context.identity.apiKeyId"),
-        ("method", "$context.httpMethod"),
-        ("resource", "$context.resourcePath"),
-        ("status", "$context.status"),
-        ("took_ms", "$context.responseLatency"),
-        ("storefront_ms", "$context.integrationLatency"),
-        ("storefront_status", "$context.integrationStatus"),
-        ("bytes", "$context.responseLength"),
-        ("firewall", "$context.wafResponseCode"),
-        ("tls", "$context.tlsVersion"),
-        ("trace", "$context.xrayTraceId"),
-        ("error", "$context.error.responseType"),
-    ];
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("\"{name}\":\"{value}\""))
-        .collect();
-    format!("{{{}}}", fields.join(","))
-}
-
-fn usage_plan(template: &mut Template, environment: &Environment, api: &Api, stage: &LogicalId) {
-    let edge = &environment.settings.edge;
-    let plan = template.add(
-        "usage plan",
-        kind::API_USAGE_PLAN,
-        json!({
-            "Description": "What one key may ask of the API",
-            "ApiStages": [{ "ApiId": reference(&api.id), "Stage": reference(stage) }],
-            "Throttle": { "RateLimit": edge.rate, "BurstLimit": edge.burst },
-            "Quota": { "Limit": edge.daily_quota, "Period": "DAY" },
-        }),
-        Keep::Nothing,
-    );
-    // API Gateway generates the value of the key; no template contains it.
-    let key = template.add(
-        "api key",
-        kind::API_API_KEY,
-        json!({ "Description": "The first program", "Enabled": true }),
-        Keep::Nothing,
-    );
-    template.add(
-        "usage plan key",
-        kind::API_USAGE_PLAN_KEY,
-        json!({ "KeyId": reference(&key), "KeyType": "API_KEY", "UsagePlanId": reference(&plan) }),
-        Keep::Nothing,
-    );
-}
-
-fn api_domain(
-    template: &mut Template,
-    environment: &Environment,
-    certificate: &LogicalId,
-    api: &Api,
-    stage: &LogicalId,
-) -> LogicalId {
-    let domain = template.add(
-        "api domain",
-        kind::API_DOMAIN_NAME,
-        json!({
-            "DomainName": api_name(environment),
-            "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
-            "RegionalCertificateArn": reference(certificate),
-            // TLS 1.2 or 1.3. The API's own policy is stricter.
-            "SecurityPolicy": "TLS_1_2",
-        }),
-        Keep::Nothing,
-    );
-    template.add(
-        "api mapping",
-        kind::API_BASE_PATH_MAPPING,
-        json!({ "DomainName": reference(&domain), "RestApiId": reference(&api.id), "Stage": reference(stage) }),
-        Keep::Nothing,
-    );
-    domain
-}
-
 fn names(
     template: &mut Template,
     environment: &Environment,
@@ -949,134 +538,6 @@ fn names(
             Keep::Nothing,
         );
     }
-}
-
-fn firewall(
-    template: &mut Template,
-    environment: &Environment,
-    balancer: &LogicalId,
-    api: &Api,
-    stage: &LogicalId,
-) {
-    let link = template.add(
-        "own addresses",
-        kind::WAF_IP_SET,
-        json!({
-            "Description": "The VPC, from where requests of the API reach the load balancer",
-            "Scope": "REGIONAL",
-            "IPAddressVersion": "IPV4",
-            "Addresses": [environment.settings.network.cidr],
-        }),
-        Keep::Nothing,
-    );
-    let firewall = template.add(
-        "firewall",
-        kind::WAF_WEB_ACL,
-        json!({
-            "Description": "Before the load balancer and the API",
-            "Scope": "REGIONAL",
-            "DefaultAction": { "Allow": {} },
-            "VisibilityConfig": visibility("firewall"),
-            "Rules": firewall_rules(environment, &link),
-        }),
-        Keep::Nothing,
-    );
-    let (api, stage) = (api.id.as_str(), stage.as_str());
-    let stage = sub(&format!(
-        "arn:${{AWS::Partition}}:apigateway:${{AWS::Region}}::/restapis/${{{api}}}/stages/${{{stage}}}"
-    ));
-    for (words, resource) in [("balancer", reference(balancer)), ("api", stage)] {
-        template.add(
-            &format!("{words} firewall"),
-            kind::WAF_WEB_ACL_ASSOCIATION,
-            json!({ "ResourceArn": resource, "WebACLArn": get_att(&firewall, "Arn") }),
-            Keep::Nothing,
-        );
-    }
-    // WAF requires this prefix. The suffix is the stack's id, because the group outlives the stack.
-    let number = json!({ "Fn::Select": [2, { "Fn::Split": ["/", { "Ref": "AWS::StackId" }] }] });
-    let name = json!({ "Fn::Join": ["-", [format!("aws-waf-logs-{}", environment.stack_name("edge")), number]] });
-    let log = log_group(template, environment, "firewall log", Some(name));
-    let header = |name: &str| json!({ "SingleHeader": { "Name": name } });
-    template.add(
-        "firewall logging",
-        kind::WAF_LOGGING_CONFIGURATION,
-        json!({
-            "ResourceArn": get_att(&firewall, "Arn"),
-            "LogDestinationConfigs": [log_group_arn(&log)],
-            // These headers contain credentials, and the query string contains an order's tracking
-            // token.
-            "RedactedFields": [header("authorization"), header("cookie"), header("x-api-key"), { "QueryString": {} }],
-        }),
-        Keep::Nothing,
-    );
-}
-
-fn visibility(name: &str) -> Value {
-    json!({ "CloudWatchMetricsEnabled": true, "SampledRequestsEnabled": true, "MetricName": name })
-}
-
-/// Returns the firewall rules in the order of evaluation, cheap ones first. They use 1,131 of 1,500
-/// capacity units.
-fn firewall_rules(environment: &Environment, own_addresses: &LogicalId) -> Value {
-    let webhook = json!({ "ByteMatchStatement": {
-        "FieldToMatch": { "UriPath": {} }, "PositionalConstraint": "EXACTLY", "SearchString": WEBHOOK_PATH,
-        "TextTransformations": [{ "Priority": 0, "Type": "NONE" }],
-    } });
-    let own = json!({ "IPSetReferenceStatement": { "Arn": get_att(own_addresses, "Arn") } });
-    let not = |statement: &Value| json!({ "NotStatement": { "Statement": statement } });
-    // All API requests reach the load balancer from the few addresses of the private link. They
-    // must not be blocked by number, because the stage of the API has counted them per caller.
-    // Webhooks have their own count.
-    let callers = json!({ "AndStatement": { "Statements": [not(&own), not(&webhook)] } });
-    let rate = |limit: u32, scope: &Value| {
-        json!({ "RateBasedStatement": {
-            "AggregateKeyType": "IP", "EvaluationWindowSec": 300, "Limit": limit, "ScopeDownStatement": scope,
-        } })
-    };
-    let managed = |name: &str, counted: &[&str]| {
-        let mut group = json!({ "VendorName": "AWS", "Name": name });
-        if !counted.is_empty() {
-            let counted = counted
-                .iter()
-                .map(|name| json!({ "Name": name, "ActionToUse": { "Count": {} } }));
-            group["RuleActionOverrides"] = counted.collect();
-        }
-        json!({ "ManagedRuleGroupStatement": group })
-    };
-    // These rules only count. An order of fifty lines is longer than 8 KiB (the storefront's limit
-    // is 64), and the payment gateway's webhooks have no user agent.
-    let common = ["SizeRestrictions_BODY", "NoUserAgent_HEADER"];
-    let rules = [
-        (
-            "reputation",
-            managed("AWSManagedRulesAmazonIpReputationList", &[]),
-        ),
-        (
-            "rate",
-            rate(environment.settings.edge.requests_per_address, &callers),
-        ),
-        ("webhook-rate", rate(WEBHOOKS_PER_ADDRESS, &webhook)),
-        (
-            "known-bad",
-            managed("AWSManagedRulesKnownBadInputsRuleSet", &[]),
-        ),
-        ("common", managed("AWSManagedRulesCommonRuleSet", &common)),
-        ("sql", managed("AWSManagedRulesSQLiRuleSet", &[])),
-    ];
-    let rule = |(priority, (name, statement)): (usize, (&str, Value))| {
-        // Managed rule groups have their own actions.
-        let action = if statement.get("RateBasedStatement").is_some() {
-            ("Action", json!({ "Block": {} }))
-        } else {
-            ("OverrideAction", json!({ "None": {} }))
-        };
-        json!({
-            "Name": name, "Priority": priority, "Statement": statement, action.0: action.1,
-            "VisibilityConfig": visibility(name),
-        })
-    };
-    rules.into_iter().enumerate().map(rule).collect()
 }
 
 #[cfg(test)]

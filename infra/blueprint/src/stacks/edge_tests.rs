@@ -1,3 +1,8 @@
+use contract::role::STOREFRONT;
+
+use super::balancer::TEST_PORT;
+use super::firewall::WEBHOOK_PATH;
+use super::stage::access_log_format;
 use super::*;
 
 fn environments() -> Vec<Environment> {
