@@ -111,53 +111,14 @@ fn the_dashboard_is_fresh() {
     fresh(&folder.join("operations.json"), &operations_dashboard());
 }
 
+/// CloudFormation refuses a second export of a name. `in_order` checks that imports have exports.
 #[test]
-fn every_import_is_exported_by_a_stack_that_comes_before() {
+fn every_export_has_a_name_of_its_own() {
     for environment in environments() {
-        let mut exported: Vec<(String, BTreeSet<String>)> = Vec::new();
+        let mut names = BTreeSet::new();
         for stack in stacks(&environment) {
-            for import in all(&stack.template, "Fn::ImportValue") {
-                let name = import.as_str().expect("a plain name");
-                let from = exported.iter().find(|(_, names)| names.contains(name));
-                let (from, _) = from.unwrap_or_else(|| {
-                    panic!("{} imports {name}, which nobody exports", stack.name)
-                });
-                assert!(
-                    stack.depends_on.contains(from),
-                    "{} does not say that it needs {from}",
-                    stack.name
-                );
-            }
-            let names: Vec<_> = all(&stack.template, "Export")
-                .iter()
-                .map(|export| export["Name"].as_str().expect("a name").to_owned())
-                .collect();
-            let unique: BTreeSet<_> = names.iter().cloned().collect();
-            assert_eq!(
-                unique.len(),
-                names.len(),
-                "{} exports a name twice",
-                stack.name
-            );
-            assert!(exported.iter().all(|(_, other)| other.is_disjoint(&unique)));
-            exported.push((stack.name, unique));
-        }
-    }
-}
-
-#[test]
-fn every_reference_is_to_a_resource_of_the_template() {
-    for environment in environments() {
-        for stack in stacks(&environment) {
-            let resources = stack.template["Resources"].as_object().expect("resources");
-            let refs = all(&stack.template, "Ref")
-                .into_iter()
-                .filter_map(Value::as_str);
-            let atts = all(&stack.template, "Fn::GetAtt")
-                .into_iter()
-                .filter_map(|att| att[0].as_str());
-            for name in refs.chain(atts).filter(|name| !name.starts_with("AWS::")) {
-                assert!(resources.contains_key(name), "{}: {name}", stack.name);
+            for (name, _) in references::exports(&stack.template) {
+                assert!(names.insert(name.to_owned()), "{name} is exported twice");
             }
         }
     }
@@ -199,23 +160,6 @@ fn every_queue_has_a_parking_queue_and_every_parking_queue_an_alarm() {
         queues.len(),
         "each refuses what is not encrypted"
     );
-}
-
-#[test]
-fn whatever_holds_data_is_kept_when_its_stack_goes() {
-    for environment in environments() {
-        for stack in stacks(&environment) {
-            for (name, resource) in stack.template["Resources"].as_object().expect("resources") {
-                if matches!(
-                    resource["Type"].as_str(),
-                    Some("AWS::DynamoDB::Table" | "AWS::SecretsManager::Secret")
-                ) {
-                    assert_eq!(resource["DeletionPolicy"], "RetainExceptOnCreate", "{name}");
-                    assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{name}");
-                }
-            }
-        }
-    }
 }
 
 #[test]
