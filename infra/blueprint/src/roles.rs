@@ -264,7 +264,6 @@ impl Edge {
                     "sqs:ReceiveMessage",
                     "sqs:DeleteMessage",
                     "sqs:ChangeMessageVisibility",
-                    "sqs:GetQueueAttributes",
                 ],
                 vec![import(Address::Queue(queue))],
             ),
@@ -278,11 +277,7 @@ impl Edge {
             Edge::Table(table, access) => {
                 let mut actions = vec!["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"];
                 if access == Access::Write {
-                    actions.extend([
-                        "dynamodb:PutItem",
-                        "dynamodb:UpdateItem",
-                        "dynamodb:ConditionCheckItem",
-                    ]);
+                    actions.extend(["dynamodb:PutItem", "dynamodb:UpdateItem"]);
                 }
                 let arn = import(Address::Table(table));
                 let indexes = table.indexes.iter().map(
@@ -312,10 +307,7 @@ impl Edge {
                     .iter()
                     .map(|parameter| sub(&parameter_arn(environment, parameter.key)));
                 let resources = std::iter::once(sub(&path)).chain(below).collect();
-                (
-                    vec!["ssm:GetParametersByPath", "ssm:GetParameters"],
-                    resources,
-                )
+                (vec!["ssm:GetParametersByPath"], resources)
             }
             Edge::Mail => {
                 let identity = format!(

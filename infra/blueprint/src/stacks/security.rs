@@ -47,7 +47,6 @@ const LIMITS: &[Limit] = &[
         actions: &[
             "sqs:ChangeMessageVisibility",
             "sqs:DeleteMessage",
-            "sqs:GetQueueAttributes",
             "sqs:GetQueueUrl",
             "sqs:ReceiveMessage",
             "sqs:SendMessage",
@@ -62,7 +61,6 @@ const LIMITS: &[Limit] = &[
     },
     Limit {
         actions: &[
-            "dynamodb:ConditionCheckItem",
             "dynamodb:CreateBackup",
             "dynamodb:DescribeBackup",
             "dynamodb:DescribeStream",
@@ -116,7 +114,6 @@ const LIMITS: &[Limit] = &[
             "secretsmanager:DescribeSecret",
             "secretsmanager:GetSecretValue",
             "ssm:GetParameter",
-            "ssm:GetParameters",
             "ssm:GetParametersByPath",
         ],
         resources: &[

@@ -20,7 +20,6 @@ struct Endpoint {
 const DYNAMODB: Endpoint = Endpoint {
     service: "dynamodb",
     actions: &[
-        "dynamodb:ConditionCheckItem",
         "dynamodb:DescribeTable",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
@@ -52,7 +51,6 @@ const INTERFACES: &[Endpoint] = &[
         actions: &[
             "sqs:ChangeMessageVisibility",
             "sqs:DeleteMessage",
-            "sqs:GetQueueAttributes",
             "sqs:ReceiveMessage",
             "sqs:SendMessage",
         ],
@@ -83,11 +81,7 @@ const INTERFACES: &[Endpoint] = &[
     },
     Endpoint {
         service: "ssm",
-        actions: &[
-            "ssm:GetParameter",
-            "ssm:GetParameters",
-            "ssm:GetParametersByPath",
-        ],
+        actions: &["ssm:GetParameter", "ssm:GetParametersByPath"],
         // The secrets of the environment: see `resource_of`.
         resource: "",
     },

@@ -123,25 +123,14 @@ fn readings(
         };
         let region = &environment.settings.account.region;
         let (partition, account) = (place.partition, place.account);
-        let parameter =
-            |path: &str| format!("arn:{partition}:ssm:{region}:{account}:parameter{path}");
+        // Roles read all parameters by path, which IAM authorizes by the ARN of the path.
         let root = parameter_root(&environment.name);
         if !role.parameters.is_empty() {
             add(
                 principal,
                 "ssm:GetParametersByPath",
-                parameter(&root),
+                format!("arn:{partition}:ssm:{region}:{account}:parameter{root}"),
                 &root,
-                None,
-            );
-        }
-        for known in role.parameters {
-            let path = format!("{root}/{}", known.key);
-            add(
-                principal,
-                "ssm:GetParameters",
-                parameter(&path),
-                known.key,
                 None,
             );
         }

@@ -38,11 +38,8 @@ fn every_parameter_and_secret_of_the_contract_is_asked_for_by_its_role() {
             .filter(|(_, roles)| roles.contains(role.slug))
             .map(|(reading, _)| reading.what.as_str())
             .collect();
-        let mut wanted: BTreeSet<&str> = role
-            .parameters
-            .iter()
-            .map(|parameter| parameter.key)
-            .collect();
+        let mut wanted: BTreeSet<&str> = BTreeSet::new();
+        wanted.extend((!role.parameters.is_empty()).then_some("/brewhaven/prod"));
         wanted.extend(role.secrets.iter().map(|secret| secret.slug));
         wanted.extend(role.database.then_some("the database login"));
         wanted.extend(role.cache.then_some("the cache token"));
@@ -85,7 +82,7 @@ async fn what_is_denied_is_named_with_its_role_and_with_who_denies_it() {
         let bounded = "<PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>false</AllowedByPermissionsBoundary>\
                        </PermissionsBoundaryDecisionDetail>";
         match action {
-            "ssm:GetParameters" if resource.ends_with("max_queue_size") => decision("implicitDeny", ""),
+            "ssm:GetParametersByPath" => decision("implicitDeny", ""),
             "kms:Decrypt" => decision("explicitDeny", ""),
             "secretsmanager:GetSecretValue" if resource.ends_with("cache-secret") => decision("implicitDeny", bounded),
             _ => decision("allowed", ""),
@@ -97,7 +94,7 @@ async fn what_is_denied_is_named_with_its_role_and_with_who_denies_it() {
         .expect_err("some are denied")
         .to_string();
     for part in [
-        "storefront may not read order/max_queue_size: ssm:GetParameters is allowed by no policy",
+        "storefront may not read /brewhaven/prod: ssm:GetParametersByPath is allowed by no policy",
         "may not read the key of the secrets: kms:Decrypt is denied by a policy",
         "may not read the cache token: secretsmanager:GetSecretValue is beyond the boundary of its role",
     ] {
