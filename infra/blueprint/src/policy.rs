@@ -97,7 +97,7 @@ fn bad_waivers(stack: &str, template: &Value, findings: &[Finding]) -> Vec<Findi
     let mut bad = Vec::new();
     for (resource, _) in resources(template) {
         for (rule, reason) in waivers(template, resource) {
-            let mut say = |id: &str, message: String| {
+            let mut report = |id: &str, message: String| {
                 bad.push(Finding {
                     rule: id.to_owned(),
                     stack: stack.to_owned(),
@@ -108,18 +108,20 @@ fn bad_waivers(stack: &str, template: &Value, findings: &[Finding]) -> Vec<Findi
                 });
             };
             if reason.trim().is_empty() {
-                say(
+                report(
                     "WAIVE-1",
-                    format!("{rule} is waived without a reason. Say why it does not apply here."),
+                    format!(
+                        "The waiver of {rule} has no reason. Explain why the rule does not apply here."
+                    ),
                 );
             } else if !closure::RULES.contains(&rule)
                 && !findings
                     .iter()
                     .any(|finding| finding.resource == resource && finding.rule == rule)
             {
-                say(
+                report(
                     "WAIVE-2",
-                    format!("{rule} finds nothing here. Take the waiver away."),
+                    format!("The waiver of {rule} is unused. Remove it."),
                 );
             }
         }

@@ -32,7 +32,7 @@ pub fn closure(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
     findings.extend(rules.queues_without_alarms());
     findings.extend(rules.unwatched());
     findings.extend(rules.edges(environment));
-    findings.extend(nobodys(environment));
+    findings.extend(missing_tag(environment));
     for finding in &mut findings {
         let stack = stacks.iter().find(|stack| stack.name == finding.stack);
         let mut waived = stack
@@ -46,7 +46,7 @@ pub fn closure(environment: &Environment, stacks: &[Stack]) -> Vec<Finding> {
 }
 
 /// Checks that the tags of every stack, which its resources inherit, have all keys of TAG-1.
-fn nobodys(environment: &Environment) -> Option<Finding> {
+fn missing_tag(environment: &Environment) -> Option<Finding> {
     let tags = environment.tags();
     let said = |key: &str| {
         list(&tags)
@@ -62,8 +62,8 @@ fn nobodys(environment: &Environment) -> Option<Finding> {
         resource: String::new(),
         path: format!("/Tags/{missing}"),
         message: format!(
-            "The bill and whoever asks cannot tell whose the stacks are: they have no {missing}. Set it in the \
-             environment's file, under `account`."
+            "The stacks have no tag {missing}, so their owner and cost center are unknown. Set it under `account` in the \
+             environment file."
         ),
         waived: None,
     })
@@ -101,7 +101,7 @@ impl<'a> Rules<'a> {
                 .filter(|import| self.graph.export(import).is_none())
             {
                 let message =
-                    format!("Nobody exports {import}. Export it, or import what is there.");
+                    format!("No stack exports {import}. Add the export, or correct the name.");
                 findings.push(self.find("IMPORT-1", it.place, message));
             }
         }
@@ -174,8 +174,8 @@ impl<'a> Rules<'a> {
                     && !(may("kms:Decrypt") && may("kms:GenerateDataKey"))
                 {
                     let message = format!(
-                        "{service} writes to {}, which is encrypted with this key, and may not use it: messages are lost. \
-                         Allow it kms:Decrypt and kms:GenerateDataKey in KeyPolicy, with a Condition on aws:SourceAccount.",
+                        "{service} writes to {}, which is encrypted with this key, but cannot use the key, so messages are lost. \
+                         Allow kms:Decrypt and kms:GenerateDataKey in KeyPolicy, with a Condition on aws:SourceAccount.",
                         to.1
                     );
                     findings.push(self.find("KEY-1", key, message));
@@ -196,7 +196,7 @@ impl<'a> Rules<'a> {
             if !policies.is_empty() && !policies.iter().any(|policy| lets(policy, service, action))
             {
                 let message = format!(
-                    "{service} is to write here and may not. Allow it {action} in the {kind}."
+                    "{service} sends messages here but has no permission. Allow {action} in the {kind}."
                 );
                 findings.push(self.find("CHAIN-1", to, message));
             }
@@ -248,8 +248,8 @@ impl<'a> Rules<'a> {
                 );
                 if !(lets_in && lets_out) {
                     let message = format!(
-                        "The load balancer is to reach port {port} of its targets ({property}), and no security group opens \
-                         it. Allow it from the balancer's group to that of the tasks, or take a port that is open."
+                        "The load balancer cannot reach port {port} of its targets ({property}), because no security group rule \
+                         allows it. Allow it from the load balancer's group to the tasks' group, or use another port."
                     );
                     findings.push(self.find("REACH-1", targets.place, message));
                 }
@@ -317,13 +317,13 @@ impl<'a> Rules<'a> {
                 (
                     "WATCH-2",
                     "ApproximateNumberOfMessagesVisible",
-                    "Messages may be given up and nobody hears of it.",
+                    "No alarm reports dead letters.",
                 )
             } else if !queue.properties["RedrivePolicy"].is_null() {
                 (
                     "WATCH-1",
                     "ApproximateAgeOfOldestMessage",
-                    "Messages may wait and nobody hears of it.",
+                    "No alarm reports waiting messages.",
                 )
             } else {
                 // SQS-4 reports a queue that is neither.
@@ -388,7 +388,7 @@ impl<'a> Rules<'a> {
                     rule,
                     first.place,
                     format!(
-                        "Nothing watches it. Add an alarm on {}.",
+                        "No alarm watches the resource. Add an alarm on {}.",
                         names.join(" or ")
                     ),
                 ));
@@ -408,7 +408,7 @@ impl<'a> Rules<'a> {
         if let Some(first) = self.graph.of_type(kind::ELB_LOAD_BALANCER).next()
             && !self.alarms.iter().any(|alarm| slow(alarm.properties))
         {
-            let message = "The shop may be slow and nobody hears of it. Add an alarm on TargetResponseTime, p95 or p99.";
+            let message = "No alarm reports slow responses. Add an alarm on TargetResponseTime with the statistic p95 or p99.";
             findings.push(self.find("WATCH-8", first.place, message.to_owned()));
         }
         let first = self
@@ -419,7 +419,7 @@ impl<'a> Rules<'a> {
             && !has(Metric::StreamLag.name())
         {
             let message = format!(
-                "Nobody hears when its stream is read late. Add an alarm on {}.",
+                "No alarm reports a delayed stream consumer. Add an alarm on {}.",
                 Metric::StreamLag.name()
             );
             findings.push(self.find("WATCH-9", first.place, message));
@@ -429,7 +429,7 @@ impl<'a> Rules<'a> {
             && !has(Metric::OutboxLag.name())
         {
             let message = format!(
-                "Nobody hears when the outbox stands still. Add an alarm on {}.",
+                "No alarm reports a stalled outbox. Add an alarm on {}.",
                 Metric::OutboxLag.name()
             );
             findings.push(self.find("WATCH-10", first.place, message));
@@ -438,7 +438,7 @@ impl<'a> Rules<'a> {
             && !has("NumberOfNotificationsFailed")
             && !has("NumberOfNotificationsFailedToRedriveToDlq")
         {
-            let message = "Nobody hears of what a topic cannot deliver. Add an alarm on NumberOfNotificationsFailed.";
+            let message = "No alarm reports failed deliveries of topics. Add an alarm on NumberOfNotificationsFailed.";
             findings.push(self.find("WATCH-11", first.place, message.to_owned()));
         }
         findings

@@ -31,56 +31,56 @@ const COMPANIONS: &[Companion] = &[
         of: kind::SQS_QUEUE,
         by: kind::SQS_QUEUE_POLICY,
         property: "Queues",
-        message: "The queue has no policy, so it takes messages over plain HTTP. Add a QueuePolicy that denies that.",
+        message: "The queue has no policy, so it accepts messages over plain HTTP. Add a QueuePolicy that denies it.",
     },
     Companion {
         rule: "SNS-5",
         of: kind::SNS_TOPIC,
         by: kind::SNS_TOPIC_POLICY,
         property: "Topics",
-        message: "The topic has no policy, so it takes messages over plain HTTP. Add a TopicPolicy that denies that.",
+        message: "The topic has no policy, so it accepts messages over plain HTTP. Add a TopicPolicy that denies it.",
     },
     Companion {
         rule: "EVENTS-3",
         of: kind::EVENTS_BUS,
         by: kind::EVENTS_ARCHIVE,
         property: "SourceArn",
-        message: "Events cannot be replayed after a fault. Add an AWS::Events::Archive of the bus.",
+        message: "Events cannot be replayed after a failure. Add an AWS::Events::Archive of the bus.",
     },
     Companion {
         rule: "S3-6",
         of: kind::S3_BUCKET,
         by: kind::S3_BUCKET_POLICY,
         property: "Bucket",
-        message: "The bucket has no policy, so it answers over plain HTTP. Add a BucketPolicy that denies that.",
+        message: "The bucket has no policy, so it accepts plain HTTP. Add a BucketPolicy that denies it.",
     },
     Companion {
         rule: "SECRET-2",
         of: kind::SECRET,
         by: kind::SECRET_ROTATION_SCHEDULE,
         property: "SecretId",
-        message: "The secret is never changed. Add a RotationSchedule.",
+        message: "The secret is never rotated. Add a RotationSchedule.",
     },
     Companion {
         rule: "VPC-3",
         of: kind::EC2_VPC,
         by: kind::EC2_FLOW_LOG,
         property: "ResourceId",
-        message: "Nobody can tell afterwards who talked to whom. Add a FlowLog of the VPC with TrafficType ALL.",
+        message: "Network traffic is not logged. Add a FlowLog of the VPC with TrafficType ALL.",
     },
     Companion {
         rule: "WAF-3",
         of: kind::WAF_WEB_ACL,
         by: kind::WAF_WEB_ACL_ASSOCIATION,
         property: "WebACLArn",
-        message: "The firewall guards nothing. Add a WebACLAssociation.",
+        message: "The firewall protects no resource. Add a WebACLAssociation.",
     },
     Companion {
         rule: "WAF-4",
         of: kind::WAF_WEB_ACL,
         by: kind::WAF_LOGGING_CONFIGURATION,
         property: "ResourceArn",
-        message: "Nobody can tell what the firewall blocked. Add a LoggingConfiguration.",
+        message: "Blocked requests are not logged. Add a LoggingConfiguration.",
     },
 ];
 
@@ -152,7 +152,7 @@ fn parking(template: &Value, say: Say) {
                 "SQS-4",
                 id,
                 "",
-                "A message that cannot be handled comes back for ever. Give the queue a RedrivePolicy.",
+                "Failed messages are retried until they expire. Add a RedrivePolicy to the queue.",
             );
         }
         let retention = |queue: &Value| {
@@ -164,13 +164,13 @@ fn parking(template: &Value, say: Say) {
             let parked = &template["Resources"][parking]["Properties"];
             // A message keeps its age when it moves to the dead-letter queue.
             if retention(parked) < PARKING_RETENTION || retention(parked) <= retention(properties) {
-                let message = "Parked messages are gone before anybody looks. Set MessageRetentionPeriod to 1209600 (14 \
-                               days), and the work queue's to less.";
+                let message = "Dead letters expire before an operator can redrive them. Set MessageRetentionPeriod to \
+                               1209600 (14 days), and a lower value on the source queue.";
                 say("SQS-6", parking, "/MessageRetentionPeriod", message);
             }
             if properties["FifoQueue"] != parked["FifoQueue"] {
-                let message = "The parking queue of a FIFO queue must be one too, and that of a standard queue a standard \
-                               one: SQS refuses the pair. Set FifoQueue on both or neither.";
+                let message = "SQS requires the same type for a queue and its dead-letter queue. Set FifoQueue on both \
+                               queues or on neither.";
                 say("SQS-7", parking, "/FifoQueue", message);
             }
         }
@@ -204,7 +204,7 @@ fn buckets(template: &Value, say: Say) {
                 "S3-4",
                 id,
                 "",
-                "Nobody can tell afterwards who read the bucket. Set LoggingConfiguration.",
+                "Access to the bucket is not logged. Set LoggingConfiguration.",
             );
         }
         let rules = list(&properties["ReplicationConfiguration"]["Rules"]);
@@ -213,7 +213,7 @@ fn buckets(template: &Value, say: Say) {
                 "S3-9",
                 id,
                 "",
-                "There is one copy of the objects. Set ReplicationConfiguration with an enabled rule.",
+                "The objects exist in one region only. Set ReplicationConfiguration with an enabled rule.",
             );
         }
     }
@@ -255,7 +255,7 @@ fn endpoints(template: &Value, say: Say) {
                 "VPC-9",
                 id,
                 "",
-                &format!("Calls to {missing} leave the network. Add a VPCEndpoint for each."),
+                &format!("Calls to {missing} leave the VPC. Add a VPCEndpoint for each service."),
             );
         }
     }
@@ -269,7 +269,7 @@ fn outward(template: &Value, say: Say) {
         .collect();
     for (id, group) in of_type(template, kind::EC2_SECURITY_GROUP) {
         if list(&group["Properties"]["SecurityGroupEgress"]).is_empty() && !apart.contains(id) {
-            let message = "The group lets everything out. Say in SecurityGroupEgress where its members may call.";
+            let message = "The group allows all outgoing traffic. List the required targets in SecurityGroupEgress.";
             say("VPC-6", id, "/SecurityGroupEgress", message);
         }
     }
@@ -287,8 +287,8 @@ fn task_roles(template: &Value, say: Say) {
             continue;
         }
         if taken.contains(&role) || role == starter {
-            let message = "The task shares its role, and so has rights of others. Give each task a TaskRoleArn of its own, \
-                           apart from its ExecutionRoleArn.";
+            let message = "The task shares its role and has the permissions of other tasks. Set a separate TaskRoleArn for \
+                           each task, different from its ExecutionRoleArn.";
             say("ECS-15", id, "/TaskRoleArn", message);
         }
         taken.push(role);
@@ -301,7 +301,8 @@ fn behind_the_firewall(template: &Value, say: Say) {
     let guarded: HashSet<&str> = guarded
         .flat_map(|(_, association)| referred(&association["Properties"]["ResourceArn"]))
         .collect();
-    let message = "It is reached past the firewall. Add a WebACLAssociation with its ARN.";
+    let message =
+        "The endpoint is reachable without the firewall. Add a WebACLAssociation with its ARN.";
     for (id, balancer) in of_type(template, kind::ELB_LOAD_BALANCER) {
         // WAF does not support network load balancers.
         let open = balancer["Properties"]["Scheme"] != "internal"

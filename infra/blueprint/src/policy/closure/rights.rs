@@ -39,8 +39,8 @@ impl<'a> Rules<'a> {
                 let outside: Vec<&str> = outside.collect();
                 if !outside.is_empty() {
                     let message = format!(
-                        "Its policies allow {}, and its boundary does not: the calls are refused. Add them to the boundary, \
-                         or take them away.",
+                        "The policies of the role allow {}, but its permissions boundary does not, so the calls are denied. Add the \
+                         actions to the boundary, or remove them from the policies.",
                         outside.join(", ")
                     );
                     findings.push(self.find("BOUND-1", role.place, message));
@@ -110,14 +110,14 @@ impl<'a> Rules<'a> {
             .filter(|right| !denied.contains_key(right))
         {
             let message = format!(
-                "{} must not be able to {right}, and {} does not deny it. Deny it.",
+                "The contract forbids {} to {right}, and {} does not deny it. Add a Deny.",
                 role.slug, own.1
             );
             findings.push(self.find("EDGE-1", task, message));
         }
         for right in wanted.iter().filter(|right| !allowed.contains_key(right)) {
             let message = format!(
-                "An edge of {} asks for {right}, and {} does not allow it. Allow it.",
+                "The contract grants {} {right}, and {} does not allow it. Allow it.",
                 role.slug, own.1
             );
             findings.push(self.find("EDGE-1", task, message));
@@ -128,7 +128,7 @@ impl<'a> Rules<'a> {
                 continue;
             }
             let message = format!(
-                "{} allows {right}, and no edge of the contract asks for it. Take it away, or add the edge.",
+                "{} allows {right}, which the contract does not grant. Remove it, or add the right to the contract.",
                 own.1
             );
             findings.push(self.find("EDGE-2", *place, message));
