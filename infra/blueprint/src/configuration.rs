@@ -2,7 +2,8 @@
 //! overridden by the caller. Files are passed as text; reading them from a disk is not here.
 //!
 //! Loading is strict. All unknown keys, wrong types, values out of range and broken rules are
-//! reported together, each with its origin.
+//! reported together, each with its origin. serde and confique stop at the first error and do not
+//! keep the file and line of each value, so the values are read from the syntax tree of `toml`.
 
 mod keys;
 mod patterns;
@@ -14,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Serialize, Serializer};
+use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::settings::Settings;
-use crate::spelling::distance;
 use keys::{KEYS, Key, Value, Values};
 use rules::RULES;
 
@@ -562,8 +563,9 @@ pub fn nearest_key(path: &str) -> Option<&'static str> {
     if tried.len() > SHOWN_MAX {
         return None;
     }
-    let far =
-        |key: &Key| distance(key.path, &tried).min(1 + distance(&name(key.path), &name(&tried)));
+    let far = |key: &Key| {
+        levenshtein(key.path, &tried).min(1 + levenshtein(&name(key.path), &name(&tried)))
+    };
     let key = KEYS.iter().min_by_key(|key| far(key))?;
     (far(key) <= 2.max(name(&tried).chars().count() / 3)).then_some(key.path)
 }

@@ -7,6 +7,7 @@ use contract::parameter::Secret;
 use contract::parameter_root;
 use contract::role::Role;
 use serde_json::{Value, json};
+use strum::IntoStaticStr;
 
 use crate::environment::Environment;
 use crate::template::Template;
@@ -15,7 +16,8 @@ use crate::template::Template;
 pub const MAIL_DOMAIN: &str = "brewhaven.example";
 
 /// A value that one stack exports and others import, other than the addresses of the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Shared {
     // Exported by `network`. The subnets are comma-separated lists: read them with `list`.
     Vpc,
@@ -91,48 +93,8 @@ pub enum Shared {
 
 impl Shared {
     /// Returns the part of the export's name after the environment.
-    pub const fn slug(self) -> &'static str {
-        match self {
-            Shared::Vpc => "vpc",
-            Shared::PublicSubnets => "public-subnets",
-            Shared::PrivateSubnets => "private-subnets",
-            Shared::IsolatedSubnets => "isolated-subnets",
-            Shared::BalancerGroup => "balancer-group",
-            Shared::TaskGroup => "task-group",
-            Shared::DatabaseClients => "database-clients",
-            Shared::DatabaseGroup => "database-group",
-            Shared::CacheClients => "cache-clients",
-            Shared::CacheGroup => "cache-group",
-            Shared::OrdersKey => "orders-key",
-            Shared::StockKey => "stock-key",
-            Shared::MessagesKey => "messages-key",
-            Shared::SecretsKey => "secrets-key",
-            Shared::LogsKey => "logs-key",
-            Shared::StorageKey => "storage-key",
-            Shared::UndeliveredName => "undelivered-name",
-            Shared::RoleBoundary => "role-boundary",
-            Shared::DeployRole => "deploy-role",
-            Shared::DatabaseHost => "database-host",
-            Shared::DatabasePort => "database-port",
-            Shared::DatabaseSecret => "database-secret",
-            Shared::DatabaseIdentifier => "database-identifier",
-            Shared::CacheHost => "cache-host",
-            Shared::CacheSecret => "cache-secret",
-            Shared::CacheIdentifier => "cache-identifier",
-            Shared::LogsBucket => "logs-bucket",
-            Shared::AuditBucket => "audit-bucket",
-            Shared::LakeBucket => "lake-bucket",
-            Shared::StorefrontTargets => "storefront-targets",
-            Shared::StorefrontOtherTargets => "storefront-other-targets",
-            Shared::StorefrontRule => "storefront-rule",
-            Shared::StorefrontTestRule => "storefront-test-rule",
-            Shared::BalancerName => "balancer-name",
-            Shared::TargetsName => "targets-name",
-            Shared::ApiName => "api-name",
-            Shared::ClusterName => "cluster-name",
-            Shared::ClusterArn => "cluster-arn",
-            Shared::OrdersPage => "orders-page",
-        }
+    pub fn slug(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the import of the value.

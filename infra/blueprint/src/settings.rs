@@ -1,6 +1,8 @@
 //! The settings that can differ between environments. Every field is one key of
 //! `infra/environments/*.toml`.
 
+use strum::{EnumString, VariantNames};
+
 /// The settings of one environment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -52,7 +54,8 @@ pub struct Network {
 }
 
 /// The database engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum Engine {
     /// RDS for PostgreSQL.
     Postgres,

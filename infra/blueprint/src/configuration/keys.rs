@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use strum::VariantNames;
 use toml::de::{DeArray, DeValue};
 
 use super::patterns::*;
@@ -96,7 +97,7 @@ keys! {
         flow_log_days: IntegerOf(LOG_DAYS), "Days that flow logs are kept";
     }
     database: Database {
-        engine: OneOf(&[POSTGRES, AURORA]), "RDS for PostgreSQL, or Aurora PostgreSQL";
+        engine: OneOf(Engine::VARIANTS), "RDS for PostgreSQL, or Aurora PostgreSQL";
         engine_version: Text(ENGINE_VERSION), "Release of PostgreSQL";
         instance_class: Text(INSTANCE_CLASS), "Size of the database's hosts";
         // Range of gp3 volumes: AmazonRDS/latest/UserGuide/CHAP_Storage.html
@@ -156,9 +157,6 @@ keys! {
         log_gib_per_month: Integer { least: 0, most: 1_000_000 }, "GiB of logs a month, for the cost estimate alone";
     }
 }
-
-const POSTGRES: &str = "postgres";
-const AURORA: &str = "aurora";
 
 /// Retention periods of CloudWatch Logs:
 /// AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -228,7 +226,17 @@ impl Kind {
             (Pair { least, most }, Value::Pair(low, high)) => {
                 least <= low && low <= high && high <= most
             }
-            _ => false,
+            (
+                Text(_)
+                | OneOf(_)
+                | Integer { .. }
+                | IntegerOf(_)
+                | Number { .. }
+                | Boolean
+                | Texts { .. }
+                | Pair { .. },
+                _,
+            ) => false,
         }
     }
 
@@ -236,7 +244,9 @@ impl Kind {
     pub fn allowed(&self) -> String {
         match self {
             Text(_) | Texts { .. } => format!("{self}, such as {}", self.example()),
-            _ => self.to_string(),
+            OneOf(_) | Integer { .. } | IntegerOf(_) | Number { .. } | Boolean | Pair { .. } => {
+                self.to_string()
+            }
         }
     }
 
@@ -417,10 +427,9 @@ impl Held for Vec<String> {
 
 impl Held for Engine {
     fn from_value(value: &Value) -> Option<Engine> {
-        match value {
-            Value::Text(text) if text == POSTGRES => Some(Engine::Postgres),
-            Value::Text(text) if text == AURORA => Some(Engine::Aurora),
-            _ => None,
-        }
+        let Value::Text(text) = value else {
+            return None;
+        };
+        text.parse().ok()
     }
 }
