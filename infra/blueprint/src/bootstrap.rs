@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_cloudformation_and_iam_take() {
+    fn the_template_is_within_the_limits_of_cloudformation_and_iam() {
         for environment in environments() {
             let stack = bootstrap(&environment);
             assert_eq!(schema::check(&stack.template), []);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn it_makes_nothing_in_a_region_that_is_not_its_own() {
+    fn the_role_creates_nothing_in_other_regions() {
         for environment in environments() {
             let stack = bootstrap(&environment);
             let anywhere = policies(&stack)
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn it_may_make_every_type_of_ours_and_nothing_is_everything() {
+    fn the_role_may_create_every_type_of_ours_without_wildcards() {
         for environment in environments() {
             let stack = bootstrap(&environment);
             let statements = policies(&stack).into_iter().flat_map(|policy| {

@@ -300,7 +300,7 @@ impl Reading {
                 key: String::new(),
                 found: shown(environment),
                 allowed:
-                    "1 to 16 small letters, digits and hyphens, a letter first and no hyphen last"
+                    "1 to 16 lowercase letters, digits and hyphens, with a letter first and no hyphen last"
                         .to_owned(),
             });
         }
@@ -317,7 +317,7 @@ impl Reading {
             let origin = at(error.span().map_or(0, |span| span.start));
             // One mistake often causes several parser errors; the first one of a line is enough.
             if torn.insert(origin.to_string()) {
-                let found = format!("what is not TOML: {}", one_line(error.message()));
+                let found = format!("invalid TOML: {}", one_line(error.message()));
                 let allowed = "key = value, and [group]".to_owned();
                 self.problems.push(Problem {
                     origin,
@@ -437,7 +437,7 @@ impl Reading {
             Err(path) => {
                 let origin = Origin::Caller("the table of keys".to_owned());
                 let found = values.get(path).map(Value::to_string).unwrap_or_default();
-                let allowed = "what its field can hold".to_owned();
+                let allowed = "a value that the field can hold".to_owned();
                 self.problems.push(Problem {
                     origin,
                     key: path.to_owned(),

@@ -47,11 +47,11 @@ impl Rung {
             Rung::Metadata => "metadata only",
             Rung::InPlace => "in place",
             Rung::Interruption => "in place, with an interruption",
-            Rung::RollingReplacement => "tasks are replaced, some at a time",
+            Rung::RollingReplacement => "tasks are replaced in batches",
             Rung::Replacement => "replacement",
-            Rung::ZoneLoss => "LESS IS LEFT WHEN A ZONE IS LOST",
-            Rung::IamBroadening => "SOMEBODY MAY DO MORE",
-            Rung::NetworkExposure => "SOMEBODY CAN REACH MORE",
+            Rung::ZoneLoss => "Less redundancy across zones",
+            Rung::IamBroadening => "Wider permissions",
+            Rung::NetworkExposure => "Wider network access",
             Rung::DataLoss => "DATA LOSS",
         }
     }
@@ -219,7 +219,7 @@ fn unforeseen(said: &Said) -> Change {
         kind: said.kind.clone(),
         action: Action::Change,
         rung: Rung::InPlace,
-        consequence: "is changed in place, since what it refers to changes".to_owned(),
+        consequence: "is updated in place, because a resource that it refers to changes".to_owned(),
         stateful: is_stateful(&said.kind),
         properties: properties.collect(),
     }
@@ -229,7 +229,7 @@ fn worsen(change: &mut Change, said: &Said) {
     let known = matches!(change.action, Action::Replace | Action::Remove);
     if said.removes && change.action != Action::Remove {
         change.action = Action::Remove;
-        change.consequence = "is deleted, CloudFormation says".to_owned();
+        change.consequence = "is deleted, according to the change set".to_owned();
         change.rung = change.rung.max(if change.stateful {
             Rung::DataLoss
         } else {
@@ -244,7 +244,7 @@ fn worsen(change: &mut Change, said: &Said) {
             Action::MayReplace
         };
         let may = if surely { "is" } else { "may be" };
-        change.consequence = format!("{may} replaced, CloudFormation says");
+        change.consequence = format!("{may} replaced, according to the change set");
         change.rung = change.rung.max(Rung::Replacement);
     }
     if change.stateful
@@ -254,7 +254,7 @@ fn worsen(change: &mut Change, said: &Said) {
         change.rung = Rung::DataLoss;
         change
             .consequence
-            .push_str("; the old one is deleted with everything in it");
+            .push_str("; the old one is deleted with its data");
     }
 }
 
@@ -306,9 +306,9 @@ fn added(id: &str, resource: &Value) -> Change {
     let exposed = wider.iter().map(|property| property.rung).max();
     properties.extend(wider);
     let consequence = if exposed == Some(Rung::NetworkExposure) {
-        "is made, and can be reached from everywhere".to_owned()
+        "created; reachable from the internet".to_owned()
     } else {
-        "is made".to_owned()
+        "created".to_owned()
     };
     let rung = exposed.unwrap_or(Rung::InPlace);
     let (stateful, kind) = (is_stateful(kind), kind.to_owned());
@@ -331,14 +331,14 @@ fn removed(id: &str, was: &Value) -> Change {
     let (rung, consequence) = match (stateful, policy) {
         (_, "Retain" | "RetainExceptOnCreate") => (
             Rung::Replacement,
-            "leaves the stack; it stays where it is, costs what it costs, and nobody looks after it",
+            "leaves the stack with its data and keeps costing money",
         ),
         (true, "Snapshot") => (
             Rung::DataLoss,
-            "is deleted; a last snapshot stays, from which it can be made again",
+            "is deleted after a final snapshot, from which it can be restored",
         ),
-        (true, _) => (Rung::DataLoss, "is deleted with everything in it"),
-        (false, _) => (Rung::InPlace, "is deleted; it holds nothing"),
+        (true, _) => (Rung::DataLoss, "is deleted with its data"),
+        (false, _) => (Rung::InPlace, "is deleted; it holds no data"),
     };
     Change {
         resource: id.to_owned(),
@@ -355,7 +355,7 @@ fn retyped(id: &str, was: &Value, resource: &Value) -> Change {
     let mut change = removed(id, was);
     change.action = Action::Replace;
     change.consequence = format!(
-        "becomes {}; the old one {}",
+        "changes its type to {}; the old one {}",
         kind(resource),
         change.consequence
     );
@@ -433,15 +433,15 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     let because = because.collect::<Vec<_>>().join(", ");
     let consequence = if fails {
         format!(
-            "cannot be changed so: CloudFormation refuses {because}; it must be made anew under another name"
+            "cannot be updated: CloudFormation refuses changes of {because}; create it under another logical id"
         )
     } else if kind == kind::ECS_TASK_DEFINITION {
-        "gets a new revision: its tasks are replaced, some at a time".to_owned()
+        "gets a new revision; its tasks are replaced in batches".to_owned()
     } else if replaced && stateful {
         let old = match resource["UpdateReplacePolicy"].as_str() {
             Some("Retain") => "the old one stays outside the stack with its data",
-            Some("Snapshot") => "of the old one a last snapshot stays",
-            _ => "the old one is deleted with everything in it",
+            Some("Snapshot") => "a final snapshot of the old one remains",
+            _ => "the old one is deleted with its data",
         };
         format!("{may} replaced by an EMPTY one because of {because}; {old}")
     } else if replaced {
@@ -463,16 +463,16 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
 
 fn sentence(rung: Rung, kind: &str) -> &'static str {
     match rung {
-        Rung::Metadata => "changes in name, tags or description alone",
+        Rung::Metadata => "changes only in name, tags or description",
         Rung::Interruption if kind.starts_with("AWS::RDS") => {
-            "is changed and may restart or fail over: orders wait"
+            "is updated and may restart or fail over; orders wait meanwhile"
         }
-        Rung::Interruption => "is changed, and is out of reach for a while",
-        Rung::RollingReplacement => "has its tasks replaced, some at a time",
-        Rung::ZoneLoss => "is changed so that the loss of one availability zone takes more with it",
-        Rung::IamBroadening => "lets somebody do more than before",
-        Rung::NetworkExposure => "can be reached by more than before",
-        Rung::InPlace | Rung::Replacement | Rung::DataLoss => "is changed in place",
+        Rung::Interruption => "is updated and unavailable for a while",
+        Rung::RollingReplacement => "replaces its tasks in batches",
+        Rung::ZoneLoss => "is updated and loses redundancy across availability zones",
+        Rung::IamBroadening => "allows more than before",
+        Rung::NetworkExposure => "is reachable from more sources than before",
+        Rung::InPlace | Rung::Replacement | Rung::DataLoss => "is updated in place",
     }
 }
 
@@ -544,13 +544,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_changes_nothing() {
+    fn equal_templates_have_no_changes() {
         let one = template("AWS::SQS::Queue", json!({ "VisibilityTimeout": 30 }));
         assert_eq!(diff(&one, &one), []);
     }
 
     #[test]
-    fn each_rung_is_told_apart() {
+    fn each_change_has_its_rung() {
         let cases = [
             (
                 "AWS::SQS::Queue",
@@ -627,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_allows_more_is_seen_whatever_its_order_and_one_that_allows_less_is_not() {
+    fn wider_policies_are_found_in_any_order_of_statements() {
         let policy = |statements: Value| json!({ "PolicyDocument": { "Statement": statements } });
         let allow =
             |actions: Value| json!({ "Effect": "Allow", "Action": actions, "Resource": "a" });
@@ -656,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_data_must_be_named_before_it_is_removed_or_replaced_whatever_its_policy() {
+    fn removal_and_replacement_of_stateful_resources_must_be_allowed_by_name() {
         let table = |extra: Value, name: &str| {
             let mut resource =
                 json!({ "Type": "AWS::DynamoDB::Table", "Properties": { "TableName": name } });
@@ -706,7 +706,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cloudformation_says_makes_it_worse_and_never_milder() {
+    fn a_change_set_can_only_worsen_a_consequence() {
         let before = template(
             "AWS::DynamoDB::Table",
             json!({ "BillingMode": "PROVISIONED" }),
@@ -764,7 +764,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_reached_from_everywhere_is_said_when_it_is_made() {
+    fn a_new_public_resource_is_reported_as_exposure() {
         let ingress = json!({ "IpProtocol": "tcp", "CidrIp": "0.0.0.0/0" });
         let made = only(
             &Value::Null,

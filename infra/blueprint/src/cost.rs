@@ -160,19 +160,19 @@ pub struct Estimate {
 
 /// The error for a region without a price table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there are no prices for {0}; there are for {known}", known = REGIONS.join(", "))]
+#[error("no price table for the region {0}; available: {known}", known = REGIONS.join(", "))]
 pub struct NoPrices(pub String);
 
 /// Costs that no estimate includes.
 const NOT_INCLUDED: &[&str] = &[
     "taxes, support plans, free tiers, discounts and commitments",
-    "tasks beyond the least that scaling keeps, and the second set of tasks while a deployment runs",
-    "data between availability zones",
-    "a KMS key's first two rotations, USD 1 a month each from then on",
-    "questions that people ask: Logs Insights, metrics read by dashboards, traces looked at",
-    "requests to Secrets Manager and of lifecycle rules; access logs that are read",
-    "what the lake and audit buckets hold, and its copies",
-    "restores, and reading copies back",
+    "tasks above the minimum of scaling, and the second set of tasks during a blue/green deployment",
+    "data transfer between availability zones",
+    "the first two rotations of a KMS key, USD 1 a month each",
+    "queries of operators: Logs Insights, metrics on dashboards, retrieved traces",
+    "requests to Secrets Manager, requests of lifecycle rules, and reads of access logs",
+    "the content of the lake and audit buckets, and its copies",
+    "restores, and reads of backups",
 ];
 
 /// Estimates the monthly cost of the stacks.
@@ -284,9 +284,9 @@ impl Bill<'_> {
             let size = if variant.is_empty() {
                 String::new()
             } else {
-                format!(" of {variant}")
+                format!(" for {variant}")
             };
-            return self.unpriced(at, format!("no price {price}{size}"));
+            return self.unpriced(at, format!("no price `{price}`{size}"));
         };
         if quantity <= 0.0 {
             return;

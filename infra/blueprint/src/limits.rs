@@ -60,7 +60,7 @@ pub fn check(template: &Value, text: &str) -> Vec<Violation> {
             resource: String::new(),
             path: path.to_owned(),
             message: format!(
-                "has {size} {what}; at most {most} are taken: move some to another stack"
+                "has {size} {what}; CloudFormation accepts at most {most}: move some to another stack"
             ),
         });
     let resources = template["Resources"].as_object().into_iter().flatten();
@@ -70,7 +70,7 @@ pub fn check(template: &Value, text: &str) -> Vec<Violation> {
             resource: id.clone(),
             path: "Properties.AlarmDescription".to_owned(),
             message: format!(
-                "is {size} characters long; at most {ALARM_DESCRIPTION_MAX} are taken: say the rest in the runbook"
+                "is {size} characters long; CloudWatch accepts at most {ALARM_DESCRIPTION_MAX}: move details to the runbook"
             ),
         })
     });
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_told_when_it_is_passed_and_not_before() {
+    fn each_limit_is_reported_only_when_exceeded() {
         let alarm = |length: usize| json!({ "Resources": { "Alarm": { "Properties": { "AlarmDescription": "é".repeat(length) } } } });
         let password = json!("{{resolve:secretsmanager:a}}");
         let cases = [

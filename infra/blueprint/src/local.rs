@@ -61,18 +61,18 @@ enum Gap {
 
 const NO_TRAFFIC: &str = "no packet flows through the local network";
 const NO_SCALING: &str = "the local AWS has no Application Auto Scaling";
-const NO_FIREWALL: &str = "the local AWS makes a web ACL and connects it to nothing";
-const NO_DATABASE: &str =
-    "there is no server behind it: `haven up` has SQLite, `haven up --postgres` PostgreSQL";
+const NO_FIREWALL: &str =
+    "the local AWS creates a web ACL, but cannot associate it with a resource";
+const NO_DATABASE: &str = "the local AWS runs no database server: `haven up` uses SQLite, `haven up --postgres` PostgreSQL";
 const NO_DATABASE_SECRET: &str =
-    "the local AWS makes no password; the ARN of no secret stands for it";
+    "the local AWS creates no password, so the ARN of the secret is a placeholder";
 const DATABASE_SECRET: &str =
     "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:rds!{}";
 
-const ONE_FOLDER: &str = "a laptop's data is one folder, which may be deleted";
+const ONE_FOLDER: &str = "all local data is in one directory, which can be deleted";
 const PLAIN_HTTP: &str = "the local AWS is reached over plain HTTP on loopback";
 const NO_KEYS: &str = "`haven up` deploys no keys, and the local AWS encrypts nothing";
-const IGNORED: &str = "the local AWS takes it and does nothing";
+const IGNORED: &str = "the local AWS accepts the property and ignores it";
 
 /// All gaps with their reasons.
 const GAPS: &[(Gap, &str)] = &[
@@ -82,14 +82,14 @@ const GAPS: &[(Gap, &str)] = &[
     ),
     (
         Gap::Property(kind::API_METHOD, "Integration/ConnectionId"),
-        "it names the VPC link, which is left out",
+        "the property names the VPC link, which is left out",
     ),
     (Gap::Property(kind::API_STAGE, "AccessLogSetting"), IGNORED),
     (Gap::Type(kind::SCALABLE_TARGET), NO_SCALING),
     (Gap::Type(kind::SCALING_POLICY), NO_SCALING),
     (
         Gap::Type(kind::BACKUP_SELECTION),
-        "the local AWS takes no backups",
+        "the local AWS creates no backups",
     ),
     (Gap::Type(kind::BUDGET), "the local AWS costs nothing"),
     (
@@ -98,7 +98,7 @@ const GAPS: &[(Gap, &str)] = &[
     ),
     (
         Gap::Type(kind::CLOUDTRAIL_TRAIL),
-        "the local AWS keeps no record of calls",
+        "the local AWS does not record API calls",
     ),
     (
         Gap::Type(kind::CLOUDWATCH_COMPOSITE_ALARM),
@@ -122,7 +122,7 @@ const GAPS: &[(Gap, &str)] = &[
     ),
     (
         Gap::Property(kind::DYNAMODB_TABLE, "TimeToLiveSpecification"),
-        "the local AWS ignores it; `haven up` sets it by API",
+        "the local AWS ignores the property; `haven up` sets it with an API call",
     ),
     (Gap::Type(kind::EC2_EIP), NO_TRAFFIC),
     (Gap::Type(kind::EC2_FLOW_LOG), NO_TRAFFIC),
@@ -131,24 +131,24 @@ const GAPS: &[(Gap, &str)] = &[
     (Gap::Type(kind::EC2_SECURITY_GROUP_INGRESS), NO_TRAFFIC),
     (
         Gap::Idle(kind::ECS_SERVICE),
-        "nothing runs in it: `haven up` runs the roles as processes",
+        "the local AWS runs no tasks: `haven up` runs the roles as processes",
     ),
     (
         Gap::Idle(kind::ELASTICACHE_REPLICATION_GROUP),
-        "there is no server behind it: `haven up --redis` has one",
+        "the local AWS runs no cache server: `haven up --redis` starts one",
     ),
     (
         Gap::Idle(kind::ELB_LOAD_BALANCER),
-        "nothing stands behind it: the shop has its own port",
+        "the local AWS runs no tasks behind the load balancer",
     ),
     (
         Gap::Type(kind::EVENTS_ARCHIVE),
-        "the local AWS keeps no archive of a bus",
+        "the local AWS has no archives of event buses",
     ),
     (Gap::Property(kind::EVENTS_BUS, "KmsKeyIdentifier"), NO_KEYS),
     (
         Gap::Type(kind::KINESIS_STREAM),
-        "nothing reads it there, and `haven up` has neither its key nor the boundary",
+        "no local process reads the stream, and `haven up` deploys neither its key nor the boundary",
     ),
     (
         Gap::Type(kind::LOGS_QUERY_DEFINITION),
@@ -174,7 +174,7 @@ const GAPS: &[(Gap, &str)] = &[
     ),
     (
         Gap::Type(kind::ROUTE53_RECORD_SET),
-        "the zone of the shop's name is not on the local AWS",
+        "the hosted zone of the shop's domain is not on the local AWS",
     ),
     (
         Gap::Property(kind::S3_BUCKET, "LifecycleConfiguration"),
@@ -329,7 +329,7 @@ fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, Stri
         {
             doomed.insert(
                 (*id).to_owned(),
-                format!("it needs {import}, which is left out"),
+                format!("it depends on {import}, which is left out"),
             );
         }
     }
@@ -346,7 +346,7 @@ fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, Stri
             .filter_map(|(id, resource)| {
                 Some((
                     (*id).to_owned(),
-                    format!("it needs {}, which is left out", needs(resource)?),
+                    format!("it depends on {}, which is left out", needs(resource)?),
                 ))
             })
             .collect();

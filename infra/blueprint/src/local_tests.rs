@@ -96,7 +96,7 @@ fn resources(stack: &Stack) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 #[test]
-fn every_type_is_either_made_by_the_local_aws_or_left_out_with_a_reason() {
+fn every_type_is_either_created_by_the_local_aws_or_left_out_with_a_reason() {
     let used: BTreeSet<String> = all()
         .iter()
         .flat_map(resources)
@@ -121,7 +121,7 @@ fn every_type_is_either_made_by_the_local_aws_or_left_out_with_a_reason() {
 }
 
 #[test]
-fn no_entry_of_the_table_is_idle() {
+fn every_entry_of_the_table_is_used() {
     let stacks = all();
     for (gap, why) in GAPS {
         let hits = |stack: &Stack, id: &str, resource: &Value| match gap {
@@ -146,7 +146,7 @@ fn no_entry_of_the_table_is_idle() {
 }
 
 #[test]
-fn whatever_is_missing_locally_is_told_and_nothing_is_left_out_elsewhere() {
+fn every_local_omission_is_listed_and_aws_has_none() {
     for environment in ["dev", "staging", "prod"]
         .into_iter()
         .filter_map(Environment::named)
@@ -183,7 +183,7 @@ fn whatever_is_missing_locally_is_told_and_nothing_is_left_out_elsewhere() {
 }
 
 #[test]
-fn the_shop_is_a_part_of_the_whole_and_the_same_in_both() {
+fn the_stacks_of_haven_up_are_those_of_a_local_deployment() {
     let (shop, whole) = (stacks(&Environment::shop()), stacks(&Environment::local()));
     let slugs: BTreeSet<_> = shop.iter().map(|stack| stack.slug).collect();
     assert_eq!(
@@ -211,7 +211,7 @@ fn stack(slug: &'static str, template: Value) -> Stack {
 }
 
 #[test]
-fn what_needs_something_left_out_goes_with_it_across_stacks() {
+fn dependents_of_omitted_resources_are_omitted_across_stacks() {
     let network = stack(
         "network",
         json!({
@@ -262,15 +262,15 @@ fn what_needs_something_left_out_goes_with_it_across_stacks() {
         })
         .collect();
     assert!(
-        told.contains(&("network", "Route", "it needs Nat, which is left out")),
+        told.contains(&("network", "Route", "it depends on Nat, which is left out")),
         "{told:?}"
     );
     assert!(
-        told.contains(&("network", "Note", "it needs Route, which is left out")),
+        told.contains(&("network", "Note", "it depends on Route, which is left out")),
         "{told:?}"
     );
     assert!(
-        told.contains(&("user", "Gone", "it needs nat, which is left out")),
+        told.contains(&("user", "Gone", "it depends on nat, which is left out")),
         "{told:?}"
     );
     assert_eq!(told.len(), 5);

@@ -134,27 +134,27 @@ fn sid_of(because: &str) -> String {
 /// resources a key encrypts, or a need of every (public) service.
 pub fn demand(sid: &str) -> Option<String> {
     const OF_A_SERVICE: [(&str, &str); 7] = [
-        (NO_TOPIC, "sends text messages: to phones, and to no topic"),
         (
-            "StartsFromTheImage",
-            "is a role: its service starts from the image",
+            NO_TOPIC,
+            "sends text messages: only to phones, not to topics",
         ),
+        ("StartsFromTheImage", "is a role: ECS pulls its image"),
         (
             "LogsInToTheRegistry",
-            "is a role: its service fetches the image",
+            "is a role: ECS logs in to the image registry",
         ),
-        ("WritesTheLog", "is a role: its service writes a log"),
+        ("WritesTheLog", "is a role: its tasks write logs"),
         (
             "LooksAtTheBalancer",
-            "is public: its deployment turns the traffic",
+            "is public: a blue/green deployment shifts its traffic",
         ),
         (
             "TurnsTheTraffic",
-            "is public: its deployment turns the traffic",
+            "is public: a blue/green deployment shifts its traffic",
         ),
         (
             "RegistersTasks",
-            "is public: its tasks stand behind the balancer",
+            "is public: its tasks are targets of the load balancer",
         ),
     ];
     let all: Vec<Edge> = ROLES.iter().flat_map(|role| edges(role)).collect();
@@ -171,7 +171,7 @@ pub fn demand(sid: &str) -> Option<String> {
         .collect();
     if !opened.is_empty() {
         return Some(format!(
-            "what is encrypted with it: {}",
+            "uses resources that the key encrypts: {}",
             opened.into_iter().collect::<Vec<_>>().join(", ")
         ));
     }
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_text_any_phone_may_publish_to_no_topic() {
+    fn roles_that_send_text_messages_cannot_publish_to_topics() {
         for role in ROLES {
             let document = policy(role, &prod(), Actor::Process, Vec::new());
             let statements = document["Statement"].as_array().expect("a list");
@@ -592,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_that_touches_something_encrypted_may_use_its_key_and_only_through_that_service() {
+    fn a_role_may_use_the_keys_of_its_resources_only_through_their_services() {
         for role in ROLES {
             let text = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
             let messages =
@@ -628,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_process_reads_no_secret_but_those_that_it_was_given() {
+    fn a_process_may_read_only_the_secrets_of_its_start() {
         for role in ROLES {
             let read = |actor: Actor| -> BTreeSet<String> {
                 let document = policy(role, &prod(), actor, Vec::new());
@@ -649,7 +649,7 @@ mod tests {
 
     /// Reading by path is authorized by the ARN of the path.
     #[test]
-    fn who_has_parameters_may_read_their_path() {
+    fn roles_with_parameters_may_read_their_path() {
         for role in ROLES.iter().filter(|role| !role.parameters.is_empty()) {
             let document = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
             assert!(

@@ -2,7 +2,8 @@
 //! runs offline in milliseconds.
 //!
 //! The data is in `infra/blueprint/schema/table.json`, generated from AWS's resource provider
-//! schemas.
+//! schemas. A general JSON Schema validator would report intrinsic functions and numbers in quotes,
+//! which CloudFormation accepts, and cannot suggest a name for a misspelled property.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -294,7 +295,7 @@ impl<'a> Checker<'a> {
             self.wrong(
                 name,
                 format!(
-                    "is not an attribute of a resource; there are {}",
+                    "is not an attribute of a resource; use one of {}",
                     ATTRIBUTES.join(", ")
                 ),
             );
@@ -326,7 +327,7 @@ impl<'a> Checker<'a> {
         let Some(known) = of(name) else {
             return self.wrong(
                 "Type",
-                format!("{name:?} is not in the table: add it to schema/types.txt"),
+                format!("{name:?} is not in the schema table; add it to schema/types.txt"),
             );
         };
         self.kind = Some(known);
@@ -336,7 +337,7 @@ impl<'a> Checker<'a> {
             if known.facts.read_only.contains(property.as_str()) {
                 self.wrong(
                     format!("Properties.{property}"),
-                    "is made by AWS and cannot be set",
+                    "is assigned by AWS and cannot be set",
                 );
             }
         }
@@ -508,7 +509,7 @@ impl<'a> Checker<'a> {
             .filter(|(name, _)| object.contains_key(**name))
         {
             for other in others.iter().filter(|other| !object.contains_key(**other)) {
-                self.wrong(path, format!("{name} is given, so {other} is required"));
+                self.wrong(path, format!("{name} requires {other}"));
             }
         }
         for (name, others) in shape
@@ -609,7 +610,7 @@ fn shown(value: &Value) -> String {
 fn bounds(least: Option<usize>, most: Option<usize>) -> String {
     match (least, most) {
         (Some(least), Some(most)) => format!("{least} to {most} are allowed"),
-        (Some(least), None) => format!("at least {least} is needed"),
+        (Some(least), None) => format!("at least {least} is required"),
         (None, Some(most)) => format!("at most {most} are allowed"),
         (None, None) => String::new(),
     }
@@ -669,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cloudformation_takes_is_taken() {
+    fn valid_properties_have_no_violation() {
         let properties = json!({
             "FifoQueue": true, "VisibilityTimeout": "300", "RedrivePolicy": { "maxReceiveCount": 5 },
             "KmsMasterKeyId": { "Fn::ImportValue": "key" }, "Tags": [{ "Key": "a", "Value": { "Ref": "AWS::Region" } }],
@@ -678,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_mistake_is_told_with_its_place_and_what_would_be_right() {
+    fn each_kind_of_violation_is_reported_with_path_and_valid_values() {
         let cases = [
             (
                 json!({ "VisibilityTimeuot": 1 }),
@@ -700,7 +701,7 @@ mod tests {
                 "Properties.Tags",
                 "must be array",
             ),
-            (json!({ "Arn": "arn" }), "Properties.Arn", "made by AWS"),
+            (json!({ "Arn": "arn" }), "Properties.Arn", "assigned by AWS"),
             (
                 json!({ "QueueName": { "Ref": "Nowhere" } }),
                 "Properties.QueueName",
@@ -741,7 +742,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_change_does_is_known() {
+    fn the_effect_of_a_property_change_is_known() {
         let effect = |name: &str, path: &str| of(name).expect("a known type").effect(path);
         assert_eq!(
             effect("AWS::SQS::Queue", "VisibilityTimeout"),

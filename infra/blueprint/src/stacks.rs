@@ -72,44 +72,44 @@ pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
             "Queues, topics and the event bus",
             messaging::messaging(environment),
         ),
-        stack("data", "What holds data", data::data(environment)),
+        stack(
+            "data",
+            "Tables, database, cache and buckets",
+            data::data(environment),
+        ),
         stack(
             "parameters",
             "Settings, secrets and addresses",
             parameters::parameters(environment),
         ),
-        stack(
-            "alarms",
-            "What calls for a human",
-            alarms::alarms(environment),
-        ),
+        stack("alarms", "Alarms", alarms::alarms(environment)),
         stack(
             "network",
-            "The VPC and who may talk to whom",
+            "VPC and security groups",
             network::network(environment),
         ),
         stack(
             "security",
-            "Keys and boundaries",
+            "KMS keys and permissions boundary",
             security::security(environment),
         ),
-        stack("edge", "What the world reaches", edge::edge(environment)),
-        stack("roles", "What each role may do", roles::roles(environment)),
+        stack(
+            "edge",
+            "Load balancer, API and firewall",
+            edge::edge(environment),
+        ),
+        stack("roles", "IAM roles of the tasks", roles::roles(environment)),
         stack(
             "compute",
-            "Where the roles run",
+            "ECS cluster, services and tasks",
             compute::compute(environment),
         ),
         stack(
             "observability",
-            "Logs, dashboards, traces, the budget",
+            "Logs, dashboards, traces and budget",
             observability::observability(environment),
         ),
-        stack(
-            "backup",
-            "Copies of what must not be lost",
-            backup::backup(environment),
-        ),
+        stack("backup", "Backups", backup::backup(environment)),
     ];
     if environment.local {
         stacks.push(stack(

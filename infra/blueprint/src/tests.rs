@@ -96,7 +96,7 @@ fn the_golden_templates_are_what_is_deployed() {
 
 /// `check` reports a type that is missing in the table, because it would go unchecked.
 #[test]
-fn every_template_is_what_the_schemas_of_its_types_take() {
+fn every_template_is_valid_by_the_schemas_of_its_types() {
     for environment in environments() {
         for stack in stacks(&environment) {
             let violations = schema::check(&stack.template);

@@ -456,7 +456,7 @@ impl<'a> Explainer<'a> {
             .iter()
             .find(|left_out| left_out.resources.iter().any(|known| known == id));
         let hint = left_out
-            .map(|left_out| format!("it is left out there: {}", left_out.why))
+            .map(|left_out| format!("it is left out: {}", left_out.why))
             .or_else(|| {
                 let mut known: BTreeSet<String> =
                     items.iter().map(|(item, _)| item.slug.clone()).collect();

@@ -85,76 +85,76 @@ macro_rules! keys {
 
 keys! {
     account: Account {
-        id: Text(ACCOUNT_ID), "The account; asserted before anything is done there";
-        region: Text(REGION), "The region; asserted before anything is done there";
-        owner: Text(TAG), "Whose it is: tag Owner";
-        cost_center: Text(TAG), "Who pays: tag CostCenter";
+        id: Text(ACCOUNT_ID), "AWS account; checked before each deployment";
+        region: Text(REGION), "AWS region; checked before each deployment";
+        owner: Text(TAG), "Value of the tag Owner";
+        cost_center: Text(TAG), "Value of the tag CostCenter";
     }
     network: Network {
-        cidr: Text(CIDR), "Addresses of the VPC, other than those of any network it may be joined to";
+        cidr: Text(CIDR), "Address range of the VPC; must not overlap with connected networks";
         zones: Integer { least: 2, most: 3 }, "Availability zones";
-        nat_gateways: Integer { least: 1, most: 3 }, "NAT gateways: 1, or one a zone";
+        nat_gateways: Integer { least: 1, most: 3 }, "NAT gateways: 1, or one per zone";
         flow_log_days: IntegerOf(LOG_DAYS), "Days that flow logs are kept";
     }
     database: Database {
         engine: OneOf(Engine::VARIANTS), "RDS for PostgreSQL, or Aurora PostgreSQL";
-        engine_version: Text(ENGINE_VERSION), "Release of PostgreSQL";
-        instance_class: Text(INSTANCE_CLASS), "Size of the database's hosts";
+        engine_version: Text(ENGINE_VERSION), "Version of PostgreSQL";
+        instance_class: Text(INSTANCE_CLASS), "Instance class of the database";
         // Range of gp3 volumes: AmazonRDS/latest/UserGuide/CHAP_Storage.html
-        storage_gib: Integer { least: 20, most: 65_536 }, "Storage, GiB; Aurora ignores it";
-        storage_max_gib: Integer { least: 22, most: 65_536 }, "Up to where storage grows by itself, GiB; Aurora ignores it";
-        multi_az: Boolean, "A second host in another zone that takes over by itself";
+        storage_gib: Integer { least: 20, most: 65_536 }, "Storage in GiB; Aurora ignores it";
+        storage_max_gib: Integer { least: 22, most: 65_536 }, "Maximum to which storage grows automatically, in GiB; Aurora ignores it";
+        multi_az: Boolean, "A standby in another zone that takes over automatically";
         backup_days: Integer { least: 7, most: 35 }, "Days that automatic backups are kept";
     }
     cache: Cache {
-        node_type: Text(NODE_TYPE), "Size of the cache's nodes";
+        node_type: Text(NODE_TYPE), "Node type of the cache";
         // At most five replicas per primary: AmazonElastiCache/latest/dg/Replication.html
         replicas: Integer { least: 1, most: 5 }, "Replicas beside the primary; failover needs one";
         snapshot_days: Integer { least: 1, most: 35 }, "Days that snapshots are kept";
     }
     compute: Compute {
-        image_digest: Text(DIGEST), "The image of all roles; empty until one was pushed";
+        image_digest: Text(DIGEST), "Digest of the image of all roles; empty until an image is pushed";
         storefront_tasks: Pair { least: 1, most: 1_000 }, "Tasks of the storefront";
         worker_tasks: Pair { least: 1, most: 1_000 }, "Tasks of each worker role";
-        backlog_per_task: Integer { least: 1, most: 10_000 }, "Messages behind one worker task before more tasks start";
+        backlog_per_task: Integer { least: 1, most: 10_000 }, "Waiting messages per worker task above which more tasks start";
         // ECS allows up to a day; an operator should not have to watch a deployment for more than
         // four hours.
-        bake_minutes: Integer { least: 0, most: 240 }, "Minutes that old and new storefront run beside each other";
+        bake_minutes: Integer { least: 0, most: 240 }, "Minutes that old and new storefront tasks run side by side";
     }
     edge: Edge {
-        domain: Text(DOMAIN), "The shop's name in DNS";
-        hosted_zone_id: Text(HOSTED_ZONE), "The Route 53 zone of that name";
+        domain: Text(DOMAIN), "DNS name of the shop";
+        hosted_zone_id: Text(HOSTED_ZONE), "Id of the Route 53 hosted zone of that name";
         // Default quota of an account in most regions: apigateway/latest/developerguide/limits.html
-        rate: Integer { least: 1, most: 10_000 }, "Requests a second that the API lets through";
-        burst: Integer { least: 1, most: 5_000 }, "Requests at once that the API lets through";
-        daily_quota: Integer { least: 1, most: 100_000_000 }, "Requests a day of one API key";
+        rate: Integer { least: 1, most: 10_000 }, "Requests per second that the API accepts";
+        burst: Integer { least: 1, most: 5_000 }, "Requests at once that the API accepts";
+        daily_quota: Integer { least: 1, most: 100_000_000 }, "Requests per day of one API key";
         // waf/latest/APIReference/API_RateBasedStatement.html. A limit above ten million has no
         // effect.
-        requests_per_address: Integer { least: 10, most: 10_000_000 }, "Requests of one address in five minutes before it is blocked";
+        requests_per_address: Integer { least: 10, most: 10_000_000 }, "Requests from one address in five minutes before the firewall blocks it";
         // At most an hour: apigateway/latest/developerguide/api-gateway-caching.html
-        cache_seconds: Integer { least: 0, most: 3_600 }, "Seconds that the menu may come from the cache; 0 is no cache";
-        cors_origins: Texts { each: ORIGIN, most: 10 }, "Origins that browsers may call the API from";
+        cache_seconds: Integer { least: 0, most: 3_600 }, "Seconds that the menu is cached; 0 turns the cache off";
+        cors_origins: Texts { each: ORIGIN, most: 10 }, "Origins from which browsers may call the API";
     }
     observability: Observability {
         log_days: IntegerOf(LOG_DAYS), "Days that logs are kept";
-        alarm_email: Text(EMAIL), "Who is told of alarms";
-        budget_usd: Integer { least: 1, most: 1_000_000 }, "Budget, USD a month";
+        alarm_email: Text(EMAIL), "E-mail address that receives alarms";
+        budget_usd: Integer { least: 1, most: 1_000_000 }, "Budget in USD per month";
         trace_share: Number { least: 0.0, most: 1.0 }, "Share of requests that are traced";
     }
     backup: Backup {
         // Continuous backups are kept for at most 35 days:
         // aws-backup/latest/devguide/point-in-time-recovery.html
-        daily_days: Integer { least: 7, most: 35 }, "Days that daily copies are kept";
+        daily_days: Integer { least: 7, most: 35 }, "Days that daily backups are kept";
         // Backups stay in cold storage for at least 90 days:
         // aws-backup/latest/devguide/API_Lifecycle.html
-        monthly_days: Integer { least: 90, most: 3_650 }, "Days that monthly copies are kept";
-        copy_to_region: Text(OTHER_REGION), "Where copies go too";
+        monthly_days: Integer { least: 90, most: 3_650 }, "Days that monthly backups are kept";
+        copy_to_region: Text(OTHER_REGION), "Region that also receives the backups";
     }
     usage: Usage {
-        orders_per_month: Integer { least: 0, most: 1_000_000_000 }, "Orders a month, for the cost estimate alone";
-        page_views_per_order: Integer { least: 0, most: 10_000 }, "Pages looked at for one order, for the cost estimate alone";
-        gib_out_per_month: Integer { least: 0, most: 1_000_000 }, "GiB a month to the internet, for the cost estimate alone";
-        log_gib_per_month: Integer { least: 0, most: 1_000_000 }, "GiB of logs a month, for the cost estimate alone";
+        orders_per_month: Integer { least: 0, most: 1_000_000_000 }, "Orders per month, only for the cost estimate";
+        page_views_per_order: Integer { least: 0, most: 10_000 }, "Page views per order, only for the cost estimate";
+        gib_out_per_month: Integer { least: 0, most: 1_000_000 }, "GiB per month to the internet, only for the cost estimate";
+        log_gib_per_month: Integer { least: 0, most: 1_000_000 }, "GiB of logs per month, only for the cost estimate";
     }
 }
 

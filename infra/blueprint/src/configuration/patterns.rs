@@ -13,7 +13,7 @@ pub struct Pattern {
 
 /// The id of an AWS account.
 pub const ACCOUNT_ID: Pattern = Pattern {
-    says: "12 digits, or empty until it is chosen",
+    says: "12 digits, or empty until an account is chosen",
     example: "123456789012",
     fits: |text| {
         text.is_empty() || text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -29,7 +29,7 @@ pub const REGION: Pattern = Pattern {
 
 /// An AWS region, or empty.
 pub const OTHER_REGION: Pattern = Pattern {
-    says: "a region, or empty for nowhere",
+    says: "a region, or empty for none",
     example: "us-west-2",
     fits: |text| text.is_empty() || is_region(text),
 };
@@ -101,14 +101,14 @@ pub const DIGEST: Pattern = Pattern {
 
 /// A DNS name.
 pub const DOMAIN: Pattern = Pattern {
-    says: "a name in DNS, in small letters",
+    says: "a DNS name in lowercase letters",
     example: "shop.brewhaven.example",
     fits: is_domain,
 };
 
 /// The id of a hosted zone.
 pub const HOSTED_ZONE: Pattern = Pattern {
-    says: "Z and up to 31 capital letters or digits",
+    says: "Z and up to 31 uppercase letters or digits",
     example: "Z0123456789ABCDEFGHIJ",
     fits: |text| {
         (2..=32).contains(&text.len())
@@ -121,7 +121,7 @@ pub const HOSTED_ZONE: Pattern = Pattern {
 
 /// An origin for CORS: never `*`, and never plain HTTP.
 pub const ORIGIN: Pattern = Pattern {
-    says: "https:// and a name in DNS, with a port or without",
+    says: "https:// and a DNS name, with or without a port",
     example: "https://shop.brewhaven.example",
     fits: |text| {
         let Some(host) = text.strip_prefix("https://") else {
@@ -141,7 +141,7 @@ pub const ORIGIN: Pattern = Pattern {
 
 /// An e-mail address.
 pub const EMAIL: Pattern = Pattern {
-    says: "an address for mail",
+    says: "an e-mail address",
     example: "on-call@brewhaven.example",
     fits: |text| {
         text.split_once('@').is_some_and(|(local, domain)| {

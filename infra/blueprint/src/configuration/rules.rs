@@ -49,7 +49,7 @@ pub static RULES: &[Rule] = &[
     Rule {
         tier: Tier::Every,
         keys: &["network.nat_gateways", "network.zones"],
-        asks: "one NAT gateway, or one a zone: anything between costs more and still fails with one zone",
+        asks: "1, or one per zone: a number in between costs more and still fails together with one zone",
         holds: |settings| {
             settings.network.nat_gateways == 1
                 || settings.network.nat_gateways == settings.network.zones
@@ -59,7 +59,7 @@ pub static RULES: &[Rule] = &[
         tier: Tier::Every,
         keys: &["database.storage_gib", "database.storage_max_gib"],
         // AmazonRDS/latest/UserGuide/USER_PIOPS.Autoscaling.html
-        asks: "storage_max_gib at least a tenth above storage_gib, as RDS asks",
+        asks: "storage_max_gib at least 10 % above storage_gib, as RDS requires",
         holds: |settings| {
             settings.database.storage_max_gib * 10 >= settings.database.storage_gib * 11
         },
@@ -68,7 +68,7 @@ pub static RULES: &[Rule] = &[
         tier: Tier::Every,
         keys: &["database.engine", "database.instance_class"],
         // AmazonRDS/latest/AuroraUserGuide/Concepts.DBInstanceClass.SupportAurora.html
-        asks: "a medium class or larger for Aurora, which has no smaller ones",
+        asks: "a medium or larger class for Aurora, which supports no smaller one",
         holds: |settings| {
             let class = &settings.database.instance_class;
             settings.database.engine != Engine::Aurora
@@ -78,13 +78,13 @@ pub static RULES: &[Rule] = &[
     Rule {
         tier: Tier::Every,
         keys: &["backup.copy_to_region", "account.region"],
-        asks: "copies in another region: the same one is lost with what it copies",
+        asks: "a region other than account.region, whose failure would also affect the copies",
         holds: |settings| settings.backup.copy_to_region != settings.account.region,
     },
     Rule {
         tier: Tier::Every,
         keys: &["edge.cors_origins", "edge.domain"],
-        asks: "the shop's own origin, https:// and edge.domain, among cors_origins",
+        asks: "cors_origins with the shop's own origin, https:// and edge.domain",
         holds: |settings| {
             settings
                 .edge
@@ -95,19 +95,19 @@ pub static RULES: &[Rule] = &[
     Rule {
         tier: Tier::StagingAndProd,
         keys: &["database.multi_az"],
-        asks: "true in staging and prod: without it the loss of a zone is the loss of the shop",
+        asks: "true in staging and prod: without it, the failure of a zone stops the shop",
         holds: |settings| settings.database.multi_az,
     },
     Rule {
         tier: Tier::Prod,
         keys: &["network.zones"],
-        asks: "3 in prod: after the loss of one zone there is still a spare",
+        asks: "3 in prod: after the failure of one zone, two zones remain",
         holds: |settings| settings.network.zones == 3,
     },
     Rule {
         tier: Tier::Prod,
         keys: &["network.nat_gateways", "network.zones"],
-        asks: "one NAT gateway a zone in prod: a shared one takes the other zones with it",
+        asks: "one NAT gateway per zone in prod: the failure of a shared one affects other zones",
         holds: |settings| settings.network.nat_gateways == settings.network.zones,
     },
     Rule {
@@ -125,20 +125,20 @@ pub static RULES: &[Rule] = &[
     Rule {
         tier: Tier::Prod,
         keys: &["backup.copy_to_region"],
-        asks: "a region in prod: orders must outlive the one that they were taken in",
+        asks: "a region in prod: orders must survive the loss of their own region",
         holds: |settings| !settings.backup.copy_to_region.is_empty(),
     },
     Rule {
         tier: Tier::Prod,
         keys: &["compute.storefront_tasks"],
-        asks: "2 or more as the least in prod: one task's end must not close the shop",
+        asks: "a minimum of 2 or more in prod: the end of one task must not stop the shop",
         holds: |settings| settings.compute.storefront_tasks.0 >= 2,
     },
     Rule {
         tier: Tier::Prod,
         keys: &["observability.log_days"],
         // PCI DSS 4.0, 10.5.1: twelve months of audit history.
-        asks: "365 or more in prod: who asks about a charge may ask a year later",
+        asks: "365 or more in prod: questions about a charge can come a year later",
         holds: |settings| settings.observability.log_days >= 365,
     },
 ];

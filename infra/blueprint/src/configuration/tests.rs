@@ -68,7 +68,7 @@ fn paths(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_environments_of_the_repository_are_what_was_decided() {
+fn the_environments_have_the_decided_settings() {
     let [local, dev, staging, prod] =
         ["local", "dev", "staging", "prod"].map(|name| Environment::named(name).expect("known"));
     assert!(local.local && !dev.local && !staging.local && !prod.local);
@@ -103,7 +103,7 @@ fn base_has_every_key_of_the_table_and_no_other() {
 }
 
 #[test]
-fn base_says_of_every_key_what_the_table_says() {
+fn comments_in_base_are_those_of_the_key_table() {
     let mut lines = base().lines().peekable();
     let (mut group, mut told) = (String::new(), 0);
     while let Some(line) = lines.next() {
@@ -124,7 +124,7 @@ fn base_says_of_every_key_what_the_table_says() {
 }
 
 #[test]
-fn a_file_of_an_environment_says_only_what_differs_from_base() {
+fn environment_files_contain_only_values_that_differ_from_base() {
     for environment in ENVIRONMENTS {
         let configuration = known(environment, &[]).expect("right");
         for given in configuration.explain() {
@@ -185,7 +185,7 @@ fn every_kind_admits_its_example_and_every_field_holds_its_whole_range() {
 }
 
 #[test]
-fn every_wrong_setting_is_told_with_its_place_and_what_is_allowed() {
+fn every_invalid_setting_is_reported_with_its_line_and_the_allowed_values() {
     check(
         "dev",
         "[network]\nzones = 4\n",
@@ -228,13 +228,13 @@ fn every_wrong_setting_is_told_with_its_place_and_what_is_allowed() {
         "dev",
         "[edge]\ncors_origins = [\"*\"]",
         &[
-            "own.toml:2: edge.cors_origins: found [\"*\"]; allowed: list of 1 to 10, each https:// and a name in DNS, with a port or without, such as [\"https://shop.brewhaven.example\"]",
+            "own.toml:2: edge.cors_origins: found [\"*\"]; allowed: list of 1 to 10, each https:// and a DNS name, with or without a port, such as [\"https://shop.brewhaven.example\"]",
         ],
     );
 }
 
 #[test]
-fn an_unknown_key_gets_the_name_that_was_meant() {
+fn an_unknown_key_gets_a_suggestion() {
     let unknown = |line: &str, key: &str, meant: &str| {
         let found = format!(
             "own.toml:1: {key}: found an unknown key; allowed: a key of `haven config explain`{meant}"
@@ -280,10 +280,10 @@ fn all_problems_are_told_at_once() {
         &[
             "own.toml:3: network.zones: found 7; allowed: 2 to 3",
             "own.toml:6: databse.multi_az: found an unknown key; allowed: a key of `haven config explain`; did you mean database.multi_az?",
-            "own.toml:9: database.multi_az: found false; allowed: true in staging and prod: without it the loss of a zone is the loss of the shop",
+            "own.toml:9: database.multi_az: found false; allowed: true in staging and prod: without it, the failure of a zone stops the shop",
             "own.toml:10: database.backup_days: found 14; allowed: 30 or more in prod: damage is often found a month late",
             &format!(
-                "base.toml:{}: backup.copy_to_region: found \"\"; allowed: a region in prod: orders must outlive the one that they were taken in",
+                "base.toml:{}: backup.copy_to_region: found \"\"; allowed: a region in prod: orders must survive the loss of their own region",
                 line_of(base(), "copy_to_region")
             ),
         ],
@@ -291,7 +291,7 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn a_misspelt_key_is_not_blamed_a_second_time_for_its_default() {
+fn a_misspelled_key_is_reported_once() {
     let own = "backup.copy_to_regoin = \"us-west-2\"\nnetwork.nat_gateways = 3\ndatabase.backup_days = 30\n";
     let meant = "an unknown key; allowed: a key of `haven config explain`; did you mean backup.copy_to_region?";
     check(
@@ -302,7 +302,7 @@ fn a_misspelt_key_is_not_blamed_a_second_time_for_its_default() {
 }
 
 #[test]
-fn a_file_that_is_not_toml_is_told_with_its_line_and_no_rule_is_blamed_for_it() {
+fn invalid_toml_is_reported_by_line_without_broken_rules() {
     let problems = load(
         "prod",
         "[network]\nzones = = 3\ncidr = \"nowhere\"\n[edge\n",
@@ -312,11 +312,11 @@ fn a_file_that_is_not_toml_is_told_with_its_line_and_no_rule_is_blamed_for_it() 
     let told: Vec<String> = problems.0.iter().map(Problem::to_string).collect();
     assert_eq!(told.len(), 3, "{problems}");
     assert!(
-        told[0].starts_with("own.toml:2: found what is not TOML: "),
+        told[0].starts_with("own.toml:2: found invalid TOML: "),
         "{problems}"
     );
     assert!(
-        told[1].starts_with("own.toml:4: found what is not TOML: "),
+        told[1].starts_with("own.toml:4: found invalid TOML: "),
         "{problems}"
     );
     assert!(
@@ -327,7 +327,7 @@ fn a_file_that_is_not_toml_is_told_with_its_line_and_no_rule_is_blamed_for_it() 
         .expect_err("a key twice")
         .to_string();
     assert!(
-        twice.starts_with("own.toml:3: found what is not TOML: "),
+        twice.starts_with("own.toml:3: found invalid TOML: "),
         "{twice}"
     );
 }
@@ -357,7 +357,7 @@ fn a_base_without_a_key_is_refused_even_when_the_environment_sets_it() {
 }
 
 #[test]
-fn the_caller_is_stronger_than_the_file_and_the_file_than_base() {
+fn overrides_win_over_files_and_files_over_base() {
     let origin = |configuration: &Configuration, key: &str| {
         let explained = configuration
             .explain()
@@ -475,7 +475,7 @@ fn a_variable_names_a_key_with_two_underscores() {
 }
 
 #[test]
-fn texts_that_only_look_right_are_refused() {
+fn invalid_texts_are_rejected() {
     let cases: &[(&str, &[&str], &[&str])] = &[
         (
             "account.id",
@@ -666,7 +666,7 @@ fn every_rule_can_be_broken_and_its_keys_are_keys() {
 }
 
 #[test]
-fn dev_may_do_what_prod_may_not() {
+fn rules_for_prod_do_not_apply_to_dev() {
     for rule in RULES.iter().filter(|rule| rule.tier != Tier::Every) {
         assert!(!rule.tier.covers("dev") && !rule.tier.covers("local"));
         assert!(
@@ -714,7 +714,7 @@ fn an_environment_s_name_fits_into_the_names_of_stacks() {
 }
 
 #[test]
-fn an_explanation_tells_value_origin_default_bounds_and_meaning() {
+fn an_explanation_has_value_origin_default_range_and_meaning() {
     let explained = known("prod", &[]).expect("right").explain();
     assert_eq!(explained.len(), KEYS.len());
     let of = |key: &str| {
@@ -744,7 +744,7 @@ fn an_explanation_tells_value_origin_default_bounds_and_meaning() {
 }
 
 #[test]
-fn what_is_explained_can_be_read_again() {
+fn explained_values_can_be_loaded_again() {
     for environment in ENVIRONMENTS {
         let configuration = known(environment, &[]).expect("right");
         let lines: Vec<_> = configuration

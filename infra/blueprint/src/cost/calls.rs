@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_is_what_the_table_says() {
+    fn calls_are_priced_by_the_table() {
         let prices = Prices::of("us-east-1").expect("a table");
         let costs = of_calls(
             &prices,

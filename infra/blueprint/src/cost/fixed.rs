@@ -83,7 +83,7 @@ pub(super) fn resource(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>
         Some(kind::CLOUDWATCH_DASHBOARD) => bill.fixed(it, "dashboard_month", "", 1.0),
         Some(kind) if BY_USE.contains(&kind) => {}
         _ if bill.prices.free.contains_key(it.kind) => {}
-        _ => bill.unpriced(it, format!("nobody has said what {} costs", it.kind)),
+        _ => bill.unpriced(it, format!("the price table has no price for {}", it.kind)),
     }
 }
 
@@ -95,7 +95,7 @@ fn endpoint(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
     }
     match length(graph, &it.properties["SubnetIds"]) {
         Some(zones) => bill.fixed(it, "endpoint_hour", "", zones * HOURS_A_MONTH),
-        None => bill.unpriced(it, "its zones cannot be counted".to_owned()),
+        None => bill.unpriced(it, "the number of its zones is unknown".to_owned()),
     }
 }
 
@@ -110,7 +110,7 @@ fn balancer(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
     }
     match length(graph, &it.properties["Subnets"]) {
         Some(zones) => bill.fixed(it, "public_ipv4_hour", "", zones * HOURS_A_MONTH),
-        None => bill.unpriced(it, "its addresses cannot be counted".to_owned()),
+        None => bill.unpriced(it, "the number of its addresses is unknown".to_owned()),
     }
 }
 
@@ -140,7 +140,7 @@ fn cluster(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
             bill.fixed(it, "insights_metric_month", "", metrics);
         }
         None | Some("disabled") => {}
-        Some(other) => bill.unpriced(it, format!("no price of Container Insights {other}")),
+        Some(other) => bill.unpriced(it, format!("no price for Container Insights {other}")),
     }
     if running > 0.0 {
         bill.fixed(it, "metric_month", "", super::usage::series());
@@ -158,7 +158,7 @@ fn service(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
         .find(|task| task.place == (it.place.0, id));
     let size = task.and_then(|task| Some((task, task.number("Cpu")?, task.number("Memory")?)));
     let Some((task, cpu, memory_mib)) = size else {
-        return bill.unpriced(it, "the size of its tasks is not known".to_owned());
+        return bill.unpriced(it, "the size of its tasks is unknown".to_owned());
     };
     let architecture = task.properties["RuntimePlatform"]["CpuArchitecture"]
         .as_str()
@@ -200,11 +200,14 @@ fn instance(bill: &mut Bill<'_>, it: &Resource<'_>) {
                 }
                 _ => bill.unpriced(
                     it,
-                    "only gp3 storage without more IOPS has a price".to_owned(),
+                    "only gp3 storage without additional IOPS has a price".to_owned(),
                 ),
             }
         }
-        other => bill.unpriced(it, format!("no price of a database of engine {other:?}")),
+        other => bill.unpriced(
+            it,
+            format!("no price for a database with the engine {other:?}"),
+        ),
     }
     master_secret(bill, it);
 }
@@ -220,7 +223,7 @@ fn cache(bill: &mut Bill<'_>, it: &Resource<'_>) {
     let price = match it.text("Engine") {
         "valkey" => "valkey_hour",
         "redis" | "" => "redis_hour",
-        other => return bill.unpriced(it, format!("no price of a cache of engine {other}")),
+        other => return bill.unpriced(it, format!("no price for a cache with the engine {other}")),
     };
     let nodes = it.number("NumCacheClusters").unwrap_or_else(|| {
         it.number("NumNodeGroups").unwrap_or(1.0)

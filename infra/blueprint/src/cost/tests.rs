@@ -202,7 +202,7 @@ fn a_line_is_quantity_times_price_and_lines_add_up() {
 }
 
 #[test]
-fn orders_cost_by_number_and_leave_the_fixed_part_alone() {
+fn orders_change_only_the_usage_part() {
     let (few, many) = (
         cost("prod", &["usage.orders_per_month=0"]),
         cost("prod", &["usage.orders_per_month=3_000_000"]),
@@ -218,7 +218,7 @@ fn orders_cost_by_number_and_leave_the_fixed_part_alone() {
 }
 
 #[test]
-fn what_nobody_has_priced_is_told() {
+fn resources_without_a_price_are_listed() {
     let environment = environment("dev", &[]);
     let mut stacks = stacks(&environment);
     let template = &mut stacks[0].template["Resources"];
@@ -235,8 +235,11 @@ fn what_nobody_has_priced_is_told() {
     assert_eq!(
         unpriced,
         [
-            ("Huge", "no price postgres_hour of db.x2g.16xlarge"),
-            ("Lake", "nobody has said what AWS::Redshift::Cluster costs"),
+            ("Huge", "no price `postgres_hour` for db.x2g.16xlarge"),
+            (
+                "Lake",
+                "the price table has no price for AWS::Redshift::Cluster"
+            ),
         ]
     );
 }
@@ -247,7 +250,7 @@ fn a_region_without_prices_has_no_estimate() {
     let error = estimate(&[], &environment, &environment.settings.usage).expect_err("no table");
     assert_eq!(
         error.to_string(),
-        "there are no prices for eu-central-1; there are for us-east-1"
+        "no price table for the region eu-central-1; available: us-east-1"
     );
 }
 
@@ -270,7 +273,7 @@ fn services_without_an_image_have_no_tasks_and_cost_none() {
 }
 
 #[test]
-fn nothing_changes_between_an_estimate_and_itself() {
+fn the_delta_of_an_estimate_and_itself_is_empty() {
     let estimate = cost("dev", &[]);
     assert_eq!(delta(&estimate, &estimate).changes, []);
 }

@@ -86,22 +86,22 @@ pub(super) fn month(bill: &mut Bill<'_>, graph: &Graph<'_>, usage: &Usage) -> Ve
     observability(bill, graph, usage, requests);
     vec![
         format!(
-            "{orders:.0} orders a month, {} pages each",
+            "{orders:.0} orders a month, {} page views each",
             usage.page_views_per_order
         ),
         format!(
             "{} GiB a month to the internet, {} GiB of logs",
             usage.gib_out_per_month, usage.log_gib_per_month
         ),
-        "every order comes by the API, every page through the load balancer".to_owned(),
+        "all orders use the API, all pages the load balancer".to_owned(),
         format!(
-            "{EVENTS_PER_ORDER} events and {} queue messages an order",
+            "{EVENTS_PER_ORDER} events and {} queue messages per order",
             messages_per_order()
         ),
         format!(
             "{MONTHS_KEPT} months of orders kept, {DATABASE_KIB_PER_ORDER} KiB each in the database"
         ),
-        "idle consumers ask their queue every five seconds, one question at a time for each task"
+        "idle consumers poll their queue every five seconds, with one request at a time per task"
             .to_owned(),
     ]
 }

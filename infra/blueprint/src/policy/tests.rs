@@ -76,7 +76,7 @@ fn the_platform_on_aurora_has_no_finding() {
 }
 
 #[test]
-fn what_is_waived_is_reported_with_its_reason() {
+fn waivers_are_reported_with_their_reasons() {
     let environment = named("prod");
     let findings = check_all(&environment, &stacks(&environment));
     let waived: Vec<&Finding> = findings
@@ -273,7 +273,7 @@ fn a_waiver_hides_one_rule_of_one_resource_and_needs_a_reason() {
 
 /// The time is for a release build; run with `--nocapture` to see it.
 #[test]
-fn a_check_of_production_takes_little_time() {
+fn checking_production_is_fast() {
     let environment = named("prod");
     let stacks = stacks(&environment);
     let resources: usize = stacks

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_database_is_known_by_what_its_engine_makes() {
+    fn backups_select_the_database_by_its_engine() {
         let mut environment = named("prod");
         assert!(selected(&environment).contains(":db:${Name}"));
         environment.settings.database.engine = Engine::Aurora;
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn production_alone_locks_its_vault_and_every_rule_keeps_within_the_lock() {
+    fn only_production_locks_its_vault_and_every_rule_is_within_the_lock() {
         for name in ["dev", "staging", "prod"] {
             let environment = named(name);
             let vault = &resources(&environment, "AWS::Backup::BackupVault")[0];
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_deletes_a_copy_before_its_time() {
+    fn the_vault_denies_deletion_of_recovery_points() {
         let vault = &resources(&named("prod"), "AWS::Backup::BackupVault")[0];
         let statement = &vault["Properties"]["AccessPolicy"]["Statement"][0];
         assert_eq!(
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_go_to_another_region_where_one_is_given() {
+    fn backups_are_copied_to_the_region_of_the_settings() {
         for name in ["dev", "staging", "prod"] {
             let environment = named(name);
             for rule in rules(&environment) {
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_cold_for_the_least_time_or_never() {
+    fn backups_stay_in_cold_storage_for_the_minimum_or_never_enter_it() {
         let mut environment = named("prod");
         for days in [31, 100, 119, 120, 365] {
             environment.settings.backup.monthly_days = days;

@@ -81,7 +81,7 @@ fn every_role_has_a_task_a_service_and_a_task_role_of_its_own() {
 }
 
 #[test]
-fn a_resource_that_is_everything_has_its_reason_beside_it() {
+fn a_policy_on_every_resource_has_a_reason() {
     for environment in environments() {
         let template = compute(&environment).into_json();
         for (id, resource) in template["Resources"].as_object().expect("resources") {
@@ -99,7 +99,7 @@ fn a_resource_that_is_everything_has_its_reason_beside_it() {
 }
 
 #[test]
-fn a_container_has_as_long_to_stop_as_the_contract_says() {
+fn stop_timeouts_are_the_drain_of_the_contract_plus_a_margin() {
     for role in ROLES {
         let timeout = container(&prod(), role)["StopTimeout"]
             .as_u64()
@@ -148,7 +148,7 @@ fn secrets_come_by_reference_and_no_address_carries_a_login() {
 }
 
 #[test]
-fn only_a_digest_names_the_image() {
+fn images_are_referenced_by_digest() {
     for role in ROLES {
         let image = container(&prod(), role)["Image"]["Fn::Sub"]
             .as_str()
@@ -162,7 +162,7 @@ fn only_a_digest_names_the_image() {
 }
 
 #[test]
-fn a_task_is_reached_by_nobody_that_it_does_not_need() {
+fn tasks_are_private_and_have_only_the_client_groups_they_need() {
     for environment in environments() {
         for role in ROLES {
             let network =
@@ -209,7 +209,7 @@ fn a_task_is_reached_by_nobody_that_it_does_not_need() {
 }
 
 #[test]
-fn the_storefront_alone_turns_from_blue_to_green() {
+fn only_the_storefront_has_blue_green_deployments() {
     for environment in environments() {
         for role in ROLES {
             let service = service_of(&environment, role);
@@ -252,7 +252,7 @@ fn the_storefront_alone_turns_from_blue_to_green() {
 }
 
 #[test]
-fn scaling_goes_from_the_least_to_the_most_of_the_settings() {
+fn scaling_has_the_limits_of_the_settings() {
     assert_eq!(
         (
             prod().settings.compute.storefront_tasks,

@@ -47,7 +47,7 @@ fn only<'a>(template: &'a Value, kind: &str) -> &'a Value {
 }
 
 #[test]
-fn the_local_aws_gets_tables_alone_and_imports_nothing() {
+fn the_local_aws_gets_only_tables_without_imports() {
     let stacks = crate::stacks(&Environment::local());
     let template = stacks
         .into_iter()
@@ -89,7 +89,7 @@ fn the_database_has_the_orders_key_isolated_subnets_and_a_standby_by_the_setting
 }
 
 #[test]
-fn what_a_database_logs_names_no_customer() {
+fn database_logs_contain_no_parameters() {
     let parameters = database_parameters();
     assert_eq!(parameters["log_parameter_max_length"], "0");
     assert_ne!(parameters["log_statement"], "all");
@@ -159,7 +159,7 @@ fn tables_deny_plain_http_and_expire_items_by_the_contract() {
 }
 
 #[test]
-fn every_bucket_refuses_clear_transport_and_lets_nobody_in_but_deliveries_of_logs() {
+fn bucket_policies_deny_plain_http_and_allow_only_log_delivery() {
     for environment in on_aws() {
         let template = template_of(&environment);
         for (bucket, _) in of_kind(&template, "AWS::S3::Bucket") {
@@ -197,7 +197,7 @@ fn every_bucket_refuses_clear_transport_and_lets_nobody_in_but_deliveries_of_log
 }
 
 #[test]
-fn nobody_goes_around_the_lock_of_the_audit_bucket() {
+fn the_audit_bucket_denies_bypassing_its_object_lock() {
     for environment in on_aws() {
         let template = template_of(&environment);
         let lock = &template["Resources"]["AuditBucket"]["Properties"]["ObjectLockConfiguration"];
@@ -275,7 +275,7 @@ fn bucket_and_key_let_the_trail_and_no_other_write() {
 }
 
 #[test]
-fn whatever_holds_data_stays_or_leaves_a_snapshot_and_can_be_replaced() {
+fn stateful_resources_are_retained_or_snapshotted_and_have_no_fixed_name() {
     /// Types that hold data, and the name property that must stay unset.
     const HOLDERS: [(&str, &str); 7] = [
         ("AWS::RDS::DBInstance", "DBInstanceIdentifier"),
@@ -326,7 +326,7 @@ fn both_engines_export_the_same_names() {
 }
 
 #[test]
-fn the_template_is_taken_inline_with_either_engine() {
+fn the_template_can_be_sent_inline_with_either_engine() {
     for environment in on_aws() {
         let bytes = template_of(&environment).to_string().len();
         assert!(bytes < 51_200, "{bytes}");

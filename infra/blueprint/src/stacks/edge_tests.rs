@@ -41,7 +41,7 @@ fn seconds(attributes: &Value, key: &str) -> u64 {
 }
 
 #[test]
-fn no_group_of_this_stack_is_open_to_the_world_in_either_direction() {
+fn no_security_group_of_the_edge_stack_is_open_to_the_internet() {
     for environment in environments() {
         let template = template(&environment);
         let groups = of(&template, "AWS::EC2::SecurityGroup");
@@ -139,7 +139,7 @@ fn the_certificate_covers_every_name_and_every_name_leads_here() {
 }
 
 #[test]
-fn a_task_may_finish_what_it_has_and_outlives_a_failover_of_its_database() {
+fn target_groups_let_requests_finish_and_tolerate_a_database_failover() {
     for environment in environments() {
         let template = template(&environment);
         let groups = of(&template, "AWS::ElasticLoadBalancingV2::TargetGroup");
@@ -175,7 +175,7 @@ fn a_task_may_finish_what_it_has_and_outlives_a_failover_of_its_database() {
 }
 
 #[test]
-fn customers_and_testers_begin_on_different_versions() {
+fn customers_and_testers_start_on_different_target_groups() {
     for environment in environments() {
         let template = template(&environment);
         let weights = |rule: &str| {
@@ -207,7 +207,7 @@ fn customers_and_testers_begin_on_different_versions() {
 }
 
 #[test]
-fn nothing_is_done_without_a_key_and_all_of_it_goes_by_the_private_link() {
+fn every_operation_needs_a_key_and_uses_the_private_link() {
     for environment in environments() {
         let template = template(&environment);
         let (mut calls, mut questions) = (0, 0);
@@ -289,7 +289,7 @@ fn an_order_is_never_answered_from_the_cache() {
 }
 
 #[test]
-fn without_a_cache_none_is_paid_for_and_the_reason_is_in_the_template() {
+fn without_cache_seconds_there_is_no_cache_cluster_and_a_reason() {
     for mut environment in environments() {
         environment.settings.edge.cache_seconds = 0;
         let template = template(&environment);
@@ -323,7 +323,7 @@ fn a_change_of_the_api_is_a_new_deployment_and_no_change_is_none() {
 }
 
 #[test]
-fn without_an_origin_no_browser_of_another_site_is_answered() {
+fn without_an_origin_there_are_no_cors_headers() {
     let mut environment = Environment::named("prod").expect("known");
     environment.settings.edge.cors_origins.clear();
     let text = template(&environment).to_string().to_ascii_lowercase();
@@ -338,7 +338,7 @@ fn without_an_origin_no_browser_of_another_site_is_answered() {
 }
 
 #[test]
-fn one_address_is_stopped_but_neither_the_api_nor_the_payment_gateway() {
+fn rate_limits_exempt_the_api_and_the_payment_gateway() {
     for environment in environments() {
         let template = template(&environment);
         let (_, firewall) = of(&template, "AWS::WAFv2::WebACL")[0];
@@ -430,7 +430,7 @@ fn logs_have_the_retention_of_the_settings_and_no_credentials() {
 }
 
 #[test]
-fn one_key_cannot_use_up_the_day() {
+fn usage_plans_follow_the_settings() {
     for environment in environments() {
         let template = template(&environment);
         let (_, plan) = of(&template, "AWS::ApiGateway::UsagePlan")[0];

@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_balancer_is_open_to_the_world_and_only_at_443_and_80() {
+    fn only_the_load_balancer_is_public_and_only_on_443_and_80() {
         for environment in environments() {
             let template = network(&environment).into_json();
             let mut open = Vec::new();
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tasks_reach_the_world_and_only_by_https() {
+    fn only_tasks_reach_the_internet_and_only_by_https() {
         for environment in environments() {
             let template = network(&environment).into_json();
             for (name, properties) in resources(&template, "AWS::EC2::SecurityGroup") {
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn database_and_cache_let_in_their_clients_and_nobody_else() {
+    fn only_client_groups_reach_database_and_cache() {
         for environment in environments() {
             let template = network(&environment).into_json();
             for (name, clients, port) in [
@@ -614,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_out_to_a_group_is_a_way_into_it() {
+    fn every_egress_rule_to_a_group_has_an_ingress_rule() {
         let template = network(&environments()[0]).into_json();
         let ways_in = rules(&template, "Ingress");
         for (from, out) in rules(&template, "Egress") {
@@ -683,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_nat_gateway_a_zone_the_loss_of_one_zone_is_its_own() {
+    fn one_nat_gateway_per_zone_isolates_zone_failures() {
         let mut environment = environments()[0].clone();
         for (count, expected) in [(1, ["Nat1", "Nat1", "Nat1"]), (3, ["Nat1", "Nat2", "Nat3"])] {
             environment.settings.network.nat_gateways = count;
@@ -719,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_let_through_what_every_role_needs() {
+    fn endpoint_policies_allow_the_actions_of_every_role() {
         let environment = &environments()[0];
         let template = network(environment).into_json();
         let endpoints = resources(&template, "AWS::EC2::VPCEndpoint");

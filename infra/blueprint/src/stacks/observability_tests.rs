@@ -91,7 +91,7 @@ fn linked(description: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_runbook_says_what_it_means_how_to_confirm_it_what_to_do_and_how_to_prevent_it() {
+fn every_runbook_has_all_sections() {
     for alarm in ALARMS {
         let path = repository().join(format!("runbooks/{}.md", alarm.runbook));
         let text = std::fs::read_to_string(path).expect(alarm.runbook);
@@ -116,7 +116,7 @@ fn every_runbook_says_what_it_means_how_to_confirm_it_what_to_do_and_how_to_prev
 }
 
 #[test]
-fn a_page_names_the_runbooks_of_what_it_is_made_of() {
+fn a_page_names_the_runbooks_of_its_alarms() {
     let environment = prod();
     let composites = of_kind(&environment, "AWS::CloudWatch::CompositeAlarm");
     let named = |page: &str| -> BTreeSet<String> {
@@ -231,8 +231,7 @@ fn every_alarm_that_pages_is_in_exactly_one_page_and_no_other_is() {
 }
 
 #[test]
-fn a_deployment_holds_back_pages_about_the_platform_but_not_for_ever_and_never_what_customers_notice()
- {
+fn a_deployment_suppresses_only_the_platform_page_and_only_while_it_is_not_stuck() {
     let environment = prod();
     let composites = of_kind(&environment, "AWS::CloudWatch::CompositeAlarm");
     for (id, properties) in &composites {
@@ -302,7 +301,7 @@ fn aurora_is_watched_as_a_cluster() {
 }
 
 #[test]
-fn nobody_is_written_to_when_there_is_no_address() {
+fn without_an_alarm_address_there_is_no_subscription() {
     let mut environment = prod();
     assert_eq!(of_kind(&environment, "AWS::SNS::Subscription").len(), 1);
     let budget = &of_kind(&environment, "AWS::Budgets::Budget")[0].1;
@@ -345,7 +344,7 @@ fn queries_read_the_logs_of_every_role() {
 }
 
 #[test]
-fn on_a_laptop_no_alarm_watches_what_is_not_there() {
+fn local_alarms_watch_only_local_metrics() {
     let stacks = crate::stacks(&Environment::shop());
     let template = &stacks
         .iter()

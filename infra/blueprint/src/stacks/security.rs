@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_of_another_account_may_use_a_key() {
+    fn no_other_account_may_use_a_key() {
         for environment in environments() {
             let template = security(&environment).into_json();
             for (name, _) in resources(&template, "AWS::KMS::Key") {
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn eventbridge_reaches_topics_without_the_condition_it_cannot_meet() {
+    fn eventbridge_may_use_the_key_of_topics_without_a_source_condition() {
         let template = security(&environments()[0]).into_json();
         let statements = statements(&template, "MessagesKey");
         let to_topics = statements
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boundary_gives_no_rights_over_rights_and_holds_everything_in_place() {
+    fn the_boundary_denies_iam_other_accounts_and_other_regions() {
         for environment in environments() {
             let template = security(&environment).into_json();
             for action in boundary_actions(&template) {
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_makes_only_roles_inside_the_boundary_and_hands_over_only_ours() {
+    fn a_deployment_creates_only_roles_with_the_boundary_and_passes_only_our_roles() {
         for environment in environments() {
             let template = security(&environment).into_json();
             let statements = statements(&template, "DeployPolicy");
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_cannot_lift_its_own_limits() {
+    fn a_deployment_cannot_remove_its_own_limits() {
         let template = security(&environments()[0]).into_json();
         let statements = statements(&template, "DeployPolicy");
         let denied: BTreeSet<&str> = statements
@@ -579,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn it_needs_no_other_stack() {
+    fn the_security_stack_imports_nothing() {
         for environment in environments() {
             assert!(
                 !security(&environment)

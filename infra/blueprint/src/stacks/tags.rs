@@ -38,7 +38,7 @@ mod tests {
 
     /// A new resource type that does not inherit stack tags must be added to the list.
     #[test]
-    fn a_resource_has_tags_of_its_own_where_its_stack_gives_it_none() {
+    fn resources_that_inherit_no_stack_tags_have_their_own() {
         for name in ["local", "dev", "staging", "prod"] {
             let environment = Environment::named(name).expect("known");
             for stack in stacks(&environment) {

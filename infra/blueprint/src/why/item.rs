@@ -81,10 +81,7 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
         ] {
             let parking = matches!(address, Address::ParkingQueue(_));
             let about = match parking {
-                true => format!(
-                    "What could not be handled from {}, kept for a human",
-                    queue.slug
-                ),
+                true => format!("The dead-letter queue of {}", queue.slug),
                 false => queue.about.to_owned(),
             };
             let watched = |signal: &Signal| match signal {
@@ -93,7 +90,9 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
                 Signal::Ours { .. } | Signal::Platform(_) => false,
             };
             let facts = if parking {
-                users("parked to by", |role| role.consumes.contains(&queue))
+                users("receives dead letters from", |role| {
+                    role.consumes.contains(&queue)
+                })
             } else {
                 of_queue(queue)
             };
@@ -115,13 +114,13 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
             SUBSCRIPTIONS
                 .iter()
                 .filter(|heard| heard.topic == topic)
-                .map(|heard| format!("heard by the queue {}", heard.queue.slug)),
+                .map(|heard| format!("delivers to the queue {}", heard.queue.slug)),
         );
         facts.extend(
             RULES
                 .iter()
                 .filter(|rule| rule.target == Target::Topic(topic))
-                .map(|rule| format!("the rule {} sends to it", rule.slug)),
+                .map(|rule| format!("receives events from the rule {}", rule.slug)),
         );
         let address = [Address::Topic(topic)];
         items.push(addressed(
@@ -136,9 +135,7 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
         ));
     }
     let bus = &topic::BUS;
-    let facts = users("events are put on it by", |role| {
-        !role.puts_events.is_empty()
-    });
+    let facts = users("receives events from", |role| !role.puts_events.is_empty());
     items.push(addressed(
         environment,
         graph,
@@ -180,7 +177,7 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
         ));
     }
     for &secret in SECRETS {
-        let facts = users("given to", |role| role.secrets.contains(&secret));
+        let facts = users("read by", |role| role.secrets.contains(&secret));
         let mut places = graph
             .behind_export(&secret_export(environment, secret))
             .to_vec();
@@ -197,7 +194,7 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
     }
     for &parameter in PARAMETERS {
         let mut facts = users("read by", |role| role.parameters.contains(&parameter));
-        facts.push(format!("{} until somebody changes it", parameter.default));
+        facts.push(format!("the default is {}", parameter.default));
         items.push(item(
             "parameter",
             parameter.key,
@@ -231,9 +228,9 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
     }
     let stream = &topic::ORDER_EVENTS;
     let facts = vec![
-        "the bus sends it every event that has an order".to_owned(),
+        "receives every event of an order from the bus".to_owned(),
         format!(
-            "a reader can begin {} days back",
+            "keeps events for {} days",
             stream.retention.as_secs() / 86_400
         ),
     ];
@@ -253,8 +250,8 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
     }
     for rule in RULES {
         let facts = vec![match rule.target {
-            Target::Topic(topic) => format!("sends to the topic {}", topic.slug),
-            Target::Queue(queue) => format!("sends to the queue {}", queue.slug),
+            Target::Topic(topic) => format!("sends events to the topic {}", topic.slug),
+            Target::Queue(queue) => format!("sends events to the queue {}", queue.slug),
         }];
         let places = called(graph, &logical(&format!("{} rule", rule.slug)));
         items.push(item(
@@ -286,19 +283,21 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
 
 fn of_queue(queue: &'static queue::Queue) -> Vec<String> {
     let mut facts = users("consumed by", |role| role.consumes.contains(&queue));
-    facts.extend(users("sent to by", |role| role.sends.contains(&queue)));
+    facts.extend(users("receives messages from", |role| {
+        role.sends.contains(&queue)
+    }));
     facts.extend(
         SUBSCRIPTIONS
             .iter()
             .filter(|heard| heard.queue == queue)
-            .map(|heard| format!("hears of the topic {}", heard.topic.slug)),
+            .map(|heard| format!("subscribed to the topic {}", heard.topic.slug)),
     );
     let rules = RULES
         .iter()
         .filter(|rule| rule.target == Target::Queue(queue));
-    facts.extend(rules.map(|rule| format!("the rule {} sends to it", rule.slug)));
+    facts.extend(rules.map(|rule| format!("receives events from the rule {}", rule.slug)));
     facts.push(format!(
-        "a handler has {} s; after {} deliveries a message is parked",
+        "the handler times out after {} s; after {} deliveries a message becomes a dead letter",
         queue.handler_timeout.as_secs(),
         queue.deliveries_max
     ));

@@ -12,7 +12,7 @@ fn resource(name: &str) -> Resource {
 
 /// The contract requires each statement of the policies that a role's tasks and service use.
 #[test]
-fn every_statement_of_every_role_policy_answers_with_its_edge() {
+fn every_statement_of_a_role_policy_has_its_right() {
     for name in ["dev", "staging", "prod"] {
         let environment = environment(name);
         let stacks = stacks(&environment);
@@ -46,7 +46,7 @@ fn every_statement_of_every_role_policy_answers_with_its_edge() {
 }
 
 #[test]
-fn a_sid_tells_who_may_do_what_and_why() {
+fn why_explains_a_sid() {
     let answer = why(&environment("prod"), "ConsumesOrders").expect("known");
     let [statement] = &answer.statements[..] else {
         panic!("{:?}", answer.statements)
@@ -64,7 +64,7 @@ fn a_sid_tells_who_may_do_what_and_why() {
 }
 
 #[test]
-fn a_queue_tells_its_item_its_users_its_alarms_and_what_a_change_does() {
+fn why_explains_item_users_alarms_and_changes_of_a_queue() {
     let queue = resource("messaging/OrdersQueue");
     assert_eq!(
         (queue.kind.as_str(), queue.stateful),
@@ -127,7 +127,7 @@ fn a_queue_tells_its_item_its_users_its_alarms_and_what_a_change_does() {
 }
 
 #[test]
-fn every_name_of_an_item_leads_to_it() {
+fn every_name_of_an_item_finds_it() {
     for name in ["orders", "queue/orders/url", "HAVEN_QUEUE_ORDERS_URL"] {
         let answer = why(&environment("prod"), name).expect(name);
         assert_eq!(answer.resources[0].name, "messaging/OrdersQueue", "{name}");
@@ -179,7 +179,7 @@ fn every_name_of_an_item_leads_to_it() {
 
 /// On AWS every item of the contract has a resource.
 #[test]
-fn every_item_has_a_resource_and_every_resource_an_answer() {
+fn every_item_has_a_resource_and_every_resource_an_explanation() {
     let environment = environment("prod");
     let stacks = stacks(&environment);
     let explainer = Explainer::new(&environment, &stacks);
@@ -201,7 +201,7 @@ fn every_item_has_a_resource_and_every_resource_an_answer() {
 }
 
 #[test]
-fn a_database_says_that_it_is_kept_and_what_would_replace_it() {
+fn why_explains_retention_and_replacement_of_the_database() {
     let database = resource("data/Database");
     assert!(database.stateful);
     assert_ne!(database.deletion_policy, "Delete");
@@ -223,7 +223,7 @@ fn a_database_says_that_it_is_kept_and_what_would_replace_it() {
 }
 
 #[test]
-fn a_miss_says_what_was_meant_or_why_it_is_not_there() {
+fn an_unknown_name_gets_a_suggestion_or_a_reason() {
     let hint = |name: &str, of: &str| why(&environment(of), name).expect_err("none").hint;
     assert_eq!(
         hint("OrderQueue", "prod").as_deref(),
