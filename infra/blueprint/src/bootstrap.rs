@@ -76,7 +76,7 @@ const GLOBAL_REGION: &str = "us-east-1";
 
 /// Returns the stack that an operator deploys once per account. [`stacks`] does not contain it.
 pub fn bootstrap(environment: &Environment) -> Stack {
-    let mut template = Template::new("Brew Haven: the role that CloudFormation deploys with");
+    let mut template = Template::new("Brew Haven: deployment role of CloudFormation");
     let inside = json!({ "ArnLike": { "iam:PermissionsBoundary": sub(&format!(
         "arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:policy/{}",
         environment.stack_name("security-RoleBoundary-*")
@@ -98,7 +98,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
             policy(&document(statements)),
             Keep::Nothing,
         );
-        let reason = "What has no name yet is held to its region; each action is one that AWS names for a type of ours";
+        let reason = "Resources without a known name are limited by region; AWS's schemas require every action";
         template.note(&id, "wildcard", json!(reason));
         template.waive(&id, &["IAM-2"], reason);
         policies.push(reference(&id));
@@ -116,7 +116,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
     template.waive(
         &role,
         &["IAM-4"],
-        "The boundary is made after it; its fences are in a policy of its own",
+        "The boundary is created later; a separate policy limits the role",
     );
     template.export(
         "execution role arn",

@@ -17,7 +17,7 @@ use crate::template::{Keep, LogicalId, Template, reference};
 
 /// Returns the stack with the alarms on queues and on our own metrics.
 pub fn alarms(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: what calls for a human");
+    let mut template = Template::new("Brew Haven: alarms");
     let alarms = add_alarms(&mut template, environment, is_ours);
     let page = add_page(
         &mut template,
@@ -88,19 +88,19 @@ struct Page {
 
 const ORDERS_PAGE: Page = Page {
     slug: "page-orders",
-    about: "Orders stand still or are late.",
+    about: "Orders are stalled or late.",
 };
 const CUSTOMERS_PAGE: Page = Page {
     slug: "page-customers",
-    about: "Customers notice it, during a deployment too.",
+    about: "Customers are affected, even during a deployment.",
 };
 const PLATFORM_PAGE: Page = Page {
     slug: "page-platform",
-    about: "The platform is about to fail. Held back while a deployment runs.",
+    about: "The platform is at risk. Suppressed during a deployment.",
 };
 const QUIET: Page = Page {
     slug: "quiet",
-    about: "A deployment runs and is not stuck: nothing to do.",
+    about: "A deployment is in progress and not stuck. No action needed.",
 };
 
 /// Returns true for symptoms that customers notice. A deployment does not suppress them, because it
@@ -221,9 +221,9 @@ fn add_alarms(
 
 fn alarm_properties(environment: &Environment, alarm: &Alarm) -> Value {
     let urgency = match alarm.severity {
-        Severity::Page => "Look now.",
-        Severity::Ticket => "Look today.",
-        Severity::Notice => "Nothing to do.",
+        Severity::Page => "Respond now.",
+        Severity::Ticket => "Respond today.",
+        Severity::Notice => "No action needed.",
     };
     let missing = match alarm.missing {
         Missing::NotBreaching => "notBreaching",

@@ -18,7 +18,7 @@ const COLD_DAYS_MIN: u16 = 90;
 
 /// Returns the stack with the vault, the plan and the roles of AWS Backup.
 pub fn backup(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: backup");
+    let mut template = Template::new("Brew Haven: backups");
     let vault = vault(&mut template, environment);
     let plan = plan(&mut template, environment, &vault);
     let role = backup_role(&mut template, environment);
@@ -61,7 +61,7 @@ fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
     template.note(
         &vault,
         "wildcard",
-        json!("A vault's policy is about its own copies, which have no names yet"),
+        json!("A vault's policy covers its own recovery points, which have no names yet"),
     );
     vault
 }

@@ -44,7 +44,7 @@ const ANY_RESOURCE: &str = "AnyResource";
 
 /// Returns the stack with the cluster and the services.
 pub fn compute(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: where the roles run");
+    let mut template = Template::new("Brew Haven: ECS cluster, services and tasks");
     let images = images(&mut template, environment);
     let cluster = cluster(&mut template, environment);
     let logs: Vec<(&Role, LogicalId)> = ROLES
@@ -288,7 +288,7 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     let policy = managed_policy(template, "traffic policy", roles::document(statements));
     // These actions have no resource type (Service Authorization Reference, Elastic Load Balancing
     // V2).
-    let reason = "The Describe actions of elasticloadbalancing take no resource";
+    let reason = "The Describe actions of elasticloadbalancing support no resources";
     template.note(&policy, ANY_RESOURCE, json!(reason));
     template.waive(&policy, &["IAM-2"], reason);
     iam_role(

@@ -85,7 +85,7 @@ fn tables(template: &mut Template, environment: &Environment) {
             template.note(
                 &id,
                 "wildcard",
-                json!("A table's policy is about that table and cannot name it"),
+                json!("A table's policy covers only the table itself"),
             );
         }
         let address = Address::Table(table);

@@ -26,7 +26,7 @@ const STAGE: &str = "live";
 
 /// Returns the stack with the public entry points.
 pub fn edge(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: what the world reaches");
+    let mut template = Template::new("Brew Haven: load balancer, API and firewall");
     let certificate = certificate(&mut template, environment);
     let balancer = balancer(&mut template, environment);
     let targets = targets(&mut template, environment);

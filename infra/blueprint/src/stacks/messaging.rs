@@ -290,8 +290,7 @@ fn order_events(
         kept(environment),
     );
     if !environment.is_production() {
-        let why =
-            "Only events of trials are lost with it, and a stream that is kept costs by the hour";
+        let why = "Only test events are lost, and a retained stream is charged per hour";
         template.waive(&stream, &["KEEP-1", "KEEP-2"], why);
     }
     let role = template.add(

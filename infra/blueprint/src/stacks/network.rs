@@ -23,7 +23,7 @@ const WORLD: &str = "0.0.0.0/0";
 
 /// Returns the stack with the network.
 pub fn network(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: network");
+    let mut template = Template::new("Brew Haven: VPC and security groups");
     let vpc = vpc(&mut template, environment);
     let public = subnets(&mut template, environment, &vpc, Tier::Public);
     let private = subnets(&mut template, environment, &vpc, Tier::Private);
@@ -196,7 +196,8 @@ fn public_routes(
         Keep::Nothing,
     );
     template.after(&route, &[&attachment]);
-    let why = "Customers reach the load balancer by it, and tasks reach AWS; these subnets hold it and NAT gateways alone";
+    let why =
+        "The load balancer and the NAT gateways need the route; these subnets contain nothing else";
     template.waive_public(&route, &["NO_UNRESTRICTED_ROUTE_TO_IGW"], why);
     for (zone, subnet) in subnets.iter().enumerate() {
         associate(template, &format!("public {}", zone + 1), &table, subnet);
@@ -373,7 +374,7 @@ fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
             Keep::Nothing,
         );
         if port == HTTP {
-            let reason = "Whoever types the shop's name without https must be redirected; nothing else answers there";
+            let reason = "Port 80 only redirects browsers to HTTPS; no other service listens there";
             template.note(
                 &rule,
                 "checkov",

@@ -15,9 +15,8 @@ use crate::template::{Keep, Template};
 
 /// Returns the stack with everything that operators look at.
 pub fn observability(environment: &Environment) -> Template {
-    let mut template = Template::new(
-        "Brew Haven: alarms of the platform, queries, dashboards, traces, the budget",
-    );
+    let mut template =
+        Template::new("Brew Haven: platform alarms, queries, dashboards, traces and budget");
     alarms::platform_alarms(&mut template, environment);
     subscription(&mut template, environment);
     dashboards(&mut template, environment);

@@ -41,7 +41,7 @@ pub fn parameters(environment: &Environment) -> Template {
             properties,
             Keep::Data,
         );
-        let why = "Two sides hold it and change it together: a runbook's work, not a timer's";
+        let why = "Two parties share the secret and change it together, as a runbook describes";
         template.waive_public(&id, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
         template.waive(&id, &["SECRET-2"], why);
         Shared::export_secret(&mut template, environment, secret, reference(&id));

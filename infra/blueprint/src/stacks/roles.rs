@@ -12,7 +12,7 @@ use crate::template::{Keep, LogicalId, Template, get_att, reference};
 
 /// Returns the stack with the task roles.
 pub fn roles(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: what each role may do");
+    let mut template = Template::new("Brew Haven: IAM roles of the tasks");
     for role in ROLES {
         let id = task_role(&mut template, environment, role);
         Shared::export_task_role(&mut template, environment, role, get_att(&id, "Arn"));
@@ -24,7 +24,8 @@ fn task_role(template: &mut Template, environment: &Environment, role: &Role) ->
     let document = roles::policy(role, environment, Actor::Process, Vec::new());
     let policy = managed_policy(template, &format!("{} task policy", role.slug), document);
     if role.text_messages {
-        let reason = "IAM has no resource for a phone; topics, the only ones it has, are denied in the same policy";
+        let reason =
+            "IAM has no resource for phones; the same policy denies topics, the only SNS resources";
         template.note(&policy, "wildcard", json!(reason));
         template.waive(&policy, &["IAM-2"], reason);
     }

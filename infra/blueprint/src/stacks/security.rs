@@ -22,7 +22,7 @@ pub use deploy::{cloudformation_trust, deploy_statements};
 
 /// Returns the stack with the keys, the boundary and the deploy role.
 pub fn security(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: keys and boundaries");
+    let mut template = Template::new("Brew Haven: KMS keys and permissions boundary");
     for key in KEYS {
         add_key(&mut template, environment, key);
     }
@@ -281,7 +281,7 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
         }),
         Keep::Nothing,
     );
-    let reason = "Denials are of everything; what is allowed on * has no narrower resource";
+    let reason = "The denials cover everything; the actions allowed on * support no resources";
     template.note(&id, "wildcard", json!(reason));
     template.waive(&id, &["IAM-2"], reason);
     Shared::RoleBoundary.export(template, environment, reference(&id));

@@ -57,7 +57,7 @@ pub(super) fn buckets(template: &mut Template, environment: &Environment) -> Aud
     }
     // S3 delivers no access logs to a bucket with Object Lock (Amazon S3 User Guide, "Object Lock
     // considerations").
-    let lost = "Logs of a lost region restore nothing; S3 delivers no access logs to a bucket with Object Lock";
+    let lost = "Logs restore no data, and S3 delivers no access logs to a bucket with Object Lock";
     template.waive_public(
         &logs,
         &[
@@ -69,7 +69,7 @@ pub(super) fn buckets(template: &mut Template, environment: &Environment) -> Aud
     template.waive(
         &logs,
         &["S3-2"],
-        "Load balancer and S3 deliver logs only where S3 keeps the key",
+        "Load balancers and S3 deliver logs only to buckets with S3 managed keys",
     );
     template.waive(&logs, &["S3-9"], lost);
     let policy = bucket_policy(
@@ -80,7 +80,7 @@ pub(super) fn buckets(template: &mut Template, environment: &Environment) -> Aud
     template.waive(
         &policy,
         &["S3-12"],
-        "The path carries the account: balancers of others cannot write here",
+        "The path contains the account, so load balancers of others cannot write here",
     );
     let mut statements = trail_delivery(environment, &audit);
     statements.push(no_bypass(&audit));

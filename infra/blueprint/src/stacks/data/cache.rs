@@ -25,8 +25,7 @@ pub(super) fn cache_token(template: &mut Template, environment: &Environment) ->
         }),
         Keep::Data,
     );
-    let why =
-        "ElastiCache has no rotation of its own; a new token is set by a change of this stack";
+    let why = "ElastiCache cannot rotate the token; an update of this stack sets a new one";
     template.waive_public(&token, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
     template.waive(&token, &["SECRET-2"], why);
     Shared::CacheSecret.export(template, environment, reference(&token));

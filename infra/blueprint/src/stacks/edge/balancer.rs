@@ -72,7 +72,7 @@ pub(super) fn balancer(template: &mut Template, environment: &Environment) -> Lo
         Keep::Nothing,
     );
     if !protected {
-        let why = "This environment is taken down every evening";
+        let why = "This environment is deleted every evening";
         template.waive(&id, &["ALB-6"], why);
         template.waive_public(&id, &["ELB_DELETION_PROTECTION_ENABLED"], why);
     }

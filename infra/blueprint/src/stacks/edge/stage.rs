@@ -30,7 +30,7 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
     template.waive(
         &role,
         &["IAM-3"],
-        "API Gateway sends no aws:SourceAccount when it takes this role",
+        "API Gateway sends no aws:SourceAccount when it assumes this role",
     );
     let properties = json!({ "CloudWatchRoleArn": get_att(&role, "Arn") });
     template.add("api logging", kind::API_ACCOUNT, properties, Keep::Nothing)
@@ -88,7 +88,7 @@ pub(super) fn stage(template: &mut Template, environment: &Environment, api: &Ap
     let stage = template.add("api stage", kind::API_STAGE, properties, Keep::Nothing);
     template.after(&stage, &[&logging, &execution]);
     if !cache {
-        let why = "cache_seconds is 0 here: the storefront keeps the menu itself, and a cache costs by the hour";
+        let why = "cache_seconds is 0 here: the storefront caches the menu, and an API cache is charged per hour";
         template.note(
             &stage,
             "checkov",

@@ -242,11 +242,11 @@ fn of_no_resource(service: &str) -> Option<(&'static str, &'static str)> {
     match service {
         "ecr.api" => Some((
             "ecr:GetAuthorizationToken",
-            "ecr:GetAuthorizationToken is not about a repository: AWS offers no narrower resource",
+            "ecr:GetAuthorizationToken supports no resources, so no ARN limits the action",
         )),
         "sns" => Some((
             "sns:Publish",
-            "A phone is no resource of IAM: whoever texts publishes to *",
+            "IAM has no resource for phones: text messages are published to *",
         )),
         _ => None,
     }

@@ -216,7 +216,7 @@ pub(super) fn add_key(template: &mut Template, environment: &Environment, key: &
     template.note(
         &id,
         "wildcard",
-        json!("In a key's policy * is the key itself; kms:* leaves all to IAM"),
+        json!("In a key policy, * is the key itself; kms:* delegates to IAM"),
     );
     template.add(
         &format!("{} key alias", key.slug),
