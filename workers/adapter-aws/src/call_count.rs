@@ -2,6 +2,7 @@
 //! bills. It also reports whether the service answered.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemInput;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemInput;
@@ -27,7 +28,55 @@ use aws_sdk_sqs::operation::send_message::SendMessageInput;
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchInput;
 use contract::billed::Billed;
 
-use crate::clients::{Called, OnCall, Service};
+/// The AWS services that the clients call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    Sqs,
+    Sns,
+    /// SNS for text messages only, which have another price and other failures.
+    Sms,
+    EventBridge,
+    DynamoDb,
+    DynamoDbStreams,
+    Ses,
+    ParameterStore,
+    SecretsManager,
+    CloudWatch,
+}
+
+impl Service {
+    /// Returns the name of the service in metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Service::Sqs => "sqs",
+            Service::Sns => "sns",
+            Service::Sms => "sms",
+            Service::EventBridge => "events",
+            Service::DynamoDb => "dynamodb",
+            Service::DynamoDbStreams => "streams",
+            Service::Ses => "ses",
+            Service::ParameterStore => "ssm",
+            Service::SecretsManager => "secrets",
+            Service::CloudWatch => "cloudwatch",
+        }
+    }
+}
+
+/// An event of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    /// The call is sent, or sent again, to this service.
+    Sent(Service),
+    /// The call is about to be sent; AWS bills this many units.
+    Billed(Billed, u64),
+    /// The call has ended, retries included: the service answered, possibly with a refusal.
+    Answered(Service),
+    /// The call has ended without an answer in time, or with a server error.
+    Unanswered(Service),
+}
+
+/// Receives every event of every call.
+pub type OnCall = Arc<dyn Fn(Called) + Send + Sync>;
 
 /// The interceptor of one service's client.
 pub struct CallCount {

@@ -1,6 +1,5 @@
 //! The SDK clients. They share one HTTP client, and this module sets all timeouts and retries.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use app::ports::notices::SEND_WITHIN;
@@ -11,11 +10,10 @@ use aws_sdk_sqs::config::{IntoShared as _, SharedHttpClient};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
-use contract::billed::Billed;
 use contract::queue::{HANDLER_TIMEOUT_MIN, LONG_POLL};
 
-use crate::LocalAccess;
-use crate::call_count::CallCount;
+use crate::access::LocalAccess;
+use crate::call_count::{CallCount, OnCall, Service};
 use crate::proxy::ByHost;
 
 /// Time limit of one attempt. AWS answers within milliseconds; a local AWS on a busy laptop takes
@@ -53,56 +51,6 @@ const ADMIN_CALL_WITHIN: Duration = Duration::from_secs(600);
 /// Time after the wait of a receive until it is canceled. A receive can hang (aws-sdk-rust issue
 /// 1094).
 const POLL_SLACK: Duration = Duration::from_secs(5);
-
-/// The AWS services that the clients call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Service {
-    Sqs,
-    Sns,
-    /// SNS for text messages only, which have another price and other failures.
-    Sms,
-    EventBridge,
-    DynamoDb,
-    DynamoDbStreams,
-    Ses,
-    ParameterStore,
-    SecretsManager,
-    CloudWatch,
-}
-
-impl Service {
-    /// Returns the name of the service in metrics.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Service::Sqs => "sqs",
-            Service::Sns => "sns",
-            Service::Sms => "sms",
-            Service::EventBridge => "events",
-            Service::DynamoDb => "dynamodb",
-            Service::DynamoDbStreams => "streams",
-            Service::Ses => "ses",
-            Service::ParameterStore => "ssm",
-            Service::SecretsManager => "secrets",
-            Service::CloudWatch => "cloudwatch",
-        }
-    }
-}
-
-/// An event of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Called {
-    /// The call is sent, or sent again, to this service.
-    Sent(Service),
-    /// The call is about to be sent; AWS bills this many units.
-    Billed(Billed, u64),
-    /// The call has ended, retries included: the service answered, possibly with a refusal.
-    Answered(Service),
-    /// The call has ended without an answer in time, or with a server error.
-    Unanswered(Service),
-}
-
-/// Receives every event of every call.
-pub type OnCall = Arc<dyn Fn(Called) + Send + Sync>;
 
 /// Creates clients on demand, so that a role has only those that it uses.
 #[derive(Clone)]

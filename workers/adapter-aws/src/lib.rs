@@ -1,12 +1,12 @@
 //! AWS implementations of the ports of `app`. SDK types leave this crate only as the clients from
 //! which adapters are created.
 
+mod access;
 mod call_count;
-pub mod clients;
+mod clients;
 mod inbox;
 mod items;
 mod leases;
-mod ledger;
 mod local;
 mod mailer;
 mod metrics;
@@ -21,10 +21,12 @@ mod texter;
 mod transactions;
 mod views;
 
-pub use clients::{Called, Clients, Service};
+pub use access::LocalAccess;
+pub use call_count::{Called, Service};
+pub use clients::Clients;
 pub use inbox::SqsInbox;
 pub use leases::DynamoLeases;
-pub use local::{InspectError, LocalAccess, LocalMailbox};
+pub use local::{InspectError, LocalMailbox};
 pub use mailer::SesMailer;
 pub use metrics::{MetricSink, Series, Value};
 pub use parking::{Parked, SqsParking};

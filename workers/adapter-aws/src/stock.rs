@@ -8,7 +8,7 @@
 //! to each call for its retries.
 //!
 //! Each change of a product's counters writes its ledger entry in the same transaction, so the
-//! ledger always adds up to the counters (`ledger.rs`).
+//! ledger always adds up to the counters (`stock/ledger.rs`).
 
 use app::ports::Unavailable;
 use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
@@ -29,14 +29,19 @@ use domain::stock::{Counters, Movement};
 
 use crate::Clients;
 use crate::items::{
-    Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item,
-    stocked_product, text, time_text, time_value,
+    Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item, text,
+    time_text, time_value,
 };
-use crate::ledger::{entry_item, marker_key};
 use crate::tables::{ReadTable, Readable, WriteTable};
 use crate::transactions::{Written, refused, write};
 
 mod groups;
+mod ledger;
+mod products;
+
+use ledger::{entry_item, marker_key};
+
+pub use products::DynamoProducts;
 
 /// Maximum reads of a reservation that another process changes at the same time. Afterwards the
 /// message goes back to its queue.
@@ -59,8 +64,8 @@ pub struct StockTables<R = WriteTable> {
 /// Stock in DynamoDB. With read-only reservations it is [`DynamoShopStock`].
 #[derive(Clone)]
 pub struct DynamoStock<R = WriteTable> {
-    pub(crate) client: Client,
-    pub(crate) tables: StockTables<R>,
+    client: Client,
+    tables: StockTables<R>,
     /// The actor of stock changes for orders, for the ledger.
     actor: String,
 }
@@ -69,74 +74,10 @@ pub struct DynamoStock<R = WriteTable> {
 /// type cannot reserve, sell or release the units of an order.
 pub type DynamoShopStock = DynamoStock<ReadTable>;
 
-/// The products table for a role that only reads stock.
-#[derive(Clone)]
-pub struct DynamoProducts {
-    client: Client,
-    table: ReadTable,
-}
-
-impl DynamoProducts {
-    /// Creates a reader of the products table.
-    pub fn new(clients: &Clients, table: ReadTable) -> DynamoProducts {
-        DynamoProducts {
-            client: clients.dynamodb(),
-            table,
-        }
-    }
-}
-
-impl Catalogue for DynamoProducts {
-    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
-        let mut products = Vec::new();
-        let mut from: Option<Item> = None;
-        loop {
-            let page = self
-                .table
-                .scan(&self.client)
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
-            for item in page.items() {
-                match stocked_product(item) {
-                    Ok(product) => products.push(product),
-                    // An item that was written by hand may be invalid. The shop continues to sell
-                    // the others.
-                    Err(error) => tracing::error!(error = %error, "A product cannot be read"),
-                }
-            }
-            from = page.last_evaluated_key;
-            if from.is_none() {
-                break;
-            }
-        }
-        products.sort_by(|a, b| {
-            (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name))
-        });
-        Ok(products)
-    }
-
-    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
-        let got = self
-            .table
-            .get_item(&self.client)
-            .key("product_id", text(id.as_str()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
-        got.item.as_ref().map(stocked_product).transpose()
-    }
-}
-
 /// A reservation as it is stored.
-pub struct Record {
-    /// State of the reservation.
-    pub state: HoldState,
-    /// The reserved lines.
-    pub lines: Vec<Line>,
+struct Record {
+    state: HoldState,
+    lines: Vec<Line>,
 }
 
 impl<R: Readable> DynamoStock<R> {
@@ -701,7 +642,7 @@ fn of_counters<'a, L>(
 ///
 /// # Errors
 /// Returns `Unavailable` when an attribute is missing or invalid.
-pub fn record_of(item: &Item) -> Result<Record, Unavailable> {
+fn record_of(item: &Item) -> Result<Record, Unavailable> {
     let state = get_text(item, "state").and_then(|code| HoldState::from_code(&code));
     Ok(Record {
         state: state.ok_or_else(|| corrupt("state"))?,

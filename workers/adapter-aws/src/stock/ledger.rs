@@ -11,20 +11,20 @@ use domain::ids::ProductId;
 use domain::stock::Movement;
 use domain::text::{printable, shown};
 
+use super::{DynamoStock, record_of};
 use crate::items::{Item, corrupt, get_number, get_text, get_time, number, text, time_value};
-use crate::stock::{DynamoStock, record_of};
 use crate::tables::Readable;
 
 /// The character after `9`: every entry's key is smaller.
 const AFTER_ENTRIES: &str = ":";
 
 /// Returns the sort key of an adjustment's marker.
-pub fn marker_key(movement_id: &str) -> String {
+pub(super) fn marker_key(movement_id: &str) -> String {
     format!("id#{movement_id}")
 }
 
 /// Returns the item of a ledger entry.
-pub fn entry_item(entry: &Entry) -> Item {
+pub(super) fn entry_item(entry: &Entry) -> Item {
     let fields: [(&str, AttributeValue); 7] = [
         ("product_id", text(entry.product_id.as_str())),
         ("movement_id", text(&entry.entry_id)),

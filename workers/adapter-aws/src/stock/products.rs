@@ -1,0 +1,72 @@
+//! The products table, for roles that only read stock.
+
+use app::ports::Unavailable;
+use app::ports::stock::{Catalogue, StockedProduct};
+use aws_sdk_dynamodb::Client;
+use domain::ids::ProductId;
+
+use crate::Clients;
+use crate::items::{Item, stocked_product, text};
+use crate::tables::ReadTable;
+
+/// The products table for a role that only reads stock.
+#[derive(Clone)]
+pub struct DynamoProducts {
+    pub(super) client: Client,
+    pub(super) table: ReadTable,
+}
+
+impl DynamoProducts {
+    /// Creates a reader of the products table.
+    pub fn new(clients: &Clients, table: ReadTable) -> DynamoProducts {
+        DynamoProducts {
+            client: clients.dynamodb(),
+            table,
+        }
+    }
+}
+
+impl Catalogue for DynamoProducts {
+    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+        let mut products = Vec::new();
+        let mut from: Option<Item> = None;
+        loop {
+            let page = self
+                .table
+                .scan(&self.client)
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            for item in page.items() {
+                match stocked_product(item) {
+                    Ok(product) => products.push(product),
+                    // An item that was written by hand may be invalid. The shop continues to sell
+                    // the others.
+                    Err(error) => tracing::error!(error = %error, "A product cannot be read"),
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                break;
+            }
+        }
+        products.sort_by(|a, b| {
+            (a.product.kind, &a.product.name).cmp(&(b.product.kind, &b.product.name))
+        });
+        Ok(products)
+    }
+
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+        let got = self
+            .table
+            .get_item(&self.client)
+            .key("product_id", text(id.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+        got.item.as_ref().map(stocked_product).transpose()
+    }
+}
