@@ -5,9 +5,6 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use crate::body::Body;
-use crate::signature::is_for_s3;
-
 /// The reason why a request is not forwarded or not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -221,7 +218,7 @@ impl Reason {
     }
 
     /// Returns the response, which an SDK converts into an error of its service.
-    pub fn response(&self, protocol: Protocol) -> Response<Body> {
+    pub fn response(&self, protocol: Protocol) -> Response<Bytes> {
         let (names, message) = (self.names(), self.message());
         let (kind, body) = match protocol {
             Protocol::Cbor => (
@@ -234,7 +231,7 @@ impl Reason {
             Protocol::S3 => ("application/xml", s3_xml(names.s3, &message)),
             Protocol::Rest => ("application/json", json(names.json, &message)),
         };
-        let mut response = Response::new(Body::whole(body));
+        let mut response = Response::new(body);
         *response.status_mut() = names.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -260,8 +257,9 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Determines the protocol of a request.
-    pub fn of(parts: &Parts) -> Protocol {
+    /// Determines the protocol of a request. `is_for_s3` is whether the request claims to be signed
+    /// for S3, which has no header of its own.
+    pub fn of(parts: &Parts, is_for_s3: bool) -> Protocol {
         let header = |name: &str| {
             parts
                 .headers
@@ -281,7 +279,7 @@ impl Protocol {
             || parts.uri.query().is_some_and(is_action)
         {
             Protocol::Query
-        } else if is_for_s3(parts) {
+        } else if is_for_s3 {
             Protocol::S3
         } else {
             Protocol::Rest

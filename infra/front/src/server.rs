@@ -29,7 +29,7 @@ use crate::body::Body;
 use crate::connections::{Place, Unproven};
 use crate::forward::Forward;
 use crate::refusal::{Protocol, Reason};
-use crate::signature::{CLOCK_SKEW, Payload, Verifier, move_to_header};
+use crate::signature::{CLOCK_SKEW, Payload, Verifier, is_for_s3, move_to_header};
 
 /// The largest body in bytes that is held in memory until its digest is verified. The largest body
 /// that our services accept is 1 MiB (a batch of SQS messages). Larger uploads to S3 declare their
@@ -213,7 +213,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, place: Place) {
 
 async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
-    let protocol = Protocol::of(&parts);
+    let protocol = Protocol::of(&parts, is_for_s3(&parts));
     let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let answered = async {
         let body = admitted(shared, &parts, body).await?;
@@ -234,7 +234,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -
                     path: uri.path(),
                 });
             }
-            reason.response(protocol)
+            reason.response(protocol).map(Body::whole)
         }
     }
 }
