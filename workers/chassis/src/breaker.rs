@@ -13,12 +13,11 @@ use std::time::Duration;
 use contract::dependency::Dependency;
 use contract::metric::Metric;
 use contract::queue::LONG_POLL;
-use contract::retry::Backoff;
+use contract::retry::{BETWEEN_ATTEMPTS, Backoff};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::consume::BETWEEN_ATTEMPTS;
 use crate::{Health, Metrics, chance};
 
 /// It opens after so many failures in a row,

@@ -25,6 +25,13 @@ impl Backoff {
     }
 }
 
+/// The pause between two deliveries of a message whose handler failed. The cap keeps the promise
+/// that the platform recovers within a minute after a fault has ended: an order takes three hops.
+pub const BETWEEN_ATTEMPTS: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(20),
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use app::use_cases::time_out::Timeouts;
 use app::use_cases::watch_stock::{rebuild, watch_record};
 use app::use_cases::{Handled, Maker};
 use contract::queue::{NOTIFICATIONS, ORDERS, PAYMENTS, Queue};
-use contract::retry::Backoff;
+use contract::retry::BETWEEN_ATTEMPTS;
 use contract::role;
 use contract::settlement::Settlement;
 use domain::saga::State;
@@ -36,11 +36,6 @@ use super::task::{Job, Who};
 
 /// Messages in one receive call.
 const RECEIVED_AT_ONCE: usize = 3;
-/// Pause between two deliveries, as in the consume loop of `chassis`.
-const BETWEEN_ATTEMPTS: Backoff = Backoff {
-    base: Duration::from_secs(1),
-    cap: Duration::from_secs(20),
-};
 const AFTER_FAILURE_MS: u64 = 500;
 const LOOK_MS: u64 = 500;
 const SWEEP_ORDERS_MS: u64 = 5_000;

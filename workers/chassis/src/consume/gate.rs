@@ -2,13 +2,19 @@
 //! alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use contract::queue::BATCH_MAX;
 use futures::future::select_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
-use super::pollers::free_slots;
 use crate::Breaker;
 use crate::breaker::Flow;
+
+/// With few slots free, more are awaited this long: a receive of ten costs as much as a receive of
+/// one.
+const SLOTS_LINGER: Duration = Duration::from_millis(10);
 
 #[derive(Clone)]
 pub(super) struct Gate {
@@ -84,4 +90,19 @@ impl Gate {
             .await;
         }
     }
+}
+
+/// Up to `enough` slots, at least one.
+async fn free_slots(slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphorePermit> {
+    let mut taken = Vec::with_capacity(BATCH_MAX);
+    // The semaphore is never closed.
+    taken.extend(slots.clone().acquire_owned().await);
+    let top_up = async {
+        while taken.len() < enough {
+            taken.extend(slots.clone().acquire_owned().await);
+        }
+    };
+    // No more than that may ever come free: then what there is, is asked for.
+    let _ = timeout(SLOTS_LINGER, top_up).await;
+    taken
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contract::metric::Metric;
 use contract::queue::Queue;
-use contract::retry::Backoff;
+use contract::retry::BETWEEN_ATTEMPTS;
 use contract::settlement::Settlement;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -29,12 +29,6 @@ use crate::inbox::{Delivery, Inbox};
 use crate::trace::{self, Traceparent};
 use crate::{Metrics, chance};
 
-/// Between two deliveries of a message whose handler failed. At most so long, since a fault that
-/// has ended must be recovered from within a minute, and an order takes three hops.
-pub(crate) const BETWEEN_ATTEMPTS: Backoff = Backoff {
-    base: Duration::from_secs(1),
-    cap: Duration::from_secs(20),
-};
 /// SQS hides a message for 12 hours at most, counted from its receipt; an hour less for what has
 /// passed of it.
 const HIDE_MAX: Duration = Duration::from_secs(11 * 3600);

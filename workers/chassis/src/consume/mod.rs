@@ -37,7 +37,6 @@ use crate::{Breaker, Health, Metrics, Process};
 use batches::Batches;
 use gate::Gate;
 use in_hand::InHand;
-pub(crate) use lanes::BETWEEN_ATTEMPTS;
 use lanes::{Groups, Line};
 use pollers::{Pace, Polled};
 

@@ -29,9 +29,6 @@ const AFTER_HASTE: Backoff = Backoff {
 /// A receive may hang past its wait (aws-sdk-rust #1094). Giving it up can strand messages for a
 /// lease, so not early.
 const RECEIVE_MAX: Duration = LONG_POLL.saturating_add(Duration::from_secs(10));
-/// With few slots free, more are awaited this long: a receive of ten costs as much as a receive of
-/// one.
-const SLOTS_LINGER: Duration = Duration::from_millis(10);
 /// Messages that come steadily and fast are left to gather for so long at most: at 100 a second,
 /// one receive and one delete then carry five and more instead of one. Nobody notices, and both are
 /// paid for by the call.
@@ -239,19 +236,4 @@ impl Poll {
             answer,
         }
     }
-}
-
-/// Up to `enough` slots, at least one.
-pub(super) async fn free_slots(slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphorePermit> {
-    let mut taken = Vec::with_capacity(BATCH_MAX);
-    // The semaphore is never closed.
-    taken.extend(slots.clone().acquire_owned().await);
-    let top_up = async {
-        while taken.len() < enough {
-            taken.extend(slots.clone().acquire_owned().await);
-        }
-    };
-    // No more than that may ever come free: then what there is, is asked for.
-    let _ = timeout(SLOTS_LINGER, top_up).await;
-    taken
 }
