@@ -34,3 +34,7 @@ up *OPTIONS:
 # Run a proof: just prove simulate --seeds 10000
 prove *PROOF:
     cargo run --release --package prove -- {{ PROOF }}
+
+# Count the lines of code of each crate, and compare them with an older checkout: just lines --compare ../before
+lines *OPTIONS:
+    cargo run --quiet --package tidy --bin lines -- {{ OPTIONS }}

@@ -3,7 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use super::root;
+use crate::root;
+
+/// The sections of a manifest that name dependencies.
+const SECTIONS: [&str; 3] = [
+    "[dependencies]",
+    "[build-dependencies]",
+    "[dev-dependencies]",
+];
 
 /// Returns every crate on which a crate depends, directly or indirectly, without its
 /// dev-dependencies.
@@ -38,10 +45,10 @@ fn tree(package: &str) -> BTreeSet<String> {
 
 /// Returns the dependencies in each manifest of the workspace, without dev-dependencies.
 fn direct() -> BTreeMap<String, BTreeSet<String>> {
-    direct_in(&["[dependencies]"])
+    direct_in(&["[dependencies]", "[build-dependencies]"])
 }
 
-/// What each crate of ours names in these sections of its manifest.
+/// Returns the dependencies that each crate of ours names in these sections of its manifest.
 fn direct_in(sections: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let mut direct = BTreeMap::new();
     for folder in ["infra", "workers", "tests", "."] {
@@ -62,6 +69,8 @@ fn direct_in(sections: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
             for line in manifest.lines() {
                 if line.starts_with('[') {
                     section = line;
+                    let is_other = line.contains("dependencies") && !SECTIONS.contains(&line);
+                    assert!(!is_other, "{name}: no test reads the section {line}");
                 } else if sections.contains(&section)
                     && line.contains('=')
                     && !line.starts_with('#')
@@ -151,64 +160,87 @@ fn each_technology_is_known_to_its_adapter_alone() {
     }
 }
 
+/// Returns the crates on which a crate may depend, in products.
+fn may(package: &str) -> &'static [&'static str] {
+    match package {
+        "domain" => &[],
+        "contract" => &["domain"],
+        "app" | "blueprint" => &["contract", "domain"],
+        "chassis" => &["contract"],
+        "adapter-memory" | "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
+            &["app", "contract", "domain"]
+        }
+        "notices" => &["app", "domain"],
+        "adapter-aws" | "adapter-gateway" => &["app", "chassis", "contract", "domain"],
+        "migrations" | "payment-gateway" | "faults" | "front" => &[],
+        "storefront" => &["app", "chassis", "contract", "domain"],
+        "worker" => &[
+            "adapter-aws",
+            "adapter-gateway",
+            "adapter-memory",
+            "adapter-postgres",
+            "adapter-redis",
+            "adapter-sqlite",
+            "app",
+            "chassis",
+            "contract",
+            "domain",
+            "notices",
+            "storefront",
+        ],
+        "haven-console" => &["domain"],
+        "provision" => &[
+            "adapter-aws",
+            "blueprint",
+            "chassis",
+            "contract",
+            "haven-console",
+        ],
+        "platform" => &[
+            "adapter-aws",
+            "adapter-postgres",
+            "app",
+            "blueprint",
+            "chassis",
+            "contract",
+            "domain",
+            "front",
+            "haven-console",
+            "migrations",
+            "provision",
+            "storefront",
+            "worker",
+        ],
+        "tidy" => &["contract"],
+        // These crates combine all others, or drive them from outside.
+        "bench" | "haven" | "servers" | "e2e" | "prove" => &["*"],
+        other => panic!("{other} has no place in ARCHITECTURE.md"),
+    }
+}
+
+/// Returns the crates on which the tests of a crate may depend beside those of [`may`]: the servers
+/// that they need, the schema of a database, and what a proxy or a page is tried with.
+fn may_in_tests(package: &str) -> &'static [&'static str] {
+    match package {
+        "adapter-aws" | "adapter-redis" => &["servers"],
+        "adapter-postgres" => &["migrations", "servers"],
+        "adapter-sqlite" => &["migrations"],
+        "storefront" => &["adapter-memory"],
+        "faults" => &[
+            "adapter-aws",
+            "adapter-postgres",
+            "adapter-redis",
+            "app",
+            "domain",
+            "migrations",
+            "servers",
+        ],
+        _ => &[],
+    }
+}
+
 #[test]
 fn arrows_between_our_crates_point_up() {
-    let may = |package: &str| -> &[&str] {
-        match package {
-            "domain" => &[],
-            "contract" => &["domain"],
-            "app" | "blueprint" => &["contract", "domain"],
-            "chassis" => &["contract"],
-            "adapter-memory" | "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
-                &["app", "contract", "domain"]
-            }
-            "notices" => &["app", "domain"],
-            "adapter-aws" | "adapter-gateway" => &["app", "chassis", "contract", "domain"],
-            "migrations" | "payment-gateway" | "faults" | "front" => &[],
-            "storefront" => &["app", "chassis", "contract", "domain"],
-            "worker" => &[
-                "adapter-aws",
-                "adapter-gateway",
-                "adapter-memory",
-                "adapter-postgres",
-                "adapter-redis",
-                "adapter-sqlite",
-                "app",
-                "chassis",
-                "contract",
-                "domain",
-                "notices",
-                "storefront",
-            ],
-            "haven-console" => &["domain"],
-            "provision" => &[
-                "adapter-aws",
-                "blueprint",
-                "chassis",
-                "contract",
-                "haven-console",
-            ],
-            "platform" => &[
-                "adapter-aws",
-                "adapter-postgres",
-                "app",
-                "blueprint",
-                "chassis",
-                "contract",
-                "domain",
-                "front",
-                "haven-console",
-                "migrations",
-                "provision",
-                "storefront",
-                "worker",
-            ],
-            "tidy" => &["contract"],
-            // These crates combine all others, or drive them from outside.
-            "bench" | "haven" | "servers" | "e2e" | "prove" => &["*"],
-            other => panic!("{other} has no place in ARCHITECTURE.md"),
-        }
-    };
     let direct = direct();
     for (package, needs) in &direct {
         let allowed = may(package);
@@ -216,6 +248,26 @@ fn arrows_between_our_crates_point_up() {
             assert!(
                 allowed == ["*"] || allowed.contains(&name.as_str()),
                 "{package} must not need {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tests_depend_only_on_what_their_crate_may_have_and_on_their_servers() {
+    let direct = direct_in(&["[dev-dependencies]"]);
+    for (package, needs) in &direct {
+        let allowed = [may(package), may_in_tests(package)].concat();
+        for name in needs.iter().filter(|name| direct.contains_key(*name)) {
+            assert!(
+                allowed.contains(&"*") || allowed.contains(&name.as_str()),
+                "the tests of {package} must not need {name}"
+            );
+        }
+        for name in may_in_tests(package) {
+            assert!(
+                needs.contains(*name),
+                "the tests of {package} do not need {name} any more"
             );
         }
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use contract::alarm::ALARMS;
 
-use super::root;
+use crate::root;
 
 /// Returns the names of all files that git tracks.
 pub fn tracked() -> Vec<String> {
