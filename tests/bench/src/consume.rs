@@ -31,10 +31,10 @@ const BATCH: usize = 10;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Messages in a drain
+    /// Number of messages in each drain
     #[arg(long, default_value_t = 50_000)]
     messages: u64,
-    /// Drains of each kind, in turn
+    /// Number of drains with each loop
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
@@ -51,7 +51,7 @@ struct Drained {
 /// # Errors
 /// Returns an error if the endpoint does not start, or if a drain fails or leaves messages.
 pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    // Logs as in a role, so that spans cost as much as they cost there.
+    // The same logs as in a role, so that spans take the same CPU time.
     let _logs = chassis::telemetry::start("bench", None, chassis::telemetry::Lines::Json);
     let this = std::env::current_exe().context("find this program")?;
     let mut endpoint = tokio::process::Command::new(this)
@@ -99,7 +99,7 @@ pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         "{:<12} {:>22} {:>12} {:>8}",
         "", "CPU s / 10k messages", "messages/s", "calls"
     );
-    for (name, drains) in [("bare loop", &bare), ("engine", &engine)] {
+    for (name, drains) in [("bare loop", &bare), ("consume loop", &engine)] {
         let cpu = median(
             drains
                 .iter()
@@ -113,7 +113,7 @@ pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let calls = median(drains.iter().map(|drain| drain.tally.calls as f64));
         println!("{name:<12} {cpu:>22.3} {rate:>12.0} {calls:>8.0}");
     }
-    println!("CPU of the engine by that of the bare loop: {ratios:.2} (at most {RATIO_MAX})");
+    println!("CPU of the consume loop relative to the bare loop: {ratios:.2} (limit {RATIO_MAX})");
     Ok(if ratios <= RATIO_MAX {
         ExitCode::SUCCESS
     } else {

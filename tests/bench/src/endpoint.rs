@@ -97,7 +97,7 @@ async fn call(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> 
         _ => {
             return (
                 StatusCode::BAD_REQUEST,
-                format!("not needed here: {action}"),
+                format!("unsupported action {action:?}"),
             )
                 .into_response();
         }

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
-    about = "Measure parts of Brew Haven against what they are built on",
+    about = "Measure the CPU time of parts of Brew Haven, as a ratio to a minimal implementation",
     after_help = "Example:\n  cargo run --release -p bench -- consume --messages 50000 --rounds 5"
 )]
 struct Cli {
@@ -20,11 +20,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The consume engine against a bare SDK loop with batch deletes. Exit 2 when it takes more
-    /// than 1.3 times the CPU
+    /// Compare the consume loop with a bare SDK loop, and exit with 2 if it takes more than 1.3
+    /// times the CPU
     Consume(consume::Options),
-    /// The in-memory queue that `consume` asks, in a process of its own so that its CPU is not
-    /// counted
+    /// Serve the in-memory queue of `consume`, in a separate process whose CPU time does not count
     #[command(hide = true)]
     Endpoint,
 }
