@@ -18,19 +18,20 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-/// Long enough for a slow bank, and three of them fit into a handler's time.
+/// Time limit of a call. Enough for a slow bank, and three calls fit into the time of a handler.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const _: () = assert!(
     3 * ANSWER_WITHIN.as_millis() < PAYMENTS.handler_timeout.as_millis(),
-    "asking, charging and giving back outlive the handler"
+    "three calls (look up, charge, refund) outlive the handler"
 );
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// An answer is a few hundred bytes; more is not read.
+/// The longest response to a charge or refund. Responses have a few hundred bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// A whole ledger: a million lines.
+/// The longest response with a ledger: about a million lines.
 const LEDGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 const LEDGER_WITHIN: Duration = Duration::from_secs(60);
 
+/// A client of the payment gateway. Clones share the API key.
 #[derive(Clone)]
 pub struct HttpGateway {
     client: Client,
@@ -101,7 +102,7 @@ impl HttpGateway {
             .header(AUTHORIZATION, authorization)
     }
 
-    /// Whether each call was answered is told to the breaker.
+    /// Reports to the breaker whether each call was answered.
     #[must_use]
     pub fn reporting_to(self, breaker: Option<&Breaker>) -> Self {
         Self {
@@ -110,7 +111,7 @@ impl HttpGateway {
         }
     }
 
-    /// Whether the gateway answers at all. Asks for a charge that nobody made.
+    /// Returns whether the gateway answers, by a request for a charge that does not exist.
     pub async fn answers(&self) -> bool {
         let nothing = Money::zero(Currency::Usd);
         matches!(
@@ -129,8 +130,8 @@ impl HttpGateway {
         answer
     }
 
-    /// The status and body. Everything after the request may have left is `Unknown`; a connection
-    /// that was never made is `Unavailable`.
+    /// Sends a request and returns status and body. An error is `Unavailable` if the request was
+    /// not sent, and `Unknown` if it may have been.
     async fn ask_for_up_to(
         &self,
         bytes_max: usize,
@@ -157,16 +158,16 @@ impl HttpGateway {
             body.extend_from_slice(&chunk);
         }
         match status {
-            // It may have failed before or after it did the work.
+            // The gateway may have failed before or after it executed the request.
             status if status.is_server_error() => {
                 Err(GatewayError::Unknown(format!("answered {status}")))
             }
-            // Another request under the same key is in hand, or it gave up waiting for ours.
+            // Another request with the same key is running, or the gateway timed out.
             StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => {
                 Err(GatewayError::Unknown(format!("answered {status}")))
             }
-            // It did not look at the request: our credentials are being rotated, or there are too
-            // many of us.
+            // The gateway did not execute the request: credentials are being rotated, or the rate
+            // is limited.
             StatusCode::UNAUTHORIZED
             | StatusCode::FORBIDDEN
             | StatusCode::TOO_EARLY
@@ -271,7 +272,7 @@ impl GatewayBooks for HttpGateway {
     }
 }
 
-/// Whole or not at all: a line that is left out would be money that nobody misses.
+/// Parses a ledger. Fails if any line is invalid, because a missing line would hide a difference.
 fn ledger(body: &[u8]) -> Result<Vec<GatewayMovement>, GatewayError> {
     let answer: LedgerAnswer = serde_json::from_slice(body).map_err(unreadable)?;
     let movement = |line: LedgerLine| {
@@ -299,7 +300,7 @@ fn unreadable(why: impl std::fmt::Display) -> GatewayError {
     GatewayError::Unknown(format!("the answer cannot be read: {why}"))
 }
 
-/// A refund is done when the gateway says so, and not merely when it answers.
+/// Checks the response to a refund: only the status `refunded` confirms it.
 fn refunded(body: &[u8]) -> Result<(), GatewayError> {
     let answer: RefundAnswer = serde_json::from_slice(body).map_err(unreadable)?;
     match answer.status.as_str() {
@@ -308,8 +309,8 @@ fn refunded(body: &[u8]) -> Result<(), GatewayError> {
     }
 }
 
-/// The gateway's answer is input like any other: read strictly. `asked` stands in for what it does
-/// not repeat.
+/// Parses the response to a charge strictly. Amount and currency are those of `asked` if the
+/// response does not contain them.
 fn outcome(body: &[u8], asked: Money) -> Result<ChargeOutcome, GatewayError> {
     let answer: ChargeAnswer = serde_json::from_slice(body).map_err(unreadable)?;
     let currency = match answer.currency.as_deref() {

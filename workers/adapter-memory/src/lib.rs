@@ -9,9 +9,11 @@ use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
 
-/// Carts kept at once. Some kilobytes each at most; the one that was left alone longest makes room.
+/// The maximum of carts, of a few kilobytes each. A new cart replaces the one that was unused
+/// longest.
 const CARTS_MAX: usize = 10_000;
 
+/// Carts in memory.
 pub struct MemoryCarts<S> {
     source: S,
     carts: Mutex<HashMap<String, Kept>>,
@@ -24,6 +26,7 @@ struct Kept {
 }
 
 impl<S: Source> MemoryCarts<S> {
+    /// Creates an empty store of carts.
     pub fn new(source: S) -> Self {
         Self {
             source,
@@ -35,7 +38,7 @@ impl<S: Source> MemoryCarts<S> {
         self.carts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the cart under the lock: what two tabs do at once is done one after the other.
+    /// Changes a cart under the lock, so that changes of two tabs do not overwrite each other.
     fn change<T>(&self, session: &str, change: impl FnOnce(&mut Cart) -> T) -> (T, Cart) {
         let now = self.source.now();
         let mut carts = self.carts();
@@ -143,7 +146,7 @@ fn sorted(lines: Lines) -> Lines {
     Lines::merge(lines).unwrap_or_default()
 }
 
-/// Takes out what has expired, and if nothing has, the cart that was left alone longest.
+/// Removes expired carts, or the cart that was unused longest if none has expired.
 fn make_room(carts: &mut HashMap<String, Kept>, now: Timestamp) {
     let before = carts.len();
     carts.retain(|_, cart| cart.expires_at > now);

@@ -23,29 +23,31 @@ use domain::ids::{LocationId, TenantId};
 use domain::order::{Order, OrderType, Status};
 use domain::text::printable;
 
-/// Addresses that notices are made with.
+/// Composes notifications, with the addresses and time zones that they contain.
 #[derive(Debug, Clone)]
 pub struct Words {
-    /// Where customers find the shop, without a slash at the end.
+    /// URL of the shop, without a slash at the end.
     pub public_url: String,
-    /// Who hears of stock.
+    /// Mail address of the staff.
     pub staff_mail: String,
+    /// Time zones of the locations.
     pub zones: Zones,
 }
 
-/// The time zones of the locations, as they were read last.
+/// The time zones of the locations, as of the last reading. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Zones(Arc<RwLock<HashMap<(TenantId, LocationId), Zone>>>);
 
 impl Zones {
+    /// Creates the zones of these shops.
     pub fn of(shops: &[Location]) -> Zones {
         let zones = Zones::default();
         zones.set(shops);
         zones
     }
 
-    /// Takes over the zones that were read. A location whose row cannot be read now keeps the one
-    /// that it had.
+    /// Sets the zones of these shops. A location that is not among them keeps its zone, because its
+    /// row may be unreadable for now.
     pub fn set(&self, shops: &[Location]) {
         let of = |shop: &Location| {
             (
@@ -59,13 +61,13 @@ impl Zones {
             .extend(shops.iter().map(of));
     }
 
-    /// When an order is to be picked up, on the clock and the calendar of its location.
+    /// Returns the pickup time of an order in the time zone of its location.
     fn pickup_text(&self, order: &Order) -> Option<String> {
         let at = order.pickup_at?;
         let place = (order.tenant_id.clone(), order.location_id.clone());
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         Some(match known.get(&place) {
-            // A mail is read on another day than it was sent: the date is always there.
+            // The text always has the date, because a mail can be read on another day.
             Some(zone) => zone.date_and_clock_text(at),
             None => format!("{} UTC", Zone::utc().date_and_clock_text(at)),
         })
@@ -105,7 +107,7 @@ struct StockHtml<'a> {
 struct OrderView {
     headline: String,
     body: String,
-    /// When it is to be picked up.
+    /// The line with the pickup time.
     when: Option<String>,
     customer: String,
     number: String,
@@ -154,7 +156,7 @@ impl Compose for Words {
                     Status::Confirmed => "Nobody has begun it yet.",
                     Status::Preparing => "It was begun, and is not ready yet.",
                     Status::Ready => "It is ready, and nobody has taken it away yet.",
-                    // The order does not wait in these: a message about it has nothing to say.
+                    // An order does not wait in these states.
                     Status::Pending | Status::Completed | Status::Cancelled | Status::Failed => {
                         "Please look at it."
                     }
@@ -178,7 +180,7 @@ impl Compose for Words {
                 available,
                 low_stock_threshold,
             } => {
-                // A message from before names were cleaned where they are read.
+                // The message can be older than the cleaning of names on input.
                 let name = printable(name);
                 let view = StockView {
                     name: name.clone(),
@@ -212,7 +214,7 @@ impl Compose for Words {
             } => {
                 let when = self.zones.pickup_text(&stored.order);
                 let said = |when| texts::of_status(&stored.order, *status, *charged, when);
-                // The page that the link leads to has the time too: the link is worth more.
+                // If both do not fit, the link is more useful: its page shows the time too.
                 let timed = said(when.as_deref());
                 let fits = gsm::fits(&format!("{timed} {}", self.link(stored)));
                 (stored, if fits { timed } else { said(None) })
@@ -222,7 +224,7 @@ impl Compose for Words {
                 tracking_number,
             } => (stored, texts::shipped(&stored.order, tracking_number)),
             News::Waiting { stored } => (stored, texts::waiting(&stored.order)),
-            // Staff are told by mail.
+            // Staff get mails only.
             News::Overdue { .. } | News::Stock { .. } => return None,
         };
         let to = stored.order.customer.text_number()?;
@@ -235,7 +237,7 @@ impl Compose for Words {
 }
 
 impl Words {
-    /// The order's page, for whoever has the link.
+    /// Returns the URL of the order's page, with its tracking token.
     fn link(&self, stored: &StoredOrder) -> String {
         format!(
             "{}/orders/{}#t={}",
@@ -243,7 +245,7 @@ impl Words {
         )
     }
 
-    /// Of an order that is still to be picked up.
+    /// Returns the line with the pickup time, or `None` if the order has ended.
     fn when(&self, order: &Order) -> Option<String> {
         let label = match order.order_type {
             OrderType::Pickup => "Pickup",
@@ -259,7 +261,7 @@ impl Words {
         }
     }
 
-    /// A mail to the customer.
+    /// Returns a mail to the customer.
     fn about(&self, stored: &StoredOrder, headline: &str, body: String, dedup_id: String) -> Mail {
         let view = self.view(stored, headline.to_owned(), body);
         Mail {
@@ -277,7 +279,7 @@ impl Words {
             headline,
             body,
             when: self.when(order),
-            // A mail is not to carry a stranger's link.
+            // A name must not become a link in the mail.
             customer: defang(&order.customer.name),
             number: order.order_number.clone(),
             lines: order
@@ -300,7 +302,7 @@ impl Words {
     }
 }
 
-/// Headline and body of the news that an order came to a status.
+/// Returns headline and body for the new status of an order.
 fn of_status(order: &Order, status: Status, charged: Charged) -> (&'static str, String) {
     let ended = || format!("{} {}", why_ended(order), charged.sentence());
     match status {
@@ -326,8 +328,8 @@ fn of_status(order: &Order, status: Status, charged: Charged) -> (&'static str, 
     }
 }
 
-/// Rendering fails only when a formatter does; then a mail with its subject alone is better than
-/// none.
+/// Renders a template. Rendering fails only if a formatter fails; then the mail has only a subject,
+/// which is better than no mail.
 fn rendered(template: &impl Template) -> String {
     template.render().unwrap_or_default()
 }

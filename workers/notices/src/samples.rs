@@ -1,4 +1,4 @@
-//! News that never happened, to show how each notice reads.
+//! Sample events, for previews of each notification.
 
 use app::location::Location;
 use app::ports::notices::NoticeKind;
@@ -15,7 +15,7 @@ use domain::saga::State;
 use time::macros::datetime;
 use uuid::Uuid;
 
-/// An order as it may be when its customer is told of it, or a product of which staff are told.
+/// The order of a sample notification.
 #[derive(Debug, Clone)]
 pub struct Sample {
     kind: NoticeKind,
@@ -23,6 +23,7 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Creates the sample of a kind of notification.
     pub fn of(kind: NoticeKind) -> Sample {
         let (status, reason) = match kind {
             NoticeKind::OrderCancelled => (Status::Cancelled, Some("cancelled by the customer")),
@@ -42,6 +43,7 @@ impl Sample {
         Sample { kind, stored }
     }
 
+    /// Returns the event of the sample.
     pub fn news(&self) -> News<'_> {
         let total = self.stored.order.totals.total;
         let of_order = |status, charged| News::Order {
@@ -129,7 +131,7 @@ fn order() -> StoredOrder {
             created_at: placed_at,
             updated_at: placed_at,
         },
-        // As long as a real one.
+        // The length of a real token.
         tracking_token: "sample-token-opens-not".to_owned(),
         session_hash: None,
     }

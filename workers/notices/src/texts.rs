@@ -1,11 +1,11 @@
-//! The words of each text message. What customers and staff wrote is in none: it may have letters
-//! that phones have not. The order's number stands at the beginning of each.
+//! The text messages. They contain nothing that customers or staff wrote, because phones may lack
+//! its letters. Each begins with the order number.
 
 use app::use_cases::for_customers::Charged;
 use domain::gsm;
 use domain::order::{Order, OrderType, Status};
 
-/// That an order came to a status.
+/// Returns the text for the new status of an order.
 pub fn of_status(order: &Order, status: Status, charged: Charged, when: Option<&str>) -> String {
     let number = &order.order_number;
     match status {
@@ -37,6 +37,7 @@ pub fn of_status(order: &Order, status: Status, charged: Charged, when: Option<&
     }
 }
 
+/// Returns the text for a shipped order.
 pub fn shipped(order: &Order, tracking_number: &str) -> String {
     format!(
         "Brew Haven: order {} is on its way, tracking number {tracking_number}.",
@@ -44,6 +45,7 @@ pub fn shipped(order: &Order, tracking_number: &str) -> String {
     )
 }
 
+/// Returns the text for an order that waits for pickup.
 pub fn waiting(order: &Order) -> String {
     format!(
         "Brew Haven: order {} waits for you at the counter. We keep it for a while.",
@@ -51,7 +53,7 @@ pub fn waiting(order: &Order) -> String {
     )
 }
 
-/// One message's worth: the link is left out where it does not fit.
+/// Appends the link if the result fits into one text message.
 pub fn with_link(said: String, link: &str) -> String {
     let whole = format!("{said} {link}");
     if gsm::fits(&whole) { whole } else { said }
