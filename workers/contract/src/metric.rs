@@ -53,67 +53,67 @@ macro_rules! metrics {
 metrics! {
     /// Orders accepted by the storefront.
     OrdersAccepted: Counter [];
-    /// Orders that reached a status, by that status.
+    /// Orders that reached a status, by status.
     OrdersReached: Counter ["status"];
-    /// Seconds from acceptance to confirmed.
+    /// Seconds from the acceptance of an order to its confirmation.
     ConfirmLatency: Seconds [];
-    /// Requests answered, by class of status code.
+    /// HTTP responses, by class of status code.
     HttpRequests: Counter ["class"];
-    /// Seconds to answer a request.
+    /// Seconds from an HTTP request to its response.
     HttpLatency: Seconds [];
-    /// Requests answered from a stored answer.
+    /// Repeated requests answered from the stored result of the first.
     IdempotentReplays: Counter [];
-    /// Messages handled, by queue and outcome (done, retry, park).
+    /// Handled messages, by queue and outcome (done, retry, park).
     MessagesHandled: Counter ["queue", "outcome"];
-    /// Seconds a handler took.
+    /// Seconds from the start to the end of a handler, by queue.
     HandlerLatency: Seconds ["queue"];
-    /// Messages that had been applied before.
+    /// Messages that were already applied, by queue.
     DuplicateDeliveries: Counter ["queue"];
-    /// Deletes or extensions refused because the message had come back to the queue.
+    /// Deletes or visibility changes refused because the receipt handle had expired, by queue.
     ExpiredHandles: Counter ["queue"];
-    /// 1 while calls to a dependency are held back, by the dependency.
+    /// 1 while the circuit breaker of a dependency is open, else 0, by dependency.
     BreakerOpen: Gauge ["dependency"];
-    /// Requests turned away to protect the rest, by why (busy, dependency, rate, slow).
+    /// Requests rejected to protect the others, by reason (busy, dependency, rate, slow).
     RequestsShed: Counter ["why"];
-    /// Requests refused for want of a right, by what they may be a sign of (unauthorized,
-    /// forbidden, cross_site, sign_in_failed, webhook_refused, foreign_lookup, over_limit).
+    /// Rejected requests that can be a sign of an attack, by event (unauthorized, forbidden,
+    /// cross_site, sign_in_failed, webhook_refused, foreign_lookup, over_limit).
     SecurityEvents: Counter ["event"];
-    /// Receives that an empty queue answered.
+    /// Receives that returned no message, by queue.
     EmptyReceives: Counter ["queue"];
-    /// Polls now running.
+    /// Running receives, by queue.
     Pollers: Gauge ["queue"];
-    /// Age in seconds of the oldest message that has not left the outbox.
+    /// Age in seconds of the oldest unsent outbox row.
     OutboxLag: Gauge [];
-    /// Messages sent from the outbox.
+    /// Outbox rows sent.
     OutboxPublished: Counter [];
-    /// Times a message in the outbox was not taken by its destination.
+    /// Failed attempts to send an outbox row.
     OutboxFailures: Counter [];
-    /// Times a row of the outbox could not be read.
+    /// Failed attempts to read an outbox row.
     OutboxUnreadable: Counter [];
-    /// Seconds between a stream's newest record read and now.
+    /// Age in seconds of the last record that was read from the stream.
     StreamLag: Gauge [];
-    /// Times a stream's checkpoint was lost and the whole table was read instead.
+    /// Rebuilds from the whole table after stream records were lost.
     StreamRebuilds: Counter [];
-    /// Alerts that a product ran low or out, by level.
+    /// Alerts about products with low stock or none, by level.
     StockAlerts: Counter ["level"];
-    /// Products whose counters do not add up.
+    /// Products whose stock counters do not add up.
     StockDrift: Gauge [];
-    /// Reservations refused because there was too little.
+    /// Reservations refused because stock was too low.
     ReservationsRefused: Counter [];
-    /// Holds given back because their order had ended.
+    /// Stock holds released because their order had ended.
     ReservationsExpired: Counter [];
-    /// Orders whose awaited answer was asked for again.
+    /// Orders whose overdue request was sent again.
     OrdersRedriven: Counter [];
-    /// Orders about which somebody was told that they wait.
+    /// Orders for which an overdue notification was requested.
     OrdersOverdue: Counter [];
-    /// Notices sent, by channel.
+    /// Notifications sent, by channel.
     NotificationsSent: Counter ["channel"];
-    /// Notices that could not be sent at a try, by channel.
+    /// Failed attempts to send a notification, by channel.
     NotificationsFailed: Counter ["channel"];
-    /// Seconds from the event to the notice.
+    /// Seconds from the event to its notification.
     NotificationDelay: Seconds [];
     /// Calls to AWS, by service.
     AwsCalls: Counter ["service"];
-    /// What AWS bills those calls by, by what it is called there.
+    /// Units that AWS bills for these calls, by unit.
     AwsUnits: Counter ["unit"];
 }
