@@ -52,6 +52,7 @@ fn golden(value: &Value) -> String {
     String::from_utf8(text).expect("UTF-8") + "\n"
 }
 
+#[expect(clippy::disallowed_methods, reason = "HAVEN_BLESS renews the files")]
 fn fresh_text(path: &Path, text: &str) {
     if std::env::var_os("HAVEN_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");

@@ -179,6 +179,7 @@ pub async fn local_aws_of(accounts: &[&str]) -> LocalAws {
 }
 
 /// Returns the Python environment of all tests: `HAVEN_PYTHON_ENV`, or one in the checkout.
+#[expect(clippy::disallowed_methods, reason = "HAVEN_PYTHON_ENV is for tests")]
 pub fn python_folder() -> PathBuf {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.haven/python-for-tests");
     std::env::var_os("HAVEN_PYTHON_ENV")
@@ -196,6 +197,7 @@ pub fn python_place() -> Place {
 ///
 /// # Panics
 /// If `HAVEN_REQUIRE`, such as `postgres,redis,docker`, names a server that is missing.
+#[expect(clippy::disallowed_methods, reason = "HAVEN_REQUIRE is for tests")]
 pub fn has(what: &str) -> bool {
     let on_path = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();

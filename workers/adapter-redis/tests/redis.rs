@@ -28,6 +28,7 @@ impl Drop for Server {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "HAVEN_REQUIRE is for tests")]
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
@@ -84,6 +85,10 @@ async fn started(program: &PathBuf, port: u16) -> Server {
     server
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "HAVEN_TEST_REDIS_URL is for tests"
+)]
 async fn server() -> Option<Server> {
     if let Some(url) = std::env::var("HAVEN_TEST_REDIS_URL")
         .ok()

@@ -124,6 +124,7 @@ mod inside {
     use super::*;
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the outer test passes the URL")]
     async fn a_client_whose_roots_know_the_server() {
         let Ok(url) = std::env::var(URL) else { return };
         let carts = RedisCarts::connect_as(&url, Some(PASSWORD))

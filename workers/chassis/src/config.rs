@@ -1,6 +1,8 @@
-//! Configuration: read whole before any socket opens, all problems told together.
+//! Configuration: a process reads all settings before it opens a socket, and reports all problems
+//! together.
 //!
-//! What may change while a process runs (tunable parameters, rotated credentials) is not here.
+//! Values that can change while a process runs, such as parameters and rotated credentials, are not
+//! read here.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,65 +12,78 @@ use std::str::FromStr;
 
 use contract::address::Address;
 
-/// Where settings come from.
+/// A source of settings.
 pub trait Environment {
-    /// Returns a setting's value; `None` where it is not set.
+    /// Returns the value of a setting, or `None` if the setting is not set.
     fn get(&self, key: &str) -> Option<String>;
 
-    /// Returns whether the setting has a value that is no text, which [`Environment::get`] cannot
+    /// Returns whether the setting has a value that is not UTF-8, which [`Environment::get`] cannot
     /// return.
     fn is_not_text(&self, _key: &str) -> bool {
         false
     }
 }
 
-/// The environment of this process; nothing else in the workspace reads it (a test of `tidy`
-/// looks).
+/// The environment of this process. Other code must not read it (`clippy.toml`).
 ///
-/// A variable that is empty counts as unset: a shell and a template have no other way to take one
-/// back for one command.
+/// An empty variable counts as unset, because a shell and a template cannot unset a variable for
+/// one command in any other way.
 pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
     fn get(&self, key: &str) -> Option<String> {
-        std::env::var(key).ok().filter(|value| !value.is_empty())
+        self.get_os(key)?.into_string().ok()
     }
 
     fn is_not_text(&self, key: &str) -> bool {
-        std::env::var_os(key).is_some_and(|value| value.to_str().is_none())
+        self.get_os(key)
+            .is_some_and(|value| value.to_str().is_none())
     }
 }
 
 impl ProcessEnvironment {
     /// Returns a variable whose value may be any bytes, such as a path.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads a variable"
+    )]
     pub fn get_os(&self, key: &str) -> Option<OsString> {
         std::env::var_os(key).filter(|value| !value.is_empty())
     }
 
-    /// Returns the names of all variables that are set and not empty. A name that is not UTF-8 is
-    /// nobody's here.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that lists the variables"
+    )]
+    fn all(&self) -> std::env::VarsOs {
+        std::env::vars_os()
+    }
+
+    /// Returns the names of all variables that are set and not empty. Names that are not UTF-8 are
+    /// left out, because no setting has one.
     pub fn names(&self) -> Vec<String> {
-        let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        let set = self.all().filter(|(_, value)| !value.is_empty());
         set.filter_map(|(name, _)| name.into_string().ok())
             .collect()
     }
 
-    /// Returns the names of all variables that begin with `prefix`, whatever bytes follow and
-    /// whether they are empty or not: to keep them from a child.
+    /// Returns the names of all variables that begin with `prefix`, those with an empty value or
+    /// with other bytes than UTF-8 too. A supervisor removes these variables from the environment
+    /// of a child.
     pub fn names_with_prefix(&self, prefix: &str) -> impl Iterator<Item = OsString> {
         let prefix = prefix.as_bytes().to_owned();
-        std::env::vars_os()
+        self.all()
             .map(|(name, _)| name)
             .filter(move |name| name.as_encoded_bytes().starts_with(&prefix))
     }
 
-    /// Returns the part of `PATH` that is UTF-8. The other folders cannot be given to a child as
-    /// text.
+    /// Returns the folders of `PATH` that are UTF-8. The other folders cannot be passed to a child
+    /// as text.
     pub fn search_path(&self) -> String {
-        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = self.get_os("PATH").unwrap_or_default();
         let text = std::env::split_paths(&path)
             .filter_map(|folder| folder.into_os_string().into_string().ok());
-        // Only a folder with a colon in its name cannot be joined, and splitting leaves none.
+        // Joining fails only for a folder with a colon in its name, which splitting cannot return.
         std::env::join_paths(text)
             .ok()
             .and_then(|path| path.into_string().ok())
@@ -76,23 +91,24 @@ impl ProcessEnvironment {
     }
 }
 
-/// For tests.
+/// Settings for tests.
 impl Environment for BTreeMap<String, String> {
     fn get(&self, key: &str) -> Option<String> {
         BTreeMap::get(self, key).cloned()
     }
 }
 
-/// Reads settings and collects what is wrong with them. A setting that is empty counts as absent.
+/// Reads settings and collects their problems. An empty setting counts as unset.
 ///
-/// After a problem its methods answer with a stand-in, so that one pass finds every problem;
-/// [`Reader::finish`] lets nobody use it.
+/// After a problem, a method returns a placeholder, so that one pass finds every problem.
+/// [`Reader::finish`] returns an error then, so nothing uses a placeholder.
 pub struct Reader<'a> {
     environment: &'a dyn Environment,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Reader<'a> {
+    /// Creates a reader of these settings.
     pub fn new(environment: &'a dyn Environment) -> Self {
         Self {
             environment,
@@ -100,9 +116,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Returns a setting without surrounding spaces, or `None` if it is unset or empty. A value
+    /// that is not UTF-8 is a problem.
     pub fn optional(&self, key: &str) -> Option<String> {
         if self.environment.is_not_text(key) {
-            self.problem(key, "a setting is text", "is not UTF-8");
+            self.problem(key, "settings are UTF-8 text", "is not UTF-8");
         }
         self.environment
             .get(key)
@@ -110,10 +128,10 @@ impl<'a> Reader<'a> {
             .filter(|value| !value.is_empty())
     }
 
-    /// `about` says what the setting is for, to someone who lacks it.
+    /// Returns a setting that must be set. `about` describes the setting in the error message.
     pub fn required(&self, key: &str, about: &str) -> String {
         self.optional(key).unwrap_or_else(|| {
-            // Told as such by `optional`.
+            // `optional` has reported a value that is not UTF-8.
             if !self.environment.is_not_text(key) {
                 self.problem(key, about, "is not set");
             }
@@ -121,7 +139,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The default where it is absent.
+    /// Returns the parsed value of a setting, or the default if it is unset.
     pub fn parsed<T>(&self, key: &str, about: &str, default: T) -> T
     where
         T: FromStr,
@@ -130,6 +148,8 @@ impl<'a> Reader<'a> {
         self.optional_parsed(key, about).unwrap_or(default)
     }
 
+    /// Returns the parsed value of a setting, or `None` if it is unset or invalid. An invalid value
+    /// is a problem.
     pub fn optional_parsed<T>(&self, key: &str, about: &str) -> Option<T>
     where
         T: FromStr,
@@ -141,11 +161,12 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
+    /// Returns a secret that must be set.
     pub fn secret(&self, key: &str, about: &str) -> Secret<String> {
         Secret(self.required(key, about))
     }
 
-    /// Where CloudFormation put a resource.
+    /// Returns the physical address of a resource, such as the URL of a queue.
     pub fn address(&self, address: Address) -> String {
         let about = format!(
             "{} in Parameter Store; written by the template",
@@ -154,7 +175,8 @@ impl<'a> Reader<'a> {
         self.required(&address.variable(), &about)
     }
 
-    /// For a rule of the caller's own: what is wrong, as in "must be positive".
+    /// Adds a problem that the caller found. `wrong` continues a sentence that begins with the key,
+    /// as in "must be positive".
     pub fn problem(&self, key: &str, about: &str, wrong: impl Into<String>) {
         let problem = Problem {
             key: key.to_owned(),
@@ -164,7 +186,10 @@ impl<'a> Reader<'a> {
         self.problems.borrow_mut().push(problem);
     }
 
-    /// The configuration, if there was no problem at all.
+    /// Returns the configuration if there was no problem.
+    ///
+    /// # Errors
+    /// Returns all problems.
     pub fn finish<T>(self, configuration: T) -> Result<T, Problems> {
         let problems = self.problems.into_inner();
         if problems.is_empty() {
@@ -175,7 +200,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// One setting that cannot be used. Never holds a secret's value.
+/// An invalid setting. Does not contain the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub key: String,
@@ -183,7 +208,7 @@ pub struct Problem {
     pub wrong: String,
 }
 
-/// Why the process cannot start; ends it with [`crate::EX_USAGE`].
+/// The problems that keep the process from starting. Its exit code is [`crate::EX_USAGE`] then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -204,16 +229,17 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// A value that must not reach a log.
+/// A value that must not be logged: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<T>(T);
 
 impl<T> Secret<T> {
+    /// Wraps a secret value.
     pub fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value itself. Whoever calls this keeps it out of logs and errors.
+    /// Returns the value. The caller must keep it out of logs and error messages.
     pub fn expose(&self) -> &T {
         &self.0
     }
@@ -225,61 +251,63 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
-/// Which AWS the process talks to. The SDK itself reads the rest from the same environment.
+/// The AWS environment and endpoint of the process. The SDK reads the other AWS variables itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsSettings {
     /// `HAVEN_ENV`, such as `local` or `production`.
     pub environment: String,
     pub region: String,
-    /// Set in local mode.
+    /// The endpoint of the local AWS; `None` on AWS.
     pub endpoint_url: Option<String>,
 }
 
-/// An environment of this name, or of one that begins with it and a hyphen, is a local one.
+/// The name of the local environment. Names such as `local-2` are local too.
 const LOCAL: &str = "local";
 
 impl AwsSettings {
+    /// Returns whether the environment is local.
     pub fn is_local(&self) -> bool {
         is_local(&self.environment)
     }
 }
 
-/// What every process that talks to AWS must be told.
+/// Reads the settings of every process that calls AWS.
 ///
-/// In local mode that includes an endpoint and static credentials: without them the SDK would look
-/// for real ones, at the instance metadata address outside this machine, and hang or spend money.
+/// A local environment requires an endpoint and static credentials. Without them, the SDK would ask
+/// the instance metadata service for credentials, and then hang or call the real AWS.
 pub fn settings_for_aws(reader: &Reader<'_>) -> AwsSettings {
     let environment = reader.required(
         "HAVEN_ENV",
-        "the environment this process belongs to, such as local",
+        "name of the environment of this process, such as local",
     );
     let region = reader.required("AWS_REGION", "the AWS region");
     let endpoint_url = reader.optional("AWS_ENDPOINT_URL");
     if is_local(&environment) {
-        let about = "the local AWS; without it local mode would reach the real one";
+        let about =
+            "endpoint of the local AWS; without it, a local environment would call the real AWS";
         match &endpoint_url {
             None => reader.problem("AWS_ENDPOINT_URL", about, "is not set"),
             Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
                 reader.problem(
                     "AWS_ENDPOINT_URL",
                     about,
-                    format!("is {url:?}, which is no http:// or https:// URL"),
+                    format!("is {url:?}; use an http:// or https:// URL"),
                 );
             }
             Some(url) if url.contains(".amazonaws.com") => {
                 reader.problem(
                     "AWS_ENDPOINT_URL",
                     about,
-                    format!("is {url:?}, which is the real AWS"),
+                    format!("is {url:?}, an endpoint of the real AWS"),
                 );
             }
             Some(_) => {}
         }
-        let about = "static credentials for the local AWS; any value will do";
+        let about = "static credentials for the local AWS; any value works";
         reader.required("AWS_ACCESS_KEY_ID", about);
         reader.secret("AWS_SECRET_ACCESS_KEY", about);
         if reader.optional("AWS_EC2_METADATA_DISABLED").as_deref() != Some("true") {
-            let about = "keeps the SDK from asking the instance metadata address";
+            let about = "stops the SDK from calling the instance metadata service";
             reader.problem("AWS_EC2_METADATA_DISABLED", about, "is not \"true\"");
         }
     }

@@ -1,4 +1,4 @@
-//! How a process starts and stops.
+//! The start and the stop of a process.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use crate::{Health, Metrics};
 /// Exit code for bad usage or configuration (sysexits.h).
 pub const EX_USAGE: u8 = 64;
 
-/// An address that cannot be listened on. It comes from a setting, so a process ends with
-/// [`EX_USAGE`] by it.
+/// The process cannot listen on an address. The address comes from a setting, so the exit code of
+/// the process is [`EX_USAGE`].
 #[derive(Debug, thiserror::Error)]
 #[error("{variable}: {why}")]
 pub struct CannotListen {
@@ -25,41 +25,43 @@ pub struct CannotListen {
 /// Listens on an address that came from a variable.
 ///
 /// # Errors
-/// When the address is in use, reserved or of another machine: three sentences.
+/// Returns [`CannotListen`] when the address is in use, reserved, or not of this machine.
 pub async fn listen(
     variable: &'static str,
     address: SocketAddr,
 ) -> Result<TcpListener, CannotListen> {
     let refused = |error: std::io::Error| {
         let why = match error.kind() {
-            ErrorKind::AddrInUse => format!("{address} is already in use: choose another port"),
+            ErrorKind::AddrInUse => format!("{address} is already in use; choose another port"),
             ErrorKind::PermissionDenied => {
-                format!("the port of {address} is reserved for the system: choose one from 1024 on")
+                format!("the port of {address} is reserved for root; choose a port from 1024 on")
             }
-            _ => format!(
-                "{address} cannot be listened on ({error}): choose an address of this machine"
-            ),
+            _ => format!("cannot listen on {address} ({error}); choose an address of this machine"),
         };
         CannotListen { variable, why }
     };
     TcpListener::bind(address).await.map_err(refused)
 }
 
-/// What the loops of one process share.
+/// The values that all loops of one process share.
 #[derive(Clone)]
 pub struct Process {
     pub metrics: Metrics,
     pub health: Health,
     /// Cancelled once, when the process is asked to stop.
     pub shutdown: CancellationToken,
-    /// How long it has from then to its end.
+    /// The time from `shutdown` to the end of the process.
     pub drain: Duration,
 }
 
-/// A runtime for a service that mostly waits: each worker thread costs memory even when idle.
+/// Creates a runtime for a service that mostly waits. Each worker thread costs memory even when
+/// idle.
+///
+/// # Errors
+/// Returns an error when the system cannot start the threads.
 pub fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
-    /// Blocking work (file access, name lookups) is rare here; tokio would start up to 512 threads
-    /// for it.
+    /// Threads for blocking work such as file access and name lookups, which is rare here. The
+    /// default of tokio is 512.
     const BLOCKING_THREADS: usize = 8;
 
     tokio::runtime::Builder::new_multi_thread()
@@ -70,13 +72,20 @@ pub fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime
         .build()
 }
 
-/// Cancelled at the first SIGTERM, SIGINT or SIGHUP (a closed terminal). A SIGHUP that was ignored
-/// when the process started, as `nohup` arranges, stays ignored. Call it inside a runtime, before
-/// anything that has to be put down cleanly.
+/// Returns a token that the first SIGTERM, SIGINT or SIGHUP (a closed terminal) cancels. A SIGHUP
+/// that was ignored when the process started, as under `nohup`, stays ignored. Call the function
+/// inside a runtime, before the process starts work that needs a clean stop.
 ///
-/// Further signals change nothing: a Ctrl-C in a terminal reaches every process of the group, and
-/// then the supervisor's SIGTERM follows; taken for impatience, the second would cut every drain
-/// short. Whoever is impatient has SIGKILL.
+/// Further signals have no effect. A Ctrl-C in a terminal reaches every process of the group, and
+/// the SIGTERM of the supervisor follows. If a second signal stopped the process at once, it would
+/// cut every drain short. SIGKILL stops a process at once.
+///
+/// # Errors
+/// Returns an error when a signal handler cannot be installed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the place where roles listen for signals"
+)]
 pub fn shutdown_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -106,7 +115,7 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-/// Whether SIGHUP is ignored. Ask before a handler for it is installed.
+/// Returns whether SIGHUP is ignored. Call this before a handler for SIGHUP is installed.
 #[cfg(target_os = "linux")]
 pub fn ignores_hangup() -> bool {
     // proc(5): a mask in hexadecimal, whose lowest bit is signal 1.
@@ -117,7 +126,7 @@ pub fn ignores_hangup() -> bool {
         .is_some_and(has_hangup)
 }
 
-/// Whether SIGHUP is ignored. Ask before a handler for it is installed.
+/// Returns whether SIGHUP is ignored. Call this before a handler for SIGHUP is installed.
 #[cfg(not(target_os = "linux"))]
 pub fn ignores_hangup() -> bool {
     let pid = std::process::id().to_string();

@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line on standard output, or readable text in a terminal.
+//! Logs on standard output: one JSON object per line, or text for people.
 
 mod span_fields;
 
@@ -14,25 +14,26 @@ use tracing_subscriber::registry::LookupSpan;
 
 use span_fields::SpanFields;
 
-/// The variable that says what is logged, such as `info,chassis=debug`.
+/// The variable with the log filter, such as `info,chassis=debug`.
 pub const LOG_VARIABLE: &str = "HAVEN_LOG";
 
-/// Libraries report their own retries and handshakes at `info`; ours is what an operator reads.
+/// The default filter. Libraries log retries and handshakes at `info`, which an operator does not
+/// need.
 const DEFAULT_FILTER: &str = "info,hyper=warn,h2=warn,rustls=warn,sqlx=warn,aws_config=warn,aws_smithy_runtime=warn,\
                               refinery_core=warn,tokio_postgres=warn";
 
-/// Hold it until the process ends: what was logged last has left then.
-#[must_use = "hold it until the process ends"]
+/// Flushes the log when it is dropped, at the end of the process.
+#[must_use = "the log is flushed when the guard is dropped: hold it until the process ends"]
 pub struct Guard(());
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Nobody is left to be told that it failed.
+        // The process ends, so nothing can handle a failure.
         let _ = std::io::stdout().flush();
     }
 }
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lines {
     /// For machines: every field can be queried.
@@ -41,8 +42,8 @@ pub enum Lines {
     Text,
 }
 
-/// Starts logging for this process; the first call wins. A filter that cannot be read is replaced
-/// by the default and said so, since a typing error in a log setting must not keep a service down.
+/// Starts logging for this process; further calls have no effect. An invalid filter is replaced by
+/// the default with a warning, because a typing error in a log setting must not stop a service.
 pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
     let parsed = filter.map(EnvFilter::try_new).transpose();
     let complaint = parsed.as_ref().err().map(ToString::to_string);
@@ -52,8 +53,8 @@ pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
         .unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A line that cannot be written (a full disk, a closed pipe) would be complained of by
-        // `eprintln!`, which panics where that cannot be written either.
+        // Reports of lines that cannot be written (full disk, closed pipe) use `eprintln!`, which
+        // panics if standard error cannot be written either.
         .log_internal_errors(false);
     let started = match lines {
         Lines::Json => builder
@@ -71,13 +72,17 @@ pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
     if let Some(complaint) = complaint {
         tracing::warn!(
             variable = LOG_VARIABLE,
-            "{LOG_VARIABLE} is not a log filter ({complaint}); using the default"
+            "{LOG_VARIABLE} is not a log filter ({complaint}); the default filter applies"
         );
     }
     Guard(())
 }
 
-/// A panic is a line like any other, so that it reaches whoever watches the logs.
+/// Logs panics as lines like all others, so that they reach the log group.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that sets the panic hook"
+)]
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
@@ -102,9 +107,9 @@ fn json_format() -> Format<Json, SystemTime> {
         .with_span_list(false)
 }
 
-/// Puts the role first on every line.
+/// Writes the role as the first field of every line.
 struct WithRole {
-    /// As a JSON string.
+    /// The role as a JSON string.
     role: String,
     format: Format<Json, SystemTime>,
 }

@@ -1,6 +1,6 @@
 //! Flags and environment variables of the binary, checked before any socket opens.
 
-use std::env::{VarError, var, var_os};
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,11 +58,19 @@ pub fn config() -> Result<Config, ExitCode> {
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads a variable: this crate depends on no other crate of ours"
+)]
+fn variable(name: &OsStr) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 /// Treats empty variables as unset, because templates write an empty text for "none".
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
         arg.get_env()
-            .and_then(var_os)
+            .and_then(variable)
             .is_some_and(|value| value.is_empty())
     };
     command.mut_args(|arg| {
@@ -76,17 +84,18 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 
 /// Returns the log filter of `HAVEN_LOG`, or `info` if the variable is unset, empty or invalid.
 pub fn log_filter() -> EnvFilter {
-    let wanted = var("HAVEN_LOG").ok().filter(|wanted| !wanted.is_empty());
+    let wanted = variable("HAVEN_LOG".as_ref()).and_then(|wanted| wanted.into_string().ok());
     wanted
+        .filter(|wanted| !wanted.is_empty())
         .and_then(|wanted| EnvFilter::try_new(wanted).ok())
         .unwrap_or_else(|| EnvFilter::new("info"))
 }
 
 fn checked(arguments: Arguments) -> anyhow::Result<Config> {
-    let secret = |variable: &str| match var(variable) {
-        Ok(secret) => Ok(secret),
-        Err(VarError::NotPresent) => Ok(String::new()),
-        Err(VarError::NotUnicode(_)) => bail!("{variable} is not UTF-8"),
+    let secret = |name: &str| match variable(name.as_ref()).map(OsString::into_string) {
+        None => Ok(String::new()),
+        Some(Ok(secret)) => Ok(secret),
+        Some(Err(_)) => bail!("{name} is not UTF-8"),
     };
     let config = Config {
         bind: arguments.bind,

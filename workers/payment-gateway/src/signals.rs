@@ -8,6 +8,10 @@ use tokio_util::sync::CancellationToken;
 ///
 /// # Errors
 /// Returns an error when the process cannot listen for signals.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that listens for signals: this crate depends on no other crate of ours"
+)]
 pub fn shutdown() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
