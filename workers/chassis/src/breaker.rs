@@ -1,10 +1,14 @@
-//! A circuit breaker: while a dependency fails, it is left alone and only asked now and then
-//! whether it is back.
+//! Circuit breakers: while a dependency fails, the process does not call it, except for single
+//! probes that find out whether the dependency is back.
 //!
-//! Whoever calls the dependency reports each call's outcome. Whoever would begin work that needs it
-//! looks at [`Flow`] first: a consumer receives nothing while the flow is `Nothing` (a message that
-//! must fail would only use up one of its deliveries), and one message when it is `One`, whose
-//! outcome decides.
+//! A client reports the outcome of each call to the breaker of its dependency. Code that starts
+//! work looks at [`Flow`] first. While the breaker is open (`Flow::Nothing`), a consumer receives
+//! no message, because each failed delivery would count against the limit of the queue. While the
+//! breaker is half-open (`Flow::One`), the consumer receives one message, and the outcome of its
+//! calls closes or opens the breaker.
+//!
+//! No crate does this: breaker crates guard one call, and know no half-open flow that a consumer
+//! can wait for.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,25 +24,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Health, Metrics, chance};
 
-/// It opens after so many failures in a row,
+/// The number of consecutive failures that opens a breaker.
 const FAILURES_IN_A_ROW: u32 = 5;
-/// or when so many of the calls in `WINDOW` failed, if there were enough to speak of a share.
+/// The percentage of failed calls within `WINDOW` that opens a breaker, from `CALLS_ENOUGH` calls
+/// on.
 const SHARE_PERCENT: u32 = 50;
 const CALLS_ENOUGH: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(30);
-/// Between two looks at whether it is back. Jittered, so that the tasks of a role do not ask
-/// together.
+/// The pause between two probes. The jitter keeps the tasks of a role from probing at the same
+/// time.
 const BETWEEN_PROBES: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(10),
 };
-/// A probe without an answer by then has failed.
+/// Time limit of a probe. A probe without an answer counts as failed.
 const PROBE_WITHIN: Duration = Duration::from_secs(3);
-/// A fault that has ended is recovered from within this (public contract, "Programs").
+/// The promised time from the end of a fault to recovery (`docs/interfaces.md`).
 const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
 
-// The worst of a recovery: the longest pause, a probe, a poll, and a message that has just been put
-// off.
+// The longest recovery: the longest pause, a probe, a poll, and the longest back-off of a message.
 const _: () = assert!(
     BETWEEN_PROBES.cap.as_secs()
         + PROBE_WITHIN.as_secs()
@@ -48,21 +52,24 @@ const _: () = assert!(
     "a breaker stays open for too long after the fault has ended"
 );
 
-/// How much work that needs the dependency may begin.
+/// The work on a dependency that may start now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flow {
+    /// The breaker is open: no work.
     Nothing,
-    /// One piece at a time, to see how it goes.
+    /// The breaker is half-open: one piece of work at a time.
     One,
+    /// The breaker is closed: no limit.
     All,
 }
 
-/// What an open breaker means to the process.
+/// The effect of an open breaker on the readiness of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
-    /// There is no work without the dependency: not ready.
+    /// The process cannot work without the dependency: it is not ready.
     Hard,
-    /// There is other work: told in readiness, and still ready.
+    /// The process can do other work: `/readyz` shows the dependency as impaired, and the process
+    /// stays ready.
     Soft,
 }
 
@@ -76,12 +83,12 @@ struct Inner {
     health: Health,
     metrics: Metrics,
     state: Mutex<State>,
-    /// Told of every change of the state.
+    /// Notified of every change of the state.
     changed: Notify,
 }
 
 struct State {
-    /// Whether a task asks the dependency by itself while it is left alone.
+    /// Whether a background task probes the dependency while the breaker is open.
     probed: bool,
     at: At,
 }
@@ -89,14 +96,14 @@ struct State {
 enum At {
     Closed(Window),
     Open {
-        /// Failed tries to close it again.
+        /// Failed attempts to close the breaker.
         tries: u32,
-        /// From then on one call may be tried; `None` until a probe has been answered.
+        /// The time from which on the breaker is half-open; `None` until a probe is answered.
         until: Option<Instant>,
     },
 }
 
-/// What was reported lately.
+/// The calls that were reported in the current window of time.
 struct Window {
     began: Instant,
     calls: u32,
@@ -138,6 +145,7 @@ impl Window {
 }
 
 impl Breaker {
+    /// Creates a closed breaker, and sets its metric to 0.
     pub fn new(
         dependency: Dependency,
         weight: Weight,
@@ -158,17 +166,19 @@ impl Breaker {
         }))
     }
 
+    /// Returns the dependency.
     pub fn dependency(&self) -> Dependency {
         self.0.dependency
     }
 
-    /// A call was answered, if only by a no.
+    /// Records a call that the dependency answered, refusals included. Closes a half-open breaker.
     pub fn success(&self) {
         let mut state = self.state();
         let flow = state.flow();
         match &mut state.at {
             At::Closed(window) => window.note(false),
-            // Begun before it opened; what counts is a call that is made now.
+            // The call started before the breaker opened, so it says nothing about the dependency
+            // now.
             At::Open { .. } if flow == Flow::Nothing => {}
             At::Open { .. } => {
                 state.at = At::Closed(Window::new());
@@ -178,7 +188,8 @@ impl Breaker {
         }
     }
 
-    /// A call was not answered, or the dependency said that it cannot.
+    /// Records a call without an answer, or with a server error. Opens the breaker after too many
+    /// failures, and again if it is half-open.
     pub fn failure(&self, why: &str) {
         let mut state = self.state();
         let flow = state.flow();
@@ -198,11 +209,13 @@ impl Breaker {
         self.tell(Some(why));
     }
 
+    /// Returns the work that may start now.
     pub fn flow(&self) -> Flow {
         self.state().flow()
     }
 
-    /// While it is left alone: after how long to ask again.
+    /// Returns the time until the next attempt while the breaker is open, at least one second, or
+    /// `None` while calls may be made.
     pub fn refusal(&self) -> Option<Duration> {
         let state = self.state();
         let until = match (&state.at, state.flow()) {
@@ -215,7 +228,7 @@ impl Breaker {
         Some(left.max(Duration::from_secs(1)))
     }
 
-    /// Returns when the flow is another one.
+    /// Waits until the flow differs from `flow`.
     pub async fn flows_otherwise_than(&self, flow: Flow) {
         self.until(|state| (state.flow() != flow).then_some(()))
             .await;
@@ -223,7 +236,7 @@ impl Breaker {
 
     async fn until<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
         loop {
-            // Before looking, so that a change in between is not missed.
+            // Registered before the state is read, so that no change in between is missed.
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -246,8 +259,8 @@ impl Breaker {
         }
     }
 
-    /// From now on, while it is open, a task of its own asks whether the dependency is back, and
-    /// nothing else is tried before: no message is delivered only to find out.
+    /// Starts a task that probes the dependency while the breaker is open. The breaker becomes
+    /// half-open only after a successful probe, so no message is received only to find out.
     pub fn probe_with<F>(
         &self,
         shutdown: CancellationToken,
@@ -285,7 +298,7 @@ impl Breaker {
         self.0.changed.notify_waiters();
     }
 
-    /// Closed without a reason, open with one.
+    /// Reports the new state in readiness and metrics: open if there is a reason, else closed.
     fn tell(&self, why: Option<&str>) {
         let Inner {
             dependency,
@@ -325,7 +338,7 @@ impl State {
         }
     }
 
-    /// When the flow changes without anybody's doing.
+    /// Returns the time at which an open breaker becomes half-open.
     fn changes_at(&self) -> Option<Instant> {
         match self.at {
             At::Open { until, .. } => until.filter(|until| *until > Instant::now()),
@@ -333,7 +346,7 @@ impl State {
         }
     }
 
-    /// The failed tries so far, if only a probe can help now.
+    /// Returns the number of failed attempts while the breaker waits for a probe.
     fn awaits_a_probe(&self) -> Option<u32> {
         match self.at {
             At::Open { tries, until: None } => Some(tries),

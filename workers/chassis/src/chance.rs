@@ -1,17 +1,16 @@
-//! Random numbers: for jitter and for names of spans. Rules take them as arguments; here they are
-//! drawn.
+//! Random numbers for jitter and for the ids of spans. Code that decides takes a random number as
+//! an argument; this module draws it.
 
 use std::hash::{BuildHasher as _, RandomState};
 
-/// From 0.0 up to, not including, 1.0.
+/// Returns a random number from 0.0 (inclusive) to 1.0 (exclusive).
 pub fn fraction() -> f64 {
-    // 53 bits: as many as a double holds exactly.
+    // A double has 53 bits of precision.
     (bits() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Good enough to tell spans apart and to spread retries; nothing secret is made of it. The
-/// standard library keys each of its hashers anew, from 128 bits that the system drew for the
-/// thread.
+/// Returns 64 random bits, which are not safe for secrets. The standard library gives each of its
+/// hashers a new key, derived from 128 bits that the system drew for the thread.
 pub fn bits() -> u64 {
     RandomState::new().hash_one(0)
 }

@@ -1,4 +1,4 @@
-//! CloudWatch's embedded metric format: metrics as log lines, without a call to any API.
+//! CloudWatch's embedded metric format (EMF): metrics as log lines, without calls of an API.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 
 use crate::metrics::{Datum, Kind};
 
-/// Whose metrics they are: the dimensions that every series has.
+/// The dimensions that every series has.
 #[derive(Debug, Clone)]
 pub struct Source {
     pub environment: String,
     pub service: String,
 }
 
-/// One line for each set of dimension values, ready for standard output.
+/// Returns one line of JSON for each set of dimension values, for standard output.
 pub fn lines(data: &[Datum], source: &Source, at: OffsetDateTime) -> Vec<String> {
     let mut groups: BTreeMap<&[(&'static str, String)], Vec<&Datum>> = BTreeMap::new();
     for datum in data {

@@ -1,5 +1,17 @@
-//! Many callers, one transaction: what is submitted while a commit runs goes into the next one
-//! together.
+//! Group commit: the items that callers submit while a commit runs share the next commit.
+//!
+//! One task owns the queue of submitted items. It waits for the first item, takes all others that
+//! are already there (up to `max`), and runs one commit for them. While that commit runs, new items
+//! gather in the queue, so the duration of a commit is the gathering time of the next. A caller
+//! that is alone is committed at once; under load the batches grow by themselves.
+//!
+//! `linger` is for commits that cost less per item when they are larger, such as transactions in
+//! DynamoDB. After a batch of several items the task waits up to `linger` for the next batch to
+//! grow. After a batch of one item it does not wait, because callers are rare.
+//!
+//! A panic or a missing answer drops the `oneshot` senders of that batch only. Its callers get
+//! [`CommitLost`], and the task goes on with the next batch. Without this, one bad item would stop
+//! all later commits of the process.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -10,16 +22,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 /// Gathers items of concurrent tasks and commits them together. Cheap to clone.
-///
-/// The running commit is the linger: alone, an item is committed at once; under load, all that
-/// arrived meanwhile share the next commit. Only where one is paid for by the call, and the last
-/// one had company, does the next one wait a moment for some as well.
 pub struct GroupCommit<T, R> {
     queue: mpsc::Sender<Submitted<T, R>>,
 }
 
-/// The commit ended without an answer for this item. Whether it took effect is unknown: try again,
-/// idempotently.
+/// The commit ended without an answer for this item. The result is unknown, so the caller repeats
+/// the item, which must be idempotent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the commit ended without an answer")]
 pub struct CommitLost;
@@ -30,7 +38,7 @@ struct Submitted<T, R> {
 }
 
 impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
-    /// See `start_lingering`, with no linger.
+    /// Starts a group commit that never waits for more items ([`GroupCommit::start_lingering`]).
     pub fn start<F, C>(max: usize, commit: F) -> Self
     where
         F: Fn(Vec<T>) -> C + Send + Sync + 'static,
@@ -39,11 +47,12 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
         Self::start_lingering(max, Duration::ZERO, commit)
     }
 
-    /// `commit` gets up to `max` items and answers each, in order. One commit runs at a time. After
-    /// a commit of several items the first of the next waits up to `linger` for others.
+    /// Starts a group commit. `commit` receives up to `max` items and returns one answer for each,
+    /// in their order. One commit runs at a time. After a commit of several items, the next one
+    /// waits up to `linger` for more items.
     ///
-    /// At most `max` items wait beside those being committed; further callers wait for room. Ends
-    /// when the last clone is dropped and what was submitted is committed.
+    /// At most `max` items wait for the running commit to end; further callers wait for room in the
+    /// queue. The task ends when the last clone is dropped and all submitted items are committed.
     pub fn start_lingering<F, C>(max: usize, linger: Duration, commit: F) -> Self
     where
         F: Fn(Vec<T>) -> C + Send + Sync + 'static,
@@ -66,13 +75,12 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
                 company = batch.len() > 1;
                 let (items, answers): (Vec<_>, Vec<_>) =
                     batch.drain(..).map(|s| (s.item, s.answer)).unzip();
-                // A panic drops this batch's answers, which tells its callers; the next batch has
-                // its own chance.
+                // A panic drops the senders of this batch, so its callers get `CommitLost`.
                 let committed = AssertUnwindSafe(async { commit(items).await })
                     .catch_unwind()
                     .await;
                 for (answer, result) in answers.into_iter().zip(committed.unwrap_or_default()) {
-                    // A caller that stopped waiting does not need its answer.
+                    // The send fails only if the caller has stopped waiting.
                     let _ = answer.send(result);
                 }
             }
@@ -80,7 +88,11 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
         Self { queue }
     }
 
-    /// Waits for the item's commit. A caller that stops waiting may or may not have been committed.
+    /// Submits an item and waits for the answer of its commit. If the caller stops waiting, the
+    /// item may still be committed.
+    ///
+    /// # Errors
+    /// Returns [`CommitLost`] when the commit panicked or returned no answer for the item.
     pub async fn submit(&self, item: T) -> Result<R, CommitLost> {
         let (answer, answered) = oneshot::channel();
         self.queue

@@ -1,4 +1,4 @@
-//! Health: alive, ready, and the numbers, on an address of its own.
+//! Liveness, readiness and metrics over HTTP, on an address of their own.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Metrics;
 
-/// Whether this process can do its work. Cheap to clone.
+/// The state of the process and its dependencies. Cheap to clone.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -27,19 +27,20 @@ struct Inner {
     version: String,
     started: Instant,
     draining: AtomicBool,
-    /// By name; `None` is up. Bounded: whoever reports here has one name, fixed in the code.
+    /// The dependencies by name; `None` is up. The names are constants, so the map is bounded.
     dependencies: Mutex<BTreeMap<String, Option<Down>>>,
 }
 
-/// Why a dependency is of no use now.
+/// A dependency that cannot be used now.
 struct Down {
     reason: String,
     since: Instant,
-    /// Without it there is no work at all: not ready.
+    /// Whether the process is not ready without the dependency.
     hard: bool,
 }
 
 impl Health {
+    /// Creates the health of a process without dependencies: the process is ready.
     pub fn new(role: impl Into<String>, version: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             role: role.into(),
@@ -50,7 +51,7 @@ impl Health {
         }))
     }
 
-    /// Names a hard dependency; it is down until [`Health::up`].
+    /// Adds a dependency that the process needs. The dependency is down until [`Health::up`].
     pub fn expect(&self, dependency: &str) {
         let not_yet = || {
             Some(Down {
@@ -64,6 +65,7 @@ impl Health {
             .or_insert_with(not_yet);
     }
 
+    /// Reports that a dependency works.
     pub fn up(&self, dependency: &str) {
         let before = self.dependencies().insert(dependency.to_owned(), None);
         if let Some(Some(Down { reason, since, .. })) = before {
@@ -72,12 +74,12 @@ impl Health {
         }
     }
 
-    /// There is no work without it: not ready.
+    /// Reports a failed dependency that the process needs: the process is not ready.
     pub fn down(&self, dependency: &str, reason: impl Into<String>) {
         self.note(dependency, reason.into(), true);
     }
 
-    /// Some work cannot be done without it: told, and ready all the same.
+    /// Reports a failed dependency that only some work needs: the process stays ready.
     pub fn impaired(&self, dependency: &str, reason: impl Into<String>) {
         self.note(dependency, reason.into(), false);
     }
@@ -88,7 +90,7 @@ impl Health {
         if known.is_none() {
             tracing::warn!(dependency, reason, "{dependency} is down");
         }
-        // Another error does not make it a new outage.
+        // Another error belongs to the same outage, so the start stays.
         let since = known
             .as_ref()
             .map_or_else(Instant::now, |known| known.since);
@@ -99,17 +101,18 @@ impl Health {
         });
     }
 
-    /// No new work: ready no more, alive still.
+    /// Starts the drain: from now on the process is not ready, but still alive.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether the process is ready.
     pub fn is_ready(&self) -> bool {
         !self.0.draining.load(Ordering::Relaxed)
             && !self.dependencies().values().flatten().any(|down| down.hard)
     }
 
-    /// What `/readyz` says.
+    /// Returns the body of `/readyz`.
     pub fn describe(&self) -> Value {
         let (mut told, mut down_for_s) = (Map::new(), Map::new());
         for (name, down) in &*self.dependencies() {
@@ -135,11 +138,11 @@ impl Health {
     }
 }
 
-/// Answers on `bind` (port 0 picks one) from now to the end of the process, and returns the
-/// address.
+/// Serves health until the process ends, and returns the address of the listener. After `shutdown`,
+/// the process is not ready but still answers, so that an operator can watch the drain.
 ///
-/// From `shutdown` on it is not ready, but it still answers: whoever watches the drain wants to see
-/// it.
+/// # Errors
+/// Returns an error when the listener has no address.
 pub fn serve(
     listener: TcpListener,
     health: Health,
@@ -154,13 +157,13 @@ pub fn serve(
     });
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(error = %error, "Health is no longer served");
+            tracing::error!(error = %error, "The health listener stopped");
         }
     });
     Ok(address)
 }
 
-/// The three routes, to be merged into a service that has an address anyway.
+/// Returns the three routes, for a service that merges them into its own.
 pub fn router(health: Health, metrics: Metrics) -> Router {
     Router::new()
         .route(HEALTH_PATH, get(alive))

@@ -1,5 +1,5 @@
-//! The question that a container's health check asks the process beside it. Blocking and without a
-//! runtime: it runs every few seconds, next to the role that it must not disturb.
+//! The health check of a container: one HTTP request to the process in it. The code blocks and
+//! starts no runtime, because the check runs every few seconds beside the role and must stay cheap.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,20 +7,28 @@ use std::time::{Duration, Instant};
 
 use contract::HEALTH_PATH;
 
-/// The status line and no more.
+/// The length of `HTTP/1.1 200` in bytes. The rest of the response is not read.
 const ANSWER_MAX: usize = 12;
 
-/// Whether the process that serves health on `bind` is alive.
+/// The process did not answer the health check with 200 in time.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("http://{address}{HEALTH_PATH}: {why}")]
+pub struct Unhealthy {
+    address: SocketAddr,
+    why: String,
+}
+
+/// Checks that the process that serves health on `bind` is alive. `within` limits the whole check.
 ///
 /// # Errors
-/// In words: what was asked, and what came back instead of 200 `within` that time.
-pub fn ask(bind: SocketAddr, within: Duration) -> Result<(), String> {
+/// Returns [`Unhealthy`] when the process does not answer in time, or not with 200.
+pub fn check(bind: SocketAddr, within: Duration) -> Result<(), Unhealthy> {
     let address = SocketAddr::new(reachable(bind.ip()), bind.port());
-    let failed = |why: String| format!("http://{address}{HEALTH_PATH}: {why}");
+    let failed = |why: String| Unhealthy { address, why };
     match status(address, Instant::now() + within) {
         Ok(status) if status == "HTTP/1.1 200" => Ok(()),
         Ok(status) => Err(failed(format!("answered {status:?}"))),
-        // What a socket says when its time is over.
+        // The kinds with which a socket reports the end of its timeout.
         Err(error)
             if matches!(
                 error.kind(),
@@ -33,7 +41,7 @@ pub fn ask(bind: SocketAddr, within: Duration) -> Result<(), String> {
     }
 }
 
-/// A process that listens everywhere is asked on loopback.
+/// Returns loopback for the address of a process that listens on all addresses.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -50,7 +58,7 @@ fn status(address: SocketAddr, deadline: Instant) -> io::Result<String> {
     stream.write_all(request.as_bytes())?;
     let mut answer = [0; ANSWER_MAX];
     let mut got = 0;
-    // Each read is given what is left: a server that drips must not stretch the whole.
+    // Each read gets the remaining time, so a slow server cannot extend the whole check.
     while got < ANSWER_MAX {
         stream.set_read_timeout(Some(left(deadline)?))?;
         match stream.read(&mut answer[got..])? {
@@ -63,7 +71,7 @@ fn status(address: SocketAddr, deadline: Instant) -> io::Result<String> {
 
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
-    // A timeout of nothing would mean none at all.
+    // The standard library refuses a timeout of zero.
     if left.is_zero() {
         Err(io::ErrorKind::TimedOut.into())
     } else {
@@ -92,7 +100,7 @@ mod tests {
             .expect("a port");
         let address =
             health::serve(listener, role, Metrics::new(), CancellationToken::new()).expect("bound");
-        assert_eq!(ask(address, Duration::from_secs(2)), Ok(()), "{address}");
+        assert_eq!(check(address, Duration::from_secs(2)), Ok(()), "{address}");
     }
 
     #[test]
@@ -112,8 +120,11 @@ mod tests {
                 let _ = stream.read(&mut question);
                 stream.write_all(answer.as_bytes()).expect("answered");
             });
-            let error = ask(address, Duration::from_secs(2)).expect_err("not healthy");
-            assert_eq!(error, format!("http://{address}/healthz: {told}"));
+            let error = check(address, Duration::from_secs(2)).expect_err("not healthy");
+            assert_eq!(
+                error.to_string(),
+                format!("http://{address}/healthz: {told}")
+            );
             serving.join().expect("served");
         }
     }
@@ -123,10 +134,14 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
         let begun = Instant::now();
-        let silent = ask(address, WITHIN).expect_err("it says nothing");
+        let silent = check(address, WITHIN)
+            .expect_err("it says nothing")
+            .to_string();
         assert!(silent.ends_with("no answer within 300ms"), "{silent}");
         drop(listener);
-        let nobody = ask(address, WITHIN).expect_err("nobody is there");
+        let nobody = check(address, WITHIN)
+            .expect_err("nobody is there")
+            .to_string();
         assert!(nobody.contains("refused"), "{nobody}");
         assert!(begun.elapsed() < WITHIN * 3);
     }

@@ -1,7 +1,8 @@
-//! The queue port: what a consumer needs of a queue, in four verbs.
+//! The queue port: the four operations that a consumer needs.
 //!
-//! The only promise asked of an implementation is that a message received by one consumer is hidden
-//! from the others for the lease, which is extended by the consumer and by nobody else.
+//! An implementation must hide a received message from other consumers for the length of the lease
+//! (the visibility timeout). Only the consumer extends a lease. Messages can be delivered again,
+//! and standard queues can deliver them in any order.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,11 +13,11 @@ use time::OffsetDateTime;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     pub message_id: String,
-    /// Names this delivery to the queue; worthless once the lease has ended.
+    /// Identifies this delivery (the receipt handle). Invalid after the lease has ended.
     pub handle: String,
     pub body: String,
-    /// Messages of one group are delivered in order, one batch at a time; `None` on a standard
-    /// queue.
+    /// The message group. A FIFO queue delivers the messages of a group in order, one batch at a
+    /// time. `None` on a standard queue.
     pub group: Option<String>,
     /// 1 for the first delivery.
     pub attempt: u32,
@@ -29,20 +30,20 @@ pub struct Delivery {
 #[error("queue: {0}")]
 pub struct QueueError(pub String);
 
-/// Why one entry of a batch was not carried out.
+/// The reason why one entry of a batch failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// The lease had ended: the message is, or will be, delivered again.
-    #[error("the lease had ended")]
+    /// The lease has ended: the message was or will be delivered again.
+    #[error("the lease has ended")]
     HandleExpired,
-    /// Worth another try.
+    /// The entry can be retried.
     #[error("{0}")]
     Failed(String),
 }
 
 pub trait Inbox: Send + Sync {
-    /// At most `max` (1 to 10) messages, waiting up to `wait` for the first; each hidden for
-    /// `lease`.
+    /// Returns up to `max` messages (1 to 10), and hides each for `lease`. Waits up to `wait` for
+    /// the first message.
     fn receive(
         &self,
         max: usize,
@@ -50,22 +51,22 @@ pub trait Inbox: Send + Sync {
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send;
 
-    /// Removes up to ten messages for good; one result a handle, in order.
+    /// Deletes up to ten messages. Returns one result per handle, in their order.
     fn delete(
         &self,
         handles: &[String],
     ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send;
 
-    /// Hides up to ten messages for so much longer from now; zero hands one back. One result a
-    /// handle, in order.
+    /// Hides up to ten messages for the given times, counted from now. Zero makes a message visible
+    /// at once. Returns one result per handle, in their order.
     fn hide(
         &self,
         handles: &[(String, Duration)],
     ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send;
 
-    /// Puts a copy with its reason on the parking queue. The caller deletes the original
-    /// afterwards: a crash between the two parks it twice, which costs a glance; the other order
-    /// would lose it.
+    /// Puts a copy of the message with a reason on the dead-letter queue. The caller deletes the
+    /// original afterwards. A crash between the two leaves two dead letters; in the other order it
+    /// would lose the message.
     fn park(
         &self,
         delivery: &Delivery,

@@ -1,12 +1,12 @@
-//! What any long-running process needs: a consume loop, a stream loop, circuit breakers,
-//! configuration, telemetry, metrics, health, a clean stop.
+//! The parts that every long-running process needs: a consume loop, a stream loop, circuit
+//! breakers, configuration, telemetry, metrics, health checks and a clean stop.
 //!
-//! Knows neither SQS nor SQL: queues come in through [`inbox::Inbox`], streams through
-//! [`stream::ChangeStream`], everything else is an argument. Knows nothing of coffee either: `app`
-//! and `domain` are not among the dependencies, and names such as those of queues and metrics come
-//! from `contract`. The one word of the shop in this crate is the log field `order.id`.
+//! The crate contains no AWS and no SQL: the loops reach queues through [`inbox::Inbox`] and
+//! streams through [`stream::ChangeStream`]. It contains no shop either: of our crates, only
+//! `contract` is a dependency, for the names of queues, metrics and dependencies. The log field
+//! `order.id` is the only word of the shop here.
 //!
-//! The roles read the environment, signals and random numbers through this crate alone.
+//! Roles read the environment, signals and random numbers through this crate only.
 
 pub mod breaker;
 pub mod chance;

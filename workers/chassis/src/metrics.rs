@@ -1,5 +1,10 @@
-//! Numbers, counted once and read twice: as Prometheus text, and as what changed since the last
-//! reading (for CloudWatch). Only a [`Metric`] of the contract can be emitted.
+//! Metrics. `/metrics` shows them in the text format of Prometheus, and the EMF writer reads the
+//! changes since its last reading, for CloudWatch. Only a [`Metric`] of the contract can be
+//! reported.
+//!
+//! The crate `metrics-exporter-prometheus` would not replace this module: it has no reading of
+//! changes, so the series for CloudWatch would stay here, and it keeps every observation of a
+//! histogram in memory until a scrape or a timer folds it into the buckets.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use contract::metric::{Metric, Shape};
 use prometheus::{CounterVec, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
-/// The numbers of this process. Cheap to clone.
+/// The metrics of a process. Cheap to clone.
 ///
-/// Values of a metric's own dimensions are given in the order of [`Metric::dimensions`]. A call
-/// that does not fit the metric (another shape, another number of values) is a bug: it fails a
-/// debug build and is dropped in a release one.
+/// Callers pass the values of a metric's dimensions in the order of [`Metric::dimensions`]. A call
+/// with another shape or another number of values is a bug. The call panics in a debug build, and
+/// logs an error in a release build.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -19,7 +24,8 @@ struct Inner {
     registry: Registry,
     /// By `Metric as usize`.
     families: Vec<Family>,
-    /// Bounded by the contract: dimensions have few and fixed values, never one of a customer.
+    /// The series since the last reading. The contract bounds their number, because dimensions have
+    /// few and fixed values and never those of a customer.
     since_last_reading: Mutex<BTreeMap<Metric, Vec<Series>>>,
 }
 
@@ -29,24 +35,24 @@ enum Family {
     Seconds(HistogramVec),
 }
 
-/// What has changed in one series since the last reading.
+/// The change of one series since the last reading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Datum {
     pub metric: Metric,
-    /// The metric's own dimensions, or none for the total over all of them. `Environment` and
-    /// `Service` are the sender's to add.
+    /// The dimensions of the metric, or none for the total over all of them. The EMF writer adds
+    /// `Environment` and `Service`.
     pub dimensions: Vec<(&'static str, String)>,
     pub kind: Kind,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// How much a counter has grown.
+    /// The increase of a counter.
     Sum(f64),
-    /// Where a gauge stands.
+    /// The current value of a gauge.
     Value(f64),
-    /// `values` are observed values, each off by at most 7 %, and how often; at most
-    /// [`DISTINCT_MAX`] of them.
+    /// The observations of a histogram. `values` has at most [`DISTINCT_MAX`] different values with
+    /// their counts; each differs by at most 7 % from the observed value.
     Distribution {
         count: u64,
         sum: f64,
@@ -56,11 +62,12 @@ pub enum Kind {
     },
 }
 
-/// CloudWatch takes 100 different values of a metric in one EMF line (150 in PutMetricData).
+/// The maximum of different values of a metric in one EMF line (CloudWatch User Guide, embedded
+/// metric format; `PutMetricData` accepts 150).
 pub const DISTINCT_MAX: usize = 100;
 
 impl Metrics {
-    /// Every metric of the contract, those without dimensions of their own at zero.
+    /// Registers every metric of the contract. Metrics without dimensions start at zero.
     #[expect(
         clippy::new_without_default,
         reason = "an empty set of metrics is no sensible default for a field"
@@ -78,6 +85,7 @@ impl Metrics {
         }))
     }
 
+    /// Adds `n` to a counter.
     pub fn count(&self, metric: Metric, dimensions: &[&str], n: u64) {
         let Family::Counter(counters) = self.family(metric) else {
             return misuse(metric, dimensions);
@@ -89,6 +97,7 @@ impl Metrics {
         self.gather(metric, dimensions, |gathered| gathered.sum += n as f64);
     }
 
+    /// Sets a gauge.
     pub fn set(&self, metric: Metric, dimensions: &[&str], value: f64) {
         let Family::Gauge(gauges) = self.family(metric) else {
             return misuse(metric, dimensions);
@@ -100,6 +109,7 @@ impl Metrics {
         self.gather(metric, dimensions, |gathered| gathered.sum = value);
     }
 
+    /// Adds an observation in seconds to a histogram.
     pub fn observe(&self, metric: Metric, dimensions: &[&str], seconds: f64) {
         let Family::Seconds(histograms) = self.family(metric) else {
             return misuse(metric, dimensions);
@@ -111,7 +121,7 @@ impl Metrics {
         self.gather(metric, dimensions, |gathered| gathered.observe(seconds));
     }
 
-    /// The text exposition format of Prometheus.
+    /// Returns all metrics in the text format of Prometheus.
     pub fn render(&self) -> String {
         TextEncoder::new()
             .encode_to_string(&self.0.registry.gather())
@@ -121,11 +131,11 @@ impl Metrics {
             })
     }
 
-    /// What has changed since the last call: one reader only, once a minute.
+    /// Takes the changes since the last call. The EMF writer calls this once a minute and is the
+    /// only reader.
     ///
-    /// Series that this process has never touched are left out, since CloudWatch bills by the
-    /// series; a counter that was touched once goes on being told, at zero, so that an alarm on it
-    /// can end.
+    /// A series that was never reported is left out, because CloudWatch bills per series. A counter
+    /// that was reported once stays in the result, with 0, so that an alarm on it can end.
     pub fn take_deltas(&self) -> Vec<Datum> {
         let mut series = self.series();
         let mut totals: BTreeMap<Metric, Gathered> = BTreeMap::new();
@@ -160,7 +170,7 @@ impl Metrics {
                 kind,
             }));
         }
-        // Alarms watch the totals.
+        // Alarms watch the totals over all dimensions.
         for (metric, total) in totals {
             data.extend(total.kind(metric).map(|kind| Datum {
                 metric,
@@ -178,7 +188,7 @@ impl Metrics {
     fn gather(&self, metric: Metric, dimensions: &[&str], change: impl FnOnce(&mut Gathered)) {
         let mut all = self.series();
         let series = all.entry(metric).or_default();
-        // They are few: looking through them costs less than making a key of strings.
+        // A metric has few series, so a search costs less than the allocation of a key.
         let index = series
             .iter()
             .position(|series| series.dimensions == dimensions)
@@ -201,7 +211,8 @@ impl Metrics {
     }
 }
 
-/// `OrdersAccepted` is `brewhaven_orders_accepted_total` there.
+/// Returns the name of a metric in Prometheus: `OrdersAccepted` is
+/// `brewhaven_orders_accepted_total`.
 pub fn prometheus_name(metric: Metric) -> String {
     let mut name = contract::metric::NAMESPACE.to_lowercase();
     for letter in metric.name().chars() {
@@ -228,13 +239,13 @@ fn misuse(metric: Metric, dimensions: &[&str]) {
     tracing::error!(
         metric = metric.name(),
         ?dimensions,
-        "A metric was used in a way that does not fit it"
+        "A metric was reported with another shape or other dimensions than its own"
     );
 }
 
 impl Family {
     fn register(metric: Metric, registry: &Registry) -> Self {
-        /// From a fast query to the longest that a customer would wait.
+        /// The upper bounds in seconds, from a fast query to the longest wait of a customer.
         const BUCKETS_S: &[f64] = &[
             0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
         ];
@@ -272,20 +283,21 @@ struct Series {
     gathered: Gathered,
 }
 
-/// What has come together in a series: a counter's growth, a gauge's value, or a distribution.
+/// The state of a series: the increase of a counter, the value of a gauge, or a distribution.
 #[derive(Debug, Clone, Default)]
 struct Gathered {
     sum: f64,
     min: f64,
     max: f64,
-    /// How many observations fell into each step of [`STEP`].
+    /// The number of observations by step of [`STEP`].
     steps: BTreeMap<i32, u64>,
 }
 
-/// Values are told apart in steps of 15 %: near enough for a percentile, and few enough for one
-/// line.
+/// The ratio of two neighboring steps. 15 % is precise enough for a percentile, and gives few
+/// enough values for one line.
 const STEP: f64 = 1.15;
-/// What is shorter or longer than that is counted as that; minimum, maximum and sum stay exact.
+/// The first and the last step in seconds. Shorter and longer values count as these; minimum,
+/// maximum and sum stay exact.
 const STEPS_FROM_S: f64 = 0.000_5;
 const STEPS_TO_S: f64 = 120.0;
 
@@ -326,7 +338,7 @@ impl Gathered {
         }
     }
 
-    /// `None` for a distribution without observations.
+    /// Returns the change of the series, or `None` for a distribution without observations.
     fn kind(&self, metric: Metric) -> Option<Kind> {
         match metric.shape() {
             Shape::Counter => Some(Kind::Sum(self.sum)),

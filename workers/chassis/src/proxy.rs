@@ -1,17 +1,16 @@
-//! Which requests may go through the proxy of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
-//! `NO_PROXY`, and HTTP clients that keep to it.
+//! HTTP clients, and the requests that go through the proxy of `HTTP_PROXY`, `HTTPS_PROXY`,
+//! `ALL_PROXY` and `NO_PROXY`.
 //!
-//! A company's proxy cannot reach the loopback of this machine, nor the link-local addresses that
-//! hand out credentials on EC2 and ECS. Requests to those always connect directly, whatever
-//! `NO_PROXY` says. All others follow the variables.
+//! A company's proxy cannot reach loopback addresses of this machine, nor the link-local addresses
+//! that return credentials on EC2 and ECS. Requests to these addresses always connect directly,
+//! even without an entry in `NO_PROXY`. All other requests follow the variables.
 
 use std::net::IpAddr;
 
 use reqwest::ClientBuilder;
 
-/// Returns a builder of a client for the server at `url`. A server on loopback is reached directly;
-/// any other through the proxy of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, if one
-/// is set.
+/// Returns a builder of a client for the server at `url`. The client connects directly to a server
+/// on loopback, and through the configured proxy to any other server.
 pub fn client_of(url: &str) -> ClientBuilder {
     let builder = reqwest::Client::builder();
     if is_direct(url) {
@@ -42,7 +41,7 @@ pub fn is_direct(url: &str) -> bool {
     }
 }
 
-/// The host of `scheme://user@host:port/path`, without the brackets of an IPv6 address.
+/// Returns the host of `scheme://user@host:port/path`, without the brackets of an IPv6 address.
 fn host(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;

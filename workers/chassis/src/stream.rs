@@ -1,6 +1,18 @@
-//! The stream loop, as the Kinesis Client Library does it: leases say who reads which shard, a
-//! checkpoint says how far, a parent is read to its end before its children, and what was lost is
-//! read from the table itself.
+//! The stream loop: reads all shards of a table's change stream, shared between the workers of a
+//! role, as the Kinesis Client Library does. No maintained Rust crate does this.
+//!
+//! - Each shard has a lease in a table. The worker that owns the lease reads the shard and
+//!   increments the lease's counter at every renewal. If a counter stands still for `LEASE`,
+//!   another worker takes the lease. Each write of a lease is conditional on the counter that was
+//!   read, so only one worker can win. Clocks of different machines are never compared.
+//! - The lease also has the checkpoint, the last record whose effects are stored. After a crash,
+//!   the next owner starts behind the checkpoint and handles some records a second time, so
+//!   handlers must be idempotent.
+//! - A parent shard is read to its end before its children. Otherwise an old change of an item
+//!   could be handled after a newer one.
+//! - DynamoDB keeps records for 24 hours. If records were lost (a shard disappeared before it was
+//!   read to its end, or the stream is new), the handler reads the whole table instead (`rebuild`).
+//!   Without this, the lost changes would stay unnoticed.
 
 mod ports;
 #[cfg(test)]
@@ -24,37 +36,41 @@ pub use ports::{
     BoxError, ChangeStream, Lease, LeaseStore, Page, Position, Record, Shard, StreamError,
 };
 
-/// How [`crate::Health`] knows the stream.
+/// The name of the stream in [`crate::Health`].
 pub const DEPENDENCY: &str = "stream";
-/// A lease whose counter stands still for so long is anybody's. Two renewals may fail before it is
-/// lost.
+/// The time after which another worker may take a lease whose counter has not changed. Two renewals
+/// may fail before the lease is lost.
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// A crash costs so much work done twice; each checkpoint costs a write.
+/// The pause between checkpoints. A crash repeats the work since the last one, and each one costs a
+/// write.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// New shards appear about every four hours; one that ends is noticed at once.
+/// The pause between two listings of the shards. New shards appear about every four hours, and the
+/// end of a shard starts a listing at once.
 const LOOK_FOR_SHARDS_EVERY: Duration = Duration::from_secs(10);
-/// The wait after the first empty page doubles up to the longest: an idle shard is asked once a
-/// second, because four times would be 10 million billable reads a month.
+/// The pause after an empty page. It doubles up to the maximum, so an idle shard is read once per
+/// second; four reads per second would be 10 million billable reads per month.
 const IDLE_MIN: Duration = Duration::from_millis(250);
 const IDLE_MAX: Duration = Duration::from_secs(1);
 const _: () = assert!(
     3 * RENEW_EVERY.as_secs() <= LEASE.as_secs(),
     "one lost renewal must not lose the lease"
 );
-/// DynamoDB gives at most 1,000 records a read.
+/// The maximum of records in a page (DynamoDB API Reference, `GetRecords`).
 const PAGE: u32 = 1_000;
 
-/// Does what one change of an item asks for. Must be safe to repeat: a checkpoint follows its
-/// effects.
+/// Handles the changes of items. Handlers must be idempotent, because the checkpoint is written
+/// after the effects.
 pub trait RecordHandler<C>: Send + Sync + 'static {
+    /// Handles one change. After an error the loop reads the record again.
     fn record(&self, record: &Record<C>) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Records were lost: reads the whole table instead.
+    /// Reads the whole table, because records were lost.
     fn rebuild(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
-/// Follows the stream until shutdown. Errors never end it.
+/// Follows the stream until shutdown. Errors never end the loop; the loop logs them and tries
+/// again.
 pub async fn follow<S, L, H>(stream: S, leases: L, handler: H, process: Process)
 where
     S: ChangeStream + 'static,
@@ -71,9 +87,9 @@ where
     });
     let shutdown = follower.process.shutdown.clone();
     let mut readers = JoinSet::new();
-    // What each reader reads: of one that panicked, nothing but its id is left.
+    // The shard of each reader, because a reader that panicked leaves only its task id.
     let mut read_now: HashMap<task::Id, String> = HashMap::new();
-    // When a lease of somebody else was last seen to move.
+    // The counters of other workers' leases, and the times of their last changes.
     let mut seen: HashMap<String, (i64, Instant)> = HashMap::new();
     while !shutdown.is_cancelled() {
         match follower
@@ -93,12 +109,12 @@ where
         tokio::select! {
             () = sleep(LOOK_FOR_SHARDS_EVERY) => {}
             () = shutdown.cancelled() => {}
-            // A shard was read to its end or lost: its children may be read now.
+            // The shard was read to its end or lost, so its children may be readable now.
             Some(ended) = readers.join_next_with_id() => match ended {
                 Ok((reader, ())) => drop(read_now.remove(&reader)),
                 Err(error) => {
                     let shard = read_now.remove(&error.id());
-                    tracing::error!(shard, error = %error, "The reader of a shard broke off");
+                    tracing::error!(shard, error = %error, "The reader of a shard failed");
                     pause(IDLE_MAX, &shutdown).await;
                 }
             },
@@ -118,16 +134,28 @@ struct Follower<S, L, H> {
 /// A shard that is being read.
 struct Reading {
     lease: Lease,
-    /// When the lease was last written.
+    /// The time of the last write of the lease.
     written: Instant,
     iterator: Option<String>,
-    /// The last record whose effects are durable; ahead of the lease's checkpoint until that is
-    /// written.
+    /// The last record whose effects are stored. Ahead of the checkpoint in the lease until the
+    /// next write.
     handled: Option<String>,
 }
 
 impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L, H> {
-    /// Takes the leases of all shards that nobody reads and whose parents have been read.
+    /// Takes the leases of all shards that no worker reads and whose parents were read to their
+    /// ends.
+    ///
+    /// First the method looks for lost records, and asks the handler to rebuild if there are any. A
+    /// shard whose lease was not finished and that is no longer listed had records that no worker
+    /// read. If no listed shard has a lease, then the stream is new, or replaced the one that was
+    /// read. The rebuild happens before the leases of lost shards are marked as finished: after a
+    /// crash between the two, the next worker finds the same shards and rebuilds again.
+    ///
+    /// Then each listed shard is taken if its lease is missing, is free (no owner), is this
+    /// worker's own, or has a counter that stood still for `LEASE`. The write is conditional on the
+    /// counter, so a worker that renewed in between keeps its lease, and of two workers only one
+    /// succeeds.
     async fn to_take(
         &self,
         read_now: &HashSet<String>,
@@ -141,11 +169,10 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
             .into_iter()
             .map(|lease| (lease.shard.clone(), lease))
             .collect();
-        // Without a lease on any of its shards, nothing is known of what this stream told us: it is
-        // new, or the one that we read is gone.
+        // No listed shard has a lease: the stream is new, or replaced the one that was read.
         let unknown =
             !shards.is_empty() && !shards.iter().any(|shard| leases.contains_key(&shard.id));
-        // A shard that was never read to its end and is no longer there took records along.
+        // Shards that are no longer listed and were not read to their ends: their records are lost.
         let listed = |id: &String| shards.iter().any(|shard| shard.id == *id);
         let gone: Vec<&Lease> = leases
             .values()
@@ -159,7 +186,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
         for lease in gone {
             tracing::warn!(
                 shard = lease.shard,
-                "A shard is gone that was not read to its end"
+                "A shard disappeared before it was read to its end"
             );
             let finished = Lease {
                 counter: lease.counter + 1,
@@ -168,7 +195,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
             };
             self.leases.write(&finished, Some(lease.counter)).await?;
         }
-        // A stream has new shards every few hours, for as long as we run.
+        // A stream gets new shards every few hours, so the map would grow without end.
         seen.retain(|shard, _| listed(shard));
         let mut taken = Vec::new();
         for shard in &shards {
@@ -222,7 +249,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
         let Some(parent) = &shard.parent else {
             return true;
         };
-        // A parent that is no longer listed has been trimmed.
+        // A parent that is no longer listed was trimmed.
         !shards.iter().any(|other| other.id == *parent)
             || leases.get(parent).is_some_and(|lease| lease.finished)
     }
@@ -259,8 +286,8 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
                 }
                 Ok(Step::Lost) => return,
                 Err(StreamError::IteratorExpired) => reading.iterator = None,
-                // Twice without a record in between: the shard itself is gone. Those that are there
-                // now are looked up.
+                // Trimmed again although nothing was read in between: the shard itself no longer
+                // exists. The next listing shows the present shards.
                 Err(StreamError::Trimmed) if trimmed_before => {
                     return pause(LOOK_FOR_SHARDS_EVERY, shutdown).await;
                 }
@@ -295,17 +322,17 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
             }
         };
         let page = self.stream.read(&at, PAGE).await?;
-        // Before they are handled: who cannot handle them falls behind, and that must show.
+        // Reported before the records are handled, so that a failing handler shows as growing lag.
         self.show_lag(page.records.first());
         for record in &page.records {
             if self.process.shutdown.is_cancelled() {
                 return Ok(Step::More);
             }
-            // A failure leaves the iterator unset: the shard is opened again after the last record
-            // that was handled.
+            // After an error the iterator stays unset, so the next step opens the shard behind the
+            // last handled record.
             self.handler.record(record).await?;
             reading.handled = Some(record.sequence.clone());
-            // A page of slow records may take longer than a lease.
+            // The records of a page can take longer than a lease.
             if !self.keep(reading).await {
                 return Ok(Step::Lost);
             }
@@ -329,7 +356,8 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
         self.process.metrics.set(Metric::StreamLag, &[], lag);
     }
 
-    /// Writes the lease when it is time to. False when it is somebody else's now.
+    /// Writes the lease if a renewal or a checkpoint is due. Returns false if another worker has
+    /// the lease.
     async fn keep(&self, reading: &mut Reading) -> bool {
         let since = reading.written.elapsed();
         let news = reading.handled != reading.lease.checkpoint;
@@ -339,8 +367,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
         true
     }
 
-    /// Writes how far the shard was read, and shows that we are alive. False when the lease is
-    /// somebody else's now.
+    /// Writes the checkpoint and a new counter. Returns false if another worker has the lease.
     async fn write(&self, reading: &mut Reading, finished: Finished) -> bool {
         let next = Lease {
             counter: reading.lease.counter + 1,
@@ -358,7 +385,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
                 tracing::warn!(shard = reading.lease.shard, "The lease of a shard was lost");
                 false
             }
-            // It stays ours until somebody sees it stand still for long enough.
+            // The lease stays ours until another worker sees its counter stand still for `LEASE`.
             Err(error) => {
                 tracing::warn!(shard = reading.lease.shard, error = %error, "A lease could not be renewed");
                 true
@@ -366,7 +393,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
         }
     }
 
-    /// So that the next worker goes on where we stopped, and need not wait for the lease to end.
+    /// Frees the lease with its checkpoint, so that the next worker continues at once.
     async fn give_back(&self, reading: Reading) {
         let counter = reading.lease.counter;
         let free = Lease {
@@ -376,7 +403,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
             ..reading.lease
         };
         if let Err(error) = self.leases.write(&free, Some(counter)).await {
-            tracing::warn!(shard = free.shard, error = %error, "A lease could not be given back");
+            tracing::warn!(shard = free.shard, error = %error, "A lease could not be freed");
         }
     }
 }
@@ -385,7 +412,7 @@ enum Step {
     More,
     Idle,
     End,
-    /// The lease is somebody else's.
+    /// Another worker has the lease.
     Lost,
 }
 

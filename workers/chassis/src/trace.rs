@@ -1,4 +1,5 @@
-//! W3C trace context: what ties the spans of one request together across processes and queues.
+//! W3C Trace Context: the `traceparent` that joins the spans of one request across processes and
+//! queues.
 
 use std::fmt;
 use std::future::Future;
@@ -17,26 +18,26 @@ tokio::task_local! {
     static CURRENT: Traceparent;
 }
 
-/// Runs the future as part of that span: what it emits continues the trace.
-///
-/// Tasks that the future spawns are not part of it, unless they are given a scope of their own.
+/// Runs a future within a span: messages that it sends continue the trace. Tasks that the future
+/// spawns need a scope of their own.
 pub async fn scope<F: Future>(traceparent: Traceparent, future: F) -> F::Output {
     CURRENT.scope(traceparent, future).await
 }
 
-/// The `traceparent` to send along, if this runs in a [`scope`].
+/// Returns the `traceparent` for an outgoing message, or `None` outside of a [`scope`].
 pub fn current() -> Option<String> {
     CURRENT.try_with(Traceparent::to_string).ok()
 }
 
 impl Traceparent {
-    /// Continues the caller's trace, or begins one if it sent none that can be read.
+    /// Continues the trace of the caller, or begins a new one if the header is missing or invalid.
     pub fn continuing(received: Option<&str>) -> Self {
         received
             .and_then(Self::parse)
             .map_or_else(Self::root, Self::child)
     }
 
+    /// Begins a new trace.
     pub fn root() -> Self {
         let trace_id = u128::from(nonzero_bits()) << 64 | u128::from(chance::bits());
         Self {
@@ -46,7 +47,7 @@ impl Traceparent {
         }
     }
 
-    /// A span below this one.
+    /// Returns a new span below this one.
     pub fn child(self) -> Self {
         Self {
             span_id: nonzero_bits(),
@@ -54,7 +55,7 @@ impl Traceparent {
         }
     }
 
-    /// `None` for what the standard calls invalid; a receiver then begins a new trace.
+    /// Parses a header. Returns `None` for a header that the standard calls invalid.
     pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.trim().split('-');
         let (version, trace_id, span_id, flags) =
@@ -74,7 +75,7 @@ impl Traceparent {
         })
     }
 
-    /// As it stands in logs.
+    /// Returns the id of the trace in hexadecimal, as in logs.
     pub fn trace_id(self) -> String {
         format!("{:032x}", self.trace_id)
     }
@@ -92,12 +93,12 @@ impl fmt::Display for Traceparent {
 
 const SAMPLED: u8 = 1;
 
-/// Zero is not a valid id.
+/// Returns a valid id: the standard forbids zero.
 fn nonzero_bits() -> u64 {
     chance::bits().max(1)
 }
 
-/// Exactly so many lower-case digits, as the standard demands.
+/// Parses exactly `digits` lower-case hexadecimal digits, as the standard requires.
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let valid =
         text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

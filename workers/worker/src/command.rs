@@ -84,7 +84,7 @@ fn health(role: &Role) -> ExitCode {
             complain(role, &problem);
             ExitCode::from(EX_USAGE)
         }
-        Ok(bind) => match health_check::ask(bind, HEALTHY_WITHIN) {
+        Ok(bind) => match health_check::check(bind, HEALTHY_WITHIN) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 complain(role, &format!("not healthy: {why}"));

@@ -1,5 +1,5 @@
-//! Deletes and changes of visibility, gathered into calls of ten: ten single calls cost ten times
-//! as much.
+//! Deletes and changes of visibility in batches of ten, because calls are billed and ten single
+//! calls cost ten times as much.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,34 +16,35 @@ use super::unless_bug;
 use crate::inbox::{EntryError, Inbox, QueueError};
 use crate::{Metrics, chance};
 
-/// How long the first entry waits for company: less than a call takes, so nobody notices.
+/// The time that the first entry of a batch waits for others: less than a call takes.
 const LINGER: Duration = Duration::from_millis(5);
-/// And where the last call had some: messages that were received together are done one after the
-/// other.
+/// The same time after a batch of several entries, because messages of one receive are settled one
+/// after the other.
 const LINGER_IN_COMPANY: Duration = Duration::from_millis(40);
-/// Then the entry is left to the lease: the message comes again, which its handler answers with
-/// "done before".
+/// The number of attempts. Afterwards the lease ends, the message is delivered again, and its
+/// handler recognizes it as done.
 const TRIES: u32 = 4;
 const BETWEEN_TRIES: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(1),
 };
-/// An SDK call that hangs must not hold up those behind it for ever.
+/// Time limit of a call, so that a hanging call does not block the entries behind it.
 const CALL_MAX: Duration = Duration::from_secs(10);
-/// Calls of one kind at once. One at a time would cap a consumer at ten messages a round trip.
+/// Parallel calls of one kind. A single call would limit a consumer to ten messages per round trip.
 const CALLS_MAX: usize = 4;
-/// Entries that wait for a call, and as many that wait for another try; beyond that, lanes wait to
-/// settle.
+/// The maximum of entries that wait for a call, and of entries that wait for a retry. When it is
+/// reached, lanes wait before they settle.
 const WAITING_MAX: usize = 10 * BATCH_MAX;
 
-/// Where settled messages go. The tasks end when it is dropped, after what was sent before.
+/// The senders to the batching tasks. When they are dropped, the tasks send the remaining entries
+/// and end.
 pub(super) struct Batches {
     deletes: mpsc::Sender<Request<String>>,
     hides: mpsc::Sender<Request<(String, Duration)>>,
 }
 
 impl Batches {
-    /// Also returns the two tasks.
+    /// Starts the two batching tasks, and returns the senders and the tasks.
     pub(super) fn start<I: Inbox + 'static>(
         inbox: Arc<I>,
         queue: &'static Queue,
@@ -62,12 +63,12 @@ impl Batches {
         (Self { deletes, hides }, tasks)
     }
 
-    /// Returns as soon as the delete is in line.
+    /// Queues a delete.
     pub(super) async fn delete(&self, handle: String) {
         send(&self.deletes, handle, None).await;
     }
 
-    /// In line at once; the answer comes when it is carried out or given up.
+    /// Queues a change of visibility. The receiver completes when the change was made or given up.
     pub(super) async fn hide(&self, handle: String, so_long: Duration) -> oneshot::Receiver<()> {
         let (over, is_over) = oneshot::channel();
         send(&self.hides, (handle, so_long), Some(over)).await;
@@ -76,7 +77,7 @@ impl Batches {
 }
 
 async fn send<E>(to: &mpsc::Sender<Request<E>>, entry: E, over: Option<oneshot::Sender<()>>) {
-    // The receiving task ends only after this sender is dropped.
+    // The receiver lives as long as this sender, so the send cannot fail.
     let _ = to
         .send(Request {
             entry,
@@ -91,12 +92,11 @@ struct Request<E> {
     entry: E,
     tries: u32,
     due: Instant,
-    /// Dropped when the entry is carried out or given up: that is all its sender waits for, if it
-    /// waits.
+    /// Dropped when the entry was executed or given up, which completes the caller's receiver.
     _over: Option<oneshot::Sender<()>>,
 }
 
-/// What is done to a batch of entries.
+/// The call for a batch of entries.
 trait Verb: 'static {
     const ACT: &str;
     type Entry: Clone + Send + Sync + 'static;
@@ -141,8 +141,8 @@ async fn gather<V: Verb, I: Inbox + 'static>(
     metrics: Metrics,
 ) {
     let (mut open, mut company) = (true, false);
-    // At most `WAITING_MAX` and what `CALLS_MAX` calls give back: beyond that nothing more is taken
-    // from the line.
+    // Entries to retry. Bounded by `WAITING_MAX` plus the entries of `CALLS_MAX` calls, because
+    // beyond `WAITING_MAX` no new entry is received.
     let mut again: Vec<Request<V::Entry>> = Vec::new();
     let mut calls: JoinSet<Vec<Request<V::Entry>>> = JoinSet::new();
     loop {
@@ -187,7 +187,7 @@ async fn gather<V: Verb, I: Inbox + 'static>(
     }
 }
 
-/// One call; returns what is to be tried again.
+/// Makes one call, and returns the entries to retry.
 async fn carry_out<V: Verb, I: Inbox>(
     inbox: Arc<I>,
     batch: Vec<Request<V::Entry>>,
@@ -209,7 +209,7 @@ async fn carry_out<V: Verb, I: Inbox>(
     results.resize(
         batch.len(),
         Err(EntryError::Failed(
-            "the queue did not answer for it".to_owned(),
+            "the queue returned no result for this entry".to_owned(),
         )),
     );
 
@@ -230,7 +230,7 @@ async fn carry_out<V: Verb, I: Inbox>(
                         queue = queue.slug,
                         act = V::ACT,
                         reason,
-                        "Gave up; the message will come again"
+                        "Gave up; the message will be delivered again"
                     );
                 }
             }

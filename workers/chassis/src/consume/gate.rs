@@ -1,5 +1,5 @@
-//! Whether messages may be received at all: not while something that their handler needs is left
-//! alone.
+//! Limits receives by the breakers of the handler's dependencies: none while a breaker is open, one
+//! message while it is half-open.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::timeout;
 use crate::Breaker;
 use crate::breaker::Flow;
 
-/// With few slots free, more are awaited this long: a receive of ten costs as much as a receive of
+/// The time to wait for more free slots. A receive of ten messages costs as much as a receive of
 /// one.
 const SLOTS_LINGER: Duration = Duration::from_millis(10);
 
 #[derive(Clone)]
 pub(super) struct Gate {
     needs: Arc<[Breaker]>,
-    /// All the slots there are.
+    /// The number of all slots.
     concurrency: usize,
 }
 
@@ -31,7 +31,7 @@ impl Gate {
         }
     }
 
-    /// As much as the worst of what is needed allows.
+    /// Returns the flow that the most restrictive breaker allows.
     pub(super) fn flow(&self) -> Flow {
         self.needs
             .iter()
@@ -40,8 +40,8 @@ impl Gate {
             .unwrap_or(Flow::All)
     }
 
-    /// Slots for the next receive, once one may be made: one, and nobody holding another, while the
-    /// flow is `One`.
+    /// Waits until a receive is allowed, and returns the slots for it. While the flow is `One`,
+    /// returns one slot, and only when no other slot is taken.
     pub(super) async fn slots(
         &self,
         slots: Arc<Semaphore>,
@@ -64,7 +64,8 @@ impl Gate {
         }
     }
 
-    /// Whoever has it knows that no message is in hand and no other receive under way.
+    /// Returns one slot after all slots were free: no message is in flight and no other receive
+    /// runs.
     async fn only_slot(&self, slots: Arc<Semaphore>) -> Vec<OwnedSemaphorePermit> {
         let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
         // The semaphore is never closed.
@@ -92,7 +93,7 @@ impl Gate {
     }
 }
 
-/// Up to `enough` slots, at least one.
+/// Returns up to `enough` slots, at least one.
 async fn free_slots(slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphorePermit> {
     let mut taken = Vec::with_capacity(BATCH_MAX);
     // The semaphore is never closed.
@@ -102,7 +103,7 @@ async fn free_slots(slots: Arc<Semaphore>, enough: usize) -> Vec<OwnedSemaphoreP
             taken.extend(slots.clone().acquire_owned().await);
         }
     };
-    // No more than that may ever come free: then what there is, is asked for.
+    // Other slots can stay taken for long, so the receive asks for as many messages as are free.
     let _ = timeout(SLOTS_LINGER, top_up).await;
     taken
 }

@@ -1,5 +1,4 @@
-//! The messages now in hand, started or waiting, and the heartbeat that keeps them hidden from
-//! other consumers.
+//! The messages in flight, started or waiting, and the heartbeat that extends their leases.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,35 +12,35 @@ use tokio_util::sync::CancellationToken;
 use crate::Metrics;
 use crate::inbox::{EntryError, Inbox};
 
-/// A lease is renewed once a third of it is over, and looked at twice in that time: a message that
-/// is settled quickly costs no call, and a renewal that fails is tried three times more before the
-/// lease ends.
+/// A lease is renewed after `1 / RENEW_AFTER` of its length, and the heartbeat looks for due leases
+/// every `1 / LOOK_EVERY` of it. A message that is settled quickly therefore needs no call, and a
+/// failed renewal is retried three times before the lease ends.
 const RENEW_AFTER: u32 = 3;
 const LOOK_EVERY: u32 = 6;
 
-/// Bounded by the consumer's slots: whoever takes a message in holds one.
+/// The messages in flight. The slots of the consumer bound their number.
 pub(super) struct InHand {
     queue: &'static Queue,
     messages: Mutex<Messages>,
-    /// Told whenever a renewal is over.
+    /// Notified after each renewal.
     renewed: Notify,
 }
 
 #[derive(Default)]
 struct Messages {
     next: u64,
-    /// In the order they were received.
+    /// The messages in the order in which they were received.
     by_ticket: BTreeMap<Ticket, Leased>,
 }
 
-/// Names a message in hand. A later one was received later.
+/// Identifies a message in flight. Larger tickets were received later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
 struct Leased {
     handle: String,
     ends: Instant,
-    /// A call that renews it is under way.
+    /// Whether a renewal is running.
     renewing: bool,
 }
 
@@ -54,7 +53,7 @@ impl InHand {
         }
     }
 
-    /// A message that was just received.
+    /// Adds a received message.
     pub(super) fn take_in(&self, handle: &str) -> Ticket {
         let leased = Leased {
             handle: handle.to_owned(),
@@ -68,7 +67,7 @@ impl InHand {
         ticket
     }
 
-    /// Whether the message is still hidden from other consumers.
+    /// Returns whether the message is still hidden from other consumers.
     pub(super) fn is_ours(&self, ticket: Ticket) -> bool {
         self.messages()
             .by_ticket
@@ -80,12 +79,12 @@ impl InHand {
         self.messages().by_ticket.len()
     }
 
-    /// Call before the message is deleted or hidden: afterwards no renewal is under way and none
-    /// will begin. A renewal that overtook would undo a back-off, or speak of a handle that is
-    /// gone. Gives the handle, if it was still ours.
+    /// Removes a message before it is deleted or hidden. Afterwards no renewal of the message runs
+    /// or starts: a renewal after a back-off would undo it, and a renewal after the delete would
+    /// fail. Returns the handle if the lease had not ended.
     pub(super) async fn let_go(&self, ticket: Ticket) -> Option<String> {
         loop {
-            // Before looking, so that a renewal that ends in between is not missed.
+            // Registered before the state is read, so that the end of a renewal is not missed.
             let renewed = self.renewed.notified();
             {
                 let mut messages = self.messages();
@@ -104,8 +103,8 @@ impl InHand {
         }
     }
 
-    /// Lets go of everything and returns the handles, in the order received. The heartbeat must
-    /// have ended.
+    /// Removes all messages and returns their handles in the order in which they were received. The
+    /// heartbeat must have ended.
     pub(super) fn let_go_of_all(&self) -> Vec<String> {
         std::mem::take(&mut self.messages().by_ticket)
             .into_values()
@@ -113,7 +112,7 @@ impl InHand {
             .collect()
     }
 
-    /// The heartbeat: one task for all messages in hand.
+    /// Runs the heartbeat for all messages until `ends` is canceled.
     pub(super) async fn keep<I: Inbox>(
         self: Arc<Self>,
         inbox: Arc<I>,
@@ -125,7 +124,7 @@ impl InHand {
         while ends.run_until_cancelled(looks.tick()).await.is_some() {
             let due: Vec<_> = self.due();
             for batch in due.chunks(BATCH_MAX) {
-                // Some may have been settled while the batch before was renewed.
+                // Messages may have been settled during the renewal of the previous batch.
                 let batch = self.begin_renewal(batch);
                 if !batch.is_empty() && !ends.is_cancelled() {
                     self.renew(&*inbox, &metrics, &batch).await;
@@ -163,7 +162,8 @@ impl InHand {
             .map(|(_, handle)| (handle.clone(), lease))
             .collect();
         let asked = Instant::now();
-        // Longer than until the next look, and it would stand in the way of the next try.
+        // The time limit is the pause until the next look, so a hanging call does not block a
+        // retry.
         let results = match timeout(lease / LOOK_EVERY, inbox.hide(&entries)).await {
             Ok(Ok(results)) => results,
             Ok(Err(error)) => {
@@ -174,7 +174,7 @@ impl InHand {
                 tracing::warn!(
                     queue = self.queue.slug,
                     messages = batch.len(),
-                    "No answer when renewing leases"
+                    "The renewal of leases timed out"
                 );
                 return;
             }
@@ -187,7 +187,8 @@ impl InHand {
             match result {
                 Ok(()) => leased.ends = asked + lease,
                 Err(EntryError::HandleExpired) => {
-                    // Someone else has it or will have it. Asking again would keep it from them.
+                    // Another consumer has or will get the message; a renewal would hide it from
+                    // them.
                     messages.by_ticket.remove(ticket);
                     metrics.count(Metric::ExpiredHandles, &[self.queue.slug], 1);
                 }

@@ -1,5 +1,27 @@
 //! Handling and settling. A lane is a message without a group, or the messages of one group in
 //! their order.
+//!
+//! A received message is in one of these states:
+//!
+//! 1. In `Groups`, waiting for its turn behind other messages of its group. A group has an entry in
+//!    the map exactly while a lane works on it, so `dispatch` starts a new lane only for a group
+//!    without an entry. Lookup and insertion happen under one lock; with two locks, two lanes could
+//!    start for one group and break its order.
+//! 2. Taken by its lane (`Held`). Right before the handler is called, `may_start` checks that the
+//!    process is not stopping, that no breaker is open, and that the lease has not ended. After the
+//!    end of a lease another consumer may have the message.
+//! 3. Being handled, with a time limit, and with panics caught.
+//! 4. Settled: deleted, hidden for a back-off, or moved to the dead-letter queue.
+//!
+//! If a message must be retried, its lane is `Blocked`: all waiting messages of the group are
+//! handed back and none is handled. The queue does not deliver them before the retried message,
+//! because a FIFO queue keeps a group closed while one of its messages is in flight or hidden.
+//! Without this, the messages behind a failed one would overtake it. `back_off` returns only after
+//! the queue has confirmed the back-off; if the others were handed back earlier, the queue could
+//! deliver them first.
+//!
+//! Before a message is deleted or hidden, `InHand::let_go` waits for a running renewal of its
+//! lease. A renewal that arrives after the back-off would replace it by a whole lease.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -29,20 +51,20 @@ use crate::inbox::{Delivery, Inbox};
 use crate::trace::{self, Traceparent};
 use crate::{Metrics, chance};
 
-/// SQS hides a message for 12 hours at most, counted from its receipt; an hour less for what has
-/// passed of it.
+/// The longest back-off. SQS hides a message for 12 hours at most, counted from its receipt (Amazon
+/// SQS Developer Guide, visibility timeout). One hour is for the time since the receipt.
 const HIDE_MAX: Duration = Duration::from_secs(11 * 3600);
-/// A parking queue that does not answer must not hold a slot for ever; the message is tried again
-/// instead.
+/// Time limit of a move to the dead-letter queue, so that a hanging call does not keep a slot. The
+/// message is retried instead.
 const PARK_MAX: Duration = Duration::from_secs(10);
 
-/// Everything between a received message and its settlement.
+/// The parts that handle and settle received messages.
 pub(super) struct Line<I, H> {
     pub(super) inbox: Arc<I>,
     pub(super) queue: &'static Queue,
     pub(super) handler: Arc<H>,
     pub(super) metrics: Metrics,
-    /// Nothing more is started once it is cancelled.
+    /// When canceled, no more messages are started.
     pub(super) shutdown: CancellationToken,
     pub(super) in_hand: Arc<InHand>,
     pub(super) batches: Batches,
@@ -50,28 +72,28 @@ pub(super) struct Line<I, H> {
     pub(super) groups: Groups,
 }
 
-/// The messages that wait their turn, by group; bounded by the slots, of which each message holds
-/// one. A group has an entry exactly while a lane works on it.
+/// The waiting messages by group. Each message holds a slot, so their number is bounded. A group
+/// has an entry exactly while a lane works on it.
 #[derive(Default)]
 pub(super) struct Groups(Mutex<HashMap<String, VecDeque<Held>>>);
 
-/// A message in hand.
+/// A message in flight.
 pub(super) struct Held {
     delivery: Delivery,
     ticket: Ticket,
     _slot: OwnedSemaphorePermit,
 }
 
-/// Whether the next message of the group may be handled.
+/// Whether the lane may handle the next message of its group.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Free,
-    /// The message comes again before those behind it.
+    /// The current message will be delivered again, before the ones behind it.
     Blocked,
 }
 
 impl<I: Inbox + 'static, H: Handler> Line<I, H> {
-    /// Puts received messages under the heartbeat.
+    /// Registers received messages for the heartbeat.
     pub(super) fn take_in(
         &self,
         deliveries: Vec<Delivery>,
@@ -79,7 +101,7 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
     ) -> Vec<Held> {
         debug_assert!(
             deliveries.len() <= slots.len(),
-            "the inbox gave more messages than it was asked for"
+            "the inbox returned more messages than were asked for"
         );
         let hold = |(delivery, slot): (Delivery, _)| {
             let ticket = self.in_hand.take_in(&delivery.handle);
@@ -92,15 +114,14 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         deliveries.into_iter().zip(slots).map(hold).collect()
     }
 
-    /// Starts a lane for each message without a group, and for each group that has none. Lanes of
-    /// one receive share a task: they run side by side, and waking one of them wakes no other
-    /// thread.
+    /// Starts a lane for each message without a group, and for each group without a lane. The lanes
+    /// of one receive run concurrently in one task, which saves wake-ups of other threads.
     pub(super) fn dispatch(self: &Arc<Self>, messages: Vec<Held>, lanes: &mut JoinSet<()>) {
         let mut alone = Vec::new();
         let mut started = Vec::new();
         {
-            // All at once: a lane that fails must find the rest of its group waiting, to hand it
-            // back.
+            // All messages are added before any lane starts: a lane that fails must find the rest
+            // of its group here, to hand it back.
             let mut groups = self.groups.lock();
             for held in messages {
                 let Some(group) = held.delivery.group.clone() else {
@@ -129,11 +150,11 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         }
     }
 
-    /// Gives messages that were not started to whoever receives next, in order.
+    /// Makes messages that were not started visible again, in order.
     pub(super) async fn hand_back(&self, messages: Vec<Held>) {
         let mut underway = Vec::with_capacity(messages.len());
         for held in messages {
-            // One whose lease has ended is not ours to give.
+            // After the end of its lease, another consumer may have the message.
             let ours = self.in_hand.is_ours(held.ticket);
             self.in_hand.let_go(held.ticket).await;
             if ours {
@@ -164,8 +185,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
             if next == Next::Free && self.may_start(&held) {
                 next = self.work_on(held).await;
             } else {
-                // The queue keeps the group closed while the message before is in flight or backs
-                // off, so those behind it stay behind it; what has come meanwhile came in order.
+                // The queue keeps the group closed while its first message is in flight or hidden,
+                // so the messages that are handed back stay behind it.
                 let mut rest = vec![held];
                 rest.extend(self.groups.rest(&group));
                 self.hand_back(rest).await;
@@ -174,8 +195,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         }
     }
 
-    /// A message whose lease ended while it waited is someone else's by now; one whose handler must
-    /// fail is left for when it need not.
+    /// Returns whether a message may be handled now. Another consumer may have a message whose
+    /// lease has ended, and while a breaker is open the handler would fail.
     fn may_start(&self, held: &Held) -> bool {
         !self.shutdown.is_cancelled()
             && self.gate.flow() != Flow::Nothing
@@ -202,9 +223,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
     }
 
     async fn handle(&self, delivery: &Delivery, traceparent: Traceparent) -> Settlement {
-        // A message that kills its handler again and again is itself the fault.
+        // A message that crashes its handler repeatedly is the cause, unless a dependency is down.
         let crashed = |reason: String| match delivery.attempt {
-            // While something that it needs is down, that is the fault.
             attempt if attempt >= self.queue.crashes_max && self.gate.flow() == Flow::All => {
                 Settlement::Park {
                     reason: format!("gave up after {attempt} deliveries: {reason}"),
@@ -218,8 +238,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         let started = Instant::now();
         let handling = trace::scope(traceparent, async { self.handler.handle(delivery).await });
         let handling = ATTEMPT.scope(delivery.attempt, handling);
-        // A handler that panicked is not used again for this message; what it shares with others is
-        // behind locks that are poisoned, or in transactions that are rolled back.
+        // Unwind safety: after a panic the future is dropped. State that handlers share is behind
+        // locks, which are poisoned, or in transactions, which are rolled back.
         let settlement = match timeout(
             self.queue.handler_timeout,
             AssertUnwindSafe(handling).catch_unwind(),
@@ -247,7 +267,7 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
                 self.delete(held).await;
                 Next::Free
             }
-            // After the last delivery the queue itself would park the message, without a reason.
+            // After the last delivery the queue would move the message itself, without a reason.
             Settlement::Retry { reason, .. } if attempt >= self.queue.deliveries_max => {
                 self.park(
                     held,
@@ -266,9 +286,11 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
     async fn park(&self, held: &Held, reason: &str) -> Next {
         let failed = match timeout(PARK_MAX, self.inbox.park(&held.delivery, reason)).await {
             Ok(Ok(())) => {
+                // The saved query `parked messages` filters by this text.
                 tracing::error!(reason, "Parked");
                 self.count("park");
-                // Only now: a crash in between parks it twice, the other order would lose it.
+                // A crash before the delete causes two dead letters; the other order would lose the
+                // message.
                 self.delete(held).await;
                 return Next::Free;
             }
@@ -277,7 +299,7 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         };
         self.back_off(
             held,
-            &format!("cannot park ({failed}), which was called for by: {reason}"),
+            &format!("cannot move to the dead-letter queue ({failed}): {reason}"),
             None,
         )
         .await;
@@ -291,7 +313,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
             .await;
     }
 
-    /// Returns when the queue knows: only then may others of the group be handed back.
+    /// Hides a message until its next attempt. Returns when the queue has confirmed it, because
+    /// only then may the other messages of the group be handed back.
     async fn back_off(&self, held: &Held, reason: &str, after: Option<Duration>) {
         let delay = after
             .unwrap_or_else(|| BETWEEN_ATTEMPTS.delay(held.delivery.attempt, chance::fraction()));
@@ -299,7 +322,7 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
         tracing::warn!(
             reason,
             delay_ms = delay.as_millis() as u64,
-            "Tries again later"
+            "The message will be retried"
         );
         self.count("retry");
         self.in_hand.let_go(held.ticket).await;
@@ -317,7 +340,8 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
 }
 
 impl Groups {
-    /// The next message of the group, or the end of its lane.
+    /// Returns the next message of the group, or removes the group and returns `None`, which ends
+    /// its lane.
     fn next(&self, group: &str) -> Option<Held> {
         let mut groups = self.lock();
         let next = groups.get_mut(group).and_then(VecDeque::pop_front);

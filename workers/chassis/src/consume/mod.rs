@@ -1,15 +1,15 @@
-//! The consume loop: takes messages from a queue, has them handled, and settles each one.
+//! The consume loop: receives messages from a queue, passes them to a handler, and settles each.
 //!
-//! What it promises its handlers: a message in hand stays hidden from others until it is settled;
-//! messages of one group are handled in order, one at a time; a handler that hangs or panics costs
-//! one retry and nothing else. What it asks of them: to be idempotent, since any message may come
-//! again.
+//! The loop promises three things. A message in flight stays hidden from other consumers until it
+//! is settled. The messages of one group are handled in order, one at a time. A handler that hangs
+//! or panics causes one retry and affects no other message. Handlers must be idempotent, because
+//! any message can be delivered again.
 //!
-//! - [`gate`]: whether what the handler needs is there.
-//! - [`pollers`]: how many receives run, and for how many messages they ask.
-//! - [`in_hand`]: the messages now in hand, and the heartbeat that keeps them ours.
+//! - [`gate`]: whether the dependencies of the handler are available.
+//! - [`pollers`]: the number of receives that run, and the number of messages they ask for.
+//! - [`in_hand`]: the messages in flight, and the heartbeat that extends their leases.
 //! - [`lanes`]: handling, in order within a group, and settling.
-//! - [`batches`]: deletes and changes of visibility, ten a call.
+//! - [`batches`]: deletes and changes of visibility, ten per call.
 
 mod batches;
 mod gate;
@@ -40,17 +40,17 @@ use in_hand::InHand;
 use lanes::{Groups, Line};
 use pollers::{Pace, Polled};
 
-/// Does the work that one message asks for.
+/// Handles messages.
 pub trait Handler: Send + Sync + 'static {
-    /// May be cancelled at any await (timeout, end of the drain), and may be called again for the
-    /// same message.
+    /// Handles one delivery. The future can be dropped at any await (timeout, end of the drain),
+    /// and the same message can be delivered again.
     ///
-    /// Runs in a span with `queue`, `message.id`, `attempt` and `trace.id`, and an `order.id` to be
-    /// recorded; what it emits continues the message's trace ([`crate::trace::current`]).
+    /// The future runs in a span with `queue`, `message.id`, `attempt`, `trace.id` and an empty
+    /// `order.id`. Messages that it sends continue the trace ([`crate::trace::current`]).
     fn handle(&self, delivery: &Delivery) -> impl Future<Output = Settlement> + Send;
 
-    /// What it cannot work without. While one of these is open nothing is received; what was
-    /// received and not begun is handed back at once.
+    /// Returns the breakers of the dependencies that the handler needs. While one of them is open,
+    /// the loop receives nothing, and makes received messages that were not started visible again.
     fn needs(&self) -> &[Breaker] {
         &[]
     }
@@ -60,17 +60,17 @@ tokio::task_local! {
     static ATTEMPT: u32;
 }
 
-/// Which delivery is being handled, counted from 1; `None` outside of a handler, and in tasks that
-/// it spawns.
+/// Returns the number of the current delivery, from 1 on, or `None` outside of a handler and in
+/// tasks that the handler spawns.
 pub fn attempt() -> Option<u32> {
     ATTEMPT.try_with(|attempt| *attempt).ok()
 }
 
-/// Consumes the queue until shutdown, then drains: finishes what was begun, hands back the rest,
-/// and returns within `process.drain`. Errors of the queue never end it; they show in readiness and
-/// in the logs.
+/// Consumes a queue until shutdown. Then drains: finishes the started messages, makes the others
+/// visible again, and returns within `process.drain`. Errors of the queue never end the loop;
+/// readiness and the log show them.
 ///
-/// At most `concurrency` messages are in hand at once, waiting ones included.
+/// At most `concurrency` messages are in flight, those that wait for their group included.
 pub async fn consume<I: Inbox + 'static, H: Handler>(
     inbox: Arc<I>,
     queue: &'static Queue,
@@ -98,21 +98,21 @@ pub async fn consume<I: Inbox + 'static, H: Handler>(
         .await;
 }
 
-/// How [`Health`] knows a queue that is consumed.
+/// Returns the name of a consumed queue in [`Health`].
 pub fn dependency(queue: &Queue) -> String {
     format!("queue {}", queue.slug)
 }
 
-/// The tasks of one consumer; they are aborted when it is dropped.
+/// One consumer. Dropping it aborts its tasks.
 struct Consumer<I, H> {
     inbox: Arc<I>,
     queue: &'static Queue,
     metrics: Metrics,
     health: Health,
-    /// How [`Health`] knows the queue.
+    /// The name of the queue in [`Health`].
     dependency: String,
     shutdown: CancellationToken,
-    /// One for each message that may be in hand.
+    /// One permit for each message that may be in flight.
     slots: Arc<Semaphore>,
     gate: Gate,
     in_hand: Arc<InHand>,
@@ -201,7 +201,7 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
         self.metrics.set(Metric::Pollers, &[self.queue.slug], 0.0);
     }
 
-    /// What a receive says about the queue.
+    /// Updates pace, metrics and readiness after a receive.
     fn note(&mut self, polled: &Polled) {
         let Self {
             queue,
@@ -236,10 +236,10 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
         }
     }
 
-    /// Handlers end before the last of it, `settling`, which is for deletes and for handing back.
+    /// Ends the consumer until `ends`. Handlers must end `settling` earlier; that time is for the
+    /// deletes, and for messages that become visible again.
     async fn drain(mut self, ends: Instant, settling: Duration) {
-        // Lanes finish what they have started and hand back the rest by themselves, that of the
-        // last polls included.
+        // Lanes finish started messages and hand back the others, those of the last polls included.
         let in_time = timeout_at(ends - settling, async {
             while let Some(polled) = self.polls.join_next().await {
                 if let Some(polled) = unless_bug(polled) {
@@ -261,13 +261,13 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
                 tracing::warn!(
                     queue = queue.slug,
                     messages = unfinished.len(),
-                    "Out of time; handing back the rest"
+                    "The drain ran out of time; unfinished messages become visible again"
                 );
             }
             for handle in unfinished {
                 self.line.batches.hide(handle, Duration::ZERO).await;
             }
-            // Without senders, the batching tasks end after what they have.
+            // The batching tasks end when all senders are dropped and all entries are sent.
             drop(self.line);
             while self.batching.join_next().await.is_some() {}
         })
@@ -276,18 +276,19 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
             Ok(()) => tracing::info!(queue = queue.slug, "Drained `{}`", queue.slug),
             Err(_) => tracing::warn!(
                 queue = queue.slug,
-                "Not all was settled in time; it will come again"
+                "Not all messages were settled in time; they will be delivered again"
             ),
         }
     }
 }
 
-/// A single failed receive is everyday; after so many in a row the queue is out of reach.
+/// The number of consecutive failed receives after which the queue counts as down. Single failures
+/// are normal.
 const ERRORS_UNTIL_DOWN: u32 = 3;
-/// Kept at the end of a drain for the last deletes, and to hand back what did not finish.
+/// The time at the end of a drain for the last deletes, and for messages that become visible again.
 const SETTLING_MAX: Duration = Duration::from_secs(2);
 
-/// The heartbeat's task; it ends between two calls, never within one.
+/// The task of the heartbeat. The task ends between two calls, never within one.
 struct Heartbeat {
     task: JoinSet<()>,
     ends: CancellationToken,
@@ -310,7 +311,8 @@ impl Heartbeat {
     }
 }
 
-/// Handlers' panics are caught where they are called; what fails here is ours.
+/// Returns the result of a task, or logs its failure. Panics of handlers are caught in the lanes,
+/// so a failure here is a bug of the loop.
 fn unless_bug<T>(ended: Result<T, JoinError>) -> Option<T> {
     ended
         .inspect_err(|error| tracing::error!(error = %error, "A task of the consume loop failed"))

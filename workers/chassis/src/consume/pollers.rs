@@ -1,6 +1,6 @@
-//! How many receives run at once. Each idle poller costs money (one long poll after another) and
-//! returns what one could have returned alone: so one polls, and others join only while there is
-//! more than one can carry.
+//! The number of receives that run at once. Every idle poller makes one billed long poll after the
+//! other and finds nothing that a single poller would not find. So one poller runs, and others join
+//! only while the queue has more messages than one poller can receive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,54 +15,55 @@ use super::gate::Gate;
 use crate::chance;
 use crate::inbox::{Delivery, Inbox, QueueError};
 
-/// After a failed receive: soon enough to notice a recovery, seldom enough not to hinder it.
+/// The pause after a failed receive: short enough to notice a recovery, long enough not to delay
+/// it.
 const AFTER_ERROR: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(5),
 };
-/// After an empty answer that did not wait as asked: a queue that cannot long-poll must not be spun
-/// on.
+/// The pause after an empty response that came earlier than the long poll allows. Without the
+/// pause, a queue that cannot long-poll would be polled in a busy loop.
 const AFTER_HASTE: Backoff = Backoff {
     base: Duration::from_millis(50),
     cap: Duration::from_millis(500),
 };
-/// A receive may hang past its wait (aws-sdk-rust #1094). Giving it up can strand messages for a
-/// lease, so not early.
+/// Time limit of a receive. A receive can hang longer than its wait (aws-sdk-rust issue 1094). The
+/// messages of a canceled receive stay hidden for a lease, so the limit is generous.
 const RECEIVE_MAX: Duration = LONG_POLL.saturating_add(Duration::from_secs(10));
-/// Messages that come steadily and fast are left to gather for so long at most: at 100 a second,
-/// one receive and one delete then carry five and more instead of one. Nobody notices, and both are
-/// paid for by the call.
+/// The longest pause before a receive while messages arrive steadily. At 100 messages per second,
+/// one receive and one delete then carry five or more messages instead of one, and both are billed
+/// per call. The delay is too short to be noticed.
 const GATHER_MAX: Duration = Duration::from_millis(75);
-/// The time that the rate of messages is an average of: two that come together are no stream.
+/// The time over which the rate of messages is averaged, so that two messages at once do not count
+/// as a steady stream.
 const RATE_OVER: Duration = Duration::from_secs(1);
-/// Fewer than so many would gather in that time: then nothing is gained, and a message is taken in
-/// as it comes.
+/// The fewest messages that make a pause worthwhile. If fewer are expected, there is no pause.
 const GATHERED_MIN: f64 = 3.0;
-/// Below this average of messages a full receive, one poller is enough.
+/// The average number of messages per receive below which one poller is enough.
 const FILL_MIN: f64 = 5.0;
-/// Weight of the newest receive in the average: about the last four count.
+/// The weight of the newest receive in the average. About the last four receives count.
 const FILL_WEIGHT: f64 = 0.25;
 
-/// Decides how many pollers there are and how long the next one waits before it asks.
+/// Decides the number of pollers and the pause before the next receive.
 #[derive(Debug)]
 pub(super) struct Pace {
     pollers: usize,
     pollers_max: usize,
-    /// Free slots that are worth a receive.
+    /// The number of free slots for which a receive does not wait for more.
     slots_enough: usize,
-    /// Average messages a receive, as if it had asked for [`BATCH_MAX`].
+    /// Average number of messages per receive, scaled to a receive of [`BATCH_MAX`].
     fill: f64,
-    /// Whether the last receive gave all that it asked for.
+    /// Whether the last receive returned as many messages as it asked for.
     full: bool,
-    /// Messages a second, lately.
+    /// Recent messages per second.
     rate: f64,
-    /// When the last receive had ended.
+    /// The end of the last receive.
     noted: Option<Instant>,
-    /// In a row.
+    /// Consecutive failed receives.
     errors: u32,
-    /// Empty answers that came too soon, in a row.
+    /// Consecutive empty responses that came too early.
     hasty: u32,
-    /// Whether the queue has answered since the start or the last error.
+    /// Whether the queue has answered since the start or since the last error.
     answers: bool,
 }
 
@@ -88,7 +89,7 @@ impl Pace {
         self.pollers
     }
 
-    /// Receives that failed in a row.
+    /// Returns the number of consecutive failed receives.
     pub(super) fn errors(&self) -> u32 {
         self.errors
     }
@@ -99,8 +100,8 @@ impl Pace {
             (0, hasty) => AFTER_HASTE.delay(hasty, chance::fraction()),
             (errors, _) => AFTER_ERROR.delay(errors, chance::fraction()),
         };
-        // The first receive, and the first after an error, answers at once: so readiness is known
-        // without a long wait.
+        // The first receive, and the first after an error, does not wait, so that readiness is
+        // known at once.
         let wait = if self.answers {
             LONG_POLL
         } else {
@@ -113,8 +114,8 @@ impl Pace {
         }
     }
 
-    /// How long to let messages gather before the next receive. Not at all where the last one was
-    /// full: more is there.
+    /// Returns the pause in which messages gather before the next receive. Zero after a full
+    /// receive, because more messages are there.
     fn gather(&self) -> Duration {
         if self.rate * GATHER_MAX.as_secs_f64() < GATHERED_MIN || self.full {
             return Duration::ZERO;
@@ -122,7 +123,7 @@ impl Pace {
         Duration::from_secs_f64(BATCH_MAX as f64 / self.rate).min(GATHER_MAX)
     }
 
-    /// Takes in how a receive went; `free` slots are left now.
+    /// Updates the pace after a receive. `free` is the number of slots that are left.
     pub(super) fn note(&mut self, polled: &Polled, free: usize) {
         let Polled {
             asked,
@@ -132,7 +133,7 @@ impl Pace {
             ..
         } = polled;
         let received = match answer {
-            // It was called off before it asked.
+            // The poll was canceled before its receive started.
             _ if *asked == 0 => return,
             Err(_) => {
                 self.errors = self.errors.saturating_add(1);
@@ -161,7 +162,7 @@ impl Pace {
         self.fill += (fill - self.fill) * FILL_WEIGHT;
         if received == BATCH_MAX && free > 0 && self.pollers < self.pollers_max {
             self.pollers += 1;
-            // It is full now; what was before must not take the new poller away again.
+            // The receive was full; older, emptier receives must not remove the new poller again.
             self.fill = BATCH_MAX as f64;
         } else if received == 0 || self.fill < FILL_MIN {
             self.pollers = 1;
@@ -169,27 +170,28 @@ impl Pace {
     }
 }
 
-/// One receive, about to be made.
+/// A receive before it starts.
 pub(super) struct Poll {
     delay: Duration,
     wait: Duration,
     slots_enough: usize,
 }
 
-/// How it went.
+/// The result of a receive.
 pub(super) struct Polled {
-    /// 0 if it was called off before it asked.
+    /// The number of messages asked for; 0 if the poll was canceled before its receive started.
     pub(super) asked: usize,
     pub(super) wait: Duration,
     pub(super) took: Duration,
-    /// One for each message asked for.
+    /// One slot for each message asked for.
     pub(super) slots: Vec<OwnedSemaphorePermit>,
     pub(super) answer: Result<Vec<Delivery>, QueueError>,
 }
 
 impl Poll {
-    /// Waits for free slots and asks for as many messages. Until it asks it can be called off; then
-    /// it is waited for, since messages that nobody takes in are hidden for a whole lease.
+    /// Waits for free slots and receives as many messages. `called_off` cancels the poll until the
+    /// receive starts. A started receive is awaited, because its messages would otherwise stay
+    /// hidden for a whole lease.
     pub(super) async fn run<I: Inbox>(
         self,
         inbox: Arc<I>,

@@ -1,5 +1,4 @@
-//! The stream port: a table's stream of changes, read shard by shard, and the leases that say who
-//! reads a shard and how far it was read.
+//! The stream ports: the change stream of a table, and the store of leases.
 
 use std::future::Future;
 
@@ -56,10 +55,12 @@ pub enum StreamError {
     Trimmed,
 }
 
+/// The change stream of a table, read shard by shard.
 pub trait ChangeStream: Send + Sync {
-    /// What a record says about its item.
+    /// The change of an item in a record.
     type Change: Send + Sync + 'static;
 
+    /// Lists all shards that the stream still has.
     fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, StreamError>> + Send;
 
     /// Returns an iterator at the position.
@@ -93,10 +94,11 @@ pub struct Lease {
 
 /// The store of leases.
 pub trait LeaseStore: Send + Sync {
+    /// Returns all leases.
     fn leases(&self) -> impl Future<Output = Result<Vec<Lease>, BoxError>> + Send;
 
-    /// Writes the lease if what is stored still has `expected_counter` (`None`: if there is none).
-    /// Returns false otherwise: somebody else has it.
+    /// Writes the lease if the stored one has `expected_counter`, or if none is stored and
+    /// `expected_counter` is `None`. Returns false otherwise: another worker has the lease.
     fn write(
         &self,
         lease: &Lease,
