@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_opens_after_failures_in_a_row_and_one_success_starts_the_count_anew() {
+    async fn consecutive_failures_open_the_breaker_and_one_success_resets_their_count() {
         let (breaker, health, metrics) = breaker();
         for _ in 0..FAILURES_IN_A_ROW - 1 {
             breaker.failure("refused");
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_opens_at_half_of_many_and_not_at_a_few_of_many() {
+    async fn half_of_many_calls_failing_opens_the_breaker_and_a_few_do_not() {
         let (few, ..) = breaker();
         let (half, ..) = breaker();
         for call in 0..200 {
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_failed_long_ago_no_longer_counts_for_the_share() {
+    async fn failures_before_the_window_do_not_count() {
         let (breaker, ..) = breaker();
         for _ in 0..9 {
             breaker.failure("refused");
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_of_before_decides_nothing_and_the_one_that_is_tried_does() {
+    async fn a_call_from_before_the_opening_is_ignored_and_the_trial_call_decides() {
         let (breaker, health, _) = breaker();
         (0..FAILURES_IN_A_ROW).for_each(|_| breaker.failure("refused"));
         breaker.success();
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn with_a_probe_nothing_is_tried_before_the_probe_is_answered() {
+    async fn with_a_probe_no_call_is_tried_before_the_probe_succeeds() {
         let (breaker, ..) = breaker();
         let back_at = Instant::now() + Duration::from_secs(600);
         let asked = Arc::new(Mutex::new(0));
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_no_reason_to_take_no_work_is_told_and_no_more() {
+    async fn a_soft_dependency_that_is_down_keeps_the_process_ready() {
         let (health, metrics) = (Health::new("test", "0"), Metrics::new());
         let breaker = Breaker::new(Dependency::Stock, Weight::Soft, &health, &metrics);
         (0..FAILURES_IN_A_ROW).for_each(|_| breaker.failure("throttled"));

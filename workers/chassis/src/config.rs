@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_told_at_once_each_with_what_it_is_for() {
+    fn all_problems_are_reported_at_once_with_descriptions() {
         let environment = environment(&[("PORT", "many"), ("EMPTY", " "), ("KEY", "s3cret")]);
         let reader = Reader::new(&environment);
         reader.required("DATABASE_URL", "the orders");
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_does_not_reach_a_log() {
+    fn a_secret_is_hidden_in_debug_output() {
         let environment = environment(&[("KEY", "s3cret")]);
         let reader = Reader::new(&environment);
         let secret = reader.secret("KEY", "signs tokens");
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn local_mode_never_looks_for_the_real_aws() {
+    fn a_local_environment_requires_a_local_endpoint_and_static_credentials() {
         let whole: &[_] = &[
             ("HAVEN_ENV", "local"),
             ("AWS_REGION", "us-east-1"),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn on_aws_the_task_role_is_enough() {
+    fn on_aws_no_credentials_are_required() {
         assert_eq!(
             problems_with_aws(&[("HAVEN_ENV", "production"), ("AWS_REGION", "eu-central-1")]),
             [""; 0]

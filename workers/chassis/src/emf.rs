@@ -86,7 +86,7 @@ mod tests {
     use crate::Metrics;
 
     #[test]
-    fn cloudwatch_finds_every_metric_and_dimension_it_is_told_of() {
+    fn every_declared_metric_and_dimension_has_a_value_in_its_line() {
         let metrics = Metrics::new();
         metrics.count(Metric::OrdersAccepted, &[], 3);
         metrics.count(Metric::StockAlerts, &["low"], 1);

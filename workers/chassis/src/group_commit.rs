@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_arrives_during_a_commit_shares_the_next_one() {
+    async fn items_that_arrive_during_a_commit_share_the_next_one() {
         let (commit, sizes) = doubling(50);
         let answers = join_all((100..220).map(|item| commit.submit(item))).await;
         let expected: Vec<_> = (100..220).map(|item| Ok(item * 2)).collect();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn alone_an_item_does_not_wait_for_company() {
+    async fn a_single_item_does_not_wait_for_others() {
         let (commit, _) = doubling(50);
         let started = tokio::time::Instant::now();
         assert_eq!(commit.submit(1).await, Ok(2));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_had_company_last_time_waits_a_moment_for_more() {
+    async fn after_a_batch_of_several_the_next_one_waits_for_more() {
         let (commit, sizes) = lingering(50, Duration::from_millis(5));
         let alone = tokio::time::Instant::now();
         assert_eq!(commit.submit(1).await, Ok(2));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_fails_its_own_batch_and_no_other() {
+    async fn a_panic_fails_only_its_own_batch() {
         let (commit, _) = doubling(1);
         assert_eq!(commit.submit(13).await, Err(CommitLost));
         assert_eq!(

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ready_only_while_every_hard_dependency_is_up() {
+    async fn the_process_is_ready_only_while_every_hard_dependency_is_up() {
         let health = Health::new("order-worker", "1.2.3");
         assert_eq!(answer(&health, READY_PATH).await.0, 200, "needs nothing");
         health.expect("database");
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn alive_whatever_is_down() {
+    async fn the_process_is_alive_while_dependencies_are_down() {
         let health = Health::new("order-worker", "1.2.3");
         health.down("database", "gone");
         let (status, body) = answer(&health, HEALTH_PATH).await;
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn is_served_on_a_free_port_and_still_answers_while_draining() {
+    async fn health_is_served_on_a_free_port_and_during_the_drain() {
         let health = Health::new("sweeper", "1");
         let shutdown = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_answers_is_not_healthy() {
+    fn any_other_response_is_unhealthy() {
         for (answer, told) in [
             (
                 "HTTP/1.1 503 Service Unavailable\r\n\r\n",
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_somebody_silent_are_told_apart_and_in_time() {
+    fn a_refused_connection_and_a_timeout_are_different_errors() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
         let begun = Instant::now();

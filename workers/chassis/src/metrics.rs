@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_tells_where_it_stands_and_an_untouched_series_nothing() {
+    fn a_gauge_reports_its_value_and_an_untouched_series_nothing() {
         let metrics = Metrics::new();
         assert_eq!(metrics.take_deltas(), []);
         metrics.set(Metric::OutboxLag, &[], 3.0);
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distribution_keeps_extremes_exactly_and_the_rest_nearly() {
+    fn a_distribution_keeps_extremes_exactly_and_values_approximately() {
         let metrics = Metrics::new();
         let mut observed = Vec::new();
         for n in 0..5_000 {

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_proxy_can_reach_is_direct() {
+    fn requests_to_loopback_and_link_local_addresses_are_direct() {
         for url in [
             "http://127.0.0.1:4566/",
             "http://127.8.9.1",

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mask_of_ignored_signals_is_read() {
+    fn a_mask_of_ignored_signals_is_parsed() {
         assert!(has_hangup("\t0000000000001001\n"));
         assert!(!has_hangup("\t0000000000001000\n") && !has_hangup("unknown"));
     }

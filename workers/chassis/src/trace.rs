@@ -112,7 +112,7 @@ mod tests {
     const SENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn reads_what_it_writes_and_what_others_send() {
+    fn headers_are_parsed_and_written_alike() {
         let sent = Traceparent::parse(SENT).expect("valid");
         assert_eq!(sent.to_string(), SENT);
         assert_eq!(sent.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_cannot_be_read_begins_a_new_trace() {
+    fn an_invalid_header_begins_a_new_trace() {
         for bad in [
             "",
             "00",
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_emitted_inside_a_scope_continues_its_trace() {
+    async fn messages_sent_inside_a_scope_continue_its_trace() {
         assert_eq!(current(), None);
         let child = Traceparent::continuing(Some(SENT));
         let seen = scope(child, async { current() })

@@ -31,7 +31,7 @@ const fn millis(n: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_messages_are_in_hand_than_allowed() {
+async fn at_most_concurrency_messages_are_in_flight() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send_many(30);
     let running = Arc::new(Gauge::default());
@@ -60,7 +60,7 @@ async fn no_more_messages_are_in_hand_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_keeps_its_order_while_other_groups_go_on() {
+async fn a_group_keeps_its_order_and_does_not_block_other_groups() {
     let queue = FakeQueue::new(&ORDERS);
     for (id, group) in [
         ("a1", "a"),
@@ -92,7 +92,7 @@ async fn a_group_keeps_its_order_while_other_groups_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_holds_up_its_own_group_and_no_other() {
+async fn a_failure_blocks_only_its_own_group() {
     let queue = FakeQueue::new(&ORDERS);
     for (id, group) in [
         ("a1", "a"),
@@ -138,7 +138,7 @@ async fn a_failure_holds_up_its_own_group_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rest_of_a_group_is_given_back_only_when_the_queue_knows_of_the_back_off() {
+async fn a_group_is_handed_back_only_after_the_queue_has_confirmed_the_back_off() {
     let queue = FakeQueue::new(&ORDERS);
     queue.send("a1", Some("a"));
     queue.send("a2", Some("a"));
@@ -165,7 +165,7 @@ async fn the_rest_of_a_group_is_given_back_only_when_the_queue_knows_of_the_back
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_wait_their_turn_stay_ours() {
+async fn leases_of_waiting_messages_are_renewed() {
     let queue = FakeQueue::new(&ORDERS);
     for n in 0..10 {
         queue.send(&format!("a{n}"), Some("a"));
@@ -194,7 +194,7 @@ async fn messages_that_wait_their_turn_stay_ours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quick_work_costs_no_heartbeat() {
+async fn a_quickly_handled_message_needs_no_renewal() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send_many(200);
     let worker = Worker::start(&queue, 10, |_| async {
@@ -206,7 +206,7 @@ async fn quick_work_costs_no_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_under_way_does_not_overtake_a_back_off() {
+async fn a_running_renewal_does_not_undo_a_back_off() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send("p1", None);
     queue.answer_renewals_after(millis(1_300));
@@ -230,7 +230,7 @@ async fn a_renewal_under_way_does_not_overtake_a_back_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_someone_else_has_by_now_is_not_kept_from_them() {
+async fn a_message_with_an_expired_handle_is_not_renewed_again() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send("p1", None);
     let worker = Worker::start(&queue, 10, |delivery| async move {
@@ -254,7 +254,7 @@ async fn a_message_that_someone_else_has_by_now_is_not_kept_from_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_whose_lease_ended_while_it_waited_is_left_to_its_next_delivery() {
+async fn a_waiting_message_whose_lease_has_ended_is_not_handled() {
     let queue = FakeQueue::new(&ORDERS);
     for id in ["a1", "a2", "a3"] {
         queue.send(id, Some("a"));
@@ -285,7 +285,7 @@ async fn a_message_whose_lease_ended_while_it_waited_is_left_to_its_next_deliver
 }
 
 #[tokio::test(start_paused = true)]
-async fn deletes_share_a_call_and_the_one_that_failed_is_tried_again() {
+async fn deletes_share_a_call_and_a_failed_one_is_retried() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send_many(10);
     queue.fail_delete("m3", 2);
@@ -302,7 +302,7 @@ async fn deletes_share_a_call_and_the_one_that_failed_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_never_succeeds_is_given_up_and_the_loop_goes_on() {
+async fn a_delete_that_always_fails_is_given_up_and_the_loop_continues() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send("stuck", None);
     queue.fail_delete("stuck", 5);
@@ -319,7 +319,7 @@ async fn a_delete_that_never_succeeds_is_given_up_and_the_loop_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_handle_is_a_number_and_not_an_error() {
+async fn an_expired_handle_is_counted_and_its_delete_is_not_repeated() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send("p1", None);
     queue.expire_at_delete("p1");
@@ -338,7 +338,7 @@ async fn an_expired_handle_is_a_number_and_not_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tries_again_later_and_later() {
+async fn the_back_off_grows_with_each_attempt() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send("p1", None);
     let worker = Worker::start(&queue, 10, |delivery| async move {
@@ -370,7 +370,7 @@ async fn tries_again_later_and_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_knows_when_is_believed() {
+async fn a_handler_can_set_the_time_of_the_retry() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send("p1", None);
     let worker = Worker::start(&queue, 10, |delivery| async move {
@@ -389,7 +389,7 @@ async fn a_handler_that_knows_when_is_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_handled_is_parked_with_its_reason_and_the_group_goes_on() {
+async fn a_message_that_cannot_be_handled_becomes_a_dead_letter_and_the_group_continues() {
     let queue = FakeQueue::new(&ORDERS);
     queue.send("bad", Some("a"));
     queue.send("good", Some("a"));
@@ -412,7 +412,7 @@ async fn what_cannot_be_handled_is_parked_with_its_reason_and_the_group_goes_on(
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_last_delivery_it_is_parked_with_the_last_reason() {
+async fn a_message_becomes_a_dead_letter_after_its_last_delivery() {
     let queue = FakeQueue::new(&ORDERS);
     queue.send("a1", Some("a"));
     let worker = Worker::start(&queue, 10, |delivery| async move {
@@ -431,7 +431,7 @@ async fn after_the_last_delivery_it_is_parked_with_the_last_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_kills_its_handler_every_time_is_parked_early() {
+async fn a_message_that_always_crashes_its_handler_becomes_a_dead_letter_early() {
     let queue = FakeQueue::new(&ORDERS);
     queue.send("a1", Some("a"));
     queue.send("a2", Some("a"));
@@ -448,7 +448,7 @@ async fn a_message_that_kills_its_handler_every_time_is_parked_early() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_or_a_hang_costs_one_retry_and_nothing_else() {
+async fn a_panic_or_a_timeout_causes_one_retry() {
     let queue = FakeQueue::new(&PAYMENTS);
     for id in ["panics", "hangs", "p1", "p2"] {
         queue.send(id, None);
@@ -500,7 +500,7 @@ async fn a_handler_continues_the_trace_of_its_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_finishes_what_was_begun_and_hands_back_the_rest() {
+async fn a_drain_finishes_started_messages_and_hands_back_the_others() {
     let queue = FakeQueue::new(&ORDERS);
     for id in ["a1", "a2", "a3"] {
         queue.send(id, Some("a"));
@@ -531,7 +531,7 @@ async fn a_drain_finishes_what_was_begun_and_hands_back_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_drain_waits_for_the_poll_and_no_longer() {
+async fn a_drain_without_messages_waits_only_for_the_poll() {
     let queue = FakeQueue::new(&ORDERS);
     let worker = Worker::start(&queue, 20, |_| async { Settlement::Done });
     sleep(LONG_POLL / 3).await;
@@ -541,7 +541,7 @@ async fn an_idle_drain_waits_for_the_poll_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_in_time_whatever_hangs() {
+async fn a_drain_ends_in_time_even_if_calls_hang() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send("p1", None);
     let worker = Worker::start_with(&queue, 10, seconds(8), |_| std::future::pending());
@@ -565,7 +565,7 @@ async fn a_drain_ends_in_time_whatever_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deletes_in_line_are_sent_before_the_end() {
+async fn queued_deletes_are_sent_before_the_drain_ends() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send_many(3);
     queue.fail_delete("m1", 1);
@@ -579,7 +579,7 @@ async fn deletes_in_line_are_sent_before_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_queue_costs_one_long_poll_after_another() {
+async fn an_idle_queue_is_polled_by_one_poller() {
     let queue = FakeQueue::new(&PAYMENTS);
     let worker = Worker::start(&queue, 50, |_| async { Settlement::Done });
     sleep(seconds(3_600)).await;
@@ -594,7 +594,7 @@ async fn an_idle_queue_costs_one_long_poll_after_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pollers_join_under_a_backlog_and_leave_when_it_is_gone() {
+async fn pollers_join_under_a_backlog_and_leave_after_it() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.send_many(2_000);
     let worker = Worker::start(&queue, 50, |_| async {
@@ -620,7 +620,7 @@ async fn pollers_join_under_a_backlog_and_leave_when_it_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trickle_is_carried_by_one_poller_without_delay() {
+async fn single_messages_are_received_by_one_poller_without_delay() {
     let queue = FakeQueue::new(&PAYMENTS);
     let worker = Worker::start(&queue, 50, |_| async { Settlement::Done });
     sleep(seconds(1)).await;
@@ -639,7 +639,7 @@ async fn a_trickle_is_carried_by_one_poller_without_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_steady_stream_is_received_in_batches_and_nothing_waits_long() {
+async fn a_steady_stream_is_received_in_batches_with_a_short_delay() {
     let queue = FakeQueue::new(&PAYMENTS);
     let worker = Worker::start(&queue, 20, |_| async { Settlement::Done });
     let mut sent = HashMap::new();
@@ -662,7 +662,7 @@ async fn a_steady_stream_is_received_in_batches_and_nothing_waits_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_cannot_be_reached_is_asked_seldom_and_shows_in_readiness() {
+async fn an_unreachable_queue_is_polled_rarely_and_shows_in_readiness() {
     let queue = FakeQueue::new(&PAYMENTS);
     let worker = Worker::start(&queue, 50, |_| async { Settlement::Done });
     assert!(!worker.health.is_ready(), "not reached yet");
@@ -685,7 +685,7 @@ async fn a_queue_that_cannot_be_reached_is_asked_seldom_and_shows_in_readiness()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_answers_empty_at_once_is_not_spun_on() {
+async fn a_queue_that_returns_empty_at_once_is_not_polled_in_a_busy_loop() {
     let queue = FakeQueue::new(&PAYMENTS);
     queue.never_wait();
     let worker = Worker::start(&queue, 50, |_| async { Settlement::Done });
@@ -701,7 +701,7 @@ async fn a_queue_that_answers_empty_at_once_is_not_spun_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_workers_in_a_storm_lose_nothing_and_keep_every_group_in_order() {
+async fn two_workers_with_random_faults_lose_nothing_and_keep_every_group_in_order() {
     for seed in 0..20 {
         let queue = FakeQueue::new(&ORDERS);
         for n in 0..10 {

@@ -168,7 +168,7 @@ async fn a_parent_is_read_to_its_end_before_its_child() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_starts_again_goes_on_after_the_checkpoint() {
+async fn a_restarted_worker_continues_after_the_checkpoint() {
     let world = Shared::default();
     world.shard("a", None, 3, false);
     follow_for(&world, 5).await;
@@ -183,7 +183,7 @@ async fn who_starts_again_goes_on_after_the_checkpoint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_of_another_is_left_alone_until_its_lease_stands_still() {
+async fn a_shard_is_taken_from_another_worker_only_after_its_lease_has_expired() {
     let world = Shared::default();
     world.shard("a", None, 1, false);
     let lease = Lease {
@@ -208,7 +208,7 @@ async fn a_shard_of_another_is_left_alone_until_its_lease_stands_still() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_iterator_costs_nothing_and_lost_records_cost_a_look_at_the_table() {
+async fn an_expired_iterator_is_renewed_and_lost_records_cause_a_rebuild() {
     let world = Shared::default();
     world.shard("a", None, 2, false);
     world.with(|world| world.failures = vec![StreamError::Trimmed, StreamError::IteratorExpired]);
@@ -223,7 +223,7 @@ async fn an_expired_iterator_costs_nothing_and_lost_records_cost_a_look_at_the_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_of_a_stream_that_is_gone_mean_that_records_were_lost() {
+async fn leases_of_a_replaced_stream_cause_a_rebuild() {
     let world = Shared::default();
     world.shard("old", None, 1, false);
     follow_for(&world, 3).await;
@@ -243,7 +243,7 @@ fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_of_slow_records_does_not_cost_the_lease() {
+async fn a_page_of_slow_records_does_not_lose_the_lease() {
     let world = Shared::default();
     world.shard("a", None, 6, false);
     // A page of two takes 20 s, longer than a lease lasts.
@@ -266,7 +266,7 @@ async fn follow_for_owned(world: Shared, seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_comes_between_two_records_and_says_how_far_it_got() {
+async fn a_stop_between_two_records_writes_the_checkpoint() {
     let world = Shared::default();
     world.shard("a", None, 100, false);
     world.with(|world| world.slow = Duration::from_millis(700));
@@ -282,7 +282,7 @@ async fn a_stop_comes_between_two_records_and_says_how_far_it_got() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_killed_worker_had_in_hand_is_done_again_and_nothing_is_left_out() {
+async fn records_of_a_killed_worker_are_handled_again_and_none_is_skipped() {
     let world = Shared::default();
     world.shard("a", None, 40, false);
     world.with(|world| world.slow = Duration::from_millis(300));
@@ -331,7 +331,7 @@ async fn follow_alone(world: Shared) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_cannot_be_handled_now_holds_up_those_behind_it() {
+async fn a_record_that_fails_blocks_the_records_behind_it() {
     let world = Shared::default();
     world.shard("a", None, 5, false);
     world.with(|world| world.unavailable = ("a/2".to_owned(), 7));
@@ -344,7 +344,7 @@ async fn a_record_that_cannot_be_handled_now_holds_up_those_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_breaks_off_is_started_again() {
+async fn a_reader_that_panics_is_started_again() {
     let world = Shared::default();
     world.shard("a", None, 5, false);
     world.with(|world| world.panics = ("a/4".to_owned(), 1));
@@ -358,7 +358,7 @@ async fn a_reader_that_breaks_off_is_started_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_that_was_lost_before_its_end_costs_a_look_at_the_table() {
+async fn a_shard_that_disappears_before_its_end_causes_a_rebuild() {
     let world = Shared::default();
     world.shard("other", None, 1, false);
     world.shard("parent", None, 3, false);
@@ -378,7 +378,7 @@ async fn a_shard_that_was_lost_before_its_end_costs_a_look_at_the_table() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_that_is_gone_is_not_asked_for_without_end() {
+async fn a_shard_that_no_longer_exists_is_not_read_forever() {
     let world = Shared::default();
     world.shard("a", None, 2, false);
     world.with(|world| {

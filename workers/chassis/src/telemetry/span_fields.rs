@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_field_is_json_whenever_it_is_recorded() {
+    fn fields_of_every_type_are_json_at_creation_and_later() {
         let layer = tracing_subscriber::fmt::layer()
             .fmt_fields(SpanFields)
             .with_writer(TestWriter::new);

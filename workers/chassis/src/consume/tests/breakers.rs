@@ -135,7 +135,7 @@ impl Drop for Outage {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_without_the_gateway_costs_a_message_a_few_deliveries_and_no_receives() {
+async fn an_hour_without_the_gateway_uses_few_deliveries_and_no_receives() {
     let outage = Outage::of(&PAYMENTS, seconds(3_600), None).probed();
     outage.queue.send_many(100);
     sleep(seconds(60)).await;
@@ -172,7 +172,7 @@ async fn an_hour_without_the_gateway_costs_a_message_a_few_deliveries_and_no_rec
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_probe_one_message_at_a_time_finds_out() {
+async fn without_a_probe_one_message_at_a_time_tests_the_dependency() {
     let outage = Outage::of(&PAYMENTS, seconds(300), None);
     outage.queue.send_many(100);
     sleep(seconds(60)).await;
@@ -190,7 +190,7 @@ async fn without_a_probe_one_message_at_a_time_finds_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_received_and_not_begun_is_handed_back_in_order() {
+async fn received_messages_that_were_not_started_are_handed_back_in_order() {
     let outage = Outage::of(&ORDERS, seconds(30), None).probed();
     for group in 0..6 {
         for n in 0..5 {
@@ -211,7 +211,7 @@ async fn what_was_received_and_not_begun_is_handed_back_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_fails_by_itself_does_not_stop_the_others() {
+async fn a_message_that_fails_for_its_own_reason_does_not_stop_the_others() {
     let outage = Outage::of(&PAYMENTS, Duration::ZERO, Some("m3"));
     outage.queue.send_many(200);
     sleep(seconds(10)).await;
