@@ -105,7 +105,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
             "--database sqlite: {} is a fault of PostgreSQL or Redis; it needs --database postgres",
             row.id
         );
-        return Err(BadUsage::Said(why).into());
+        return Err(BadUsage(why).into());
     }
     let (here, not_here): (Vec<&Row>, Vec<&Row>) = chosen
         .into_iter()
@@ -121,7 +121,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
         })
         .collect();
     if here.is_empty() {
-        return Err(BadUsage::Said(reasons.join("\n")).into());
+        return Err(BadUsage(reasons.join("\n")).into());
     }
     if !options.all {
         for reason in &reasons {

@@ -1,4 +1,4 @@
-//! The circuit breakers of a role: one for each thing that it calls.
+//! The circuit breakers of a role: one for each dependency that it calls.
 
 use std::time::Duration;
 
@@ -8,13 +8,15 @@ use chassis::{Breaker, Process};
 use contract::dependency::Dependency;
 use contract::role::Role;
 
+/// The breakers of a role. Clones share them.
 #[derive(Clone)]
 pub struct Breakers(Vec<Breaker>);
 
 impl Breakers {
+    /// Creates the breakers of a role's dependencies.
     pub fn of(role: &Role, process: &Process) -> Breakers {
-        // The storefront shows its menu without any of them; that it needs its database to be ready
-        // is told by itself.
+        // The storefront shows its menu without these dependencies, and reports its database
+        // itself.
         let weight = if role.public {
             Weight::Soft
         } else {
@@ -31,18 +33,20 @@ impl Breakers {
         )
     }
 
-    /// Of everything that the role calls.
+    /// Returns the breakers of all dependencies.
     pub fn all(&self) -> &[Breaker] {
         &self.0
     }
 
+    /// Returns the breaker of a dependency, or `None` if the role does not call it.
     pub fn get(&self, dependency: Dependency) -> Option<&Breaker> {
         self.0
             .iter()
             .find(|breaker| breaker.dependency() == dependency)
     }
 
-    /// While one of these is left alone: after how long to ask again.
+    /// Returns the longest time until one of these dependencies may be called again, or `None` if
+    /// all may be called now.
     pub fn refusal(&self, needs: &[Dependency]) -> Option<Duration> {
         needs
             .iter()
@@ -50,13 +54,13 @@ impl Breakers {
             .max()
     }
 
-    /// A call to this service of AWS is over.
+    /// Reports the end of a call of an AWS service to the breaker of its dependency.
     pub fn note_aws(&self, service: Service, answered: bool) {
         let dependency = match service {
             Service::DynamoDb => Dependency::Stock,
             Service::Ses => Dependency::Mail,
-            // Without a breaker: a queue's messages wait in it, an unsent text goes by mail, and of
-            // settings and secrets the last value stands.
+            // These services need no breaker. Messages wait in their queues, an unsent text is
+            // replaced by a mail, and the last values of parameters and secrets apply.
             Service::Sqs
             | Service::Sns
             | Service::Sms
@@ -68,7 +72,7 @@ impl Breakers {
         };
         match self.get(dependency) {
             Some(breaker) if answered => breaker.success(),
-            Some(breaker) => breaker.failure("no answer to a call, or only that it cannot"),
+            Some(breaker) => breaker.failure("a call got no answer, or a server error"),
             None => {}
         }
     }

@@ -198,8 +198,8 @@ const SETTINGS: [&Setting; 19] = [
     &STAFF_MAIL,
 ];
 
-/// Every variable that the configuration of a role reads on AWS, and where it comes from there:
-/// what its task definition must give it, no more and no less.
+/// Returns every variable that a role reads on AWS, with its origin. The task definition must set
+/// exactly these.
 pub fn settings(role: &Role) -> Vec<(String, Origin)> {
     let ours = SETTINGS.iter().filter(|setting| (setting.of)(role));
     let ours = ours.map(|setting| (setting.variable.to_owned(), setting.origin));
@@ -279,8 +279,10 @@ pub struct MailConfig {
 }
 
 impl Config {
+    /// Loads the configuration of a role.
+    ///
     /// # Errors
-    /// Every problem at once, each with what the setting is for.
+    /// Returns all problems at once, each with a description of its setting.
     pub fn load(role: &'static Role, environment: &impl Environment) -> Result<Config, Problems> {
         let reader = Reader::new(environment);
         let aws = settings_for_aws(&reader);
@@ -312,37 +314,45 @@ impl Config {
         reader.finish(config)
     }
 
+    /// Returns the configuration of the database.
+    ///
     /// # Errors
-    /// When the role may not use the database.
+    /// Returns an error when the role may not use the database.
     pub fn database(&self) -> anyhow::Result<&DatabaseConfig> {
         self.grants.database()?;
         present(&self.database, &DATABASE_URL)
     }
 
-    /// Returns `None` when a local platform runs without Redis.
+    /// Returns the configuration of the cache, or `None` when a local platform runs without Redis.
     ///
     /// # Errors
-    /// When the role may not use the cache.
+    /// Returns an error when the role may not use the cache.
     pub fn cache(&self) -> anyhow::Result<Option<&CacheConfig>> {
         self.grants.cache()?;
         Ok(self.cache.as_ref())
     }
 
+    /// Returns the configuration of the payment gateway.
+    ///
     /// # Errors
-    /// When the role may not call the payment gateway.
+    /// Returns an error when the role may not call the payment gateway.
     pub fn gateway(&self) -> anyhow::Result<&GatewayConfig> {
         self.grants.gateway()?;
         present(&self.gateway, &PAYMENT_URL)
     }
 
+    /// Returns the configuration of the HTTP server.
+    ///
     /// # Errors
-    /// When the role is not public.
+    /// Returns an error when the role is not public.
     pub fn http(&self) -> anyhow::Result<&HttpConfig> {
         present(&self.http, &BIND)
     }
 
+    /// Returns the configuration of mails.
+    ///
     /// # Errors
-    /// When the role may not send e-mail.
+    /// Returns an error when the role may not send e-mail.
     pub fn mail(&self) -> anyhow::Result<&MailConfig> {
         self.grants.mail()?;
         present(&self.mail, &MAIL_FROM)

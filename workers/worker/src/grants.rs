@@ -1,4 +1,4 @@
-//! What a process may use, and where that is.
+//! The rights of a process, and the addresses of its resources.
 
 use std::collections::HashMap;
 
@@ -17,12 +17,12 @@ use contract::topic::{Bus, Topic};
 pub struct Grants {
     /// `None` for `haven`: AWS decides by the rights of the person who runs it.
     role: Option<&'static Role>,
-    /// By environment variable.
+    /// The addresses by environment variable.
     addresses: HashMap<String, String>,
 }
 
 impl Grants {
-    /// The rights that a role's `Role` lists, and no others.
+    /// Creates the grants of a role: the rights that its `Role` lists.
     pub fn of(role: &'static Role, addresses: HashMap<String, String>) -> Grants {
         Grants {
             role: Some(role),
@@ -30,7 +30,7 @@ impl Grants {
         }
     }
 
-    /// Every right, for a person.
+    /// Creates the grants of a person: all rights.
     pub fn of_operator(addresses: HashMap<String, String>) -> Grants {
         Grants {
             role: None,
@@ -75,6 +75,7 @@ impl Grants {
         self.address(Address::Bus(bus))
     }
 
+    /// Returns a table for reading.
     pub fn read(&self, table: &'static Table) -> anyhow::Result<ReadTable> {
         self.require(format!("read the table {}", table.slug), |role| {
             role.tables.iter().any(|(one, _)| *one == table)
@@ -82,6 +83,7 @@ impl Grants {
         self.address(Address::Table(table)).map(ReadTable::named)
     }
 
+    /// Returns a table for reading and writing.
     pub fn write(&self, table: &'static Table) -> anyhow::Result<WriteTable> {
         self.require(format!("write the table {}", table.slug), |role| {
             role.tables.contains(&(table, Access::Write))
@@ -97,34 +99,41 @@ impl Grants {
         self.address(Address::Stream(table))
     }
 
+    /// Checks the right to read a live parameter.
     pub fn parameter(&self, parameter: &'static Parameter) -> anyhow::Result<()> {
         self.require(format!("read the parameter {}", parameter.key), |role| {
             role.parameters.contains(&parameter)
         })
     }
 
+    /// Checks the right to read a secret.
     pub fn secret(&self, secret: &'static Secret) -> anyhow::Result<()> {
         self.require(format!("read the secret {}", secret.slug), |role| {
             role.secrets.contains(&secret)
         })
     }
 
+    /// Checks the right to use the database.
     pub fn database(&self) -> anyhow::Result<()> {
         self.require("use the database".to_owned(), |role| role.database)
     }
 
+    /// Checks the right to use the cache.
     pub fn cache(&self) -> anyhow::Result<()> {
         self.require("use the cache".to_owned(), |role| role.cache)
     }
 
+    /// Checks the right to call the payment gateway.
     pub fn gateway(&self) -> anyhow::Result<()> {
         self.require("call the payment gateway".to_owned(), |role| role.gateway)
     }
 
+    /// Checks the right to send e-mail.
     pub fn mail(&self) -> anyhow::Result<()> {
         self.require("send e-mail".to_owned(), |role| role.mail)
     }
 
+    /// Checks the right to send text messages.
     pub fn text_messages(&self) -> anyhow::Result<()> {
         self.require("send text messages".to_owned(), |role| role.text_messages)
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use haven::target::BadUsage;
+use haven_console::BadUsage;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::flows::Flow;
@@ -113,7 +113,7 @@ fn chosen<'a>(
         .filter(|(_, _, sides)| !sides.is_empty())
         .collect();
     if chosen.is_empty() {
-        return Err(BadUsage::Said(format!(
+        return Err(BadUsage(format!(
             "--point, --side and --every select none of the {} calls of the flow; see --list",
             points.len()
         )));

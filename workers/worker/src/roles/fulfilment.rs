@@ -16,6 +16,10 @@ use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
+/// Consumes the messages of the fulfilment queue until shutdown.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let inbox = Arc::new(adapters(&wiring.aws, &wiring.config)?);
     let handler = Counter {
@@ -35,6 +39,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<SqsInbox> {
     aws.inbox(&config.grants, &FULFILMENT)
 }

@@ -13,6 +13,10 @@ use crate::aws::Aws;
 use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
+/// Follows the stream of the products table until shutdown.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (stream, leases, products) = adapters(&wiring.aws, &wiring.config)?;
     let watcher = Watcher {
@@ -25,6 +29,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(
     aws: &Aws,
     config: &Config,

@@ -22,9 +22,13 @@ use crate::config::Config;
 use crate::sent_once::SentOnce;
 use crate::stores::{Store, SystemSource};
 
-/// A location that moves to another zone is rare.
+/// The pause between two readings of the locations. A location rarely changes its time zone.
 const READ_ZONES_EVERY: Duration = Duration::from_secs(60);
 
+/// Consumes the messages of the notifications queue, and reads the time zones, until shutdown.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Adapters {
         inbox,
@@ -67,6 +71,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The adapters of the role.
 pub struct Adapters {
     inbox: SqsInbox,
     mailer: SesMailer,
@@ -75,6 +80,10 @@ pub struct Adapters {
     sms_enabled: LiveParameter,
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
     let [email_enabled, sms_enabled] = aws.parameters(config, [&EMAIL_ENABLED, &SMS_ENABLED])?;
     Ok(Adapters {
@@ -86,7 +95,7 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
     })
 }
 
-/// Without them a time is told in UTC, and says so.
+/// Reads the time zones of the locations. Without a zone, notifications show times in UTC.
 async fn read_zones(store: &Store, zones: &Zones) {
     match store.locations().await {
         Ok(shops) => zones.set(&shops),

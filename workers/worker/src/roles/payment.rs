@@ -19,6 +19,10 @@ use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
+/// Consumes the messages of the payments queue, and reads the rotated API key, until shutdown.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (inbox, gateway, api_key) = adapters(&wiring.aws, &wiring.config)?;
     let breaker = wiring.breakers.get(Dependency::Gateway);
@@ -59,6 +63,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(
     aws: &Aws,
     config: &Config,

@@ -1,4 +1,4 @@
-//! `sweeper`: overdue orders, expired holds, and whether the stock adds up.
+//! `sweeper`: overdue orders, expired stock holds, old messages, and a check of the stock counters.
 
 use std::time::Duration;
 
@@ -18,11 +18,15 @@ use crate::config::Config;
 use crate::stores::SystemSource;
 
 const ORDERS_EVERY: Duration = Duration::from_secs(5);
-/// Holds last minutes: looking once a minute gives one back soon enough.
+/// The pause between two sweeps of stock holds, which last for minutes.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
-/// Old rows are in nobody's way.
+/// The pause between two deletions of old rows. They disturb nothing, so an hour is enough.
 const MESSAGES_EVERY: Duration = Duration::from_secs(3600);
 
+/// Sweeps orders, stock holds and old messages until shutdown.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (stock, live_timeouts) = adapters(&wiring.aws, &wiring.config)?;
     let Wiring {
@@ -78,7 +82,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
                     .metrics
                     .set(Metric::StockDrift, &[], adrift.len() as f64);
             }
-            Err(error) => tracing::warn!(error = %error, "Cannot look at the stock"),
+            Err(error) => tracing::warn!(error = %error, "Cannot read the stock"),
         }
     });
     let prune = async || match sweep_messages(&store, &SystemSource).await {
@@ -86,7 +90,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         Ok(deleted) => tracing::info!(deleted, "Deleted old rows of inbox and outbox"),
         Err(error) => tracing::warn!(error = %error, "Cannot delete old rows of inbox and outbox"),
     };
-    // At the start as well: a shop that is closed at night may never be open for an hour.
+    // Also at the start, because a local shop may never run for an hour.
     let messages = async {
         prune().await;
         every(MESSAGES_EVERY, &process, prune).await;
@@ -95,6 +99,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(DynamoStock, LiveTimeouts)> {
     let parameters = [
         &PROCESSING_TIMEOUT,
@@ -112,7 +120,7 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(DynamoStock, Live
     Ok((aws.stock(&config.grants, SWEEPER.slug)?, timeouts))
 }
 
-/// The parameters that [`Timeouts`] are read from.
+/// The live parameters of [`Timeouts`].
 pub struct LiveTimeouts {
     processing: LiveParameter,
     preparation: LiveParameter,
@@ -121,7 +129,7 @@ pub struct LiveTimeouts {
 }
 
 impl LiveTimeouts {
-    /// Returns the timeouts of now. A value that is no number counts as its default.
+    /// Returns the current timeouts. A value that is not a number is replaced by its default.
     async fn get(&self) -> Timeouts {
         let default = Timeouts::default();
         Timeouts {
