@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use app::ports::Unavailable;
 use app::ports::stock::StockedProduct;
+use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
@@ -60,8 +60,8 @@ pub fn get_time(item: &Item, name: &str) -> Option<Timestamp> {
 }
 
 /// Returns the error for an item with an invalid attribute.
-pub fn corrupt(what: &str) -> Unavailable {
-    Unavailable::new("stock", format!("an item lacks a legal {what}"))
+pub fn corrupt(what: &str) -> StoreError {
+    StoreError::new(Backend::Stock, format!("an item lacks a legal {what}"))
 }
 
 /// Returns the item of a new product.
@@ -99,8 +99,8 @@ fn name(text: &str) -> Option<String> {
 /// Reads a product with its counters.
 ///
 /// # Errors
-/// Returns `Unavailable` when an attribute is missing or invalid.
-pub fn stocked_product(item: &Item) -> Result<StockedProduct, Unavailable> {
+/// Returns `StoreError` when an attribute is missing or invalid.
+pub fn stocked_product(item: &Item) -> Result<StockedProduct, StoreError> {
     let text = |name| get_text(item, name).ok_or_else(|| corrupt(name));
     let number = |name| get_number(item, name).ok_or_else(|| corrupt(name));
     let currency = Currency::from_code(&text("currency")?).ok_or_else(|| corrupt("currency"))?;
@@ -141,8 +141,8 @@ pub fn lines_value(lines: &Lines) -> AttributeValue {
 /// Reads the lines of a reservation, sorted by product.
 ///
 /// # Errors
-/// Returns `Unavailable` when a line is invalid.
-pub fn get_lines(item: &Item) -> Result<Vec<Line>, Unavailable> {
+/// Returns `StoreError` when a line is invalid.
+pub fn get_lines(item: &Item) -> Result<Vec<Line>, StoreError> {
     // The record of an order that was released before it was reserved has no lines.
     let Some(AttributeValue::M(units)) = item.get("lines") else {
         return Ok(Vec::new());
@@ -160,7 +160,7 @@ pub fn get_lines(item: &Item) -> Result<Vec<Line>, Unavailable> {
                 quantity: count.ok_or_else(|| corrupt("line"))?,
             })
         })
-        .collect::<Result<Vec<_>, Unavailable>>()?;
+        .collect::<Result<Vec<_>, StoreError>>()?;
     lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
     Ok(lines)
 }

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-use app::ports::Unavailable;
 use app::ports::mailbox::{Kept, KeptMail, KeptText, Mailbox};
+use app::ports::{Backend, StoreError};
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -156,10 +156,10 @@ impl Clients {
 pub struct LocalMailbox(pub Clients);
 
 impl Mailbox for LocalMailbox {
-    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>> {
+    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, StoreError>> + Send + '_>> {
         Box::pin(async {
             let (mails, texts) = tokio::try_join!(self.0.kept_mails(), self.0.kept_texts())
-                .map_err(|error| Unavailable::new("mailbox", error))?;
+                .map_err(|error| StoreError::new(Backend::Mailbox, error))?;
             Ok(Kept { mails, texts })
         })
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use app::ports::Unavailable;
+use app::ports::{Backend, StoreError};
 use aws_sdk_ssm::Client;
 use contract::address::Address;
 use contract::parameter::{PARAMETERS, Parameter, Secret};
@@ -21,7 +21,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 const FIRST_WITHIN: Duration = Duration::from_secs(3);
 
 /// Returns all parameters below a path, by the rest of their names.
-async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, Unavailable> {
+async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, StoreError> {
     let mut found = HashMap::new();
     let mut next = None;
     loop {
@@ -32,7 +32,7 @@ async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, U
             .set_next_token(next)
             .send()
             .await
-            .map_err(|error| Unavailable::new("parameters", crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Parameters, crate::why(&error)))?;
         for parameter in page.parameters.unwrap_or_default() {
             if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
                 let key = name
@@ -53,12 +53,12 @@ async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, U
 /// Returns the addresses of all resources, by the variables in which roles expect them.
 ///
 /// # Errors
-/// Returns `Unavailable` when Parameter Store cannot be read, or when an address is missing because
+/// Returns `StoreError` when Parameter Store cannot be read, or when an address is missing because
 /// the stacks are not deployed.
 pub async fn addresses(
     clients: &Clients,
     environment: &str,
-) -> Result<HashMap<String, String>, Unavailable> {
+) -> Result<HashMap<String, String>, StoreError> {
     let found = below(&clients.ssm(), &parameter_root(environment)).await?;
     addresses_of(|name| found.get(name).cloned())
 }
@@ -67,13 +67,13 @@ pub async fn addresses(
 /// by its name below the environment's root.
 ///
 /// # Errors
-/// Returns `Unavailable` when an address is missing.
+/// Returns `StoreError` when an address is missing.
 pub fn addresses_of(
     value: impl Fn(&str) -> Option<String>,
-) -> Result<HashMap<String, String>, Unavailable> {
+) -> Result<HashMap<String, String>, StoreError> {
     let found = Address::all().map(|address| {
         let name = address.parameter();
-        let missing = || Unavailable::new("parameters", format!("{name} is not deployed"));
+        let missing = || StoreError::new(Backend::Parameters, format!("{name} is not deployed"));
         Ok((address.variable(), value(&name).ok_or_else(missing)?))
     });
     found.collect()
@@ -82,24 +82,24 @@ pub fn addresses_of(
 /// Returns the current value of a secret.
 ///
 /// # Errors
-/// Returns `Unavailable` when the secret cannot be read.
+/// Returns `StoreError` when the secret cannot be read.
 pub async fn secret(
     clients: &Clients,
     environment: &str,
     secret: &Secret,
-) -> Result<String, Unavailable> {
+) -> Result<String, StoreError> {
     secret_text(clients, &secret.id(environment)).await
 }
 
 /// Returns the accepted values of a secret: the current one, and the previous one if there is one.
 ///
 /// # Errors
-/// Returns `Unavailable` when Secrets Manager cannot be read.
+/// Returns `StoreError` when Secrets Manager cannot be read.
 pub async fn secret_versions(
     clients: &Clients,
     environment: &str,
     known: &Secret,
-) -> Result<Vec<String>, Unavailable> {
+) -> Result<Vec<String>, StoreError> {
     let id = known.id(environment);
     let current = secret_text(clients, &id).await?;
     let previous = clients
@@ -120,8 +120,8 @@ pub async fn secret_versions(
             None
         }
         Err(error) => {
-            return Err(Unavailable::new(
-                "secrets",
+            return Err(StoreError::new(
+                Backend::Secrets,
                 format!("{id}: {}", crate::why(&error)),
             ));
         }
@@ -132,18 +132,19 @@ pub async fn secret_versions(
 /// Returns the current value of the secret with this name or ARN.
 ///
 /// # Errors
-/// Returns `Unavailable` when Secrets Manager cannot be read, or when the value is not text.
-pub async fn secret_text(clients: &Clients, id: &str) -> Result<String, Unavailable> {
+/// Returns `StoreError` when Secrets Manager cannot be read, or when the value is not text.
+pub async fn secret_text(clients: &Clients, id: &str) -> Result<String, StoreError> {
     let got = clients
         .secrets()
         .get_secret_value()
         .secret_id(id)
         .send()
         .await;
-    let got =
-        got.map_err(|error| Unavailable::new("secrets", format!("{id}: {}", crate::why(&error))))?;
+    let got = got.map_err(|error| {
+        StoreError::new(Backend::Secrets, format!("{id}: {}", crate::why(&error)))
+    })?;
     got.secret_string
-        .ok_or_else(|| Unavailable::new("secrets", format!("{id} holds no text")))
+        .ok_or_else(|| StoreError::new(Backend::Secrets, format!("{id} holds no text")))
 }
 
 /// Reads live parameters. While Parameter Store cannot be read, the last values apply, or the

@@ -10,12 +10,12 @@
 //! Each change of a product's counters writes its ledger entry in the same transaction, so the
 //! ledger always adds up to the counters (`stock/ledger.rs`).
 
-use app::ports::Unavailable;
 use app::ports::ledger::{Entry, HOLDS_KEPT, HoldState};
 use app::ports::stock::{
     Adjusted, Adjustment, AdjustmentKind, Adjustments, Catalogue, Confirmed, ExpiredHold, Moved,
     OPENING, OrderMove, Reservation, Reservations, Reserved, Stock, StockedProduct,
 };
+use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
@@ -102,11 +102,11 @@ impl<R: Readable> DynamoStock<R> {
         }
     }
 
-    async fn write(&self, actions: Vec<TransactWriteItem>) -> Result<Written, Unavailable> {
+    async fn write(&self, actions: Vec<TransactWriteItem>) -> Result<Written, StoreError> {
         Ok(write(&self.client, actions).await?)
     }
 
-    async fn record(&self, order_id: OrderId) -> Result<Option<Record>, Unavailable> {
+    async fn record(&self, order_id: OrderId) -> Result<Option<Record>, StoreError> {
         self.record_item(order_id)
             .await?
             .as_ref()
@@ -114,7 +114,7 @@ impl<R: Readable> DynamoStock<R> {
             .transpose()
     }
 
-    async fn record_item(&self, order_id: OrderId) -> Result<Option<Item>, Unavailable> {
+    async fn record_item(&self, order_id: OrderId) -> Result<Option<Item>, StoreError> {
         let got = self
             .tables
             .reservations
@@ -124,7 +124,7 @@ impl<R: Readable> DynamoStock<R> {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
         Ok(got.item)
     }
 }
@@ -137,7 +137,7 @@ impl DynamoStock {
         lines: &Lines,
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<TransactWriteItem, Unavailable> {
+    ) -> Result<TransactWriteItem, StoreError> {
         let record: [(&str, AttributeValue); 6] = [
             ("reservation_id", text(order_id.to_string())),
             ("state", text(HoldState::Held.code())),
@@ -157,7 +157,7 @@ impl DynamoStock {
         from: HoldState,
         to: HoldState,
         now: Timestamp,
-    ) -> Result<TransactWriteItem, Unavailable> {
+    ) -> Result<TransactWriteItem, StoreError> {
         let update = self
             .tables
             .reservations
@@ -175,7 +175,7 @@ impl DynamoStock {
             .expression_attribute_values(":forget", number((now + HOLDS_KEPT).unix_timestamp()))
             .build();
         Ok(TransactWriteItem::builder()
-            .update(update.map_err(|error| Unavailable::new("stock", error))?)
+            .update(update.map_err(|error| StoreError::new(Backend::Stock, error))?)
             .build())
     }
 
@@ -187,7 +187,7 @@ impl DynamoStock {
         to: HoldState,
         movement: fn(u32) -> Movement,
         now: Timestamp,
-    ) -> Result<Written, Unavailable> {
+    ) -> Result<Written, StoreError> {
         let mut actions = vec![self.settled(order_id, record.state, to, now)?];
         actions.extend(self.move_all(order_id, &record.lines, movement, now)?);
         let written = self.write(actions).await?;
@@ -203,7 +203,7 @@ impl DynamoStock {
             let lacking = of_counters(&record.lines, reasons).filter(|(_, reason)| refused(reason));
             let lacking: Vec<&str> = lacking.map(|(line, _)| line.product_id.as_str()).collect();
             let why = format!("the counters of {lacking:?} do not hold what {order_id} holds");
-            return Err(Unavailable::new("stock", why));
+            return Err(StoreError::new(Backend::Stock, why));
         }
         Ok(written)
     }
@@ -216,7 +216,7 @@ impl DynamoStock {
         lines: impl IntoIterator<Item = &'a Line>,
         movement: fn(u32) -> Movement,
         now: Timestamp,
-    ) -> Result<Vec<TransactWriteItem>, Unavailable> {
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
         let mut actions = Vec::new();
         for line in lines {
             let movement = movement(line.quantity.get());
@@ -253,7 +253,7 @@ impl DynamoStock {
 }
 
 impl<R: Readable> DynamoStock<R> {
-    fn write_down(&self, entry: &Entry) -> Result<TransactWriteItem, Unavailable> {
+    fn write_down(&self, entry: &Entry) -> Result<TransactWriteItem, StoreError> {
         self.put_new(&self.tables.movements, entry_item(entry), "movement_id")
     }
 
@@ -265,7 +265,7 @@ impl<R: Readable> DynamoStock<R> {
         product_id: &ProductId,
         movements: &[Movement],
         now: Timestamp,
-    ) -> Result<TransactWriteItem, Unavailable> {
+    ) -> Result<TransactWriteItem, StoreError> {
         type OfCounters = fn(&Counters) -> i64;
         const COUNTERS: [(&str, OfCounters); 5] = [
             ("available", |counters| counters.available),
@@ -308,12 +308,12 @@ impl<R: Readable> DynamoStock<R> {
             .condition_expression(condition)
             .build();
         Ok(TransactWriteItem::builder()
-            .update(update.map_err(|error| Unavailable::new("stock", error))?)
+            .update(update.map_err(|error| StoreError::new(Backend::Stock, error))?)
             .build())
     }
 
     /// Returns the marker of an adjustment, if it was made before.
-    async fn marker(&self, adjustment: &Adjustment) -> Result<Option<Item>, Unavailable> {
+    async fn marker(&self, adjustment: &Adjustment) -> Result<Option<Item>, StoreError> {
         let got = self
             .tables
             .movements
@@ -324,7 +324,7 @@ impl<R: Readable> DynamoStock<R> {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
         Ok(got.item)
     }
 
@@ -333,7 +333,7 @@ impl<R: Readable> DynamoStock<R> {
         table: &WriteTable,
         item: Item,
         key: &str,
-    ) -> Result<TransactWriteItem, Unavailable> {
+    ) -> Result<TransactWriteItem, StoreError> {
         let put = table
             .put()
             .set_item(Some(item))
@@ -341,11 +341,11 @@ impl<R: Readable> DynamoStock<R> {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build();
         Ok(TransactWriteItem::builder()
-            .put(put.map_err(|error| Unavailable::new("stock", error))?)
+            .put(put.map_err(|error| StoreError::new(Backend::Stock, error))?)
             .build())
     }
 
-    async fn adjust_units(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+    async fn adjust_units(&self, adjustment: &Adjustment) -> Result<Adjusted, StoreError> {
         let movement = adjustment.change.movement();
         let (kind, change) = match adjustment.change {
             AdjustmentKind::Restock(units) => ("restock", i64::from(units)),
@@ -397,27 +397,27 @@ impl<R: Readable> DynamoStock<R> {
 }
 
 impl Catalogue for DynamoShopStock {
-    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+    async fn products(&self) -> Result<Vec<StockedProduct>, StoreError> {
         self.catalogue().products().await
     }
 
-    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, StoreError> {
         self.catalogue().product(id).await
     }
 }
 
 impl Adjustments for DynamoShopStock {
-    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, StoreError> {
         self.adjust_units(adjustment).await
     }
 }
 
 impl Stock for DynamoStock {
-    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+    async fn products(&self) -> Result<Vec<StockedProduct>, StoreError> {
         self.catalogue().products().await
     }
 
-    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, StoreError> {
         self.catalogue().product(id).await
     }
 
@@ -427,7 +427,7 @@ impl Stock for DynamoStock {
         lines: &Lines,
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
+    ) -> Result<Reserved, StoreError> {
         let mut sorted: Vec<&Line> = lines.iter().collect();
         sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
         let mut actions = vec![self.held(order_id, lines, now, expires_at)?];
@@ -454,15 +454,15 @@ impl Stock for DynamoStock {
         let short = of_counters(&sorted, &reasons).filter(|(_, reason)| refused(reason));
         let short: Vec<ProductId> = short.map(|(line, _)| line.product_id.clone()).collect();
         if short.is_empty() {
-            return Err(Unavailable::new(
-                "stock",
+            return Err(StoreError::new(
+                Backend::Stock,
                 "a reservation was there, and then was not",
             ));
         }
         Ok(Reserved::TooFew(short))
     }
 
-    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
+    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, StoreError> {
         for _ in 0..LOOKS {
             let Some(record) = self.record(order_id).await? else {
                 return Ok(Confirmed::NoHold);
@@ -488,14 +488,17 @@ impl Stock for DynamoStock {
                 }
             }
         }
-        Err(Unavailable::new("stock", "a reservation keeps changing"))
+        Err(StoreError::new(
+            Backend::Stock,
+            "a reservation keeps changing",
+        ))
     }
 
-    async fn move_orders(&self, moves: &[OrderMove]) -> Vec<Result<Moved, Unavailable>> {
+    async fn move_orders(&self, moves: &[OrderMove]) -> Vec<Result<Moved, StoreError>> {
         self.move_groups(moves).await
     }
 
-    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..LOOKS {
             let written = match self.record(order_id).await? {
                 Some(record) => match record.state {
@@ -541,14 +544,17 @@ impl Stock for DynamoStock {
                 return Ok(());
             }
         }
-        Err(Unavailable::new("stock", "a reservation keeps changing"))
+        Err(StoreError::new(
+            Backend::Stock,
+            "a reservation keeps changing",
+        ))
     }
 
     async fn expired_holds(
         &self,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<ExpiredHold>, Unavailable> {
+    ) -> Result<Vec<ExpiredHold>, StoreError> {
         let mut holds = Vec::new();
         for shard in 0..HELD_SHARDS {
             let mut items = self
@@ -568,7 +574,7 @@ impl Stock for DynamoStock {
                 if holds.len() >= limit as usize {
                     return Ok(holds);
                 }
-                let item = item.map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+                let item = item.map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
                 let order_id = get_text(&item, "reservation_id").and_then(|id| id.parse().ok());
                 let (Some(order_id), Some(expires_at)) = (order_id, get_time(&item, "expires_at"))
                 else {
@@ -584,7 +590,7 @@ impl Stock for DynamoStock {
         Ok(holds)
     }
 
-    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, StoreError> {
         self.adjust_units(adjustment).await
     }
 
@@ -594,7 +600,7 @@ impl Stock for DynamoStock {
         received: u32,
         low_stock_threshold: i64,
         now: Timestamp,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, StoreError> {
         let item = product_item(product, received, low_stock_threshold, now);
         let mut actions = vec![self.put_new(&self.tables.products, item, "product_id")?];
         if received > 0 {
@@ -614,7 +620,7 @@ impl Stock for DynamoStock {
 }
 
 impl<R: Readable> Reservations for DynamoStock<R> {
-    async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, Unavailable> {
+    async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, StoreError> {
         let Some(item) = self.record_item(order_id).await? else {
             return Ok(None);
         };
@@ -641,8 +647,8 @@ fn of_counters<'a, L>(
 /// Reads a reservation.
 ///
 /// # Errors
-/// Returns `Unavailable` when an attribute is missing or invalid.
-fn record_of(item: &Item) -> Result<Record, Unavailable> {
+/// Returns `StoreError` when an attribute is missing or invalid.
+fn record_of(item: &Item) -> Result<Record, StoreError> {
     let state = get_text(item, "state").and_then(|code| HoldState::from_code(&code));
     Ok(Record {
         state: state.ok_or_else(|| corrupt("state"))?,

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use app::ports::Unavailable;
 use app::ports::stock::{StockChange, StockedProduct};
+use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodbstreams::types::{self, AttributeValue, ShardIteratorType};
 use chassis::stream::{ChangeStream, Page, Position, Record, Shard, StreamError};
+use contract::cause::BoxError;
 use domain::Timestamp;
 
 use crate::Clients;
@@ -114,8 +115,8 @@ fn failed(code: Option<&str>, why: String) -> StreamError {
     }
 }
 
-fn unavailable(why: impl std::fmt::Display) -> StreamError {
-    StreamError::Unavailable(Unavailable::new("stream", why).into())
+fn unavailable(why: impl Into<BoxError>) -> StreamError {
+    StreamError::Unavailable(StoreError::new(Backend::Stream, why).into())
 }
 
 fn stock_record(record: types::Record) -> Result<Record<StockChange>, StreamError> {

@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::time::Duration;
 
-use app::ports::Unavailable;
+use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
@@ -27,13 +27,13 @@ pub enum Written {
 pub enum Failed {
     /// An action does not fit the stored item, for example because a counter is not a number.
     /// Nothing was executed.
-    Unfit(Unavailable),
+    Unfit(StoreError),
     /// There was no answer, or none that decides.
-    Unanswered(Unavailable),
+    Unanswered(StoreError),
 }
 
-impl From<Failed> for Unavailable {
-    fn from(failed: Failed) -> Unavailable {
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> StoreError {
         let (Failed::Unfit(why) | Failed::Unanswered(why)) = failed;
         why
     }
@@ -82,7 +82,7 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
                     if of("ConditionalCheckFailed") {
                         return Ok(Written::Refused(reasons));
                     }
-                    return Err(Failed::Unfit(Unavailable::new("stock", last)));
+                    return Err(Failed::Unfit(StoreError::new(Backend::Stock, last)));
                 }
             }
             TransactWriteItemsError::TransactionInProgressException(_) => {}
@@ -90,7 +90,7 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
         }
         tokio::time::sleep(jittered(attempt)).await;
     }
-    Err(Failed::Unanswered(Unavailable::new("stock", last)))
+    Err(Failed::Unanswered(StoreError::new(Backend::Stock, last)))
 }
 
 /// Returns a pause that doubles from 5 ms, half of it random, so that conflicting transactions do

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use app::ports::Unavailable;
 use app::ports::scope::Scope;
 use app::ports::views::{OrderView, OrderViewReader, OrderViews, SHOWN, ViewItem};
+use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use contract::cause::BoxError;
 use contract::table::BY_SESSION;
 use domain::ids::OrderId;
 use domain::text::{printable, shown};
@@ -46,8 +47,8 @@ impl DynamoViewReader {
     }
 }
 
-fn unavailable(why: impl std::fmt::Display) -> Unavailable {
-    Unavailable::new("order view", why)
+fn unavailable(why: impl Into<BoxError>) -> StoreError {
+    StoreError::new(Backend::OrderView, why)
 }
 
 impl DynamoViews {
@@ -66,7 +67,7 @@ impl DynamoViews {
         }
     }
 
-    async fn show_alone(&self, view: &OrderView) -> Result<(), Unavailable> {
+    async fn show_alone(&self, view: &OrderView) -> Result<(), StoreError> {
         let put = self
             .table
             .put_item(&self.client)
@@ -87,7 +88,7 @@ impl DynamoViews {
     /// Writes the views of different orders in one transaction. Orders that already have a newer
     /// version are left out of a second transaction. Returns false when the second one was refused
     /// too; then the caller writes each view separately.
-    async fn show_together(&self, views: &[&OrderView]) -> Result<bool, Unavailable> {
+    async fn show_together(&self, views: &[&OrderView]) -> Result<bool, StoreError> {
         let mut left: Vec<&OrderView> = views.to_vec();
         for _ in 0..2 {
             if left.is_empty() {
@@ -130,7 +131,7 @@ impl DynamoViews {
         Ok(left.is_empty())
     }
 
-    fn action(&self, view: &OrderView) -> Result<TransactWriteItem, Unavailable> {
+    fn action(&self, view: &OrderView) -> Result<TransactWriteItem, StoreError> {
         let put = self
             .table
             .put()
@@ -144,7 +145,7 @@ impl DynamoViews {
 }
 
 impl OrderViews for DynamoViews {
-    async fn show(&self, views: &[OrderView]) -> Vec<Result<(), Unavailable>> {
+    async fn show(&self, views: &[OrderView]) -> Vec<Result<(), StoreError>> {
         // Only the newest version of each order, because a transaction may name an item only once.
         let mut newest: HashMap<OrderId, &OrderView> = HashMap::with_capacity(views.len());
         for view in views {
@@ -154,7 +155,7 @@ impl OrderViews for DynamoViews {
             }
         }
         let newest: Vec<&OrderView> = newest.into_values().collect();
-        let mut failed: HashMap<OrderId, Unavailable> = HashMap::new();
+        let mut failed: HashMap<OrderId, StoreError> = HashMap::new();
         for some in newest.chunks(AT_ONCE) {
             let together = match some {
                 [_] => Ok(false),
@@ -178,7 +179,7 @@ impl OrderViews for DynamoViews {
             .collect()
     }
 
-    async fn shown_version(&self, order_id: OrderId) -> Result<Option<i64>, Unavailable> {
+    async fn shown_version(&self, order_id: OrderId) -> Result<Option<i64>, StoreError> {
         let get = self
             .table
             .as_read()
@@ -204,7 +205,7 @@ impl OrderViews for DynamoViews {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> Result<Vec<OrderView>, Unavailable> {
+    ) -> Result<Vec<OrderView>, StoreError> {
         self.reader()
             .of_session(scope, session_hash, limit, before)
             .await
@@ -218,7 +219,7 @@ impl OrderViewReader for DynamoViewReader {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> Result<Vec<OrderView>, Unavailable> {
+    ) -> Result<Vec<OrderView>, StoreError> {
         let mut query = self
             .table
             .query(&self.client)
@@ -256,7 +257,7 @@ impl OrderViewReader for DynamoViewReader {
     }
 }
 
-fn item(view: &OrderView) -> Result<Item, Unavailable> {
+fn item(view: &OrderView) -> Result<Item, StoreError> {
     let json = serde_json::to_string(view).map_err(unavailable)?;
     let mut item = Item::from([
         ("order_id".to_owned(), text(view.order_id.to_string())),
@@ -277,7 +278,7 @@ fn item(view: &OrderView) -> Result<Item, Unavailable> {
     Ok(item)
 }
 
-fn read(item: &Item) -> Result<OrderView, Unavailable> {
+fn read(item: &Item) -> Result<OrderView, StoreError> {
     let json = get_text(item, "view").ok_or_else(|| unavailable("an item has no view"))?;
     let view: OrderView = serde_json::from_str(&json).map_err(unavailable)?;
     let name = |item: ViewItem| ViewItem {

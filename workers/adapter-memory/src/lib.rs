@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use app::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore};
-use app::ports::{Source, Unavailable};
+use app::ports::{Source, StoreError};
 use domain::Timestamp;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
@@ -66,7 +66,7 @@ impl<S: Source> MemoryCarts<S> {
 }
 
 impl<S: Source> CartStore for MemoryCarts<S> {
-    async fn get(&self, session: &str) -> Result<Cart, Unavailable> {
+    async fn get(&self, session: &str) -> Result<Cart, StoreError> {
         let now = self.source.now();
         let kept = self
             .carts()
@@ -93,12 +93,12 @@ impl<S: Source> CartStore for MemoryCarts<S> {
         session: &str,
         product_id: &ProductId,
         quantity: Quantity,
-    ) -> Result<Option<Cart>, Unavailable> {
+    ) -> Result<Option<Cart>, StoreError> {
         let (there, cart) = self.change(session, |cart| cart.lines.set(product_id, quantity));
         Ok(there.then_some(cart))
     }
 
-    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, Unavailable> {
+    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, StoreError> {
         let remove = |cart: &mut Cart| {
             cart.seen.remove(product_id);
             cart.lines.remove(product_id)
@@ -106,7 +106,7 @@ impl<S: Source> CartStore for MemoryCarts<S> {
         Ok(self.change(session, remove).1)
     }
 
-    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), Unavailable> {
+    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), StoreError> {
         let take_out = |cart: &mut Cart| {
             for Line {
                 product_id,
@@ -133,7 +133,7 @@ impl<S: Source> CartStore for MemoryCarts<S> {
         Ok(())
     }
 
-    async fn clear(&self, session: &str) -> Result<(), Unavailable> {
+    async fn clear(&self, session: &str) -> Result<(), StoreError> {
         self.carts().remove(session);
         Ok(())
     }

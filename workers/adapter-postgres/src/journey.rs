@@ -241,7 +241,7 @@ impl RedriveLog for PostgresStore {
 impl OutboxRecord {
     fn into_record(self) -> SentRecord {
         SentRecord {
-            envelope: Envelope::decode(&self.envelope).map_err(|error| error.to_string()),
+            envelope: Envelope::decode(&self.envelope),
             kind: self.kind,
             route: self.route,
             written_at: self.created_at,

@@ -15,7 +15,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::ports::Unavailable;
+use app::ports::{Backend, Unavailable};
 use contract::queue::HANDLER_TIMEOUT_MIN;
 pub use login::{ConnectError, Login};
 pub use orders::{NUMBERS, list_of_shops};
@@ -137,17 +137,9 @@ fn in_milliseconds((setting, time): (&'static str, Duration)) -> (&'static str, 
     (setting, time.as_millis())
 }
 
-/// The dependency that an [`Unavailable`] names if the database refuses the login. The statement
-/// had no effect, and another login may succeed.
-pub const LOGIN: &str = "the database's login";
-
 fn unavailable(error: sqlx::Error) -> Unavailable {
-    Unavailable::new(
-        if login::is_refusal(&error) {
-            LOGIN
-        } else {
-            "orders"
-        },
-        error,
-    )
+    if login::is_refusal(&error) {
+        return Unavailable::login_refused(Backend::Orders, error);
+    }
+    Unavailable::new(Backend::Orders, error)
 }

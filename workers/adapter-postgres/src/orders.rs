@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use app::ports::Unavailable;
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderFilter, OrderStore, OutboxRow,
     Outgoing, Payment, PaymentKind, PaymentState, Placement, StoredOrder, address_text,
 };
 use app::ports::scope::Scope;
+use app::ports::{Backend, Unavailable};
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::ids::{LocationId, OrderId, OrderNumber, TenantId};
@@ -182,7 +182,7 @@ impl PostgresStore {
         }
         let used = self.key_use(&Scope::Everything, &new.key_hash).await?;
         used.map(Placement::KeyUsed)
-            .ok_or_else(|| Unavailable::new("orders", "a key was used, and then was not"))
+            .ok_or_else(|| Unavailable::new(Backend::Orders, "a key was used, and then was not"))
     }
 
     async fn with_items(&self, rows: Vec<OrderRow>) -> Result<Vec<StoredOrder>, Unavailable> {
@@ -244,7 +244,7 @@ impl OrderStore for PostgresStore {
         let mut taken = end.saturating_sub(NUMBERS)..end;
         let number = taken
             .next()
-            .ok_or_else(|| Unavailable::new("orders", "no number was taken"))?;
+            .ok_or_else(|| Unavailable::new(Backend::Orders, "no number was taken"))?;
         blocks.insert(place, taken);
         Ok(number)
     }

@@ -1,7 +1,7 @@
 //! Conversions between rows and the domain's types.
 
-use app::ports::Unavailable;
 use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder, address_of};
+use app::ports::{Backend, Unavailable};
 use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// Returns the error for a stored value that is not valid; `what` names the expected value.
 pub fn corrupt(what: &str, value: &str) -> Unavailable {
     Unavailable::new(
-        "orders",
+        Backend::Orders,
         format!("{value:?} is stored where {what} should be"),
     )
 }

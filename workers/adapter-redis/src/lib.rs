@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use app::ports::Unavailable;
 use app::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore};
+use app::ports::{Backend, StoreError};
 use domain::FieldError;
 use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::ProductId;
@@ -49,10 +49,6 @@ struct Link {
     /// Connection with the password in `info`; replaced if it is stale.
     connection: ConnectionManager,
 }
-
-/// The dependency that an [`Unavailable`] names if the server refuses the password. The call had no
-/// effect, and another password may succeed.
-pub const PASSWORD: &str = "the carts' password";
 
 /// Beginning of every cart script. KEYS[1] is the cart, KEYS[2] the prices that were seen. ARGV[1]
 /// is the maximum quantity of a product, ARGV[2] the maximum number of products, ARGV[3] the
@@ -143,7 +139,7 @@ impl RedisCarts {
     ///
     /// # Errors
     /// Returns an error if the URL is not valid.
-    pub async fn connect(url: &str) -> Result<RedisCarts, Unavailable> {
+    pub async fn connect(url: &str) -> Result<RedisCarts, StoreError> {
         RedisCarts::connect_as(url, None).await
     }
 
@@ -151,7 +147,7 @@ impl RedisCarts {
     ///
     /// # Errors
     /// Returns an error if the URL is not valid.
-    pub async fn connect_as(url: &str, password: Option<&str>) -> Result<RedisCarts, Unavailable> {
+    pub async fn connect_as(url: &str, password: Option<&str>) -> Result<RedisCarts, StoreError> {
         let mut info = url.into_connection_info().map_err(unavailable)?;
         if let Some(password) = password {
             info = with_password(info, password);
@@ -177,7 +173,7 @@ impl RedisCarts {
     ///
     /// # Errors
     /// Returns an error if the server does not respond.
-    pub async fn count(&self, key: &str, window: Duration) -> Result<u64, Unavailable> {
+    pub async fn count(&self, key: &str, window: Duration) -> Result<u64, StoreError> {
         let mut call = self.count.key(format!("limit:{key}"));
         call.arg(window.as_secs());
         self.within(call.invoke_async(&mut self.connection())).await
@@ -187,7 +183,7 @@ impl RedisCarts {
     ///
     /// # Errors
     /// Returns an error if it does not.
-    pub async fn ping(&self) -> Result<(), Unavailable> {
+    pub async fn ping(&self) -> Result<(), StoreError> {
         let mut connection = self.connection();
         self.within(async { connection.ping().await }).await
     }
@@ -196,7 +192,7 @@ impl RedisCarts {
     ///
     /// # Errors
     /// Returns an error if no client can be created with the password.
-    pub fn set_password(&self, password: &str) -> Result<(), Unavailable> {
+    pub fn set_password(&self, password: &str) -> Result<(), StoreError> {
         let mut link = self.link();
         let info = with_password(link.info.clone(), password);
         let connection = manager(&info).map_err(unavailable)?;
@@ -217,7 +213,7 @@ impl RedisCarts {
     async fn within<T>(
         &self,
         call: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, Unavailable> {
+    ) -> Result<T, StoreError> {
         let answer = tokio::time::timeout(CALL_WITHIN, call).await;
         // The manager reconnects after a connection error. It does not reconnect if the server is
         // silent, or if a failover made the server a replica that refuses writes.
@@ -236,8 +232,8 @@ impl RedisCarts {
         }
         match answer {
             Ok(answer) => answer.map_err(unavailable),
-            Err(_) => Err(Unavailable::new(
-                "carts",
+            Err(_) => Err(StoreError::new(
+                Backend::Carts,
                 format!("no answer within {CALL_WITHIN:?}"),
             )),
         }
@@ -249,7 +245,7 @@ impl RedisCarts {
         script: &'a Script,
         session: &str,
         arguments: impl FnOnce(&mut ScriptInvocation<'a>),
-    ) -> Result<(String, Cart), Unavailable> {
+    ) -> Result<(String, Cart), StoreError> {
         let mut call = script.key(key(session));
         call.key(seen_key(session));
         call.arg(Quantity::MAX)
@@ -289,7 +285,7 @@ impl RedisCarts {
 }
 
 impl CartStore for RedisCarts {
-    async fn get(&self, session: &str) -> Result<Cart, Unavailable> {
+    async fn get(&self, session: &str) -> Result<Cart, StoreError> {
         Ok(self.run(&self.get, session, |_| {}).await?.1)
     }
 
@@ -320,7 +316,7 @@ impl CartStore for RedisCarts {
         session: &str,
         product_id: &ProductId,
         quantity: Quantity,
-    ) -> Result<Option<Cart>, Unavailable> {
+    ) -> Result<Option<Cart>, StoreError> {
         let (word, cart) = self
             .run(&self.set, session, |call| {
                 call.arg(product_id.as_str()).arg(quantity.get());
@@ -329,14 +325,14 @@ impl CartStore for RedisCarts {
         Ok((word != "absent").then_some(cart))
     }
 
-    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, Unavailable> {
+    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, StoreError> {
         let removed = self.run(&self.remove, session, |call| {
             call.arg(product_id.as_str());
         });
         Ok(removed.await?.1)
     }
 
-    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), Unavailable> {
+    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), StoreError> {
         let taken_out = self.run(&self.take_out, session, |call| {
             for line in ordered {
                 call.arg(line.product_id.as_str()).arg(line.quantity.get());
@@ -345,7 +341,7 @@ impl CartStore for RedisCarts {
         taken_out.await.map(|_| ())
     }
 
-    async fn clear(&self, session: &str) -> Result<(), Unavailable> {
+    async fn clear(&self, session: &str) -> Result<(), StoreError> {
         let mut connection = self.connection();
         let _: i64 = self
             .within(connection.del(vec![key(session), seen_key(session)]))
@@ -379,10 +375,13 @@ fn seen_key(session: &str) -> String {
     format!("cart:seen:{{cart:{session}}}")
 }
 
-fn unavailable(error: RedisError) -> Unavailable {
+fn unavailable(error: RedisError) -> StoreError {
     // A refusal is either the client's own kind, or the server's code for a connection without a
     // password (`NOAUTH`) or with a wrong one (`WRONGPASS`).
     let refused = error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
-    Unavailable::new(if refused { PASSWORD } else { "carts" }, error)
+    if refused {
+        return StoreError::login_refused(Backend::Carts, error);
+    }
+    StoreError::new(Backend::Carts, error)
 }

@@ -1,9 +1,9 @@
 //! `FulfilmentStore` on SQLite: tickets of pickup orders and shipments of delivery orders.
 
-use app::ports::Unavailable;
 use app::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket, Work};
 use app::ports::orders::{Applied, Change};
 use app::ports::scope::Scope;
+use app::ports::{Backend, Unavailable};
 use domain::ids::OrderId;
 use sqlx::SqliteConnection;
 use time::Date;
@@ -52,7 +52,8 @@ impl FulfilmentStore for SqliteStore {
             WHERE order_id IN (SELECT value FROM json_each(?3)) AND (?1 IS NULL
                 OR (made.tenant_id = ?1 AND made.location_id IN (SELECT value FROM json_each(?2))))";
         let ids: Vec<_> = orders.iter().map(ToString::to_string).collect();
-        let ids = serde_json::to_string(&ids).map_err(|error| Unavailable::new("orders", error))?;
+        let ids = serde_json::to_string(&ids)
+            .map_err(|error| Unavailable::new(Backend::Orders, error))?;
         let query = sqlx::query_as(SELECT)
             .bind(scope.tenant())
             .bind(locations(scope)?)

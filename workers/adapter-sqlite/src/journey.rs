@@ -1,12 +1,12 @@
 //! `JourneyStore` and `RedriveLog` on SQLite: the records of an order's timeline, and the log of
 //! redrives.
 
-use app::ports::Unavailable;
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
 use app::ports::notices::NoticeStatus;
 use app::ports::orders::PaymentKind;
 use app::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use app::ports::scope::Scope;
+use app::ports::{Backend, Unavailable};
 use contract::event::EventKind;
 use contract::messages::Envelope;
 use contract::role::ROLES;
@@ -78,11 +78,11 @@ impl SqliteStore {
         let rows: Vec<(String, String, String, Option<u32>)> = sqlx::query_as(SELECT)
             .bind(
                 serde_json::to_string(consumers)
-                    .map_err(|error| Unavailable::new("orders", error))?,
+                    .map_err(|error| Unavailable::new(Backend::Orders, error))?,
             )
             .bind(
                 serde_json::to_string(&events)
-                    .map_err(|error| Unavailable::new("orders", error))?,
+                    .map_err(|error| Unavailable::new(Backend::Orders, error))?,
             )
             .fetch_all(&self.readers)
             .await
@@ -266,7 +266,7 @@ fn count(number: i64) -> u32 {
 impl OutboxRecord {
     fn into_record(self) -> Result<SentRecord, Unavailable> {
         Ok(SentRecord {
-            envelope: Envelope::decode(&self.envelope).map_err(|error| error.to_string()),
+            envelope: Envelope::decode(&self.envelope),
             kind: self.kind,
             route: self.route,
             written_at: time_of(&self.created_at)?,

@@ -20,7 +20,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::ports::Unavailable;
+use app::ports::{Backend, Unavailable};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -95,5 +95,5 @@ impl SqliteStore {
 }
 
 fn unavailable(error: sqlx::Error) -> Unavailable {
-    Unavailable::new("orders", error)
+    Unavailable::new(Backend::Orders, error)
 }

@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use app::ports::Unavailable;
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter, OrderStore,
     OutboxRow, Outgoing, Payment, PaymentChange, PaymentKind, PaymentState, Placement, StoredOrder,
     address_text,
 };
 use app::ports::scope::Scope;
+use app::ports::{Backend, Unavailable};
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::ids::{LocationId, OrderId, OrderNumber, TenantId};
@@ -113,7 +113,8 @@ impl SqliteStore {
             "SELECT order_id, product_id, name, quantity, unit_price_minor FROM order_items
             WHERE order_id IN (SELECT value FROM json_each(?)) ORDER BY order_id, position";
         let ids: Vec<_> = rows.iter().map(|row| row.order_id.as_str()).collect();
-        let ids = serde_json::to_string(&ids).map_err(|error| Unavailable::new("orders", error))?;
+        let ids = serde_json::to_string(&ids)
+            .map_err(|error| Unavailable::new(Backend::Orders, error))?;
         let items: Vec<ItemRow> = sqlx::query_as(ITEMS)
             .bind(ids)
             .fetch_all(&self.readers)
@@ -163,7 +164,7 @@ impl OrderStore for SqliteStore {
         let mut taken = end.saturating_sub(NUMBERS)..end;
         let number = taken
             .next()
-            .ok_or_else(|| Unavailable::new("orders", "no number was taken"))?;
+            .ok_or_else(|| Unavailable::new(Backend::Orders, "no number was taken"))?;
         blocks.insert(place, taken);
         Ok(number)
     }
@@ -303,10 +304,10 @@ impl OrderStore for SqliteStore {
              ORDER BY order_id DESC LIMIT ?6"
         );
         let sessions = serde_json::to_string(&filter.session_hashes)
-            .map_err(|error| Unavailable::new("orders", error))?;
+            .map_err(|error| Unavailable::new(Backend::Orders, error))?;
         let statuses: Vec<_> = filter.statuses.iter().map(|status| status.code()).collect();
-        let statuses =
-            serde_json::to_string(&statuses).map_err(|error| Unavailable::new("orders", error))?;
+        let statuses = serde_json::to_string(&statuses)
+            .map_err(|error| Unavailable::new(Backend::Orders, error))?;
         let rows: Vec<OrderRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
             .bind(scope.tenant())
             .bind(locations(scope)?)
@@ -465,7 +466,8 @@ impl OrderStore for SqliteStore {
         const MARK: &str =
             "UPDATE outbox SET published_at = ?, claimed_by = NULL, claimed_until = NULL
             WHERE id IN (SELECT value FROM json_each(?))";
-        let ids = serde_json::to_string(ids).map_err(|error| Unavailable::new("orders", error))?;
+        let ids =
+            serde_json::to_string(ids).map_err(|error| Unavailable::new(Backend::Orders, error))?;
         sqlx::query(MARK)
             .bind(text_of(at))
             .bind(ids)
@@ -483,8 +485,8 @@ impl OrderStore for SqliteStore {
             .iter()
             .map(|(id, retry_at)| (*id, text_of(*retry_at)))
             .collect();
-        let rows =
-            serde_json::to_string(&rows).map_err(|error| Unavailable::new("orders", error))?;
+        let rows = serde_json::to_string(&rows)
+            .map_err(|error| Unavailable::new(Backend::Orders, error))?;
         let query = sqlx::query(PUT_OFF)
             .bind(rows)
             .bind(self.claimant.to_string());
@@ -578,8 +580,8 @@ impl OrderStore for SqliteStore {
             .iter()
             .map(|(order_id, version, at)| (order_id.to_string(), *version, at.map(text_of)))
             .collect();
-        let orders =
-            serde_json::to_string(&orders).map_err(|error| Unavailable::new("orders", error))?;
+        let orders = serde_json::to_string(&orders)
+            .map_err(|error| Unavailable::new(Backend::Orders, error))?;
         sqlx::query(LOOK)
             .bind(orders)
             .execute(&self.writer)
@@ -630,13 +632,14 @@ fn newest_with_number_sql(scope: &Scope) -> String {
 /// # Errors
 /// Returns an error if the list cannot be encoded.
 pub fn locations(scope: &Scope) -> Result<String, Unavailable> {
-    serde_json::to_string(&scope.locations()).map_err(|error| Unavailable::new("orders", error))
+    serde_json::to_string(&scope.locations())
+        .map_err(|error| Unavailable::new(Backend::Orders, error))
 }
 
 fn only<T>(mut answers: Vec<T>) -> Result<T, Unavailable> {
     answers
         .pop()
-        .ok_or_else(|| Unavailable::new("orders", "no answer"))
+        .ok_or_else(|| Unavailable::new(Backend::Orders, "no answer"))
 }
 
 async fn data_version(watcher: &mut SqliteConnection) -> Option<i64> {

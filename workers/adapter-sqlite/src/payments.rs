@@ -1,7 +1,7 @@
 //! `PaymentBooks` on SQLite: the payments of several orders at once, for reconciliation.
 
-use app::ports::Unavailable;
 use app::ports::orders::{Payment, PaymentBooks, PaymentKind};
+use app::ports::{Backend, Unavailable};
 use domain::ids::OrderId;
 
 use crate::rows::{PaymentRow, corrupt, order_id};
@@ -21,7 +21,8 @@ impl PaymentBooks for SqliteStore {
             "SELECT order_id, kind, amount_minor, currency, state, token, charge_id, reason
             FROM payments WHERE order_id IN (SELECT value FROM json_each(?))";
         let ids: Vec<String> = orders.iter().map(ToString::to_string).collect();
-        let ids = serde_json::to_string(&ids).map_err(|error| Unavailable::new("orders", error))?;
+        let ids = serde_json::to_string(&ids)
+            .map_err(|error| Unavailable::new(Backend::Orders, error))?;
         let rows: Vec<OfOrder> = sqlx::query_as(SELECT)
             .bind(ids)
             .fetch_all(&self.readers)

@@ -3,8 +3,8 @@
 //! SQLite has no type for times and UUIDs, so both are text. A value that cannot be converted is
 //! reported as [`Unavailable`]: nothing can be done with the row until somebody corrects it.
 
-use app::ports::Unavailable;
 use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder, address_of};
+use app::ports::{Backend, Unavailable};
 use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
@@ -45,7 +45,7 @@ pub fn optional_time(text: Option<&str>) -> Result<Option<Timestamp>, Unavailabl
 /// Returns the error for a stored value that is not valid; `what` names the expected value.
 pub fn corrupt(what: &str, value: &str) -> Unavailable {
     Unavailable::new(
-        "orders",
+        Backend::Orders,
         format!("{value:?} is stored where {what} should be"),
     )
 }

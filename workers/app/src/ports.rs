@@ -21,6 +21,9 @@ pub mod stock;
 pub mod stock_watch;
 pub mod views;
 
+use std::fmt;
+
+use contract::cause::{BoxError, Cause};
 use domain::Timestamp;
 use uuid::Uuid;
 
@@ -32,22 +35,88 @@ pub trait Source: Send + Sync {
     fn uuid(&self) -> Uuid;
 }
 
-/// A store or a service that cannot answer now. A retry can succeed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} is unavailable: {why}")]
-pub struct Unavailable {
-    /// The name of the store or service, such as `orders`, `stock` or `carts`.
-    pub what: &'static str,
-    /// The cause, for the log. Customers never see it.
-    pub why: String,
+/// A store or a service behind a port. Errors name it in logs; no code decides by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The database with the orders and everything that is stored with them.
+    Orders,
+    /// The tables with the stock.
+    Stock,
+    /// The copy of the products that the storefront keeps in memory.
+    Menu,
+    /// The table with the order views.
+    OrderView,
+    /// The cache with the carts.
+    Carts,
+    /// The locations in the database.
+    Locations,
+    /// The mailbox of a local AWS.
+    Mailbox,
+    /// Parameter Store.
+    Parameters,
+    /// Secrets Manager.
+    Secrets,
+    /// The stream of changes of the stock.
+    Stream,
+    /// The leases of the stream's shards.
+    Leases,
 }
 
-impl Unavailable {
-    /// Creates an error about the store or service `what`.
-    pub fn new(what: &'static str, why: impl std::fmt::Display) -> Self {
-        Self {
-            what,
-            why: why.to_string(),
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Orders => "orders",
+            Backend::Stock => "stock",
+            Backend::Menu => "menu",
+            Backend::OrderView => "order view",
+            Backend::Carts => "carts",
+            Backend::Locations => "locations",
+            Backend::Mailbox => "mailbox",
+            Backend::Parameters => "parameters",
+            Backend::Secrets => "secrets",
+            Backend::Stream => "stream",
+            Backend::Leases => "leases",
+        })
+    }
+}
+
+/// The reason why a store did not do what it was asked. Logs print it with its causes, see
+/// [`contract::cause::chain`]; customers never see it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot answer now, and a write may have been executed. A retry can succeed.
+    #[error("{backend} is unavailable")]
+    Unavailable {
+        backend: Backend,
+        #[source]
+        cause: Cause,
+    },
+    /// The store refused the login and did nothing. Another login can succeed.
+    #[error("{backend} refused the login")]
+    LoginRefused {
+        backend: Backend,
+        #[source]
+        cause: Cause,
+    },
+}
+
+impl StoreError {
+    /// Creates a [`StoreError::Unavailable`] with its cause.
+    pub fn new(backend: Backend, cause: impl Into<BoxError>) -> StoreError {
+        StoreError::Unavailable {
+            backend,
+            cause: Cause::new(cause),
+        }
+    }
+
+    /// Creates a [`StoreError::LoginRefused`] with its cause.
+    pub fn login_refused(backend: Backend, cause: impl Into<BoxError>) -> StoreError {
+        StoreError::LoginRefused {
+            backend,
+            cause: Cause::new(cause),
         }
     }
 }
+
+/// The old name of [`StoreError`].
+pub type Unavailable = StoreError;

@@ -22,13 +22,14 @@ pub mod watch_stock;
 
 use std::time::Duration;
 
+use contract::cause::chain;
 use contract::messages::{Envelope, Message, Metadata};
 use contract::settlement::Settlement;
 use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 use domain::order::Status;
 
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Source, StoreError};
 
 /// Time from the reservation of an order's stock until the hold expires. It is longer than
 /// [`ORDER_DEADLINE`], so that no hold expires while its order can still be paid.
@@ -153,8 +154,8 @@ impl Handled {
     }
 }
 
-impl From<Unavailable> for Handled {
-    fn from(error: Unavailable) -> Handled {
-        Handled::retry(error.to_string())
+impl From<StoreError> for Handled {
+    fn from(error: StoreError) -> Handled {
+        Handled::retry(chain(&error).to_string())
     }
 }

@@ -7,12 +7,13 @@
 //! Relations between limits are `const` assertions: for example, a drain that is shorter than a
 //! handler timeout does not compile.
 //!
-//! Two modules do not concern the template: use cases and the loops that run them share
-//! [`settlement`] and [`retry`], and do not depend on each other.
+//! Three modules do not concern the template: use cases and the loops that run them share
+//! [`settlement`], [`retry`] and [`cause`], and do not depend on each other.
 
 pub mod address;
 pub mod alarm;
 pub mod billed;
+pub mod cause;
 pub mod dependency;
 pub mod event;
 mod kind;

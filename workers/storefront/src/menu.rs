@@ -12,7 +12,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use app::ports::stock::{Catalogue as _, StockedProduct};
-use app::ports::{Source as _, Unavailable};
+use app::ports::{Backend, Source as _, Unavailable};
 use app::use_cases::place_order::Offers;
 use domain::Timestamp;
 use domain::cart::Line;
@@ -143,8 +143,9 @@ impl Menu {
         }
         let known = self.known();
         let failed = || known.failed.as_ref().map(|(_, error)| error.clone());
-        let nothing =
-            || failed().unwrap_or_else(|| Unavailable::new("stock", "the menu was never read"));
+        let nothing = || {
+            failed().unwrap_or_else(|| Unavailable::new(Backend::Stock, "the menu was never read"))
+        };
         known.fresh().or_else(|| known.stale()).ok_or_else(nothing)
     }
 
@@ -154,7 +155,7 @@ impl Menu {
         let answer = timeout(READ_WITHIN, ports.stock().products()).await;
         let answer = answer.unwrap_or_else(|_| {
             Err(Unavailable::new(
-                "stock",
+                Backend::Stock,
                 format!("no answer in {READ_WITHIN:?}"),
             ))
         });

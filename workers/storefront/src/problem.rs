@@ -1,5 +1,6 @@
 //! Errors as `application/problem+json` (RFC 9457), or as a page for browsers.
 
+use std::error::Error;
 use std::time::Duration;
 
 use app::ports::Unavailable;
@@ -8,6 +9,7 @@ use app::use_cases::change_order::ChangeRefusal;
 use app::use_cases::place_order::{Changed, Difference, Differs, Refusal};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use contract::cause::chain;
 use domain::FieldError;
 use domain::money::Money;
 use serde_json::{Value, json};
@@ -156,8 +158,8 @@ impl Problem {
     /// Returns 503 after a write whose result is unknown, because it may have been executed.
     /// `detail` must say how to find out, or why a repeat is harmless: a plain "try again" could
     /// execute the write twice.
-    pub fn uncertain(error: &Unavailable, detail: impl Into<String>) -> Problem {
-        tracing::warn!(error = %error, "Answered 503: a write may have been executed");
+    pub fn uncertain(error: &(dyn Error + 'static), detail: impl Into<String>) -> Problem {
+        tracing::warn!(error = %chain(error), "Answered 503: a write may have been executed");
         Problem {
             retry_after_s: Some(RETRY_AFTER_S),
             ..Problem::new(
@@ -261,7 +263,7 @@ pub async fn no_such_page() -> Problem {
 
 impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Problem {
-        tracing::warn!(error = %error, "Answered 503");
+        tracing::warn!(error = %chain(&error), "Answered 503");
         Problem::busy(
             RETRY_AFTER_S,
             "We cannot do that at the moment. Please try again.",

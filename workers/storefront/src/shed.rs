@@ -6,7 +6,6 @@ use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use app::ports::Unavailable;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -192,8 +191,8 @@ pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: 
     match timeout(ANSWER_WITHIN, next.run(request)).await {
         Ok(response) => response,
         Err(_) if reads => Problem::busy(2, "That took too long. Please try again.").into_response(),
-        Err(_) => Problem::uncertain(
-            &Unavailable::new("the request", format!("no answer in {ANSWER_WITHIN:?}")),
+        Err(late) => Problem::uncertain(
+            &late,
             "That took too long, and may have been done. Look before you repeat it; an order or a change of the stock that \
              is sent again under the same key is made once.",
         )

@@ -17,7 +17,7 @@ use adapter_aws::{
 };
 use adapter_postgres::Login;
 use anyhow::Context as _;
-use app::ports::{Source as _, Unavailable};
+use app::ports::{Source as _, StoreError};
 use chassis::config::{AwsSettings, Secret};
 use chassis::metrics::{Datum, Kind};
 use chassis::{Metrics, Process, emf};
@@ -304,14 +304,14 @@ impl RotatedSecret {
     }
 
     /// Reads the current value, as [`adapter_aws::secret`] does.
-    pub async fn current(&self) -> Result<Secret<String>, Unavailable> {
+    pub async fn current(&self) -> Result<Secret<String>, StoreError> {
         adapter_aws::secret(&self.clients, &self.environment, self.secret)
             .await
             .map(Secret::new)
     }
 
     /// Reads the values that are valid now, as [`adapter_aws::secret_versions`] does.
-    pub async fn versions(&self) -> Result<Vec<String>, Unavailable> {
+    pub async fn versions(&self) -> Result<Vec<String>, StoreError> {
         adapter_aws::secret_versions(&self.clients, &self.environment, self.secret).await
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use adapter_aws::Clients;
 use adapter_postgres::{ConnectError, Login, PostgresStore};
 use adapter_redis::RedisCarts;
-use app::ports::Unavailable;
+use app::ports::{Backend, StoreError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 const WITHIN: Duration = Duration::from_secs(4);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
-type Reading<L> = Pin<Box<dyn Future<Output = Result<L, Unavailable>> + Send>>;
+type Reading<L> = Pin<Box<dyn Future<Output = Result<L, StoreError>> + Send>>;
 
 /// Where the login of today is kept. Cheap to clone.
 pub struct Renewal<L> {
@@ -77,8 +77,8 @@ impl Guarded for RedisCarts {
     async fn check(&self) -> Check {
         match self.ping().await {
             Ok(()) => Check::LetIn,
-            Err(error) if error.what == adapter_redis::PASSWORD => Check::Refused,
-            Err(_) => Check::Away,
+            Err(StoreError::LoginRefused { .. }) => Check::Refused,
+            Err(StoreError::Unavailable { .. }) => Check::Away,
         }
     }
 
@@ -129,17 +129,17 @@ impl Renewal<String> {
     }
 }
 
-async fn read<T: DeserializeOwned>(clients: &Clients, id: &str) -> Result<T, Unavailable> {
+async fn read<T: DeserializeOwned>(clients: &Clients, id: &str) -> Result<T, StoreError> {
     let text = adapter_aws::secret_text(clients, id).await?;
     // Not the parser's words: they may repeat a part of it.
     serde_json::from_str(&text)
-        .map_err(|_| Unavailable::new("secrets", format!("{id} is no login")))
+        .map_err(|_| StoreError::new(Backend::Secrets, format!("{id} is no login")))
 }
 
 impl<L: Send + 'static> Renewal<L> {
     pub fn new<F>(read: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<L, Unavailable>> + Send + 'static,
+        F: Future<Output = Result<L, StoreError>> + Send + 'static,
     {
         Renewal {
             read: Arc::new(move || Box::pin(read())),

@@ -15,15 +15,16 @@ use std::time::Duration;
 
 use adapter_postgres::ConnectError;
 use anyhow::Context as _;
-use app::ports::Unavailable;
 use app::ports::orders::{Applied, Change, OrderStore};
 use app::ports::stock::Catalogue as _;
+use app::ports::{Backend, StoreError};
 use app::use_cases::run_saga::Apply;
 use app::use_cases::{Handled, Maker};
 use chassis::health::{self, Health};
 use chassis::inbox::Delivery;
 use chassis::{GroupCommit, Metrics, Process};
 use chassis::{chance, stream};
+use contract::cause::chain;
 use contract::dependency::Dependency;
 use contract::messages::Envelope;
 use contract::metric::Metric;
@@ -254,7 +255,7 @@ const LINGER: Duration = Duration::from_millis(5);
 
 /// Changes of messages that are handled at once share a transaction.
 #[derive(Clone)]
-struct Applier(GroupCommit<Change, Result<Applied, Unavailable>>);
+struct Applier(GroupCommit<Change, Result<Applied, StoreError>>);
 
 impl Applier {
     /// Changes in one transaction at most: five receives' worth.
@@ -272,7 +273,7 @@ impl Applier {
 }
 
 impl Apply for Applier {
-    async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
+    async fn apply_one(&self, change: Change) -> Result<Applied, StoreError> {
         let change = Change {
             delivery: chassis::consume::attempt(),
             ..change
@@ -280,14 +281,14 @@ impl Apply for Applier {
         self.0
             .submit(change)
             .await
-            .unwrap_or_else(|lost| Err(Unavailable::new("orders", lost)))
+            .unwrap_or_else(|lost| Err(StoreError::new(Backend::Orders, lost)))
     }
 }
 
 /// Reads a delivery, or parks it: a body that cannot be read today cannot be read tomorrow.
 fn decode(delivery: &Delivery) -> Result<Envelope, Settlement> {
     let envelope = Envelope::decode(&delivery.body).map_err(|error| Settlement::Park {
-        reason: error.to_string(),
+        reason: chain(&error).to_string(),
     })?;
     if let Some(order_id) = envelope.order_id {
         tracing::Span::current().record("order.id", order_id.to_string());

@@ -22,6 +22,7 @@ use app::ports::scope::Scope;
 use app::ports::stock_watch::{Seen, StockWatch};
 use app::ports::{Source, Unavailable};
 use chassis::Breaker;
+use contract::cause::chain;
 use contract::event::EventKind;
 use contract::messages::Envelope;
 use domain::Timestamp;
@@ -125,7 +126,7 @@ impl Store {
     fn report(&self, answer: &impl Answer) {
         match (&self.breaker, answer.outcome()) {
             (Some(breaker), Some(Ok(()))) => breaker.success(),
-            (Some(breaker), Some(Err(error))) => breaker.failure(&error.to_string()),
+            (Some(breaker), Some(Err(error))) => breaker.failure(&chain(error).to_string()),
             _ => {}
         }
     }
@@ -161,7 +162,10 @@ impl Answer for () {
 }
 
 fn login_was_refused(answer: &impl Answer) -> bool {
-    matches!(answer.outcome(), Some(Err(error)) if error.what == adapter_postgres::LOGIN)
+    matches!(
+        answer.outcome(),
+        Some(Err(Unavailable::LoginRefused { .. }))
+    )
 }
 
 /// A call, once more if the login was refused (then nothing was done) and renewed.
@@ -530,7 +534,10 @@ impl Carts {
 /// Whether the cache refused our password: then nothing was done.
 fn password_was_refused<T, E: Clone + Into<CartError>>(answer: &Result<T, E>) -> bool {
     let refused = answer.as_ref().err().cloned().map(Into::into);
-    matches!(refused, Some(CartError::Unavailable(error)) if error.what == adapter_redis::PASSWORD)
+    matches!(
+        refused,
+        Some(CartError::Unavailable(Unavailable::LoginRefused { .. }))
+    )
 }
 
 macro_rules! either_cart {

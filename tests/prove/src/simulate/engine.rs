@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use app::ports::{Source, Unavailable};
+use app::ports::{Backend, Source, StoreError};
 use domain::Timestamp;
 use domain::ids::OrderId;
 use faults::Dice;
@@ -44,8 +44,8 @@ pub enum Lost {
 
 impl Lost {
     /// Returns the error that the caller sees.
-    pub fn unavailable(self, port: Port) -> Unavailable {
-        Unavailable::new(port.name(), "the simulation says so")
+    pub fn unavailable(self, backend: Backend) -> StoreError {
+        StoreError::new(backend, "the simulation says so")
     }
 }
 

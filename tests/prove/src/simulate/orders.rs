@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use app::fakes::orders::MemoryOrders;
-use app::ports::Unavailable;
 use app::ports::notices::{Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState, NoticeStore};
 use app::ports::orders::{
     Applied, Change, Due, KeyUse, NewOrder, OrderFilter, OrderStore, OutboxRow, Outgoing, Payment,
@@ -14,6 +13,7 @@ use app::ports::orders::{
 };
 use app::ports::scope::Scope;
 use app::ports::stock_watch::{Seen, StockWatch};
+use app::ports::{Backend, StoreError};
 use app::use_cases::run_saga::Apply;
 use contract::messages::Envelope;
 use domain::Timestamp;
@@ -70,25 +70,25 @@ impl SimOrders {
         what: &'static str,
         order: Option<OrderId>,
         effect: impl FnOnce() -> T + Send,
-    ) -> Result<T, Unavailable> {
+    ) -> Result<T, StoreError> {
         let called = self
             .engine
             .call(self.who, Port::Orders, what, order, effect)
             .await;
-        called.map_err(|lost| lost.unavailable(Port::Orders))
+        called.map_err(|lost| lost.unavailable(Backend::Orders))
     }
 
-    fn place_now(&self, new: &NewOrder) -> Result<Placement, Unavailable> {
+    fn place_now(&self, new: &NewOrder) -> Result<Placement, StoreError> {
         let mut new = new.clone();
         if self.engine.is_mistaken(Mistake::KeyForgotten) {
             new.key_hash = self.engine.uuid().to_string();
         }
         let placed = at_once(self.store.place(std::slice::from_ref(&new))).pop();
         self.database.outbox_changed.raise();
-        placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
+        placed.unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer")))
     }
 
-    fn apply_now(&self, change: &Change) -> Result<Applied, Unavailable> {
+    fn apply_now(&self, change: &Change) -> Result<Applied, StoreError> {
         let key = (change.consumer, change.event_id);
         let mut change = change.clone();
         if self.engine.is_mistaken(Mistake::InboxForgotten) {
@@ -122,7 +122,7 @@ impl SimOrders {
             Some(Ok(Applied::Duplicate)) => self.engine.hit(Hit::DuplicateDelivery),
             Some(Err(_)) | None => {}
         }
-        applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
+        applied.unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer")))
     }
 }
 
@@ -138,9 +138,9 @@ fn order_of(change: &Change) -> Option<OrderId> {
 }
 
 impl Apply for SimOrders {
-    async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
+    async fn apply_one(&self, change: Change) -> Result<Applied, StoreError> {
         let applied = self.apply(std::slice::from_ref(&change)).await.pop();
-        applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
+        applied.unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer")))
     }
 }
 
@@ -150,14 +150,14 @@ impl OrderStore for SimOrders {
         tenant: &TenantId,
         location: &LocationId,
         day: Date,
-    ) -> Result<u64, Unavailable> {
+    ) -> Result<u64, StoreError> {
         self.call("next number", None, || {
             at_once(self.store.next_number(tenant, location, day))
         })
         .await?
     }
 
-    async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
+    async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, StoreError>> {
         let first = orders.first().map(|new| new.order.order_id);
         let effect = || {
             orders
@@ -169,14 +169,14 @@ impl OrderStore for SimOrders {
         placed.unwrap_or_else(|error| vec![Err(error); orders.len()])
     }
 
-    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, StoreError> {
         self.call("look up key", None, || {
             at_once(self.store.key_use(scope, key_hash))
         })
         .await?
     }
 
-    async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+    async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, StoreError> {
         self.call("load", Some(order_id), || {
             at_once(self.store.load(order_id))
         })
@@ -187,7 +187,7 @@ impl OrderStore for SimOrders {
         &self,
         scope: &Scope,
         order_id: OrderId,
-    ) -> Result<Option<StoredOrder>, Unavailable> {
+    ) -> Result<Option<StoredOrder>, StoreError> {
         self.call("load", Some(order_id), || {
             at_once(self.store.load_in(scope, order_id))
         })
@@ -198,7 +198,7 @@ impl OrderStore for SimOrders {
         &self,
         scope: &Scope,
         number: OrderNumber,
-    ) -> Result<Option<OrderId>, Unavailable> {
+    ) -> Result<Option<OrderId>, StoreError> {
         self.call("find by number", None, || {
             at_once(self.store.newest_with_number(scope, number))
         })
@@ -210,7 +210,7 @@ impl OrderStore for SimOrders {
         scope: &Scope,
         order_number: &str,
         email: &str,
-    ) -> Result<Option<StoredOrder>, Unavailable> {
+    ) -> Result<Option<StoredOrder>, StoreError> {
         self.call("find_order", None, || {
             at_once(self.store.find_order(scope, order_number, email))
         })
@@ -222,7 +222,7 @@ impl OrderStore for SimOrders {
         scope: &Scope,
         order_id: OrderId,
         after_seq: i64,
-    ) -> Result<Vec<HistoryEntry>, Unavailable> {
+    ) -> Result<Vec<HistoryEntry>, StoreError> {
         self.call("history", Some(order_id), || {
             at_once(self.store.history(scope, order_id, after_seq))
         })
@@ -233,14 +233,14 @@ impl OrderStore for SimOrders {
         &self,
         scope: &Scope,
         filter: &OrderFilter,
-    ) -> Result<Vec<StoredOrder>, Unavailable> {
+    ) -> Result<Vec<StoredOrder>, StoreError> {
         self.call("list", None, || {
             at_once(self.store.list_stored(scope, filter))
         })
         .await?
     }
 
-    async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
+    async fn pending_orders(&self, scope: &Scope) -> Result<u64, StoreError> {
         self.call("count pending", None, || {
             at_once(self.store.pending_orders(scope))
         })
@@ -251,7 +251,7 @@ impl OrderStore for SimOrders {
         &self,
         order_id: OrderId,
         kind: PaymentKind,
-    ) -> Result<Option<Payment>, Unavailable> {
+    ) -> Result<Option<Payment>, StoreError> {
         self.call("read payment", Some(order_id), || {
             at_once(self.store.payment(order_id, kind))
         })
@@ -263,14 +263,14 @@ impl OrderStore for SimOrders {
         scope: &Scope,
         order_id: OrderId,
         kind: PaymentKind,
-    ) -> Result<Option<Payment>, Unavailable> {
+    ) -> Result<Option<Payment>, StoreError> {
         self.call("read payment", Some(order_id), || {
             at_once(self.store.payment_in(scope, order_id, kind))
         })
         .await?
     }
 
-    async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
+    async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, StoreError>> {
         let first = changes.first().and_then(order_of);
         if self.engine.is_mistaken(Mistake::OutboxAfterCommit) {
             let bare: Vec<Change> = changes
@@ -320,26 +320,26 @@ impl OrderStore for SimOrders {
         which: Outgoing,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<OutboxRow>, Unavailable> {
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         self.call("take outbox", None, || {
             at_once(self.store.take_outbox(which, now, limit))
         })
         .await?
     }
 
-    async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
+    async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), StoreError> {
         self.call("mark published", None, || {
             at_once(self.store.mark_published(ids, at))
         })
         .await?
     }
 
-    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
+    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), StoreError> {
         self.call("put off", None, || at_once(self.store.put_off(rows)))
             .await?
     }
 
-    async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
+    async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, StoreError> {
         self.call("look at outbox", None, || {
             at_once(self.store.oldest_unpublished())
         })
@@ -358,7 +358,7 @@ impl OrderStore for SimOrders {
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Due>, Unavailable> {
+    ) -> Result<Vec<Due>, StoreError> {
         self.call("take due", None, || {
             at_once(self.store.take_due(now, again_at, limit))
         })
@@ -368,21 +368,21 @@ impl OrderStore for SimOrders {
     async fn look_again(
         &self,
         orders: &[(OrderId, i64, Option<Timestamp>)],
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), StoreError> {
         self.call("look again", None, || {
             at_once(self.store.look_again(orders))
         })
         .await?
     }
 
-    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.call("prune", None, || at_once(self.store.prune(before, limit)))
             .await?
     }
 }
 
 impl StockWatch for SimOrders {
-    async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
+    async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, StoreError> {
         self.call("level seen", None, || at_once(self.store.seen(product_id)))
             .await?
     }
@@ -394,7 +394,7 @@ impl StockWatch for SimOrders {
         now: Seen,
         alert: Option<&Envelope>,
         at: Timestamp,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, StoreError> {
         let effect = || {
             let remembered = at_once(self.store.remember(product_id, before, now, alert, at));
             self.database.outbox_changed.raise();
@@ -405,7 +405,7 @@ impl StockWatch for SimOrders {
 }
 
 impl NoticeStore for SimOrders {
-    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
+    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, StoreError> {
         let state = self
             .call("begin notification", notice.order_id, || {
                 at_once(self.store.begin_notice(notice))
@@ -423,7 +423,7 @@ impl NoticeStore for SimOrders {
         channel: Channel,
         end: &NoticeEnd,
         at: Timestamp,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, StoreError> {
         self.call("end notification", None, || {
             at_once(self.store.end_notice(event_id, channel, end, at))
         })
@@ -435,14 +435,14 @@ impl NoticeStore for SimOrders {
         event_id: EventId,
         channel: Channel,
         why: &str,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), StoreError> {
         self.call("give back notification", None, || {
             at_once(self.store.give_back_notice(event_id, channel, why))
         })
         .await?
     }
 
-    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
+    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, StoreError> {
         self.call("list notifications", filter.order_id, || {
             at_once(self.store.notices(filter))
         })

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app::fakes::stock::MemoryStock;
-use app::ports::Unavailable;
 use app::ports::stock::{
     Adjusted, Adjustment, Confirmed, ExpiredHold, Reserved, Stock, StockChange, StockedProduct,
 };
+use app::ports::{Backend, StoreError};
 use domain::Timestamp;
 use domain::cart::Lines;
 use domain::ids::{OrderId, ProductId};
@@ -212,7 +212,7 @@ impl SimStock {
         what: &'static str,
         order: Option<OrderId>,
         effect: impl FnOnce() -> T + Send,
-    ) -> Result<T, Unavailable> {
+    ) -> Result<T, StoreError> {
         let after_those_before = || {
             self.table.arrive(&self.engine, self.engine.now_ms());
             effect()
@@ -221,7 +221,7 @@ impl SimStock {
             .engine
             .call(self.who, Port::Stock, what, order, after_those_before)
             .await;
-        called.map_err(|lost| lost.unavailable(Port::Stock))
+        called.map_err(|lost| lost.unavailable(Backend::Stock))
     }
 
     fn reserve_now(
@@ -230,7 +230,7 @@ impl SimStock {
         lines: &Lines,
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
+    ) -> Result<Reserved, StoreError> {
         let mut key = order_id;
         if self.engine.is_mistaken(Mistake::ReserveWithoutRecord)
             && self.table.inner().reserved_once.contains(&order_id)
@@ -246,7 +246,7 @@ impl SimStock {
         reserved
     }
 
-    fn release_now(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+    fn release_now(&self, order_id: OrderId, now: Timestamp) -> Result<(), StoreError> {
         let held = self.table.inner().reserved_once.contains(&order_id);
         if self.engine.is_mistaken(Mistake::ReleaseWithoutMark) && !held {
             return Ok(());
@@ -257,14 +257,14 @@ impl SimStock {
 }
 
 impl Stock for SimStock {
-    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+    async fn products(&self) -> Result<Vec<StockedProduct>, StoreError> {
         self.call("read products", None, || {
             at_once(self.table.stock.products())
         })
         .await?
     }
 
-    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, StoreError> {
         self.call("read product", None, || {
             at_once(self.table.stock.product(id))
         })
@@ -277,7 +277,7 @@ impl Stock for SimStock {
         lines: &Lines,
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
+    ) -> Result<Reserved, StoreError> {
         let engine = &self.engine;
         let effect = || {
             self.table.arrive(engine, engine.now_ms());
@@ -298,15 +298,15 @@ impl Stock for SimStock {
             engine
                 .sleep(engine.dice(|dice| dice.between(1, 2_000)))
                 .await;
-            return Err(Lost::Before.unavailable(Port::Stock));
+            return Err(Lost::Before.unavailable(Backend::Stock));
         }
         let called = engine
             .call(self.who, Port::Stock, "reserve", Some(order_id), effect)
             .await;
-        called.map_err(|lost| lost.unavailable(Port::Stock))?
+        called.map_err(|lost| lost.unavailable(Backend::Stock))?
     }
 
-    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
+    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, StoreError> {
         let effect = || {
             self.table
                 .change(&self.engine, |stock| at_once(stock.confirm(order_id, now)))
@@ -314,7 +314,7 @@ impl Stock for SimStock {
         self.call("confirm", Some(order_id), effect).await?
     }
 
-    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), StoreError> {
         self.call("release", Some(order_id), || {
             self.release_now(order_id, now)
         })
@@ -325,14 +325,14 @@ impl Stock for SimStock {
         &self,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<ExpiredHold>, Unavailable> {
+    ) -> Result<Vec<ExpiredHold>, StoreError> {
         self.call("look for expired holds", None, || {
             at_once(self.table.stock.expired_holds(now, limit))
         })
         .await?
     }
 
-    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, StoreError> {
         let effect = || {
             self.table
                 .change(&self.engine, |stock| at_once(stock.adjust(adjustment)))
@@ -346,7 +346,7 @@ impl Stock for SimStock {
         received: u32,
         low_stock_threshold: i64,
         now: Timestamp,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, StoreError> {
         let add = |stock: &MemoryStock| {
             at_once(stock.add_product(product, received, low_stock_threshold, now))
         };

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use app::ports::Unavailable;
+use app::ports::StoreError;
 use app::ports::ledger::HoldState;
 use app::ports::stock::{Confirmed, MoveTo, Moved, OrderMove, Reserved, Stock as _};
 use aws_sdk_dynamodb::types::TransactWriteItem;
@@ -28,7 +28,7 @@ use crate::transactions::{Failed, Written, write};
 const ACTIONS_MAX: usize = 100;
 
 impl DynamoStock {
-    pub(super) async fn move_groups(&self, moves: &[OrderMove]) -> Vec<Result<Moved, Unavailable>> {
+    pub(super) async fn move_groups(&self, moves: &[OrderMove]) -> Vec<Result<Moved, StoreError>> {
         let mut answers = Vec::with_capacity(moves.len());
         let mut left = moves;
         while !left.is_empty() {
@@ -49,7 +49,7 @@ impl DynamoStock {
 
     /// Moves all orders of a group in one transaction. Returns false if nothing was executed
     /// because at least one order was refused, or if the group has only one order.
-    async fn move_together(&self, group: &[OrderMove]) -> Result<bool, Unavailable> {
+    async fn move_together(&self, group: &[OrderMove]) -> Result<bool, StoreError> {
         let [first, _, ..] = group else {
             return Ok(false);
         };
@@ -96,7 +96,7 @@ impl DynamoStock {
         }
     }
 
-    async fn move_alone(&self, one: &OrderMove) -> Result<Moved, Unavailable> {
+    async fn move_alone(&self, one: &OrderMove) -> Result<Moved, StoreError> {
         let OrderMove {
             order_id,
             lines,
@@ -122,7 +122,7 @@ impl DynamoStock {
         order_id: OrderId,
         lines: &Lines,
         now: Timestamp,
-    ) -> Result<Confirmed, Unavailable> {
+    ) -> Result<Confirmed, StoreError> {
         let mut actions =
             vec![self.settled(order_id, HoldState::Held, HoldState::Confirmed, now)?];
         actions.extend(self.move_all(order_id, lines, Movement::Confirm, now)?);

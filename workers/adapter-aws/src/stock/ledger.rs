@@ -4,8 +4,8 @@
 //! made once. The sort key of a marker begins with a letter and that of an entry with a year, so
 //! all entries sort before all markers.
 
-use app::ports::Unavailable;
 use app::ports::ledger::{ENTRIES_MAX, Entry, Hold, Ledger};
+use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::ids::ProductId;
 use domain::stock::Movement;
@@ -42,7 +42,7 @@ pub(super) fn entry_item(entry: &Entry) -> Item {
         .collect()
 }
 
-fn entry(item: &Item) -> Result<Entry, Unavailable> {
+fn entry(item: &Item) -> Result<Entry, StoreError> {
     let text = |name| get_text(item, name).ok_or_else(|| corrupt(name));
     let units = get_number(item, "units").and_then(|units| u32::try_from(units).ok());
     let movement = Movement::from_code(&text("kind")?, units.ok_or_else(|| corrupt("units"))?);
@@ -57,7 +57,7 @@ fn entry(item: &Item) -> Result<Entry, Unavailable> {
     })
 }
 
-fn hold(item: &Item) -> Result<Hold, Unavailable> {
+fn hold(item: &Item) -> Result<Hold, StoreError> {
     let order_id = get_text(item, "reservation_id").and_then(|id| id.parse().ok());
     let record = record_of(item)?;
     Ok(Hold {
@@ -69,7 +69,7 @@ fn hold(item: &Item) -> Result<Hold, Unavailable> {
 
 /// Reads an item, or logs it and returns `None`. An item that was written by hand may be invalid,
 /// and must not hide the others.
-fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, Unavailable>) -> Option<T> {
+fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, StoreError>) -> Option<T> {
     read(item)
         .inspect_err(
             |error| tracing::error!(error = %error, "An item of the stock's books was left out"),
@@ -83,7 +83,7 @@ impl<R: Readable> Ledger for DynamoStock<R> {
         product_id: &ProductId,
         before: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<Entry>, Unavailable> {
+    ) -> Result<Vec<Entry>, StoreError> {
         let page = self
             .tables
             .movements
@@ -97,7 +97,7 @@ impl<R: Readable> Ledger for DynamoStock<R> {
             .limit(i32::try_from(limit.clamp(1, ENTRIES_MAX)).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
         Ok(page
             .items()
             .iter()
@@ -105,7 +105,7 @@ impl<R: Readable> Ledger for DynamoStock<R> {
             .collect())
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, Unavailable> {
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
         let mut holds = Vec::new();
         let mut from: Option<Item> = None;
         loop {
@@ -118,7 +118,7 @@ impl<R: Readable> Ledger for DynamoStock<R> {
                 .set_exclusive_start_key(from)
                 .send()
                 .await
-                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+                .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
             holds.extend(page.items().iter().filter_map(|item| readable(item, hold)));
             from = page.last_evaluated_key;
             if from.is_none() {

@@ -1,6 +1,6 @@
 //! The products table, for roles that only read stock.
 
-use app::ports::Unavailable;
+use app::ports::{Backend, StoreError};
 use app::ports::stock::{Catalogue, StockedProduct};
 use aws_sdk_dynamodb::Client;
 use domain::ids::ProductId;
@@ -27,7 +27,7 @@ impl DynamoProducts {
 }
 
 impl Catalogue for DynamoProducts {
-    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+    async fn products(&self) -> Result<Vec<StockedProduct>, StoreError> {
         let mut products = Vec::new();
         let mut from: Option<Item> = None;
         loop {
@@ -38,7 +38,7 @@ impl Catalogue for DynamoProducts {
                 .set_exclusive_start_key(from)
                 .send()
                 .await
-                .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+                .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
             for item in page.items() {
                 match stocked_product(item) {
                     Ok(product) => products.push(product),
@@ -58,7 +58,7 @@ impl Catalogue for DynamoProducts {
         Ok(products)
     }
 
-    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, StoreError> {
         let got = self
             .table
             .get_item(&self.client)
@@ -66,7 +66,7 @@ impl Catalogue for DynamoProducts {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| Unavailable::new("stock", crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
         got.item.as_ref().map(stocked_product).transpose()
     }
 }

@@ -8,6 +8,7 @@ use app::ports::stock::{
     Adjusted, Adjustment, AdjustmentKind, Confirmed, Reservations as _, Reserved, Stock,
 };
 use aws_sdk_dynamodb::types::AttributeValue;
+use contract::cause::chain;
 use domain::Timestamp;
 use domain::ids::{OrderId, ProductId};
 use time::Duration;
@@ -259,8 +260,10 @@ async fn a_hand_in_the_table_does_not_close_the_shop() {
         .await
         .expect_err("two cannot be sold of one");
     assert!(
-        refused.why.contains(product.product_id.as_str()),
-        "{refused}"
+        chain(&refused)
+            .to_string()
+            .contains(product.product_id.as_str()),
+        "{refused:?}"
     );
 }
 

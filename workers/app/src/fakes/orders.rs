@@ -18,7 +18,6 @@ use time::Date;
 
 use self::notices::Telling;
 use crate::location::Location;
-use crate::ports::Unavailable;
 use crate::ports::access::{AuditEntry, StaffToken};
 use crate::ports::fulfilment::{Shipment, Ticket};
 use crate::ports::journey::TakenIn;
@@ -30,6 +29,7 @@ use crate::ports::orders::{
 use crate::ports::redrives::Redrive;
 use crate::ports::scope::Scope;
 use crate::ports::stock_watch::{Seen, StockWatch};
+use crate::ports::{Backend, StoreError};
 
 /// Maximum number of orders in one list, as in the real stores.
 const LIST_MAX: u32 = 200;
@@ -192,9 +192,9 @@ impl Books {
         envelopes
     }
 
-    fn read(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+    fn read(&self, order_id: OrderId) -> Result<Option<StoredOrder>, StoreError> {
         if self.unreadable.contains(&order_id) {
-            return Err(Unavailable::new("orders", "this one cannot be read"));
+            return Err(StoreError::new(Backend::Orders, "this one cannot be read"));
         }
         Ok(self.orders.get(&order_id).map(|kept| kept.stored.clone()))
     }
@@ -351,7 +351,7 @@ impl OrderStore for MemoryOrders {
         tenant: &TenantId,
         location: &LocationId,
         day: Date,
-    ) -> Result<u64, Unavailable> {
+    ) -> Result<u64, StoreError> {
         let mut books = self.books();
         let next = books
             .numbers
@@ -361,7 +361,7 @@ impl OrderStore for MemoryOrders {
         Ok(*next - 1)
     }
 
-    async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, Unavailable>> {
+    async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, StoreError>> {
         self.without_scope("place");
         let placed = {
             let mut books = self.books();
@@ -371,7 +371,7 @@ impl OrderStore for MemoryOrders {
         placed
     }
 
-    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, Unavailable> {
+    async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, StoreError> {
         let books = self.books();
         Ok(books
             .keys
@@ -380,7 +380,7 @@ impl OrderStore for MemoryOrders {
             .cloned())
     }
 
-    async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, Unavailable> {
+    async fn load(&self, order_id: OrderId) -> Result<Option<StoredOrder>, StoreError> {
         self.without_scope("load");
         self.books().read(order_id)
     }
@@ -389,7 +389,7 @@ impl OrderStore for MemoryOrders {
         &self,
         scope: &Scope,
         order_id: OrderId,
-    ) -> Result<Option<StoredOrder>, Unavailable> {
+    ) -> Result<Option<StoredOrder>, StoreError> {
         Ok(self
             .books()
             .read(order_id)?
@@ -400,7 +400,7 @@ impl OrderStore for MemoryOrders {
         &self,
         scope: &Scope,
         number: OrderNumber,
-    ) -> Result<Option<OrderId>, Unavailable> {
+    ) -> Result<Option<OrderId>, StoreError> {
         let (books, number) = (self.books(), number.to_string());
         let orders = books.orders.values().rev().map(|kept| &kept.stored.order);
         Ok(orders
@@ -414,10 +414,10 @@ impl OrderStore for MemoryOrders {
         scope: &Scope,
         order_id: OrderId,
         after_seq: i64,
-    ) -> Result<Vec<HistoryEntry>, Unavailable> {
+    ) -> Result<Vec<HistoryEntry>, StoreError> {
         let books = self.books();
         if books.histories_lost {
-            return Err(Unavailable::new("orders", "the connection was lost"));
+            return Err(StoreError::new(Backend::Orders, "the connection was lost"));
         }
         let kept = books
             .orders
@@ -435,7 +435,7 @@ impl OrderStore for MemoryOrders {
         &self,
         scope: &Scope,
         filter: &OrderFilter,
-    ) -> Result<Vec<StoredOrder>, Unavailable> {
+    ) -> Result<Vec<StoredOrder>, StoreError> {
         let books = self.books();
         // A UUIDv7 sorts by time, so the greatest id is the newest order.
         let orders = books.orders.values().rev().map(|kept| &kept.stored);
@@ -462,7 +462,7 @@ impl OrderStore for MemoryOrders {
         scope: &Scope,
         order_number: &str,
         email: &str,
-    ) -> Result<Option<StoredOrder>, Unavailable> {
+    ) -> Result<Option<StoredOrder>, StoreError> {
         let books = self.books();
         let wanted = |order: &Order| {
             scope.has(order)
@@ -473,7 +473,7 @@ impl OrderStore for MemoryOrders {
         Ok(newest_first.find(|stored| wanted(&stored.order)).cloned())
     }
 
-    async fn pending_orders(&self, scope: &Scope) -> Result<u64, Unavailable> {
+    async fn pending_orders(&self, scope: &Scope) -> Result<u64, StoreError> {
         let books = self.books();
         let orders = books.orders.values().map(|kept| &kept.stored.order);
         Ok(orders
@@ -485,7 +485,7 @@ impl OrderStore for MemoryOrders {
         &self,
         order_id: OrderId,
         kind: PaymentKind,
-    ) -> Result<Option<Payment>, Unavailable> {
+    ) -> Result<Option<Payment>, StoreError> {
         self.without_scope("payment");
         Ok(self
             .books()
@@ -499,7 +499,7 @@ impl OrderStore for MemoryOrders {
         scope: &Scope,
         order_id: OrderId,
         kind: PaymentKind,
-    ) -> Result<Option<Payment>, Unavailable> {
+    ) -> Result<Option<Payment>, StoreError> {
         let books = self.books();
         let payment = books
             .payments
@@ -508,7 +508,7 @@ impl OrderStore for MemoryOrders {
         Ok(payment.filter(|_| books.is_in(scope, order_id)))
     }
 
-    async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, Unavailable>> {
+    async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, StoreError>> {
         self.without_scope("apply");
         let mut books = self.books();
         changes
@@ -522,7 +522,7 @@ impl OrderStore for MemoryOrders {
         which: Outgoing,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<OutboxRow>, Unavailable> {
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         self.without_scope("take_outbox");
         let mut books = self.books();
         let outbox = &mut books.outbox;
@@ -561,7 +561,7 @@ impl OrderStore for MemoryOrders {
         Ok(taken.collect())
     }
 
-    async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), Unavailable> {
+    async fn mark_published(&self, ids: &[i64], at: Timestamp) -> Result<(), StoreError> {
         let mut books = self.books();
         for owed in books
             .outbox
@@ -573,7 +573,7 @@ impl OrderStore for MemoryOrders {
         Ok(())
     }
 
-    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), Unavailable> {
+    async fn put_off(&self, rows: &[(i64, Timestamp)]) -> Result<(), StoreError> {
         let mut books = self.books();
         for (id, retry_at) in rows {
             let ours = |owed: &&mut Owed| {
@@ -592,7 +592,7 @@ impl OrderStore for MemoryOrders {
         Ok(())
     }
 
-    async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, Unavailable> {
+    async fn oldest_unpublished(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self
             .books()
             .outbox
@@ -610,7 +610,7 @@ impl OrderStore for MemoryOrders {
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Due>, Unavailable> {
+    ) -> Result<Vec<Due>, StoreError> {
         let mut books = self.books();
         let mut due: Vec<(Timestamp, OrderId)> = books
             .orders
@@ -648,7 +648,7 @@ impl OrderStore for MemoryOrders {
     async fn look_again(
         &self,
         orders: &[(OrderId, i64, Option<Timestamp>)],
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), StoreError> {
         self.without_scope("look_again");
         let mut books = self.books();
         for (order_id, version, at) in orders {
@@ -663,7 +663,7 @@ impl OrderStore for MemoryOrders {
         Ok(())
     }
 
-    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, Unavailable> {
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         let mut books = self.books();
         let limit = limit as usize;
         let sent = |owed: &&Owed| owed.published_at.is_some_and(|at| at < before);
@@ -688,7 +688,7 @@ impl OrderStore for MemoryOrders {
 }
 
 impl PaymentBooks for MemoryOrders {
-    async fn payments(&self, orders: &[OrderId]) -> Result<Vec<Payment>, Unavailable> {
+    async fn payments(&self, orders: &[OrderId]) -> Result<Vec<Payment>, StoreError> {
         self.without_scope("payments");
         let books = self.books();
         let payments = books.payments.values().map(|(payment, _)| payment);
@@ -700,7 +700,7 @@ impl PaymentBooks for MemoryOrders {
 }
 
 impl StockWatch for MemoryOrders {
-    async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, Unavailable> {
+    async fn seen(&self, product_id: &ProductId) -> Result<Option<Seen>, StoreError> {
         Ok(self.books().levels.get(product_id).copied())
     }
 
@@ -711,7 +711,7 @@ impl StockWatch for MemoryOrders {
         now: Seen,
         alert: Option<&Envelope>,
         at: Timestamp,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, StoreError> {
         let mut books = self.books();
         if books.levels.get(product_id).copied() != before {
             return Ok(false);

@@ -6,7 +6,7 @@ use domain::ids::{LocationId, OrderId, TenantId};
 
 use super::orders::{Books, MemoryOrders};
 use crate::location::Location;
-use crate::ports::Unavailable;
+use crate::ports::StoreError;
 use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Shipment, Ticket, Work};
 use crate::ports::journey::TakenIn;
 use crate::ports::locations::LocationStore;
@@ -26,7 +26,7 @@ impl MemoryOrders {
 }
 
 impl LocationStore for MemoryOrders {
-    async fn locations(&self) -> Result<Vec<Location>, Unavailable> {
+    async fn locations(&self) -> Result<Vec<Location>, StoreError> {
         let books = self.books();
         Ok(if books.locations.is_empty() {
             vec![Location::initial()]
@@ -41,7 +41,7 @@ impl LocationStore for MemoryOrders {
         location: &LocationId,
         from: Timestamp,
         before: Timestamp,
-    ) -> Result<Vec<(Timestamp, u32)>, Unavailable> {
+    ) -> Result<Vec<(Timestamp, u32)>, StoreError> {
         self.answers().await;
         let books = self.books();
         let of_location = books.slots.iter().filter(|((of, at, starts_at), taken)| {
@@ -54,7 +54,7 @@ impl LocationStore for MemoryOrders {
 }
 
 impl FulfilmentStore for MemoryOrders {
-    async fn fulfil(&self, fulfilment: &Fulfilment) -> Result<Applied, Unavailable> {
+    async fn fulfil(&self, fulfilment: &Fulfilment) -> Result<Applied, StoreError> {
         let mut books = self.books();
         let key = (fulfilment.consumer, fulfilment.event_id);
         if books.inbox.contains_key(&key) {
@@ -74,7 +74,7 @@ impl FulfilmentStore for MemoryOrders {
         Ok(Applied::Applied)
     }
 
-    async fn tickets(&self, scope: &Scope, orders: &[OrderId]) -> Result<Vec<Ticket>, Unavailable> {
+    async fn tickets(&self, scope: &Scope, orders: &[OrderId]) -> Result<Vec<Ticket>, StoreError> {
         let books = self.books();
         let tickets = orders
             .iter()
@@ -89,7 +89,7 @@ impl FulfilmentStore for MemoryOrders {
         &self,
         scope: &Scope,
         order_id: OrderId,
-    ) -> Result<Option<Shipment>, Unavailable> {
+    ) -> Result<Option<Shipment>, StoreError> {
         let books = self.books();
         Ok(books
             .shipments

@@ -10,12 +10,12 @@ use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
 use domain::stock::{Counters, Movement};
 
-use crate::ports::Unavailable;
 use crate::ports::ledger::{ENTRIES_MAX, Entry, Hold, HoldState, Ledger};
 use crate::ports::stock::{
     Adjusted, Adjustment, AdjustmentKind, Confirmed, ExpiredHold, OPENING, Reservations, Reserved,
     Stock, StockedProduct,
 };
+use crate::ports::{Backend, StoreError};
 
 /// The actor of changes by orders.
 const ACTOR: &str = "memory";
@@ -192,12 +192,12 @@ impl Books {
 }
 
 impl Stock for MemoryStock {
-    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+    async fn products(&self) -> Result<Vec<StockedProduct>, StoreError> {
         self.answers().await;
         Ok(self.books().products.values().cloned().collect())
     }
 
-    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, StoreError> {
         self.answers().await;
         Ok(self.books().products.get(id).cloned())
     }
@@ -208,7 +208,7 @@ impl Stock for MemoryStock {
         lines: &Lines,
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
+    ) -> Result<Reserved, StoreError> {
         let mut books = self.books();
         match books.reservations.get(&order_id) {
             Some(Reservation::Held { .. }) => return Ok(Reserved::Held),
@@ -229,7 +229,7 @@ impl Stock for MemoryStock {
         Ok(Reserved::Held)
     }
 
-    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, Unavailable> {
+    async fn confirm(&self, order_id: OrderId, now: Timestamp) -> Result<Confirmed, StoreError> {
         let mut books = self.books();
         let lines = match books.reservations.get(&order_id) {
             Some(Reservation::Held { lines, .. }) => lines.clone(),
@@ -237,14 +237,14 @@ impl Stock for MemoryStock {
             Some(Reservation::Released { .. }) | None => return Ok(Confirmed::NoHold),
         };
         let counted = books.count(order_id, &lines, Movement::Confirm, now);
-        counted.map_err(|short| Unavailable::new("stock", format!("{short:?}")))?;
+        counted.map_err(|short| StoreError::new(Backend::Stock, format!("{short:?}")))?;
         books
             .reservations
             .insert(order_id, Reservation::Confirmed { lines });
         Ok(Confirmed::Sold)
     }
 
-    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+    async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), StoreError> {
         let mut books = self.books();
         let given_back = match books.reservations.get(&order_id) {
             Some(Reservation::Held { lines, .. }) => {
@@ -259,7 +259,7 @@ impl Stock for MemoryStock {
         let mut lines_of_it = Lines::default();
         if let Some((lines, movement)) = given_back {
             let counted = books.count(order_id, &lines, movement, now);
-            counted.map_err(|short| Unavailable::new("stock", format!("{short:?}")))?;
+            counted.map_err(|short| StoreError::new(Backend::Stock, format!("{short:?}")))?;
             lines_of_it = lines;
         }
         books
@@ -272,7 +272,7 @@ impl Stock for MemoryStock {
         &self,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<ExpiredHold>, Unavailable> {
+    ) -> Result<Vec<ExpiredHold>, StoreError> {
         let books = self.books();
         let holds =
             books
@@ -292,7 +292,7 @@ impl Stock for MemoryStock {
         Ok(holds.take(limit as usize).collect())
     }
 
-    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Adjusted, StoreError> {
         let adjusted = self.books().adjust(adjustment);
         self.answers().await;
         Ok(adjusted)
@@ -304,7 +304,7 @@ impl Stock for MemoryStock {
         received: u32,
         low_stock_threshold: i64,
         now: Timestamp,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, StoreError> {
         let mut books = self.books();
         if books.products.contains_key(&product.product_id) {
             return Ok(false);
@@ -335,7 +335,7 @@ impl Reservations for MemoryStock {
     async fn reservation(
         &self,
         order_id: OrderId,
-    ) -> Result<Option<crate::ports::stock::Reservation>, Unavailable> {
+    ) -> Result<Option<crate::ports::stock::Reservation>, StoreError> {
         self.answers().await;
         let books = self.books();
         let Some(reservation) = books.reservations.get(&order_id) else {
@@ -363,7 +363,7 @@ impl Ledger for MemoryStock {
         product_id: &ProductId,
         before: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<Entry>, Unavailable> {
+    ) -> Result<Vec<Entry>, StoreError> {
         let books = self.books();
         let of_product = books
             .ledger
@@ -377,7 +377,7 @@ impl Ledger for MemoryStock {
         Ok(entries)
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, Unavailable> {
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
         let books = self.books();
         let hold = |(order_id, reservation): (&OrderId, &Reservation)| {
             let (state, lines) = match reservation {

@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::ids::OrderId;
 
-use crate::ports::Unavailable;
 use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
+use crate::ports::{Backend, StoreError};
 use crate::use_cases::project::Show;
 
 /// An in-memory implementation of [`OrderViews`].
@@ -38,11 +38,11 @@ impl MemoryViews {
 }
 
 impl OrderViews for MemoryViews {
-    async fn show(&self, views: &[OrderView]) -> Vec<Result<(), Unavailable>> {
+    async fn show(&self, views: &[OrderView]) -> Vec<Result<(), StoreError>> {
         let mut shown = self.shown();
         let show = |view: &OrderView| {
             if shown.out_of_reach {
-                return Err(Unavailable::new("order view", "it is out of reach"));
+                return Err(StoreError::new(Backend::OrderView, "it is out of reach"));
             }
             let kept = shown
                 .views
@@ -56,10 +56,10 @@ impl OrderViews for MemoryViews {
         views.iter().map(show).collect()
     }
 
-    async fn shown_version(&self, order_id: OrderId) -> Result<Option<i64>, Unavailable> {
+    async fn shown_version(&self, order_id: OrderId) -> Result<Option<i64>, StoreError> {
         let shown = self.shown();
         if shown.out_of_reach {
-            return Err(Unavailable::new("order view", "it is out of reach"));
+            return Err(StoreError::new(Backend::OrderView, "it is out of reach"));
         }
         Ok(shown.views.get(&order_id).map(|view| view.version))
     }
@@ -70,13 +70,13 @@ impl OrderViews for MemoryViews {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> Result<Vec<OrderView>, Unavailable> {
+    ) -> Result<Vec<OrderView>, StoreError> {
         if self.shown().silent {
             std::future::pending::<()>().await;
         }
         let shown = self.shown();
         if shown.out_of_reach {
-            return Err(Unavailable::new("order view", "it is out of reach"));
+            return Err(StoreError::new(Backend::OrderView, "it is out of reach"));
         }
         // A UUIDv7 sorts by time, so the greatest id is the newest order.
         let of_session = shown.views.values().rev().filter(|view| {
@@ -89,7 +89,7 @@ impl OrderViews for MemoryViews {
 }
 
 impl Show for MemoryViews {
-    async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
+    async fn show_one(&self, view: OrderView) -> Result<(), StoreError> {
         self.show(&[view]).await.pop().unwrap_or(Ok(()))
     }
 }

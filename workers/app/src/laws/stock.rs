@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 mod ledger;
 
-use crate::ports::Unavailable;
+use crate::ports::StoreError;
 use crate::ports::ledger::{HoldState, Ledger};
 use crate::ports::stock::{
     Adjusted, Adjustment, AdjustmentKind, Confirmed, MoveTo, Moved, OrderMove, Reservations,
@@ -102,7 +102,7 @@ pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
                         false
                     }
                     Ok(Reserved::Released) => panic!("nobody released {order_id}"),
-                    Err(Unavailable { .. }) => {
+                    Err(_) => {
                         unavailable.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }
@@ -114,7 +114,7 @@ pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
                             sold.lock().expect("not poisoned").insert(order_id);
                         }
                         Ok(Confirmed::NoHold) => panic!("the hold of {order_id} was lost"),
-                        Err(Unavailable { .. }) => {
+                        Err(_) => {
                             unavailable.fetch_add(1, Ordering::Relaxed);
                             continue;
                         }
@@ -439,7 +439,7 @@ async fn moves_made_together_are_moves_made_alone(stock: &(impl Stock + Ledger))
         .map(|id| make(*id, two.clone(), MoveTo::Confirm))
         .collect();
     let mut wants = vec![sold.clone(); 60];
-    let mut also = |one, want: &Result<Moved, Unavailable>| {
+    let mut also = |one, want: &Result<Moved, StoreError>| {
         moves.push(one);
         wants.push(want.clone());
     };
@@ -745,7 +745,7 @@ async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
                 }
                 Ok(other) => panic!("{other:?}"),
                 // The call is repeated, as a queue would do.
-                Err(Unavailable { .. }) => {}
+                Err(_) => {}
             }
         }
     };

@@ -6,7 +6,7 @@ use domain::Timestamp;
 use domain::access::StaffRole;
 use uuid::Uuid;
 
-use super::Unavailable;
+use super::StoreError;
 
 /// The record of a staff token. The token itself is shown once and never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +27,10 @@ pub trait StaffTokens: Send + Sync {
     fn record_token(
         &self,
         token: &StaffToken,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns every recorded token, newest first.
-    fn staff_tokens(&self) -> impl Future<Output = Result<Vec<StaffToken>, Unavailable>> + Send;
+    fn staff_tokens(&self) -> impl Future<Output = Result<Vec<StaffToken>, StoreError>> + Send;
 
     /// Revokes a token. A token that is already revoked keeps its first time of revocation. Returns
     /// the record from before the call, or `None` when no token has this id.
@@ -38,13 +38,13 @@ pub trait StaffTokens: Send + Sync {
         &self,
         id: Uuid,
         at: Timestamp,
-    ) -> impl Future<Output = Result<Option<StaffToken>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<StaffToken>, StoreError>> + Send;
 
     /// Returns the ids of tokens that were revoked and have not expired at `now`.
     fn revoked_tokens(
         &self,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Uuid>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<Uuid>, StoreError>> + Send;
 }
 
 /// One act by a member of staff or an operator. `before` and `after` are JSON without personal data
@@ -71,11 +71,11 @@ pub trait AuditLog: Send + Sync {
     fn append_audit(
         &self,
         entry: &AuditEntry,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns the newest entries, newest first, at most `limit`.
     fn audit_entries(
         &self,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<AuditEntry>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<AuditEntry>, StoreError>> + Send;
 }

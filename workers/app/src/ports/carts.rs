@@ -8,7 +8,7 @@ use domain::FieldError;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
 
-use super::Unavailable;
+use super::StoreError;
 
 /// Time from the last change of a cart until it expires.
 pub const CART_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -50,7 +50,7 @@ pub enum CartError {
     Limit(#[from] FieldError),
     /// The store cannot answer now.
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] StoreError),
 }
 
 /// The store of carts. `session` is the hash of a session.
@@ -59,7 +59,7 @@ pub enum CartError {
 /// change restarts the lifetime of the cart.
 pub trait CartStore: Send + Sync {
     /// Returns the cart. A session without a cart has an empty one.
-    fn get(&self, session: &str) -> impl Future<Output = Result<Cart, Unavailable>> + Send;
+    fn get(&self, session: &str) -> impl Future<Output = Result<Cart, StoreError>> + Send;
 
     /// Adds units of a product. `price_minor` is the unit price that the customer saw. A line keeps
     /// the price of its first units.
@@ -76,14 +76,14 @@ pub trait CartStore: Send + Sync {
         session: &str,
         product_id: &ProductId,
         quantity: Quantity,
-    ) -> impl Future<Output = Result<Option<Cart>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<Cart>, StoreError>> + Send;
 
     /// Removes a product and returns the cart.
     fn remove(
         &self,
         session: &str,
         product_id: &ProductId,
-    ) -> impl Future<Output = Result<Cart, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Cart, StoreError>> + Send;
 
     /// Removes the ordered products, each up to its ordered quantity. Units that were added after
     /// the order was priced stay.
@@ -91,8 +91,8 @@ pub trait CartStore: Send + Sync {
         &self,
         session: &str,
         ordered: &Lines,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Removes every line.
-    fn clear(&self, session: &str) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn clear(&self, session: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

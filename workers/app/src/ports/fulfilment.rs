@@ -8,7 +8,7 @@ use domain::Timestamp;
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use time::Date;
 
-use super::Unavailable;
+use super::StoreError;
 use super::orders::Applied;
 use super::scope::Scope;
 
@@ -69,7 +69,7 @@ pub trait FulfilmentStore: Send + Sync {
     fn fulfil(
         &self,
         fulfilment: &Fulfilment,
-    ) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
 
     /// Returns the tickets of these orders, in any order. Orders out of scope and orders without a
     /// ticket are left out.
@@ -77,12 +77,12 @@ pub trait FulfilmentStore: Send + Sync {
         &self,
         scope: &Scope,
         orders: &[OrderId],
-    ) -> impl Future<Output = Result<Vec<Ticket>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<Ticket>, StoreError>> + Send;
 
     /// Returns the shipment of an order in scope.
     fn shipment(
         &self,
         scope: &Scope,
         order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<Shipment>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<Shipment>, StoreError>> + Send;
 }

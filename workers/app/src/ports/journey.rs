@@ -4,12 +4,13 @@
 use std::future::Future;
 
 use contract::event::EventKind;
-use contract::messages::Envelope;
+use contract::messages::{Envelope, Undecodable};
 use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 
 use super::Unavailable;
 use super::notices::NoticeStatus;
+use super::StoreError;
 use super::orders::Payment;
 use super::redrives::Redrive;
 use super::scope::Scope;
@@ -21,7 +22,7 @@ pub struct SentRecord {
     /// The route. `None` in rows from before the release that stores routes.
     pub route: Option<String>,
     /// The message, or the reason why it cannot be decoded.
-    pub envelope: Result<Envelope, String>,
+    pub envelope: Result<Envelope, Undecodable>,
     pub written_at: Timestamp,
     /// The time at which the row was sent. `None` for a row that waits.
     pub left_at: Option<Timestamp>,
@@ -75,24 +76,24 @@ pub trait JourneyStore: Send + Sync {
         &self,
         scope: &Scope,
         order_id: OrderId,
-    ) -> impl Future<Output = Result<Records, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Records, StoreError>> + Send;
 
     /// Returns the inbox row of an event, if this consumer applied the event.
     fn taken_in(
         &self,
         consumer: &str,
         event_id: EventId,
-    ) -> impl Future<Output = Result<Option<TakenIn>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<TakenIn>, StoreError>> + Send;
 
     /// Returns the notifications about an event.
     fn notices_of(
         &self,
         event_id: EventId,
-    ) -> impl Future<Output = Result<Vec<NoticeRecord>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<NoticeRecord>, StoreError>> + Send;
 
     /// Returns the newest sent message of a kind, as an example of a valid message.
     fn newest_of(
         &self,
         kind: EventKind,
-    ) -> impl Future<Output = Result<Option<Envelope>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<Envelope>, StoreError>> + Send;
 }

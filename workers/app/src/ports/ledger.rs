@@ -8,7 +8,7 @@ use domain::ids::{OrderId, ProductId};
 use domain::stock::Movement;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::Unavailable;
+use super::StoreError;
 
 /// Maximum number of entries in one page of the ledger.
 pub const ENTRIES_MAX: u32 = 200;
@@ -83,8 +83,8 @@ pub trait Ledger: Send + Sync {
         product_id: &ProductId,
         before: Option<&str>,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<Entry>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<Entry>, StoreError>> + Send;
 
     /// Returns every stock hold whose record is kept, in any order.
-    fn holds(&self) -> impl Future<Output = Result<Vec<Hold>, Unavailable>> + Send;
+    fn holds(&self) -> impl Future<Output = Result<Vec<Hold>, StoreError>> + Send;
 }

@@ -11,6 +11,7 @@ use domain::text::printable;
 
 use super::Unavailable;
 use crate::location::Location;
+use super::{Backend, StoreError};
 
 /// A location as a database stores it.
 #[derive(Debug, Clone)]
@@ -33,11 +34,11 @@ impl LocationRow {
     /// Converts the row to a location.
     ///
     /// # Errors
-    /// [`Unavailable`] when a column has an invalid value, for example after a manual change.
-    pub fn read(self) -> Result<Location, Unavailable> {
+    /// [`StoreError`] when a column has an invalid value, for example after a manual change.
+    pub fn read(self) -> Result<Location, StoreError> {
         let corrupt = |what: &str| {
-            Unavailable::new(
-                "locations",
+            StoreError::new(
+                Backend::Locations,
                 format!("{} has no legal {what}", self.location_id),
             )
         };
@@ -75,9 +76,9 @@ impl LocationRow {
     /// Returns the tax rate.
     ///
     /// # Errors
-    /// [`Unavailable`] when one of the two columns is not from 0 % to 50 %, or when their values
+    /// [`StoreError`] when one of the two columns is not from 0 % to 50 %, or when their values
     /// are different rates. A wrong rate must not reach a bill.
-    fn tax(&self) -> Result<TaxRate, Unavailable> {
+    fn tax(&self) -> Result<TaxRate, StoreError> {
         let legal = |rate: &TaxRate| rate.millionths() <= TaxRate::MAX.millionths();
         let read =
             |units: i32, of: fn(u32) -> TaxRate| u32::try_from(units).ok().map(of).filter(legal);
@@ -101,7 +102,7 @@ impl LocationRow {
              in its row of the table locations (88750 are 8.875 %)",
             self.location_id, self.tax_basis_points
         );
-        Err(Unavailable::new("locations", message))
+        Err(StoreError::new(Backend::Locations, message))
     }
 }
 
@@ -109,7 +110,7 @@ impl LocationRow {
 pub trait LocationStore: Send + Sync {
     /// Returns every location, sorted by id. A location with an invalid row is logged and left out,
     /// so that the other locations stay open.
-    fn locations(&self) -> impl Future<Output = Result<Vec<Location>, Unavailable>> + Send;
+    fn locations(&self) -> impl Future<Output = Result<Vec<Location>, StoreError>> + Send;
 
     /// Returns the number of orders in each pickup slot that starts at or after `from` and before
     /// `before`. Slots without orders are left out.
@@ -119,11 +120,13 @@ pub trait LocationStore: Send + Sync {
         location: &LocationId,
         from: Timestamp,
         before: Timestamp,
-    ) -> impl Future<Output = Result<Vec<(Timestamp, u32)>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<(Timestamp, u32)>, StoreError>> + Send;
 }
 
 #[cfg(test)]
 mod tests {
+    use contract::cause::chain;
+
     use super::*;
 
     fn main_street(tax_basis_points: i32, tax_rate_millionths: Option<i32>) -> LocationRow {
@@ -161,18 +164,16 @@ mod tests {
             (6_000, Some(88_750)),
             (i32::MAX, Some(88_750)),
         ] {
-            let refused = tax(basis_points, millionths)
-                .expect_err("out of range")
-                .to_string();
+            let refused =
+                chain(&tax(basis_points, millionths).expect_err("out of range")).to_string();
             assert!(
                 refused.contains("main-street") && refused.contains("0 % to 50 %"),
                 "{refused}"
             );
         }
         for (basis_points, millionths) in [(888, 45_000), (887, 88_750), (0, 88_750)] {
-            let refused = tax(basis_points, Some(millionths))
-                .expect_err("two rates")
-                .to_string();
+            let refused =
+                chain(&tax(basis_points, Some(millionths)).expect_err("two rates")).to_string();
             assert!(
                 refused.contains("main-street") && refused.contains("not the same"),
                 "{refused}"

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use domain::Timestamp;
 
-use super::Unavailable;
+use super::StoreError;
 
 /// A mail that was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,5 +39,5 @@ pub struct Kept {
 /// The mailbox of a local AWS.
 pub trait Mailbox: Send + Sync {
     /// Returns the mails and texts that were kept.
-    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>>;
+    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, StoreError>> + Send + '_>>;
 }

@@ -8,7 +8,7 @@ use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::Unavailable;
+use super::StoreError;
 
 /// An e-mail as plain text and as HTML.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,7 +222,7 @@ pub trait NoticeStore: Send + Sync {
     fn begin_notice(
         &self,
         notice: &Notice,
-    ) -> impl Future<Output = Result<NoticeState, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<NoticeState, StoreError>> + Send;
 
     /// Stores the final result of a notification. Only the first result is stored. Returns whether
     /// it was this one.
@@ -232,7 +232,7 @@ pub trait NoticeStore: Send + Sync {
         channel: Channel,
         end: &NoticeEnd,
         at: Timestamp,
-    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Gives back an attempt that failed, with the reason. The next attempt may begin immediately.
     fn give_back_notice(
@@ -240,12 +240,12 @@ pub trait NoticeStore: Send + Sync {
         event_id: EventId,
         channel: Channel,
         why: &str,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns at most [`NOTICES_MAX`] notifications, newest first. They are sorted by time,
     /// because the event ids of stock events are hashes that do not sort by time.
     fn notices(
         &self,
         filter: &NoticeFilter,
-    ) -> impl Future<Output = Result<Vec<NoticeRow>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<NoticeRow>, StoreError>> + Send;
 }

@@ -6,8 +6,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use contract::event::Route;
-use contract::messages::Envelope;
+use contract::event::{EventKind, Route};
+use contract::messages::{Envelope, Undecodable};
 use domain::Timestamp;
 use domain::address::DeliveryAddress;
 use domain::ids::{EventId, LocationId, OrderId, OrderNumber, TenantId};
@@ -17,9 +17,9 @@ use domain::saga::State;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 use time::Date;
 
-use super::Unavailable;
 use super::access::AuditEntry;
 use super::scope::Scope;
+use super::{Backend, StoreError};
 
 /// An order that is to be accepted.
 #[derive(Debug, Clone)]
@@ -190,8 +190,8 @@ pub struct OutboxRow {
     pub id: i64,
     /// The number of failed attempts.
     pub attempts: u32,
-    /// The message, or the reason why it cannot be decoded.
-    pub letter: Result<Letter, String>,
+    /// The message, or the reason why it cannot be sent.
+    pub letter: Result<Letter, Unsendable>,
 }
 
 /// A message with its routes.
@@ -202,11 +202,21 @@ pub struct Letter {
     pub routes: &'static [Route],
 }
 
+/// The reason why a row of the outbox cannot be sent. A newer version of the program may be able
+/// to send it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsendable {
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
+    #[error("{} does not go to {route}", kind.name())]
+    NoSuchRoute { kind: EventKind, route: String },
+}
+
 impl OutboxRow {
     /// Decodes the columns of a row.
     pub fn read(id: i64, attempts: i32, route: Option<&str>, envelope: &str) -> OutboxRow {
         let letter = Envelope::decode(envelope)
-            .map_err(|error| error.to_string())
+            .map_err(Unsendable::from)
             .and_then(|envelope| {
                 let routes = envelope.message.kind().routes();
                 let routes = match route {
@@ -215,8 +225,9 @@ impl OutboxRow {
                         .iter()
                         .find(|route| route.code() == code)
                         .map(std::slice::from_ref)
-                        .ok_or_else(|| {
-                            format!("{} does not go to {code}", envelope.message.kind().name())
+                        .ok_or_else(|| Unsendable::NoSuchRoute {
+                            kind: envelope.message.kind(),
+                            route: code.to_owned(),
                         })?,
                 };
                 Ok(Letter { envelope, routes })
@@ -285,11 +296,14 @@ pub fn address_text(address: Option<&DeliveryAddress>) -> Option<String> {
 /// Parses the result of [`address_text`].
 ///
 /// # Errors
-/// [`Unavailable`] when the text is not an address.
-pub fn address_of(text: Option<&str>) -> Result<Option<DeliveryAddress>, Unavailable> {
-    text.map(serde_json::from_str)
-        .transpose()
-        .map_err(|error| Unavailable::new("orders", format!("an address cannot be read: {error}")))
+/// [`StoreError`] when the text is not an address.
+pub fn address_of(text: Option<&str>) -> Result<Option<DeliveryAddress>, StoreError> {
+    text.map(serde_json::from_str).transpose().map_err(|error| {
+        StoreError::new(
+            Backend::Orders,
+            format!("an address cannot be read: {error}"),
+        )
+    })
 }
 
 /// The store of orders, payments, inbox and outbox.
@@ -301,7 +315,7 @@ pub trait OrderStore: Send + Sync {
         tenant: &TenantId,
         location: &LocationId,
         day: Date,
-    ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Accepts orders, in one commit where possible. Each order is written completely or not at
     /// all.
@@ -314,35 +328,35 @@ pub trait OrderStore: Send + Sync {
     fn place(
         &self,
         orders: &[NewOrder],
-    ) -> impl Future<Output = Vec<Result<Placement, Unavailable>>> + Send;
+    ) -> impl Future<Output = Vec<Result<Placement, StoreError>>> + Send;
 
     /// Returns the first use of an idempotency key, if its order is in scope.
     fn key_use(
         &self,
         scope: &Scope,
         key_hash: &str,
-    ) -> impl Future<Output = Result<Option<KeyUse>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<KeyUse>, StoreError>> + Send;
 
     /// Returns an order. Only roles that handle messages use this function; requests of people use
     /// [`OrderStore::load_in`].
     fn load(
         &self,
         order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<StoredOrder>, StoreError>> + Send;
 
     /// Returns an order, if it is in scope.
     fn load_in(
         &self,
         scope: &Scope,
         order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<StoredOrder>, StoreError>> + Send;
 
     /// Returns the newest order in scope with this number. Numbers restart each day.
     fn newest_with_number(
         &self,
         scope: &Scope,
         number: OrderNumber,
-    ) -> impl Future<Output = Result<Option<OrderId>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<OrderId>, StoreError>> + Send;
 
     /// Returns the history after `after_seq` (0 for all of it), oldest first. Empty for an order
     /// out of scope.
@@ -351,14 +365,14 @@ pub trait OrderStore: Send + Sync {
         scope: &Scope,
         order_id: OrderId,
         after_seq: i64,
-    ) -> impl Future<Output = Result<Vec<HistoryEntry>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<HistoryEntry>, StoreError>> + Send;
 
     /// Returns the orders in scope that the filter selects.
     fn list(
         &self,
         scope: &Scope,
         filter: &OrderFilter,
-    ) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send {
+    ) -> impl Future<Output = Result<Vec<Order>, StoreError>> + Send {
         async move {
             Ok(self
                 .list_stored(scope, filter)
@@ -375,7 +389,7 @@ pub trait OrderStore: Send + Sync {
         &self,
         scope: &Scope,
         filter: &OrderFilter,
-    ) -> impl Future<Output = Result<Vec<StoredOrder>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<StoredOrder>, StoreError>> + Send;
 
     /// Returns the newest order in scope with this number and e-mail address. Upper and lower case
     /// of the address are equal.
@@ -384,13 +398,11 @@ pub trait OrderStore: Send + Sync {
         scope: &Scope,
         order_number: &str,
         email: &str,
-    ) -> impl Future<Output = Result<Option<StoredOrder>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<StoredOrder>, StoreError>> + Send;
 
     /// Returns the number of orders in scope with the status `pending`.
-    fn pending_orders(
-        &self,
-        scope: &Scope,
-    ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+    fn pending_orders(&self, scope: &Scope)
+    -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Returns a payment. Only roles that handle messages use this function; requests of people use
     /// [`OrderStore::payment_in`].
@@ -398,7 +410,7 @@ pub trait OrderStore: Send + Sync {
         &self,
         order_id: OrderId,
         kind: PaymentKind,
-    ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<Payment>, StoreError>> + Send;
 
     /// Returns a payment, if its order is in scope.
     fn payment_in(
@@ -406,7 +418,7 @@ pub trait OrderStore: Send + Sync {
         scope: &Scope,
         order_id: OrderId,
         kind: PaymentKind,
-    ) -> impl Future<Output = Result<Option<Payment>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<Payment>, StoreError>> + Send;
 
     /// Applies changes, in one statement where possible. Each is applied completely or not at all,
     /// and a change that cannot be applied does not affect the others.
@@ -416,7 +428,7 @@ pub trait OrderStore: Send + Sync {
     fn apply(
         &self,
         changes: &[Change],
-    ) -> impl Future<Output = Vec<Result<Applied, Unavailable>>> + Send;
+    ) -> impl Future<Output = Vec<Result<Applied, StoreError>>> + Send;
 
     /// Claims at most `limit` outbox rows for the calling relay until [`OUTBOX_CLAIM`] has passed.
     ///
@@ -428,26 +440,26 @@ pub trait OrderStore: Send + Sync {
         which: Outgoing,
         now: Timestamp,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<OutboxRow>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<OutboxRow>, StoreError>> + Send;
 
     /// Marks rows as sent.
     fn mark_published(
         &self,
         ids: &[i64],
         at: Timestamp,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Gives back rows that could not be sent, each until its retry time, and counts the attempt.
     /// Rows that another relay has claimed in the meantime do not change.
     fn put_off(
         &self,
         rows: &[(i64, Timestamp)],
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns the time at which the oldest unsent message was written.
     fn oldest_unpublished(
         &self,
-    ) -> impl Future<Output = Result<Option<Timestamp>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send;
 
     /// Waits until the outbox may have new rows, or until `at_most` has passed.
     fn outbox_changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
@@ -459,13 +471,13 @@ pub trait OrderStore: Send + Sync {
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<Due>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<Due>, StoreError>> + Send;
 
     /// Sets the `next_action_at` of orders that still have the version that was read.
     fn look_again(
         &self,
         orders: &[(OrderId, i64, Option<Timestamp>)],
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes outbox rows that were sent before `before`, and inbox rows of that age, at most
     /// `limit` of each. Returns the number of deleted rows.
@@ -473,7 +485,7 @@ pub trait OrderStore: Send + Sync {
         &self,
         before: Timestamp,
         limit: u32,
-    ) -> impl Future<Output = Result<u64, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
 /// The payments of many orders, for `haven reconcile`.
@@ -482,5 +494,5 @@ pub trait PaymentBooks: Send + Sync {
     fn payments(
         &self,
         orders: &[OrderId],
-    ) -> impl Future<Output = Result<Vec<Payment>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<Payment>, StoreError>> + Send;
 }

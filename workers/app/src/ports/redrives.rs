@@ -8,7 +8,7 @@ use domain::ids::{EventId, OrderId};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
-use super::Unavailable;
+use super::StoreError;
 
 /// The result of a redrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
@@ -54,7 +54,7 @@ pub trait RedriveLog: Send + Sync {
     fn begin_redrive(
         &self,
         redrive: &Redrive,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Records the result of a redrive.
     fn end_redrive(
@@ -62,5 +62,5 @@ pub trait RedriveLog: Send + Sync {
         redrive_id: Uuid,
         end: RedriveEnd,
         at: Timestamp,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -9,7 +9,7 @@ use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
 use domain::stock::{Availability, Counters, Movement};
 
-use super::Unavailable;
+use super::StoreError;
 use super::ledger::HoldState;
 
 /// A product with its stock counters.
@@ -149,13 +149,13 @@ pub enum Adjusted {
 /// The stock of products.
 pub trait Stock: Send + Sync {
     /// Returns every product.
-    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send;
+    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, StoreError>> + Send;
 
     /// Returns a product.
     fn product(
         &self,
         id: &ProductId,
-    ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<StockedProduct>, StoreError>> + Send;
 
     /// Reserves all lines of an order until `expires_at`, or nothing.
     fn reserve(
@@ -164,21 +164,21 @@ pub trait Stock: Send + Sync {
         lines: &Lines,
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> impl Future<Output = Result<Reserved, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Reserved, StoreError>> + Send;
 
     /// Sells the units that are reserved for an order.
     fn confirm(
         &self,
         order_id: OrderId,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Confirmed, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Confirmed, StoreError>> + Send;
 
     /// Applies the changes of many orders, each independently. Returns one result for each, in the
     /// same order. An implementation may combine them into fewer calls.
     fn move_orders(
         &self,
         moves: &[OrderMove],
-    ) -> impl Future<Output = Vec<Result<Moved, Unavailable>>> + Send {
+    ) -> impl Future<Output = Vec<Result<Moved, StoreError>>> + Send {
         async move {
             let mut answers = Vec::with_capacity(moves.len());
             for OrderMove {
@@ -206,7 +206,7 @@ pub trait Stock: Send + Sync {
         &self,
         order_id: OrderId,
         now: Timestamp,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns the holds that expired before `now`, and no more than `limit`. An implementation
     /// that reads pages reads on until it has all of them or `limit`.
@@ -214,13 +214,13 @@ pub trait Stock: Send + Sync {
         &self,
         now: Timestamp,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<ExpiredHold>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<ExpiredHold>, StoreError>> + Send;
 
     /// Applies a change by a person.
     fn adjust(
         &self,
         adjustment: &Adjustment,
-    ) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Adjusted, StoreError>> + Send;
 
     /// Adds a product with its first units. Returns false and changes nothing when the product
     /// exists.
@@ -230,30 +230,30 @@ pub trait Stock: Send + Sync {
         received: u32,
         low_stock_threshold: i64,
         now: Timestamp,
-    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// Read access to products and their counters, for roles without write access to the tables.
 pub trait Catalogue: Send + Sync {
     /// Returns every product.
-    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send;
+    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, StoreError>> + Send;
 
     /// Returns a product.
     fn product(
         &self,
         id: &ProductId,
-    ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<StockedProduct>, StoreError>> + Send;
 }
 
 impl<T: Stock> Catalogue for T {
-    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, Unavailable>> + Send {
+    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, StoreError>> + Send {
         Stock::products(self)
     }
 
     fn product(
         &self,
         id: &ProductId,
-    ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send {
+    ) -> impl Future<Output = Result<Option<StockedProduct>, StoreError>> + Send {
         Stock::product(self, id)
     }
 }
@@ -264,14 +264,14 @@ pub trait Adjustments: Send + Sync {
     fn adjust(
         &self,
         adjustment: &Adjustment,
-    ) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Adjusted, StoreError>> + Send;
 }
 
 impl<T: Stock> Adjustments for T {
     fn adjust(
         &self,
         adjustment: &Adjustment,
-    ) -> impl Future<Output = Result<Adjusted, Unavailable>> + Send {
+    ) -> impl Future<Output = Result<Adjusted, StoreError>> + Send {
         Stock::adjust(self, adjustment)
     }
 }
@@ -295,5 +295,5 @@ pub trait Reservations: Send + Sync {
     fn reservation(
         &self,
         order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<Reservation>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<Reservation>, StoreError>> + Send;
 }

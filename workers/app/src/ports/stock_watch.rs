@@ -8,7 +8,7 @@ use domain::Timestamp;
 use domain::ids::ProductId;
 use domain::stock::Availability;
 
-use super::Unavailable;
+use super::StoreError;
 
 /// The level of a product at its last observed change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub trait StockWatch: Send + Sync {
     fn seen(
         &self,
         product_id: &ProductId,
-    ) -> impl Future<Output = Result<Option<Seen>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<Seen>, StoreError>> + Send;
 
     /// Stores the observation `now` and puts `alert` into the outbox, in one transaction. Returns
     /// false and changes nothing when the stored observation is not `before`, because another
@@ -38,5 +38,5 @@ pub trait StockWatch: Send + Sync {
         now: Seen,
         alert: Option<&Envelope>,
         at: Timestamp,
-    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }

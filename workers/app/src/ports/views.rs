@@ -11,7 +11,7 @@ use domain::ids::OrderId;
 use serde::{Deserialize, Serialize};
 use time::serde::rfc3339;
 
-use super::Unavailable;
+use super::StoreError;
 use super::orders::StoredOrder;
 use super::scope::Scope;
 
@@ -114,16 +114,14 @@ impl OrderView {
 pub trait OrderViews: Send + Sync {
     /// Writes views. A view is skipped when the stored one has the same version or a newer one.
     /// Returns one result for each view, in the same order.
-    fn show(
-        &self,
-        views: &[OrderView],
-    ) -> impl Future<Output = Vec<Result<(), Unavailable>>> + Send;
+    fn show(&self, views: &[OrderView])
+    -> impl Future<Output = Vec<Result<(), StoreError>>> + Send;
 
     /// Returns the version of the stored view of an order. `None` when there is none.
     fn shown_version(
         &self,
         order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<i64>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
 
     /// Returns at most `limit` orders of a session in scope, newest first, created before the order
     /// `before`.
@@ -133,7 +131,7 @@ pub trait OrderViews: Send + Sync {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> impl Future<Output = Result<Vec<OrderView>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<OrderView>, StoreError>> + Send;
 }
 
 /// Read access to order views.
@@ -145,7 +143,7 @@ pub trait OrderViewReader: Send + Sync {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> impl Future<Output = Result<Vec<OrderView>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<OrderView>, StoreError>> + Send;
 }
 
 impl<T: OrderViews> OrderViewReader for T {
@@ -155,7 +153,7 @@ impl<T: OrderViews> OrderViewReader for T {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> impl Future<Output = Result<Vec<OrderView>, Unavailable>> + Send {
+    ) -> impl Future<Output = Result<Vec<OrderView>, StoreError>> + Send {
         OrderViews::of_session(self, scope, session_hash, limit, before)
     }
 }

@@ -12,7 +12,7 @@ use super::{CONFLICTS_MAX, Maker};
 use crate::ports::access::AuditEntry;
 use crate::ports::orders::{Applied, OrderStore};
 use crate::ports::scope::Scope;
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Backend, Source, StoreError};
 
 /// The actor in the history for an act by the customer.
 pub const CUSTOMER: &str = "customer";
@@ -31,7 +31,7 @@ pub enum ChangeRefusal {
         from: Status,
         to: Status,
     },
-    Unavailable(Unavailable),
+    Unavailable(StoreError),
 }
 
 /// The current state of an order.
@@ -44,8 +44,8 @@ pub struct Now {
     pub by: Option<String>,
 }
 
-impl From<Unavailable> for ChangeRefusal {
-    fn from(error: Unavailable) -> Self {
+impl From<StoreError> for ChangeRefusal {
+    fn from(error: StoreError) -> Self {
         ChangeRefusal::Unavailable(error)
     }
 }
@@ -97,7 +97,7 @@ pub async fn cancel_by_customer(
             return Ok(order);
         }
     }
-    Err(Unavailable::new("orders", "the order keeps changing").into())
+    Err(StoreError::new(Backend::Orders, "the order keeps changing").into())
 }
 
 /// A change of status that a member of staff requests.
@@ -180,7 +180,7 @@ pub async fn move_by_staff(
 }
 
 /// Returns the current state of an order, with the author of its last change.
-async fn now(orders: &impl OrderStore, scope: &Scope, order: Order) -> Result<Now, Unavailable> {
+async fn now(orders: &impl OrderStore, scope: &Scope, order: Order) -> Result<Now, StoreError> {
     let last = orders
         .history(scope, order.order_id, order.version - 1)
         .await?
@@ -251,13 +251,15 @@ async fn apply<S: Source>(
     source: &S,
     progress: Progress<'_, S>,
     act: Option<Act>,
-) -> Result<Option<Order>, Unavailable> {
+) -> Result<Option<Order>, StoreError> {
     let (mut change, order) = progress.into_change(EventId(source.uuid()));
     if let Some(moved) = &mut change.order {
         moved.audit = act.map(|act| act.into_entry(&order, change.at));
     }
     let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
-    match applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))? {
+    match applied
+        .unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer to a change")))?
+    {
         Applied::Applied => Ok(Some(order)),
         Applied::Conflict | Applied::Duplicate => Ok(None),
     }

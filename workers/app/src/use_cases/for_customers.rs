@@ -9,7 +9,7 @@ use domain::order::{HistoryEntry, Order, Status};
 use super::change_order::{CANCELLED_BY_STAFF, CUSTOMER};
 use super::pay::WRONG_AMOUNT;
 use super::time_out::NOT_COLLECTED;
-use crate::ports::Unavailable;
+use crate::ports::StoreError;
 use crate::ports::orders::{OrderStore, PaymentKind, PaymentState};
 use crate::ports::scope::Scope;
 
@@ -41,12 +41,12 @@ impl Charged {
 /// Returns the state of an order's charge. An order out of scope has [`Charged::Nothing`].
 ///
 /// # Errors
-/// [`Unavailable`] when the payments cannot be read.
+/// [`StoreError`] when the payments cannot be read.
 pub async fn charged(
     orders: &impl OrderStore,
     scope: &Scope,
     order_id: OrderId,
-) -> Result<Charged, Unavailable> {
+) -> Result<Charged, StoreError> {
     let Some(charge) = orders
         .payment_in(scope, order_id, PaymentKind::Charge)
         .await?

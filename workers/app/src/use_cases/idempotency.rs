@@ -4,7 +4,8 @@
 use domain::ids::TenantId;
 
 use crate::location::FIRST_TENANT;
-use crate::ports::Unavailable;
+use super::FIRST_TENANT;
+use crate::ports::StoreError;
 use crate::ports::orders::{KeyUse, OrderStore};
 use crate::ports::scope::Scope;
 
@@ -26,14 +27,14 @@ pub fn key_hash(tenant_id: &TenantId, key: &str, digest: fn(&[u8]) -> String) ->
 /// are found too.
 ///
 /// # Errors
-/// [`Unavailable`] when the orders cannot be read.
+/// [`StoreError`] when the orders cannot be read.
 pub async fn key_use(
     orders: &impl OrderStore,
     scope: &Scope,
     tenant_id: &TenantId,
     key: &str,
     digest: fn(&[u8]) -> String,
-) -> Result<Option<KeyUse>, Unavailable> {
+) -> Result<Option<KeyUse>, StoreError> {
     let (hash, hash_before) = (key_hash(tenant_id, key, digest), digest(key.as_bytes()));
     match orders.key_use(scope, &hash).await? {
         None if hash != hash_before => orders.key_use(scope, &hash_before).await,

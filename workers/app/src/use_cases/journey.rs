@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use contract::cause::chain;
 use contract::event::Route;
 use contract::messages::Envelope;
 use contract::queue::QUEUES;
@@ -16,7 +17,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::progress::ask_for;
-use crate::ports::Unavailable;
+use crate::ports::StoreError;
 use crate::ports::journey::{JourneyStore, Records, SentRecord};
 use crate::ports::ledger::HoldState;
 use crate::ports::notices::NoticeStatus;
@@ -122,7 +123,7 @@ pub struct Journey {
     pub trace_ids: BTreeSet<String>,
     /// The error of a source that could not be read, for the log.
     #[serde(skip)]
-    pub missing: Option<Unavailable>,
+    pub missing: Option<StoreError>,
 }
 
 impl Journey {
@@ -147,14 +148,14 @@ impl Journey {
 /// Returns the timeline of an order. `None` when the order is not in scope.
 ///
 /// # Errors
-/// [`Unavailable`] when the order or its records cannot be read. A stock hold that cannot be read
+/// [`StoreError`] when the order or its records cannot be read. A stock hold that cannot be read
 /// is only noted in the timeline.
 pub async fn journey<O: OrderStore + JourneyStore>(
     orders: &O,
     stock: &impl Reservations,
     scope: &Scope,
     order_id: OrderId,
-) -> Result<Option<Journey>, Unavailable> {
+) -> Result<Option<Journey>, StoreError> {
     let Some(stored) = orders.load_in(scope, order_id).await? else {
         return Ok(None);
     };
@@ -277,7 +278,7 @@ fn messages(records: &Records) -> Vec<Moment> {
                 ..Moment::new(at, Record::Outbox, what).of(envelope)
             },
             Err(why) => Moment {
-                note: Some(why.clone()),
+                note: Some(chain(why).to_string()),
                 ..Moment::new(at, Record::Outbox, what)
             },
         };

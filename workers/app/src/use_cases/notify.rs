@@ -22,7 +22,7 @@ use crate::ports::notices::{
 };
 use crate::ports::orders::{OrderStore, StoredOrder};
 use crate::ports::scope::Scope;
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Source, StoreError};
 
 /// Maximum number of attempts on a channel before the next channel is used. Attempts on the last
 /// channel continue until the provider works again.
@@ -219,7 +219,7 @@ async fn tell(
     source: &impl Source,
     envelope: &Envelope,
     tried: &mut Vec<Attempt>,
-) -> Result<Handled, Unavailable> {
+) -> Result<Handled, StoreError> {
     let mut stored = None;
     let news = match news_of(store, envelope, &mut stored).await {
         Ok(news) => news,
@@ -326,7 +326,7 @@ async fn was_told(
     order_id: Option<OrderId>,
     kind: NoticeKind,
     event_id: EventId,
-) -> Result<bool, Unavailable> {
+) -> Result<bool, StoreError> {
     let told = store
         .notices(&NoticeFilter {
             order_id,

@@ -19,7 +19,7 @@ use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
 use crate::ports::orders::{
     Applied, Change, OrderStore, Payment, PaymentChange, PaymentKind, PaymentState,
 };
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Source, StoreError};
 
 /// Part of the reason of a charge with a wrong amount, between the charged amount and the amount
 /// due.
@@ -306,7 +306,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         &self,
         expected: Option<PaymentState>,
         payment: Payment,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), StoreError> {
         let change = Some(PaymentChange { expected, payment });
         self.apply(EventId(self.source.uuid()), change, Vec::new())
             .await
@@ -318,7 +318,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         event_id: EventId,
         payment: Option<PaymentChange>,
         messages: Vec<Message>,
-    ) -> Result<Applied, Unavailable> {
+    ) -> Result<Applied, StoreError> {
         // The event id is derived from the order and the kind of result. A result that is sent
         // again is therefore the same event, and consumers ignore it as a duplicate.
         let envelope = |message: Message| {

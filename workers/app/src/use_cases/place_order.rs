@@ -24,7 +24,7 @@ use crate::location::Location;
 use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, SlotClaim, StoredOrder};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Backend, Source, StoreError};
 
 pub use expected::{Changed, Difference, Differs, Expected, ShownLine};
 
@@ -110,14 +110,14 @@ pub enum Refusal {
     /// unused.
     Changed(Box<Changed>),
     /// A store could not answer. Nothing was placed.
-    Unavailable(Unavailable),
+    Unavailable(StoreError),
     /// The database did not answer, so the order may have been placed. The same request with the
     /// same key finds out.
-    Uncertain(Unavailable),
+    Uncertain(StoreError),
 }
 
-impl From<Unavailable> for Refusal {
-    fn from(error: Unavailable) -> Self {
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
         Refusal::Unavailable(error)
     }
 }
@@ -141,11 +141,11 @@ pub trait Offers: Sync {
     fn offer(
         &self,
         line: &Line,
-    ) -> impl Future<Output = Result<Option<StockedProduct>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<StockedProduct>, StoreError>> + Send;
 }
 
 impl<T: Stock> Offers for T {
-    async fn offer(&self, line: &Line) -> Result<Option<StockedProduct>, Unavailable> {
+    async fn offer(&self, line: &Line) -> Result<Option<StockedProduct>, StoreError> {
         self.product(&line.product_id).await
     }
 }
@@ -265,7 +265,7 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     };
     let placed = orders.place(std::slice::from_ref(&new)).await.pop();
     let placed =
-        placed.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a placement")));
+        placed.unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer to a placement")));
     match placed.map_err(Refusal::Uncertain)? {
         Placement::Placed => Ok(Accepted {
             order: new.order,
@@ -441,8 +441,8 @@ async fn price(offers: &impl Offers, shop: &Location, lines: &Lines) -> Result<V
             continue;
         };
         if found.product.price.currency != shop.currency {
-            return Err(Unavailable::new(
-                "menu",
+            return Err(StoreError::new(
+                Backend::Menu,
                 format!("{} is not priced in {:?}", line.product_id, shop.currency),
             )
             .into());

@@ -7,7 +7,7 @@
 use contract::messages::Envelope;
 
 use super::Handled;
-use crate::ports::Unavailable;
+use crate::ports::StoreError;
 use crate::ports::orders::{OrderFilter, OrderStore};
 use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
@@ -16,7 +16,7 @@ use crate::ports::views::{OrderView, OrderViews};
 /// into one call (group commit).
 pub trait Show: Sync {
     /// Writes one view.
-    fn show_one(&self, view: OrderView) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn show_one(&self, view: OrderView) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Handles one message of the `projections` queue.
@@ -43,11 +43,11 @@ pub async fn project<O: OrderStore, V: Show>(
 /// and again after an interruption.
 ///
 /// # Errors
-/// [`Unavailable`] when the orders cannot be read or a view cannot be written.
+/// [`StoreError`] when the orders cannot be read or a view cannot be written.
 pub async fn reproject(
     orders: &impl OrderStore,
     views: &impl OrderViews,
-) -> Result<u64, Unavailable> {
+) -> Result<u64, StoreError> {
     const PAGE: u32 = 100;
     let mut shown = 0;
     let mut filter = OrderFilter {

@@ -28,7 +28,7 @@ use crate::ports::ledger::{ENTRIES_MAX, Hold, Ledger};
 use crate::ports::orders::{OrderFilter, OrderStore, Payment, PaymentBooks};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Source, StoreError};
 
 /// The actor of every repair, in the history of orders and in the stock ledger.
 pub const ACTOR: &str = "reconcile";
@@ -80,7 +80,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReconcileError {
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] StoreError),
     #[error("the gateway's ledger cannot be read: {0}")]
     Gateway(#[from] GatewayError),
 }
@@ -204,7 +204,7 @@ async fn read(
 }
 
 /// Returns the sum of a product's ledger entries.
-async fn sum(stock: &impl Ledger, product: &StockedProduct) -> Result<Counters, Unavailable> {
+async fn sum(stock: &impl Ledger, product: &StockedProduct) -> Result<Counters, StoreError> {
     let mut movements = Vec::new();
     let mut before: Option<String> = None;
     loop {

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use contract::cause::chain;
 use contract::messages::Envelope;
 use contract::queue::{Queue, QueueId};
 use contract::role::ROLES;
@@ -33,7 +34,7 @@ use crate::ports::stock::{
     Adjusted, Adjustment, Confirmed, ExpiredHold, Reservations, Reserved, Stock, StockedProduct,
 };
 use crate::ports::views::{OrderView, OrderViews};
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Backend, Source, StoreError};
 
 /// The predicted result of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub async fn rehearse(
         Ok(envelope) => envelope,
         Err(error) => {
             return Foreseen::Parked {
-                reason: error.to_string(),
+                reason: chain(&error).to_string(),
             };
         }
     };
@@ -112,7 +113,7 @@ pub async fn rehearse(
         Ok(Some(_)) => return Foreseen::Dropped,
         Err(error) => {
             return Foreseen::Later {
-                reason: error.to_string(),
+                reason: chain(&error).to_string(),
             };
         }
     }
@@ -227,7 +228,7 @@ struct ViewsOnPaper<'a, V> {
 }
 
 impl<V: OrderViews> Show for ViewsOnPaper<'_, V> {
-    async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
+    async fn show_one(&self, view: OrderView) -> Result<(), StoreError> {
         match self.views.shown_version(view.order_id).await? {
             Some(shown) if shown >= view.version => {
                 self.notes.is_as_new.store(true, Ordering::Relaxed)
@@ -284,7 +285,7 @@ impl Notes {
 }
 
 impl Apply for Notes {
-    async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
+    async fn apply_one(&self, change: Change) -> Result<Applied, StoreError> {
         if let Some(order) = &change.order {
             self.write(format!("the order becomes {}", order.state.code()));
         }
@@ -309,11 +310,11 @@ impl Apply for Notes {
 struct OnPaper<'a, T>(&'a T);
 
 impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
-    async fn products(&self) -> Result<Vec<StockedProduct>, Unavailable> {
+    async fn products(&self) -> Result<Vec<StockedProduct>, StoreError> {
         self.0.products().await
     }
 
-    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, Unavailable> {
+    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, StoreError> {
         self.0.product(id).await
     }
 
@@ -323,7 +324,7 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
         lines: &Lines,
         _now: Timestamp,
         _expires_at: Timestamp,
-    ) -> Result<Reserved, Unavailable> {
+    ) -> Result<Reserved, StoreError> {
         match self
             .0
             .reservation(order_id)
@@ -349,7 +350,7 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
         })
     }
 
-    async fn confirm(&self, order_id: OrderId, _now: Timestamp) -> Result<Confirmed, Unavailable> {
+    async fn confirm(&self, order_id: OrderId, _now: Timestamp) -> Result<Confirmed, StoreError> {
         Ok(
             match self
                 .0
@@ -363,7 +364,7 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
         )
     }
 
-    async fn release(&self, _order_id: OrderId, _now: Timestamp) -> Result<(), Unavailable> {
+    async fn release(&self, _order_id: OrderId, _now: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -371,13 +372,13 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
         &self,
         now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<ExpiredHold>, Unavailable> {
+    ) -> Result<Vec<ExpiredHold>, StoreError> {
         self.0.expired_holds(now, limit).await
     }
 
-    async fn adjust(&self, _adjustment: &Adjustment) -> Result<Adjusted, Unavailable> {
-        Err(Unavailable::new(
-            "stock",
+    async fn adjust(&self, _adjustment: &Adjustment) -> Result<Adjusted, StoreError> {
+        Err(StoreError::new(
+            Backend::Stock,
             "nobody adjusts stock in a rehearsal",
         ))
     }
@@ -388,9 +389,9 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
         _received: u32,
         _low_stock_threshold: i64,
         _now: Timestamp,
-    ) -> Result<bool, Unavailable> {
-        Err(Unavailable::new(
-            "stock",
+    ) -> Result<bool, StoreError> {
+        Err(StoreError::new(
+            Backend::Stock,
             "nobody adds products in a rehearsal",
         ))
     }

@@ -19,9 +19,9 @@ use contract::messages::Envelope;
 use contract::retry::Backoff;
 use futures::future::join_all;
 
-use crate::ports::orders::{OrderStore, Outgoing};
+use crate::ports::orders::{OrderStore, Outgoing, Unsendable};
 use crate::ports::publisher::Publisher;
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Source, StoreError};
 
 /// Maximum number of rows in one round: ten batches of ten.
 pub const ROWS: u32 = 100;
@@ -42,8 +42,8 @@ pub struct Relayed {
     pub failed: u64,
     /// The error of one destination, if any failed.
     pub why: Option<String>,
-    /// The ids of rows that cannot be decoded, with the reason.
-    pub unreadable: Vec<(i64, String)>,
+    /// The ids of rows that cannot be sent, with the reason.
+    pub unreadable: Vec<(i64, Unsendable)>,
 }
 
 impl Relayed {
@@ -65,14 +65,14 @@ struct Load {
 /// Runs one round. `chance` returns a random number from 0.0 to 1.0 for each row that is put off.
 ///
 /// # Errors
-/// [`Unavailable`] when the outbox cannot be read or written.
+/// [`StoreError`] when the outbox cannot be read or written.
 pub async fn relay_some(
     orders: &impl OrderStore,
     publisher: &impl Publisher,
     source: &impl Source,
     chance: &(impl Fn() -> f64 + Sync),
     which: Outgoing,
-) -> Result<Relayed, Unavailable> {
+) -> Result<Relayed, StoreError> {
     let now = source.now();
     let mut relayed = Relayed::default();
     let mut loads: Vec<Load> = Vec::new();
@@ -128,7 +128,7 @@ async fn send(
     source: &impl Source,
     chance: &impl Fn() -> f64,
     load: Load,
-) -> Result<Relayed, Unavailable> {
+) -> Result<Relayed, StoreError> {
     let mut results = vec![Ok(()); load.messages.len()];
     for route in load.routes {
         for (result, sent) in results

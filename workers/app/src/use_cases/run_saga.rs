@@ -16,39 +16,37 @@ use super::progress::Progress;
 use super::{CONFLICTS_MAX, HOLD, Handled, Maker};
 use crate::ports::orders::{Applied, Change, OrderStore};
 use crate::ports::stock::{Confirmed, MoveTo, Moved, OrderMove, Reserved, Stock};
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Backend, Source, StoreError};
 
 /// Applies changes of orders. The implementation of the worker combines the changes of concurrent
 /// messages into one transaction (group commit).
 pub trait Apply: Sync {
     /// Applies one change.
-    fn apply_one(
-        &self,
-        change: Change,
-    ) -> impl Future<Output = Result<Applied, Unavailable>> + Send;
+    fn apply_one(&self, change: Change)
+    -> impl Future<Output = Result<Applied, StoreError>> + Send;
 }
 
 /// Changes the stock of orders. The implementation of the worker combines the changes of concurrent
 /// messages into fewer calls (group commit).
 pub trait Shelf: Sync {
     /// Applies one change.
-    fn move_one(&self, one: OrderMove) -> impl Future<Output = Result<Moved, Unavailable>> + Send;
+    fn move_one(&self, one: OrderMove) -> impl Future<Output = Result<Moved, StoreError>> + Send;
 
     /// Releases the units of an order; see [`Stock::release`].
     fn give_back(
         &self,
         order_id: OrderId,
         now: Timestamp,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 impl<T: Stock> Shelf for T {
-    async fn move_one(&self, one: OrderMove) -> Result<Moved, Unavailable> {
+    async fn move_one(&self, one: OrderMove) -> Result<Moved, StoreError> {
         let moved = self.move_orders(std::slice::from_ref(&one)).await.pop();
-        moved.unwrap_or_else(|| Err(Unavailable::new("stock", "no answer to a move")))
+        moved.unwrap_or_else(|| Err(StoreError::new(Backend::Stock, "no answer to a move")))
     }
 
-    async fn give_back(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+    async fn give_back(&self, order_id: OrderId, now: Timestamp) -> Result<(), StoreError> {
         self.release(order_id, now).await
     }
 }
@@ -255,8 +253,8 @@ async fn charged_card<S: Source>(
 }
 
 /// Returns the error for a result of the wrong variant, which would be a defect of the port.
-fn mixed_up() -> Unavailable {
-    Unavailable::new("stock", "the answer is to another question")
+fn mixed_up() -> StoreError {
+    StoreError::new(Backend::Stock, "the answer is to another question")
 }
 
 /// Returns the items of the order as lines of stock.

@@ -9,7 +9,7 @@ use time::Duration;
 
 use crate::ports::ledger::{ENTRIES_MAX, Ledger};
 use crate::ports::stock::{Catalogue, StockedProduct};
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Source, StoreError};
 
 /// The default length of the period of sales, in days.
 pub const DAYS: u32 = 28;
@@ -33,13 +33,13 @@ pub struct Reorder {
 /// stock is used up first.
 ///
 /// # Errors
-/// [`Unavailable`] when the products or the ledger cannot be read.
+/// [`StoreError`] when the products or the ledger cannot be read.
 pub async fn suggest_reorders(
     stock: &(impl Catalogue + Ledger),
     source: &impl Source,
     hours: &Hours,
     days: u32,
-) -> Result<Vec<Reorder>, Unavailable> {
+) -> Result<Vec<Reorder>, StoreError> {
     let products = stock.products().await?;
     let each = products.into_iter().map(async |product| {
         let sales = sales(
@@ -56,7 +56,7 @@ pub async fn suggest_reorders(
             sales,
             Policy::HOUSE,
         );
-        Ok::<_, Unavailable>(Reorder {
+        Ok::<_, StoreError>(Reorder {
             product,
             sales,
             suggestion,
@@ -78,7 +78,7 @@ async fn sales(
     hours: &Hours,
     product: &StockedProduct,
     back: Duration,
-) -> Result<Sales, Unavailable> {
+) -> Result<Sales, StoreError> {
     let now = source.now();
     let is_enough = |since: Timestamp| hours.open_between(since, now) >= hours.longest_day();
     // The changes are sorted from newest to oldest.

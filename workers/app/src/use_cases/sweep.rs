@@ -12,7 +12,7 @@ use super::time_out::{Timeouts, WaitOutcome, look_after};
 use super::{Maker, ORDER_DEADLINE};
 use crate::ports::orders::{Applied, Change, Due, OrderStore};
 use crate::ports::stock::Stock;
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Source, StoreError};
 
 /// Maximum number of orders in one round.
 const ROUND: u32 = 100;
@@ -59,7 +59,7 @@ pub async fn sweep_orders(
     source: &impl Source,
     maker: &Maker,
     timeouts: &Timeouts,
-) -> Result<Swept, Unavailable> {
+) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
     let mut failed = None;
     for _ in 0..ROUNDS_MAX {
@@ -92,7 +92,7 @@ async fn sweep_order(
     timeouts: &Timeouts,
     due: &Due,
     swept: &mut Swept,
-) -> Result<(), Unavailable> {
+) -> Result<(), StoreError> {
     let now = source.now();
     match look_after(orders, source, maker, timeouts, due).await? {
         WaitOutcome::NotForPeople => {}
@@ -166,7 +166,7 @@ pub async fn sweep_holds(
     orders: &impl OrderStore,
     stock: &impl Stock,
     source: &impl Source,
-) -> Result<Swept, Unavailable> {
+) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
     let now = source.now();
     let mut failed = None;
@@ -196,11 +196,11 @@ pub async fn sweep_holds(
 /// Deletes inbox and outbox rows older than 15 days. Returns the number of deleted rows.
 ///
 /// # Errors
-/// [`Unavailable`] when the database cannot delete them.
+/// [`StoreError`] when the database cannot delete them.
 pub async fn sweep_messages(
     orders: &impl OrderStore,
     source: &impl Source,
-) -> Result<u64, Unavailable> {
+) -> Result<u64, StoreError> {
     let before = source.now() - KEPT;
     let mut deleted = 0;
     loop {

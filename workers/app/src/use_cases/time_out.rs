@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::progress::Progress;
 use super::{ASK_AGAIN, Maker};
 use crate::ports::orders::{Applied, Change, Due, OrderStore};
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Backend, Source, StoreError};
 
 /// The reason of an order that was completed because nobody collected it.
 pub const NOT_COLLECTED: &str = "not collected";
@@ -120,14 +120,14 @@ pub enum WaitOutcome {
 /// Carries out the action that is due for an order. A repeated call notifies nobody a second time.
 ///
 /// # Errors
-/// [`Unavailable`] when the order cannot be read or written.
+/// [`StoreError`] when the order cannot be read or written.
 pub async fn look_after(
     orders: &impl OrderStore,
     source: &impl Source,
     maker: &Maker,
     timeouts: &Timeouts,
     due: &Due,
-) -> Result<WaitOutcome, Unavailable> {
+) -> Result<WaitOutcome, StoreError> {
     let now = source.now();
     let again =
         async |at: Option<Timestamp>| orders.look_again(&[(due.order_id, due.version, at)]).await;
@@ -172,7 +172,7 @@ pub async fn look_after(
     };
     let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
     let applied =
-        applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))?;
+        applied.unwrap_or_else(|| Err(StoreError::new("orders", "no answer to a change")))?;
     if looked == WaitOutcome::Told {
         again(then).await?;
     }

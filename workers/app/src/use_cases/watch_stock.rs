@@ -14,18 +14,18 @@ use uuid::Uuid;
 use super::{CONFLICTS_MAX, Maker};
 use crate::ports::stock::{Catalogue, StockChange, StockedProduct};
 use crate::ports::stock_watch::{Seen, StockWatch};
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Backend, Source, StoreError};
 
 /// Handles one stream record. Returns the level of the alert, if the record caused one.
 ///
 /// # Errors
-/// [`Unavailable`] when the observations cannot be read or written, or keep changing.
+/// [`StoreError`] when the observations cannot be read or written, or keep changing.
 pub async fn watch_record(
     watch: &impl StockWatch,
     source: &impl Source,
     maker: &Maker,
     change: &StockChange,
-) -> Result<Option<Availability>, Unavailable> {
+) -> Result<Option<Availability>, StoreError> {
     let Some(after) = &change.after else {
         return Ok(None);
     };
@@ -50,8 +50,8 @@ pub async fn watch_record(
             return Ok(told);
         }
     }
-    Err(Unavailable::new(
-        "stock",
+    Err(StoreError::new(
+        Backend::Stock,
         "what is known of a product keeps changing",
     ))
 }
@@ -63,13 +63,13 @@ pub async fn watch_record(
 /// is sent for a product that was delivered since and has fallen to the same level again.
 ///
 /// # Errors
-/// [`Unavailable`] when the table or the observations cannot be read or written, or keep changing.
+/// [`StoreError`] when the table or the observations cannot be read or written, or keep changing.
 pub async fn rebuild(
     watch: &impl StockWatch,
     stock: &impl Catalogue,
     source: &impl Source,
     maker: &Maker,
-) -> Result<u64, Unavailable> {
+) -> Result<u64, StoreError> {
     let mut told = 0;
     for product in stock.products().await? {
         told += u64::from(look_at(watch, stock, source, maker, &product).await?);
@@ -84,7 +84,7 @@ async fn look_at(
     source: &impl Source,
     maker: &Maker,
     product: &StockedProduct,
-) -> Result<bool, Unavailable> {
+) -> Result<bool, StoreError> {
     let product_id = &product.product.product_id;
     for _ in 0..CONFLICTS_MAX {
         let known = watch.seen(product_id).await?;
@@ -108,8 +108,8 @@ async fn look_at(
             return Ok(told.is_some());
         }
     }
-    Err(Unavailable::new(
-        "stock",
+    Err(StoreError::new(
+        Backend::Stock,
         "what is known of a product keeps changing",
     ))
 }
@@ -123,7 +123,7 @@ async fn take_in(
     product: &StockedProduct,
     known: Option<Seen>,
     told: Option<Availability>,
-) -> Result<bool, Unavailable> {
+) -> Result<bool, StoreError> {
     let now = seen(product);
     let product_id = &product.product.product_id;
     let alert = told.map(|level| {

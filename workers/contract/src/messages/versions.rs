@@ -11,43 +11,31 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Envelope;
+use crate::cause::Cause;
 use crate::event::EventKind;
 
 /// The reason why a message body cannot be decoded. A retry would fail again, so the message is
 /// parked.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
     /// The body is not an envelope, with the error of the parser.
-    NotAnEnvelope(String),
+    #[error("not an envelope")]
+    NotAnEnvelope(#[source] Cause),
     /// The envelope has an unknown `type`.
+    #[error("no message of type {0:?} is known here")]
     UnknownKind(String),
     /// The envelope has a schema version that this program does not read.
+    #[error("schema version {schema} of {} is not known here: {}", kind.name(), known(*kind))]
     UnknownSchema { kind: EventKind, schema: u16 },
 }
 
-impl std::fmt::Display for Undecodable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Undecodable::NotAnEnvelope(why) => write!(f, "not an envelope: {why}"),
-            Undecodable::UnknownKind(kind) => {
-                write!(f, "no message of type {kind:?} is known here")
-            }
-            Undecodable::UnknownSchema { kind, schema } => {
-                let known = match kind.schema() {
-                    1 => "only 1 is".to_owned(),
-                    today => format!("{} and {today} are", today - 1),
-                };
-                write!(
-                    f,
-                    "schema version {schema} of {} is not known here: {known}",
-                    kind.name()
-                )
-            }
-        }
+/// Returns the schema versions of a kind that this program reads, as the end of a sentence.
+fn known(kind: EventKind) -> String {
+    match kind.schema() {
+        1 => "only 1 is".to_owned(),
+        today => format!("{} and {today} are", today - 1),
     }
 }
-
-impl std::error::Error for Undecodable {}
 
 impl Envelope {
     /// Decodes the body of an SQS message, in the current schema version of its kind or the
@@ -64,7 +52,7 @@ impl Envelope {
             schema: u16,
         }
         let not_an_envelope =
-            |error: serde_json::Error| Undecodable::NotAnEnvelope(error.to_string());
+            |error: serde_json::Error| Undecodable::NotAnEnvelope(Cause::new(error));
         // The head is decoded first, because a body of another version may not fit the current
         // types.
         let Head { kind, schema } = serde_json::from_str(body).map_err(not_an_envelope)?;

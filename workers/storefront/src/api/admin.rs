@@ -8,7 +8,7 @@ use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::stock::{
     Adjusted, Adjustment, AdjustmentKind, Adjustments as _, Catalogue as _, StockedProduct,
 };
-use app::ports::{Source as _, Unavailable};
+use app::ports::{Backend, Source as _, Unavailable};
 use app::use_cases::change_order::{ChangeRefusal, Move, move_by_staff};
 use axum::Json;
 use axum::body::Bytes;
@@ -438,7 +438,7 @@ pub async fn adjust_stock<P: Ports>(
     app.menu.forget();
     let no_answer = |_| {
         Err(Unavailable::new(
-            "stock",
+            Backend::Stock,
             format!("no answer in {ADJUSTED_WITHIN:?}"),
         ))
     };

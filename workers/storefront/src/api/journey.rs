@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use app::ports::Unavailable;
 use app::ports::stock::{Reservation, Reservations};
+use app::ports::{Backend, Unavailable};
 use app::use_cases::journey::{Journey, journey};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -58,7 +58,7 @@ impl<R: Reservations> Reservations for Timely<'_, R> {
         let answer = timeout(STOCK_WITHIN, self.0.reservation(order_id)).await;
         answer.unwrap_or_else(|_| {
             Err(Unavailable::new(
-                "stock",
+                Backend::Stock,
                 format!("no answer in {STOCK_WITHIN:?}"),
             ))
         })

@@ -8,7 +8,7 @@ use app::ports::fulfilment::{FulfilmentStore as _, Shipment, Ticket};
 use app::ports::orders::{OrderFilter, OrderStore as _, StoredOrder};
 use app::ports::scope::Scope;
 use app::ports::views::{OrderView, OrderViewReader as _};
-use app::ports::{Source as _, Unavailable};
+use app::ports::{Backend, Source as _, Unavailable};
 use app::use_cases::change_order::{CUSTOMER, ChangeRefusal, cancel_by_customer};
 use app::use_cases::for_customers::{public_note, public_reason};
 use app::use_cases::place_order::{
@@ -154,7 +154,7 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
     let placed = timeout(PLACED_WITHIN, placing).await;
     let accepted = placed.unwrap_or_else(|_| {
         Err(Refusal::Uncertain(Unavailable::new(
-            "orders",
+            Backend::Orders,
             format!("no answer in {PLACED_WITHIN:?}"),
         )))
     })?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use app::location::Location;
 use app::ports::locations::LocationStore as _;
 use app::ports::{Source as _, Unavailable};
+use app::ports::{Backend, Source as _, Unavailable};
 use app::use_cases::place_order::{PICKUP_AHEAD, is_past, is_too_far_ahead};
 use axum::Json;
 use axum::extract::{Query, State};
@@ -163,7 +164,7 @@ pub async fn offered<P: Ports>(app: &App<P>, shop: &Location, date: Date) -> Res
         None => asked.await,
         Some(_) => timeout(TAKEN_WITHIN, asked).await.unwrap_or_else(|_| {
             Err(Unavailable::new(
-                "orders",
+                Backend::Orders,
                 format!("no answer in {TAKEN_WITHIN:?} about the places of {date}"),
             ))
         }),

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use adapter_memory::MemoryCarts;
-use app::ports::Unavailable;
 use app::ports::carts::{Cart, CartError, CartStore};
+use app::ports::{Backend, Unavailable};
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
 
@@ -39,7 +39,7 @@ impl TestCarts {
 
     fn answer(&self) -> Result<(), Unavailable> {
         match self.away.load(Ordering::Relaxed) {
-            true => Err(Unavailable::new("carts", "the answer was lost")),
+            true => Err(Unavailable::new(Backend::Carts, "the answer was lost")),
             false => Ok(()),
         }
     }

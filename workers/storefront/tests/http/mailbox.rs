@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use app::ports::Unavailable;
 use app::ports::mailbox::{Kept, KeptMail, KeptText, Mailbox};
+use app::ports::{Backend, Unavailable};
 use axum::http::StatusCode;
 use domain::Timestamp;
 use domain::access::StaffRole;
@@ -50,7 +50,7 @@ struct Away;
 impl Mailbox for Away {
     fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>> {
         Box::pin(std::future::ready(Err(Unavailable::new(
-            "mailbox",
+            Backend::Mailbox,
             "secret cause",
         ))))
     }

@@ -53,7 +53,7 @@ async fn until_refused<F: Future<Output = Result<(), ConnectError>>>(
 mod tests {
     use std::cell::Cell;
 
-    use app::ports::Unavailable;
+    use app::ports::{Backend, StoreError};
 
     use super::*;
 
@@ -88,7 +88,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_database_that_is_away_and_a_refusal_of_a_moment_are_no_reason_to_leave() {
         let (asked, _) = left_after(|time| match time {
-            1 => Err(Unavailable::new("orders", "connection refused").into()),
+            1 => Err(StoreError::new(Backend::Orders, "connection refused").into()),
             2 | 5.. => Err(refused()),
             _ => Ok(()),
         })

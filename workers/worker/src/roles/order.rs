@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use adapter_aws::{DynamoStock, SqsInbox};
-use app::ports::Unavailable;
 use app::ports::stock::{Moved, OrderMove, Stock as _};
+use app::ports::{Backend, StoreError};
 use app::use_cases::run_saga::{Shelf, run_saga};
 use chassis::inbox::Delivery;
 use chassis::{Breaker, GroupCommit, Handler, Metrics};
@@ -61,7 +61,7 @@ struct Saga {
 
 /// The stock of orders whose messages are handled at once moves in one transaction.
 struct GroupedStock {
-    moves: GroupCommit<OrderMove, Result<Moved, Unavailable>>,
+    moves: GroupCommit<OrderMove, Result<Moved, StoreError>>,
     stock: DynamoStock,
 }
 
@@ -84,14 +84,14 @@ impl GroupedStock {
 }
 
 impl Shelf for GroupedStock {
-    async fn move_one(&self, one: OrderMove) -> Result<Moved, Unavailable> {
+    async fn move_one(&self, one: OrderMove) -> Result<Moved, StoreError> {
         self.moves
             .submit(one)
             .await
-            .unwrap_or_else(|lost| Err(Unavailable::new("stock", lost)))
+            .unwrap_or_else(|lost| Err(StoreError::new(Backend::Stock, lost)))
     }
 
-    async fn give_back(&self, order_id: OrderId, now: Timestamp) -> Result<(), Unavailable> {
+    async fn give_back(&self, order_id: OrderId, now: Timestamp) -> Result<(), StoreError> {
         self.stock.release(order_id, now).await
     }
 }

@@ -7,6 +7,7 @@ use app::ports::Source as _;
 use app::ports::orders::{OrderStore as _, Outgoing};
 use app::use_cases::relay::{ROWS, Relayed, relay_some};
 use chassis::{Process, chance};
+use contract::cause::chain;
 use contract::metric::Metric;
 
 use super::{Wiring, every};
@@ -136,7 +137,7 @@ fn report(relayed: Relayed, dependency: &str, process: &Process) {
     for (id, why) in relayed.unreadable {
         tracing::error!(
             row = id,
-            why,
+            why = %chain(&why),
             "A row of the outbox cannot be read; what is behind it waits"
         );
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use adapter_aws::{DynamoViews, SqsInbox};
-use app::ports::Unavailable;
 use app::ports::views::{OrderView, OrderViews as _};
+use app::ports::{Backend, StoreError};
 use app::use_cases::project::{Show, project};
 use chassis::inbox::Delivery;
 use chassis::{Breaker, GroupCommit, Handler, Metrics};
@@ -51,7 +51,7 @@ struct Painter {
 }
 
 /// Views of messages that are handled at once share a call.
-struct GroupedViews(GroupCommit<OrderView, Result<(), Unavailable>>);
+struct GroupedViews(GroupCommit<OrderView, Result<(), StoreError>>);
 
 impl GroupedViews {
     /// Views in one call at most.
@@ -70,11 +70,11 @@ impl GroupedViews {
 }
 
 impl Show for GroupedViews {
-    async fn show_one(&self, view: OrderView) -> Result<(), Unavailable> {
+    async fn show_one(&self, view: OrderView) -> Result<(), StoreError> {
         self.0
             .submit(view)
             .await
-            .unwrap_or_else(|lost| Err(Unavailable::new("order view", lost)))
+            .unwrap_or_else(|lost| Err(StoreError::new(Backend::OrderView, lost)))
     }
 }
 

@@ -11,6 +11,7 @@ use app::ports::access::StaffTokens as _;
 use app::ports::locations::LocationStore;
 use app::ports::mailbox::Mailbox;
 use app::ports::{Source as _, Unavailable};
+use app::ports::{Backend, Source as _, StoreError};
 use chassis::Metrics;
 use contract::dependency::Dependency;
 use contract::metric::Metric;
@@ -176,7 +177,7 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
 /// # Errors
 /// When the database does not answer, or the location that this storefront serves is not among what
 /// can be read.
-async fn read_shops(store: &impl LocationStore, shops: &Shops) -> Result<(), Unavailable> {
+async fn read_shops(store: &impl LocationStore, shops: &Shops) -> Result<(), StoreError> {
     let all = store.locations().await?;
     let home = shops.home();
     if !all
@@ -187,13 +188,13 @@ async fn read_shops(store: &impl LocationStore, shops: &Shops) -> Result<(), Una
             "{} has no usable row in the table locations",
             home.location_id
         );
-        return Err(Unavailable::new("locations", message));
+        return Err(StoreError::new(Backend::Locations, message));
     }
     shops.replace(all);
     Ok(())
 }
 
-async fn read_revoked(store: &Store, revoked: &Revoked) -> Result<(), Unavailable> {
+async fn read_revoked(store: &Store, revoked: &Revoked) -> Result<(), StoreError> {
     revoked.replace(store.revoked_tokens(SystemSource.now()).await?);
     Ok(())
 }
@@ -296,8 +297,8 @@ mod tests {
         store.set_locations(vec![other]);
         let told = read_shops(&store, &shops)
             .await
-            .expect_err("the own one is not")
-            .to_string();
+            .expect_err("the own one is not");
+        let told = contract::cause::chain(&told).to_string();
         assert!(told.contains(home.location_id.as_str()), "{told}");
         assert_eq!(shops.home().name, "Renamed", "what was read last stands");
     }

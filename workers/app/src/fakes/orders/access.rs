@@ -4,16 +4,16 @@ use domain::Timestamp;
 use uuid::Uuid;
 
 use super::MemoryOrders;
-use crate::ports::Unavailable;
+use crate::ports::StoreError;
 use crate::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
 
 impl StaffTokens for MemoryOrders {
-    async fn record_token(&self, token: &StaffToken) -> Result<(), Unavailable> {
+    async fn record_token(&self, token: &StaffToken) -> Result<(), StoreError> {
         self.books().staff_tokens.push(token.clone());
         Ok(())
     }
 
-    async fn staff_tokens(&self) -> Result<Vec<StaffToken>, Unavailable> {
+    async fn staff_tokens(&self) -> Result<Vec<StaffToken>, StoreError> {
         let mut tokens = self.books().staff_tokens.clone();
         tokens.sort_by_key(|token| std::cmp::Reverse((token.issued_at, token.id)));
         Ok(tokens)
@@ -23,7 +23,7 @@ impl StaffTokens for MemoryOrders {
         &self,
         id: Uuid,
         at: Timestamp,
-    ) -> Result<Option<StaffToken>, Unavailable> {
+    ) -> Result<Option<StaffToken>, StoreError> {
         let mut books = self.books();
         let Some(token) = books.staff_tokens.iter_mut().find(|token| token.id == id) else {
             return Ok(None);
@@ -33,7 +33,7 @@ impl StaffTokens for MemoryOrders {
         Ok(Some(before))
     }
 
-    async fn revoked_tokens(&self, now: Timestamp) -> Result<Vec<Uuid>, Unavailable> {
+    async fn revoked_tokens(&self, now: Timestamp) -> Result<Vec<Uuid>, StoreError> {
         let books = self.books();
         let revoked = books
             .staff_tokens
@@ -44,7 +44,7 @@ impl StaffTokens for MemoryOrders {
 }
 
 impl AuditLog for MemoryOrders {
-    async fn append_audit(&self, entry: &AuditEntry) -> Result<(), Unavailable> {
+    async fn append_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut books = self.books();
         if entry.act_id.is_none() || books.audit.iter().all(|known| known.act_id != entry.act_id) {
             books.audit.push(entry.clone());
@@ -52,7 +52,7 @@ impl AuditLog for MemoryOrders {
         Ok(())
     }
 
-    async fn audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
+    async fn audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         Ok(self
             .books()
             .audit

@@ -7,13 +7,13 @@ use domain::ids::{EventId, OrderId};
 use uuid::Uuid;
 
 use super::{MemoryOrders, Telling};
-use crate::ports::Unavailable;
+use crate::ports::StoreError;
 use crate::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
 use crate::ports::redrives::{Redrive, RedriveEnd, RedriveLog};
 use crate::ports::scope::Scope;
 
 impl JourneyStore for MemoryOrders {
-    async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, Unavailable> {
+    async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, StoreError> {
         let books = self.books();
         if !books.is_in(scope, order_id) {
             return Ok(Records::default());
@@ -87,7 +87,7 @@ impl JourneyStore for MemoryOrders {
         &self,
         consumer: &str,
         event_id: EventId,
-    ) -> Result<Option<TakenIn>, Unavailable> {
+    ) -> Result<Option<TakenIn>, StoreError> {
         self.without_scope("taken_in");
         let books = self.books();
         let found = books
@@ -97,7 +97,7 @@ impl JourneyStore for MemoryOrders {
         Ok(found.cloned())
     }
 
-    async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, Unavailable> {
+    async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, StoreError> {
         self.without_scope("notices_of");
         let books = self.books();
         let of = |telling: &&Telling| telling.notice.event_id == event_id;
@@ -109,7 +109,7 @@ impl JourneyStore for MemoryOrders {
             .collect())
     }
 
-    async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, Unavailable> {
+    async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, StoreError> {
         self.without_scope("newest_of");
         let books = self.books();
         let newest = books
@@ -122,7 +122,7 @@ impl JourneyStore for MemoryOrders {
 }
 
 impl RedriveLog for MemoryOrders {
-    async fn begin_redrive(&self, redrive: &Redrive) -> Result<(), Unavailable> {
+    async fn begin_redrive(&self, redrive: &Redrive) -> Result<(), StoreError> {
         let mut books = self.books();
         if !books
             .redrives
@@ -139,7 +139,7 @@ impl RedriveLog for MemoryOrders {
         redrive_id: Uuid,
         end: RedriveEnd,
         at: Timestamp,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), StoreError> {
         if let Some(redrive) = self
             .books()
             .redrives

@@ -7,7 +7,7 @@ use domain::channel::Channel;
 use domain::ids::EventId;
 
 use super::{Books, MemoryOrders};
-use crate::ports::Unavailable;
+use crate::ports::StoreError;
 use crate::ports::journey::NoticeRecord;
 use crate::ports::notices::{
     CLAIM, MESSAGES_PER_DAY, NOTICES_MAX, Notice, NoticeEnd, NoticeFilter, NoticeRow, NoticeState,
@@ -66,7 +66,7 @@ impl Books {
 }
 
 impl NoticeStore for MemoryOrders {
-    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, Unavailable> {
+    async fn begin_notice(&self, notice: &Notice) -> Result<NoticeState, StoreError> {
         let mut books = self.books();
         let is_new = !books
             .notices
@@ -113,7 +113,7 @@ impl NoticeStore for MemoryOrders {
         channel: Channel,
         end: &NoticeEnd,
         at: Timestamp,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, StoreError> {
         let mut books = self.books();
         let telling = books
             .notices
@@ -129,7 +129,7 @@ impl NoticeStore for MemoryOrders {
         event_id: EventId,
         channel: Channel,
         why: &str,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), StoreError> {
         if let Some(telling) = self.books().notices.get_mut(&(event_id, channel)) {
             telling.claimed_until = None;
             telling.why = Some(why.to_owned());
@@ -137,7 +137,7 @@ impl NoticeStore for MemoryOrders {
         Ok(())
     }
 
-    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, Unavailable> {
+    async fn notices(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, StoreError> {
         let books = self.books();
         let mut rows: Vec<NoticeRow> = books.notices.values().map(row).collect();
         rows.retain(|row| {

@@ -16,7 +16,7 @@ const MAKER: Maker = Maker {
 struct Straight<'a>(&'a MemoryOrders);
 
 impl Apply for Straight<'_> {
-    async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
+    async fn apply_one(&self, change: Change) -> Result<Applied, StoreError> {
         self.0.apply(&[change]).await.pop().expect("an answer")
     }
 }

@@ -8,7 +8,7 @@ use domain::order::{HistoryEntry, Order};
 use super::{ACTOR, Difference, Repair};
 use crate::ports::orders::{Applied, Change, OrderChange, OrderStore, PaymentChange};
 use crate::ports::stock::{Confirmed, Stock};
-use crate::ports::{Source, Unavailable};
+use crate::ports::{Backend, Source, StoreError};
 use crate::use_cases::progress::ask_for;
 use crate::use_cases::{ASK_AGAIN, Maker};
 
@@ -19,14 +19,14 @@ use crate::use_cases::{ASK_AGAIN, Maker};
 /// of `stock` in the ledger, which must be [`ACTOR`] too.
 ///
 /// # Errors
-/// [`Unavailable`] when a store cannot be read or written.
+/// [`StoreError`] when a store cannot be read or written.
 pub async fn fix(
     orders: &impl OrderStore,
     stock: &impl Stock,
     source: &impl Source,
     maker: &Maker,
     difference: &Difference,
-) -> Result<bool, Unavailable> {
+) -> Result<bool, StoreError> {
     let now = source.now();
     match &difference.repair {
         None => Ok(false),
@@ -61,7 +61,7 @@ pub async fn fix(
     }
 }
 
-async fn load(orders: &impl OrderStore, order_id: OrderId) -> Result<Option<Order>, Unavailable> {
+async fn load(orders: &impl OrderStore, order_id: OrderId) -> Result<Option<Order>, StoreError> {
     Ok(orders.load(order_id).await?.map(|stored| stored.order))
 }
 
@@ -73,7 +73,7 @@ async fn apply(
     note: &str,
     payment: Option<PaymentChange>,
     outbox: Vec<Envelope>,
-) -> Result<bool, Unavailable> {
+) -> Result<bool, StoreError> {
     let at = source.now();
     let entry = HistoryEntry {
         seq: order.version + 1,
@@ -104,7 +104,9 @@ async fn apply(
         delivery: None,
     };
     let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
-    match applied.unwrap_or_else(|| Err(Unavailable::new("orders", "no answer to a change")))? {
+    match applied
+        .unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer to a change")))?
+    {
         Applied::Applied => Ok(true),
         Applied::Duplicate | Applied::Conflict => Ok(false),
     }

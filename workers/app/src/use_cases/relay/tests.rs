@@ -166,7 +166,7 @@ fn a_row_without_a_route_goes_everywhere_and_one_of_an_unknown_route_is_unreadab
     let created = &new_order().outbox[1];
     let read = |route| OutboxRow::read(1, 0, route, &created.encode()).letter;
     let codes = |route| {
-        read(route).map(|letter| {
+        read(route).map_err(|why| why.to_string()).map(|letter| {
             letter
                 .routes
                 .iter()

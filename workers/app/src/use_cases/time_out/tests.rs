@@ -14,6 +14,7 @@ use crate::fakes::gateway::MemoryGateway;
 use crate::fakes::orders::MemoryOrders;
 use crate::fakes::stock::MemoryStock;
 use crate::laws::orders::{new_order, step};
+use crate::ports::Backend;
 use crate::ports::orders::{NewOrder, Outgoing, PaymentKind, PaymentState};
 use crate::ports::stock::Stock as _;
 use crate::use_cases::pay::pay;
@@ -273,12 +274,12 @@ fn every_state_that_waits_has_a_deadline() {
 struct Straight<'a>(&'a MemoryOrders);
 
 impl Apply for Straight<'_> {
-    async fn apply_one(&self, change: Change) -> Result<Applied, Unavailable> {
+    async fn apply_one(&self, change: Change) -> Result<Applied, StoreError> {
         self.0
             .apply(&[change])
             .await
             .pop()
-            .unwrap_or_else(|| Err(Unavailable::new("orders", "no answer")))
+            .unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer")))
     }
 }
 
