@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use adapter_postgres::{NUMBERS, PostgresStore};
 use adapter_redis::RedisCarts;
+use adapter_sql::{Login, NUMBERS, Store};
 use app::ports::Unavailable;
 use app::ports::carts::CartStore as _;
 use app::ports::orders::OrderStore as _;
@@ -317,7 +317,7 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
         "{names:?}"
     );
 
-    let store = PostgresStore::connect(&through, 1)
+    let store = Store::connect_with(&through, &Login::default(), 1)
         .await
         .expect("connected");
     let (tenant, location) = (
@@ -358,7 +358,11 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
     );
     assert_eq!((refused.count(), lost.count(), cut.count()), (1, 1, 1));
     let refuse = faults.add(Rule::on(Dependency::Postgres, "", Fault::Refuse));
-    assert!(PostgresStore::connect(&through, 1).await.is_err());
+    assert!(
+        Store::connect_with(&through, &Login::default(), 1)
+            .await
+            .is_err()
+    );
     assert!(refuse.count() >= 1);
 }
 

@@ -1,7 +1,7 @@
 //! The exit codes of commands (`docs/interfaces.md`, section "Programs"), from which a script can
 //! decide what to do next. 64, 69 and 77 are those of BSD's `sysexits.h`.
 
-use adapter_postgres::ConnectError;
+use adapter_sql::ConnectError;
 use haven_console::{BadUsage, Interrupted, exit};
 use migrations::{FailureKind, MigrateError};
 use provision::aws_failure::{AwsFailure, Cause, Several};
@@ -142,8 +142,7 @@ mod tests {
             code_of(&failed)
         };
         let connecting = async |url: &str| {
-            let store =
-                worker::stores::Store::connect(url, &adapter_postgres::Login::default()).await;
+            let store = worker::stores::Store::connect(url, &adapter_sql::Login::default()).await;
             code_of(
                 &store
                     .context("open the shop's database")

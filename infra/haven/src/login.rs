@@ -14,13 +14,13 @@ pub fn migration_login() -> migrations::Login {
 }
 
 /// Returns the same login for queries.
-pub fn database_login() -> adapter_postgres::Login {
+pub fn database_login() -> adapter_sql::Login {
     let migrations::Login {
         user,
         password,
         root_certificates,
     } = migration_login();
-    adapter_postgres::Login {
+    adapter_sql::Login {
         user,
         password,
         root_certificates,

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use adapter_postgres::{ConnectError, PostgresStore};
+use adapter_sql::{ConnectError, Login, Store};
 use anyhow::{Context as _, bail};
 use chassis::config::ProcessEnvironment;
 use tokio::io::AsyncWriteExt as _;
@@ -228,7 +228,7 @@ impl Access {
 
 async fn wait_until_it_answers(url: &str) -> anyhow::Result<()> {
     let refused = database::until("PostgreSQL", || async {
-        match PostgresStore::connect(url, 1).await {
+        match Store::connect_with(url, &Login::default(), 1).await {
             Ok(_) => Ok(None),
             // A refused login cannot succeed later, so do not retry.
             Err(refused @ ConnectError::LoginRefused { .. }) => Ok(Some(refused)),

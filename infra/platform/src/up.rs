@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::{Context as _, bail};
 use app::ports::Source as _;
 use app::ports::access::{StaffToken, StaffTokens as _};

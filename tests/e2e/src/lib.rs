@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables, WriteTable};
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use app::ports::access::{AuditEntry, AuditLog as _};
 use contract::address::Address;
 use contract::table::{MOVEMENTS, PRODUCTS, RESERVATIONS};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use app::location::Location;
 use app::ports::orders::OrderStore as _;
 use app::ports::scope::Scope;

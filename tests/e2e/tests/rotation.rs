@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adapter_postgres::{ConnectError, Login};
+use adapter_sql::{ConnectError, Login};
 use app::laws::orders::new_order;
 use app::ports::orders::OrderStore as _;
 use app::ports::scope::Scope;

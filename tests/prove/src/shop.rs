@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter_aws::{Clients, DynamoStock};
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::{Context as _, bail};
 use contract::role::{OUTBOX_RELAY, ROLES, Role};
 use faults::{Dependency, Faults, Proxy};

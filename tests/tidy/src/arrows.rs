@@ -123,7 +123,7 @@ fn each_technology_is_known_to_its_adapter_alone() {
     let allowed = |name: &str| -> &[&str] {
         match name {
             // `prove` reads the views of the contract schema, like an external client.
-            "sqlx" => &["adapter-postgres", "adapter-sqlite", "prove"],
+            "sqlx" => &["adapter-sql", "prove"],
             "tokio-postgres" | "rusqlite" | "refinery" => &["migrations"],
             "redis" => &["adapter-redis"],
             "prometheus" => &["chassis"],
@@ -167,20 +167,19 @@ fn may(package: &str) -> &'static [&'static str] {
         "contract" => &["domain"],
         "app" | "blueprint" => &["contract", "domain"],
         "chassis" => &["contract"],
-        "adapter-memory" | "adapter-postgres" | "adapter-sqlite" | "adapter-redis" => {
-            &["app", "contract", "domain"]
-        }
+        "adapter-memory" => &["app", "contract", "domain"],
         "notices" => &["app", "domain"],
-        "adapter-aws" | "adapter-gateway" => &["app", "chassis", "contract", "domain"],
+        "adapter-aws" | "adapter-gateway" | "adapter-redis" | "adapter-sql" => {
+            &["app", "chassis", "contract", "domain"]
+        }
         "migrations" | "payment-gateway" | "faults" | "front" => &[],
         "storefront" => &["app", "chassis", "contract", "domain"],
         "worker" => &[
             "adapter-aws",
             "adapter-gateway",
             "adapter-memory",
-            "adapter-postgres",
             "adapter-redis",
-            "adapter-sqlite",
+            "adapter-sql",
             "app",
             "chassis",
             "contract",
@@ -198,7 +197,7 @@ fn may(package: &str) -> &'static [&'static str] {
         ],
         "platform" => &[
             "adapter-aws",
-            "adapter-postgres",
+            "adapter-sql",
             "app",
             "blueprint",
             "chassis",
@@ -223,12 +222,11 @@ fn may(package: &str) -> &'static [&'static str] {
 fn may_in_tests(package: &str) -> &'static [&'static str] {
     match package {
         "adapter-aws" | "adapter-redis" => &["servers"],
-        "adapter-postgres" => &["migrations", "servers"],
-        "adapter-sqlite" => &["migrations"],
+        "adapter-sql" => &["migrations", "servers"],
         "storefront" => &["adapter-memory"],
         "faults" => &[
             "adapter-aws",
-            "adapter-postgres",
+            "adapter-sql",
             "adapter-redis",
             "app",
             "domain",

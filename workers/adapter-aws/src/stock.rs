@@ -574,7 +574,8 @@ impl Stock for DynamoStock {
                 if holds.len() >= limit as usize {
                     return Ok(holds);
                 }
-                let item = item.map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
+                let item =
+                    item.map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
                 let order_id = get_text(&item, "reservation_id").and_then(|id| id.parse().ok());
                 let (Some(order_id), Some(expires_at)) = (order_id, get_time(&item, "expires_at"))
                 else {

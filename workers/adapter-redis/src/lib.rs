@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use app::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore};
 use app::ports::{Backend, StoreError};
+use chassis::renewal::{Check, Guarded, Renewal};
 use domain::FieldError;
 use domain::cart::{LINES_MAX, Line, Lines, Quantity};
 use domain::ids::ProductId;
@@ -35,6 +36,7 @@ const BETWEEN_CONNECTS: Duration = Duration::from_millis(50);
 pub struct RedisCarts {
     /// Shared by all clones.
     link: Arc<Mutex<Link>>,
+    renewal: Option<Renewal<String>>,
     get: Script,
     add: Script,
     set: Script,
@@ -159,6 +161,7 @@ impl RedisCarts {
         let take_out = script(TAKE_OUT);
         Ok(RedisCarts {
             link,
+            renewal: None,
             get,
             add,
             set,
@@ -166,6 +169,13 @@ impl RedisCarts {
             take_out,
             count: Script::new(COUNT),
         })
+    }
+
+    /// Reads the password again when the server refuses it, and repeats a call about a cart with the
+    /// new one. A refused call had no effect.
+    #[must_use]
+    pub fn renewing(self, renewal: Option<Renewal<String>>) -> RedisCarts {
+        RedisCarts { renewal, ..self }
     }
 
     /// Increments the counter `key` and returns its value. The counter restarts `window` after its
@@ -206,6 +216,14 @@ impl RedisCarts {
 
     fn link(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether the error was a refused password, and new connections are possible now.
+    async fn renewed_after(&self, error: &StoreError) -> bool {
+        match (error, &self.renewal) {
+            (StoreError::LoginRefused { .. }, Some(renewal)) => renewal.renew(self).await,
+            (StoreError::LoginRefused { .. } | StoreError::Unavailable { .. }, _) => false,
+        }
     }
 
     /// Runs a call within [`CALL_WITHIN`], connecting included. A page without the cart's count is
@@ -253,9 +271,11 @@ impl RedisCarts {
             .arg(CART_LIFETIME.as_secs());
         arguments(&mut call);
         type Reply = (String, Vec<(String, u32)>, Vec<(String, String)>);
-        let (word, stored, prices): Reply = self
-            .within(call.invoke_async(&mut self.connection()))
-            .await?;
+        let attempt = async || self.within(call.invoke_async(&mut self.connection())).await;
+        let (word, stored, prices): Reply = match attempt().await {
+            Err(error) if self.renewed_after(&error).await => attempt().await?,
+            reply => reply?,
+        };
         let lines = stored.into_iter().map(|(product, count)| {
             Some(Line {
                 product_id: ProductId::parse(&product).ok()?,
@@ -342,11 +362,34 @@ impl CartStore for RedisCarts {
     }
 
     async fn clear(&self, session: &str) -> Result<(), StoreError> {
-        let mut connection = self.connection();
-        let _: i64 = self
-            .within(connection.del(vec![key(session), seen_key(session)]))
-            .await?;
+        let attempt = async || {
+            let mut connection = self.connection();
+            self.within(connection.del(vec![key(session), seen_key(session)]))
+                .await
+        };
+        let _: i64 = match attempt().await {
+            Err(error) if self.renewed_after(&error).await => attempt().await?,
+            deleted => deleted?,
+        };
         Ok(())
+    }
+}
+
+impl Guarded for RedisCarts {
+    type Login = String;
+
+    async fn check(&self) -> Check {
+        match self.ping().await {
+            Ok(()) => Check::LetIn,
+            Err(StoreError::LoginRefused { .. }) => Check::Refused,
+            Err(StoreError::Unavailable { .. }) => Check::Away,
+        }
+    }
+
+    fn set(&self, password: &String) {
+        if let Err(error) = self.set_password(password) {
+            tracing::error!(error = %error, "The cache's password of today cannot be used");
+        }
     }
 }
 

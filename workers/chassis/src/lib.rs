@@ -1,5 +1,6 @@
 //! The parts that every long-running process needs: a consume loop, a stream loop, circuit
-//! breakers, configuration, telemetry, metrics, health checks and a clean stop.
+//! breakers, renewal of logins, configuration, telemetry, metrics, health checks and a clean
+//! stop.
 //!
 //! The crate contains no AWS and no SQL: the loops reach queues through [`inbox::Inbox`] and
 //! streams through [`stream::ChangeStream`]. It contains no shop either: of our crates, only
@@ -19,6 +20,7 @@ pub mod health_check;
 pub mod inbox;
 pub mod metrics;
 pub mod proxy;
+pub mod renewal;
 pub mod run;
 pub mod stream;
 pub mod telemetry;

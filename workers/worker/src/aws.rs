@@ -15,7 +15,7 @@ use adapter_aws::{
     DynamoStock, DynamoStockStream, DynamoViewReader, DynamoViews, LocalMailbox, MetricSink,
     ParameterReader, Series, SesMailer, SnsTexter, SqsInbox, StockTables, Value,
 };
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::Context as _;
 use app::ports::{Source as _, StoreError};
 use chassis::config::{AwsSettings, Secret};
@@ -31,7 +31,7 @@ use contract::topic::BUS;
 use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::grants::Grants;
-use crate::renewal::Renewal;
+use crate::renewal::{self, Renewal};
 use crate::stores::SystemSource;
 
 /// How often numbers leave: CloudWatch keeps one value a minute anyway.
@@ -216,7 +216,7 @@ impl Aws {
     /// When the role may not use the database.
     pub fn database_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<Login>>> {
         let secret = config.database()?.login_secret.clone();
-        Ok(secret.map(|id| Renewal::of_database(self.clients.clone(), id)))
+        Ok(secret.map(|id| renewal::of_database(self.clients.clone(), id)))
     }
 
     /// The cache's token, read again from the secret that `config` names; `None` where it names
@@ -228,7 +228,7 @@ impl Aws {
         let secret = config
             .cache()?
             .and_then(|cache| cache.password_secret.clone());
-        Ok(secret.map(|id| Renewal::of_cache(self.clients.clone(), id)))
+        Ok(secret.map(|id| renewal::of_cache(self.clients.clone(), id)))
     }
 
     /// Sends the numbers every minute until shutdown, and once more then: as log lines in AWS, by

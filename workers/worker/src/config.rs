@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::Context as _;
 use chassis::config::{AwsSettings, Environment, Problems, Reader, Secret, settings_for_aws};
 use contract::role::Role;

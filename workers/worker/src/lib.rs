@@ -70,7 +70,7 @@ pub fn run(role: &'static Role) -> ExitCode {
             let is_setting = error.is::<chassis::CannotListen>()
                 || matches!(
                     error.downcast_ref(),
-                    Some(adapter_postgres::ConnectError::BadUrl(_))
+                    Some(adapter_sql::ConnectError::BadUrl(_))
                 );
             if is_setting {
                 // Where `haven up` looks for the reason, and a person.

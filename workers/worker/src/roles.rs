@@ -13,7 +13,7 @@ mod sweeper;
 
 use std::time::Duration;
 
-use adapter_postgres::ConnectError;
+use adapter_sql::ConnectError;
 use anyhow::Context as _;
 use app::ports::orders::{Applied, Change, OrderStore};
 use app::ports::stock::Catalogue as _;

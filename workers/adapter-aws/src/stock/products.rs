@@ -1,7 +1,7 @@
 //! The products table, for roles that only read stock.
 
-use app::ports::{Backend, StoreError};
 use app::ports::stock::{Catalogue, StockedProduct};
+use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::Client;
 use domain::ids::ProductId;
 

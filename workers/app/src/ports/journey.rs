@@ -8,9 +8,8 @@ use contract::messages::{Envelope, Undecodable};
 use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 
-use super::Unavailable;
-use super::notices::NoticeStatus;
 use super::StoreError;
+use super::notices::NoticeStatus;
 use super::orders::Payment;
 use super::redrives::Redrive;
 use super::scope::Scope;

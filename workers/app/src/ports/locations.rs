@@ -9,9 +9,8 @@ use domain::money::{Currency, TaxRate};
 use domain::phone::Country;
 use domain::text::printable;
 
-use super::Unavailable;
-use crate::location::Location;
 use super::{Backend, StoreError};
+use crate::location::Location;
 
 /// A location as a database stores it.
 #[derive(Debug, Clone)]

@@ -4,7 +4,6 @@
 use domain::ids::TenantId;
 
 use crate::location::FIRST_TENANT;
-use super::FIRST_TENANT;
 use crate::ports::StoreError;
 use crate::ports::orders::{KeyUse, OrderStore};
 use crate::ports::scope::Scope;

@@ -171,8 +171,8 @@ pub async fn look_after(
         return Ok(WaitOutcome::NotYet);
     };
     let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
-    let applied =
-        applied.unwrap_or_else(|| Err(StoreError::new("orders", "no answer to a change")))?;
+    let applied = applied
+        .unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer to a change")))?;
     if looked == WaitOutcome::Told {
         again(then).await?;
     }

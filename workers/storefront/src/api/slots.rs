@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use app::location::Location;
 use app::ports::locations::LocationStore as _;
-use app::ports::{Source as _, Unavailable};
 use app::ports::{Backend, Source as _, Unavailable};
 use app::use_cases::place_order::{PICKUP_AHEAD, is_past, is_too_far_ahead};
 use axum::Json;

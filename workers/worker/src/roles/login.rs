@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use adapter_postgres::ConnectError;
+use adapter_sql::ConnectError;
 use anyhow::Context as _;
 use chassis::{Process, chance};
 use tokio::task::JoinHandle;

@@ -10,7 +10,6 @@ use app::location::Location;
 use app::ports::access::StaffTokens as _;
 use app::ports::locations::LocationStore;
 use app::ports::mailbox::Mailbox;
-use app::ports::{Source as _, Unavailable};
 use app::ports::{Backend, Source as _, StoreError};
 use chassis::Metrics;
 use contract::dependency::Dependency;

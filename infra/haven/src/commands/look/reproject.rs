@@ -1,6 +1,6 @@
 //! `haven orders reproject`: rebuilds the order view.
 
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::Context as _;
 use app::use_cases::project;
 use clap::Args;

@@ -124,7 +124,7 @@ impl Desk {
         let facts = Facts::read(state)?;
         let aws = Aws::local(&facts.aws_access());
         let addresses = aws.addresses(ENVIRONMENT).await?;
-        let store = Store::connect(&facts.database_url, &adapter_postgres::Login::default()).await;
+        let store = Store::connect(&facts.database_url, &adapter_sql::Login::default()).await;
         Ok(Desk {
             store: store.context("open the shop's database")?,
             stock: aws.stock(&addresses, "haven dlq")?,

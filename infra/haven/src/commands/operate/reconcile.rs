@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use adapter_aws::DynamoStock;
 use adapter_gateway::HttpGateway;
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::Context as _;
 use app::use_cases::Maker;
 use app::use_cases::reconcile::{ACTOR, Difference, Report, fix, reconcile};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::Context as _;
 use app::ports::Source as _;
 use app::ports::access::{StaffToken, StaffTokens as _};

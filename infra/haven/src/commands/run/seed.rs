@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::Context as _;
 use worker::stores::Store;
 

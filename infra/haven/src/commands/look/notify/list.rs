@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adapter_postgres::Login;
+use adapter_sql::Login;
 use anyhow::Context as _;
 use app::ports::notices::{NoticeFilter, NoticeRow, NoticeStore as _};
 use clap::Args;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adapter_sqlite::SqliteStore;
+use adapter_sql::{Login, Store};
 use app::laws;
 use app::ports::orders::OrderStore as _;
 use uuid::Uuid;
@@ -27,8 +27,10 @@ impl Database {
         format!("sqlite://{}", self.0.join("orders.db").display())
     }
 
-    async fn store(&self) -> SqliteStore {
-        SqliteStore::connect(&self.url()).await.expect("it opens")
+    async fn store(&self) -> Store {
+        Store::connect(&self.url(), &Login::default())
+            .await
+            .expect("it opens")
     }
 }
 
@@ -144,7 +146,7 @@ async fn a_file_that_is_not_there_is_not_made_up() {
             .join(format!("{}.db", Uuid::now_v7()))
             .display()
     );
-    assert!(SqliteStore::connect(&missing).await.is_err());
+    assert!(Store::connect(&missing, &Login::default()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! A login that is not part of the URL, on a real PostgreSQL that requires TLS and a password, like
 //! RDS with `rds.force_ssl`.
 
-use adapter_postgres::{ConnectError, Login, PostgresStore};
+use adapter_sql::{ConnectError, Login, Store};
 use app::ports::orders::OrderStore as _;
 use app::ports::scope::Scope;
 use servers::{Certificates, Server};
@@ -61,7 +61,7 @@ async fn guarded() -> Option<Guarded> {
     };
     // The server reloads its settings asynchronously.
     for _ in 0..200 {
-        if PostgresStore::connect_as(&url, &login, 1).await.is_ok() {
+        if Store::connect_with(&url, &login, 1).await.is_ok() {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
@@ -96,7 +96,7 @@ fn for_migrations(login: &Login) -> migrations::Login {
 }
 
 async fn refused(guarded: &Guarded, login: &Login) -> String {
-    match PostgresStore::connect_as(&guarded.url, login, 1).await {
+    match Store::connect_with(&guarded.url, login, 1).await {
         Err(refused @ ConnectError::LoginRefused { .. }) => refused.to_string(),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it let us in"),
@@ -112,7 +112,7 @@ async fn user_password_and_roots_come_beside_the_url_for_roles_and_for_migration
         .url
         .replace("?sslmode=verify-full", "?sslmode=disable");
     assert!(
-        PostgresStore::connect_as(&plain, &guarded.login, 1)
+        Store::connect_with(&plain, &guarded.login, 1)
             .await
             .is_err(),
         "the server wants TLS"
@@ -127,7 +127,7 @@ async fn user_password_and_roots_come_beside_the_url_for_roles_and_for_migration
         .await
         .expect("migrated");
     assert!(!migrated.applied.is_empty());
-    let store = PostgresStore::connect_as(&guarded.url, &guarded.login, 1)
+    let store = Store::connect_with(&guarded.url, &guarded.login, 1)
         .await
         .expect("it lets us in");
     assert_eq!(store.pending_orders(&Scope::Everything).await, Ok(0));
@@ -139,7 +139,7 @@ async fn user_password_and_roots_come_beside_the_url_for_roles_and_for_migration
         ..guarded.login.clone()
     };
     for (url, login) in [(&address, &guarded.login), (&guarded.url, &strange)] {
-        let told = PostgresStore::connect_as(url, login, 1)
+        let told = Store::connect_with(url, login, 1)
             .await
             .map(|_| ())
             .expect_err("not verified");
@@ -186,7 +186,7 @@ async fn when_the_password_changes_what_is_open_goes_on_and_what_is_new_needs_th
     migrations::migrate_as(&guarded.url, &for_migrations(&guarded.login))
         .await
         .expect("migrated");
-    let store = PostgresStore::connect_as(&guarded.url, &guarded.login, 1)
+    let store = Store::connect_with(&guarded.url, &guarded.login, 1)
         .await
         .expect("it lets us in");
     store
@@ -212,7 +212,7 @@ async fn when_the_password_changes_what_is_open_goes_on_and_what_is_new_needs_th
         password: Some("of-today".to_owned()),
         ..guarded.login.clone()
     };
-    PostgresStore::connect_as(&guarded.url, &today, 1)
+    Store::connect_with(&guarded.url, &today, 1)
         .await
         .expect("it lets us in");
 }

@@ -1,7 +1,7 @@
-//! `JourneyStore` and `RedriveLog` on PostgreSQL: the records of an order's timeline, and the log
+//! `JourneyStore` and `RedriveLog`: the records of an order's timeline, and the log
 //! of redrives.
 
-use app::ports::Unavailable;
+use app::ports::StoreError;
 use app::ports::journey::{JourneyStore, NoticeRecord, Records, SentRecord, TakenIn};
 use app::ports::notices::NoticeStatus;
 use app::ports::orders::PaymentKind;
@@ -15,8 +15,10 @@ use domain::ids::{EventId, OrderId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::Store;
+use crate::query::IN_SCOPE;
 use crate::rows::{PaymentRow, corrupt};
-use crate::{PostgresStore, unavailable};
+use crate::values::{At, Id, List};
 
 const NOTICE_COLUMNS: &str = "event_id, channel, kind, state, attempts, created_at, sent_at";
 
@@ -41,7 +43,7 @@ struct PaymentRecord {
 
 #[derive(FromRow)]
 struct NoticeRow {
-    event_id: Uuid,
+    event_id: Id,
     channel: String,
     kind: String,
     state: String,
@@ -52,12 +54,12 @@ struct NoticeRow {
 
 #[derive(FromRow)]
 struct RedriveRow {
-    redrive_id: Uuid,
+    redrive_id: Id,
     queue: String,
     fingerprint: String,
     reason: String,
-    event_id: Option<Uuid>,
-    order_id: Option<Uuid>,
+    event_id: Option<Id>,
+    order_id: Option<Id>,
     body: String,
     actor: String,
     at: Timestamp,
@@ -65,33 +67,32 @@ struct RedriveRow {
     ended_at: Option<Timestamp>,
 }
 
-impl PostgresStore {
+impl Store {
     async fn effects(
         &self,
         events: Vec<Uuid>,
         consumers: &[&str],
-    ) -> Result<Vec<TakenIn>, Unavailable> {
+    ) -> Result<Vec<TakenIn>, StoreError> {
         const SELECT: &str = "SELECT consumer, event_id, at, delivery FROM inbox
             WHERE consumer = ANY($1) AND event_id = ANY($2) ORDER BY at, consumer";
-        let rows: Vec<(String, Uuid, Timestamp, Option<i32>)> = sqlx::query_as(SELECT)
-            .bind(consumers)
-            .bind(events)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(unavailable)?;
-        let taken_in =
-            |(consumer, event_id, at, delivery): (String, Uuid, Timestamp, Option<i32>)| TakenIn {
-                consumer,
-                event_id: EventId(event_id),
-                at,
-                delivery: delivery.map(i32::unsigned_abs),
-            };
+        type Row = (String, Id, Timestamp, Option<i32>);
+        let query = self
+            .read(SELECT)
+            .bind(List(consumers.to_vec()))
+            .bind(List(events));
+        let rows: Vec<Row> = query.fetch_all().await?;
+        let taken_in = |(consumer, event_id, at, delivery): Row| TakenIn {
+            consumer,
+            event_id: EventId(event_id.0),
+            at,
+            delivery: delivery.map(i32::unsigned_abs),
+        };
         Ok(rows.into_iter().map(taken_in).collect())
     }
 }
 
-impl JourneyStore for PostgresStore {
-    async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, Unavailable> {
+impl JourneyStore for Store {
+    async fn records(&self, scope: &Scope, order_id: OrderId) -> Result<Records, StoreError> {
         const SENT: &str =
             "SELECT kind, route, envelope, created_at, published_at, attempts, retry_at FROM outbox
             WHERE order_id = $1 ORDER BY id";
@@ -101,48 +102,30 @@ impl JourneyStore for PostgresStore {
         const REDRIVES: &str =
             "SELECT redrive_id, queue, fingerprint, reason, event_id, order_id, body, actor, at,
                 outcome, ended_at FROM redrives WHERE order_id = $1 ORDER BY at, redrive_id";
-        const NEXT: &str = "SELECT next_action_at FROM orders
-            WHERE order_id = $1 AND ($2::text IS NULL OR (tenant_id = $2 AND location_id = ANY($3)))";
+        let next = format!("SELECT next_action_at FROM orders WHERE order_id = $3 AND {IN_SCOPE}");
         let notices = format!(
             "SELECT {NOTICE_COLUMNS} FROM contract.notifications WHERE order_id = $1 ORDER BY created_at"
         );
-        let (pool, id) = (&self.pool, order_id.0);
-        let next: Option<(Option<Timestamp>,)> = sqlx::query_as(NEXT)
-            .bind(id)
-            .bind(scope.tenant())
-            .bind(scope.locations())
-            .fetch_optional(pool)
-            .await
-            .map_err(unavailable)?;
+        let id = Id(order_id.0);
+        let next = self.read(next).scope(scope).bind(id);
+        let next: Option<(Option<Timestamp>,)> = next.fetch_optional().await?;
         if next.is_none() && *scope != Scope::Everything {
             return Ok(Records::default());
         }
-        let sent: Vec<OutboxRecord> = sqlx::query_as(SENT)
-            .bind(id)
-            .fetch_all(pool)
-            .await
-            .map_err(unavailable)?;
-        let payments: Vec<PaymentRecord> = sqlx::query_as(PAYMENTS)
-            .bind(id)
-            .fetch_all(pool)
-            .await
-            .map_err(unavailable)?;
-        let notices: Vec<NoticeRow> = sqlx::query_as(sqlx::AssertSqlSafe(notices))
-            .bind(id)
-            .fetch_all(pool)
-            .await
-            .map_err(unavailable)?;
-        let redrives: Vec<RedriveRow> = sqlx::query_as(REDRIVES)
-            .bind(id)
-            .fetch_all(pool)
-            .await
-            .map_err(unavailable)?;
+        let sent: Vec<OutboxRecord> = self.read(SENT).bind(id).fetch_all().await?;
+        let payments: Vec<PaymentRecord> = self.read(PAYMENTS).bind(id).fetch_all().await?;
+        let notices: Vec<NoticeRow> = self.read(notices).bind(id).fetch_all().await?;
+        let redrives: Vec<RedriveRow> = self.read(REDRIVES).bind(id).fetch_all().await?;
         let sent: Vec<SentRecord> = sent.into_iter().map(OutboxRecord::into_record).collect();
         let mut events: Vec<Uuid> = sent
             .iter()
             .filter_map(|sent| Some(sent.envelope.as_ref().ok()?.event_id.0))
             .collect();
-        events.extend(redrives.iter().filter_map(|redrive| redrive.event_id));
+        events.extend(
+            redrives
+                .iter()
+                .filter_map(|redrive| Some(redrive.event_id?.0)),
+        );
         events.dedup();
         let consumers: Vec<&str> = ROLES.iter().map(|role| role.slug).collect();
         Ok(Records {
@@ -159,15 +142,15 @@ impl JourneyStore for PostgresStore {
                         .ok_or_else(|| corrupt("a kind", &row.kind))?;
                     Ok((row.payment.into_payment(order_id, kind)?, row.at))
                 })
-                .collect::<Result<_, Unavailable>>()?,
+                .collect::<Result<_, StoreError>>()?,
             notices: notices
                 .into_iter()
                 .map(NoticeRow::into_record)
-                .collect::<Result<_, Unavailable>>()?,
+                .collect::<Result<_, StoreError>>()?,
             redrives: redrives
                 .into_iter()
                 .map(RedriveRow::into_redrive)
-                .collect::<Result<_, Unavailable>>()?,
+                .collect::<Result<_, StoreError>>()?,
             next_action_at: next.and_then(|(next,)| next),
         })
     }
@@ -176,53 +159,45 @@ impl JourneyStore for PostgresStore {
         &self,
         consumer: &str,
         event_id: EventId,
-    ) -> Result<Option<TakenIn>, Unavailable> {
+    ) -> Result<Option<TakenIn>, StoreError> {
         Ok(self.effects(vec![event_id.0], &[consumer]).await?.pop())
     }
 
-    async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, Unavailable> {
+    async fn notices_of(&self, event_id: EventId) -> Result<Vec<NoticeRecord>, StoreError> {
         let select = format!(
             "SELECT {NOTICE_COLUMNS} FROM contract.notifications WHERE event_id = $1 ORDER BY created_at"
         );
-        let rows: Vec<NoticeRow> = sqlx::query_as(sqlx::AssertSqlSafe(select))
-            .bind(event_id.0)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(unavailable)?;
+        let query = self.read(select).bind(Id(event_id.0));
+        let rows: Vec<NoticeRow> = query.fetch_all().await?;
         rows.into_iter().map(NoticeRow::into_record).collect()
     }
 
-    async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, Unavailable> {
+    async fn newest_of(&self, kind: EventKind) -> Result<Option<Envelope>, StoreError> {
         const SELECT: &str = "SELECT envelope FROM outbox WHERE kind = $1 ORDER BY id DESC LIMIT 1";
-        let row: Option<(String,)> = sqlx::query_as(SELECT)
-            .bind(kind.name())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(unavailable)?;
+        let query = self.read(SELECT).bind(kind.name());
+        let row: Option<(String,)> = query.fetch_optional().await?;
         Ok(row.and_then(|(envelope,)| Envelope::decode(&envelope).ok()))
     }
 }
 
-impl RedriveLog for PostgresStore {
-    async fn begin_redrive(&self, redrive: &Redrive) -> Result<(), Unavailable> {
+impl RedriveLog for Store {
+    async fn begin_redrive(&self, redrive: &Redrive) -> Result<(), StoreError> {
         const BEGIN: &str = "INSERT INTO redrives (redrive_id, queue, fingerprint, reason, event_id, order_id, body,
                 actor, at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
-        sqlx::query(BEGIN)
-            .bind(redrive.redrive_id)
+        let query = self
+            .write(BEGIN)
+            .bind(Id(redrive.redrive_id))
             .bind(&redrive.queue)
             .bind(&redrive.fingerprint)
             .bind(&redrive.reason)
-            .bind(redrive.event_id.map(|id| id.0))
-            .bind(redrive.order_id.map(|id| id.0))
+            .bind(redrive.event_id.map(|id| Id(id.0)))
+            .bind(redrive.order_id.map(|id| Id(id.0)))
             // PostgreSQL cannot store the character U+0000 in text.
             .bind(redrive.body.replace('\0', "\u{fffd}"))
             .bind(&redrive.actor)
-            .bind(redrive.at)
-            .execute(&self.pool)
-            .await
-            .map_err(unavailable)?;
-        Ok(())
+            .bind(At(redrive.at));
+        query.execute().await.map(drop)
     }
 
     async fn end_redrive(
@@ -230,11 +205,14 @@ impl RedriveLog for PostgresStore {
         redrive_id: Uuid,
         end: RedriveEnd,
         at: Timestamp,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), StoreError> {
         const END: &str = "UPDATE redrives SET outcome = $1, ended_at = $2 WHERE redrive_id = $3";
-        let query = sqlx::query(END).bind(end.code()).bind(at).bind(redrive_id);
-        query.execute(&self.pool).await.map_err(unavailable)?;
-        Ok(())
+        let query = self
+            .write(END)
+            .bind(end.code())
+            .bind(At(at))
+            .bind(Id(redrive_id));
+        query.execute().await.map(drop)
     }
 }
 
@@ -253,9 +231,9 @@ impl OutboxRecord {
 }
 
 impl NoticeRow {
-    fn into_record(self) -> Result<NoticeRecord, Unavailable> {
+    fn into_record(self) -> Result<NoticeRecord, StoreError> {
         Ok(NoticeRecord {
-            event_id: EventId(self.event_id),
+            event_id: EventId(self.event_id.0),
             channel: self.channel,
             kind: self.kind,
             state: NoticeStatus::from_code(&self.state)
@@ -268,16 +246,16 @@ impl NoticeRow {
 }
 
 impl RedriveRow {
-    fn into_redrive(self) -> Result<Redrive, Unavailable> {
+    fn into_redrive(self) -> Result<Redrive, StoreError> {
         let end =
             |code: String| RedriveEnd::from_code(&code).ok_or_else(|| corrupt("an outcome", &code));
         Ok(Redrive {
-            redrive_id: self.redrive_id,
+            redrive_id: self.redrive_id.0,
             queue: self.queue,
             fingerprint: self.fingerprint,
             reason: self.reason,
-            event_id: self.event_id.map(EventId),
-            order_id: self.order_id.map(OrderId),
+            event_id: self.event_id.map(|id| EventId(id.0)),
+            order_id: self.order_id.map(|id| OrderId(id.0)),
             body: self.body,
             actor: self.actor,
             at: self.at,

@@ -1,7 +1,7 @@
 //! Measures how many pages the staff board reads in a database that has taken orders for a year:
 //! half a million closed orders and ten open ones at each location.
 
-use adapter_postgres::{PostgresStore, list_of_shops};
+use adapter_sql::{Login, Store, list_of_shops};
 use app::location::Location;
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::scope::Scope;
@@ -60,7 +60,7 @@ async fn the_board_reads_open_orders_alone() {
         );
     }
 
-    let store = PostgresStore::connect(&server.url, 2)
+    let store = Store::connect_with(&server.url, &Login::default(), 2)
         .await
         .expect("it answers");
     let statuses = vec![Status::Confirmed, Status::Preparing, Status::Ready];

@@ -1,10 +1,8 @@
-//! Conversions between rows and the domain's types.
-//!
-//! SQLite has no type for times and UUIDs, so both are text. A value that cannot be converted is
-//! reported as [`Unavailable`]: nothing can be done with the row until somebody corrects it.
+//! Conversions between rows and the domain's types. A value that cannot be converted is reported as
+//! [`StoreError`]: nothing can be done with the row until somebody corrects it.
 
 use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder, address_of};
-use app::ports::{Backend, Unavailable};
+use app::ports::{Backend, StoreError};
 use domain::Timestamp;
 use domain::cart::Quantity;
 use domain::channel::Preferences;
@@ -14,64 +12,34 @@ use domain::money::{Currency, Money, TaxRate};
 use domain::order::{HistoryEntry, Item, Order, OrderType, Status, Step, Totals};
 use domain::saga::State;
 use domain::text::{printable, shown};
-use time::PrimitiveDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
-/// UTC with a fixed width, so that text sorts as the times do.
-const TIME: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-
-/// Formats a time for a column.
-pub fn text_of(at: Timestamp) -> String {
-    // Formatting fails only for a component that the value lacks, and a timestamp has all of these.
-    at.to_offset(time::UtcOffset::UTC)
-        .format(TIME)
-        .unwrap_or_default()
-}
-
-/// Parses a time from a column.
-pub fn time_of(text: &str) -> Result<Timestamp, Unavailable> {
-    PrimitiveDateTime::parse(text, TIME)
-        .map(PrimitiveDateTime::assume_utc)
-        .map_err(|_| corrupt("a time", text))
-}
-
-/// Parses a time from a column that may be NULL.
-pub fn optional_time(text: Option<&str>) -> Result<Option<Timestamp>, Unavailable> {
-    text.map(time_of).transpose()
-}
+use crate::values::Id;
 
 /// Returns the error for a stored value that is not valid; `what` names the expected value.
-pub fn corrupt(what: &str, value: &str) -> Unavailable {
-    Unavailable::new(
+pub fn corrupt(what: &str, value: &str) -> StoreError {
+    StoreError::new(
         Backend::Orders,
         format!("{value:?} is stored where {what} should be"),
     )
 }
 
-/// Parses an order id.
-pub fn order_id(text: &str) -> Result<OrderId, Unavailable> {
-    text.parse().map_err(|_| corrupt("an order id", text))
-}
-
 /// Parses an order status.
-pub fn status(text: &str) -> Result<Status, Unavailable> {
+pub fn status(text: &str) -> Result<Status, StoreError> {
     Status::from_code(text).ok_or_else(|| corrupt("a status", text))
 }
 
 /// Parses a saga state.
-pub fn state(text: &str) -> Result<State, Unavailable> {
+pub fn state(text: &str) -> Result<State, StoreError> {
     State::from_code(text).ok_or_else(|| corrupt("a state", text))
 }
 
-fn currency(text: &str) -> Result<Currency, Unavailable> {
+fn currency(text: &str) -> Result<Currency, StoreError> {
     Currency::from_code(text).ok_or_else(|| corrupt("a currency", text))
 }
 
 /// Returns the tax rate that applied to the order when it was placed. The location's rate may have
 /// changed since.
-fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, Unavailable> {
+fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, StoreError> {
     let read =
         |units: i32| u32::try_from(units).map_err(|_| corrupt("a tax rate", &units.to_string()));
     Ok(TaxRate::stored(
@@ -83,7 +51,7 @@ fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, Unavailab
 /// A row of `orders`, without the items.
 #[derive(sqlx::FromRow)]
 pub struct OrderRow {
-    pub order_id: String,
+    pub order_id: Id,
     tenant_id: String,
     location_id: String,
     order_number: String,
@@ -96,7 +64,7 @@ pub struct OrderRow {
     notify_sms: bool,
     special_instructions: String,
     delivery_address: Option<String>,
-    pickup_at: Option<String>,
+    pickup_at: Option<Timestamp>,
     subtotal_minor: i64,
     tax_basis_points: i32,
     tax_rate_millionths: Option<i32>,
@@ -109,17 +77,17 @@ pub struct OrderRow {
     reason: Option<String>,
     session_hash: Option<String>,
     tracking_token: String,
-    created_at: String,
-    updated_at: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
 }
 
 /// A row of `order_items`.
 #[derive(sqlx::FromRow)]
 pub struct ItemRow {
-    pub order_id: String,
+    pub order_id: Id,
     product_id: String,
     name: String,
-    quantity: i64,
+    quantity: i32,
     unit_price_minor: i64,
 }
 
@@ -128,7 +96,7 @@ impl OrderRow {
     pub fn with_items<'a>(
         self,
         items: impl Iterator<Item = &'a ItemRow>,
-    ) -> Result<StoredOrder, Unavailable> {
+    ) -> Result<StoredOrder, StoreError> {
         let currency = currency(&self.currency)?;
         let money = |minor| Money::new(minor, currency);
         let items = items
@@ -143,10 +111,10 @@ impl OrderRow {
                     unit_price: money(row.unit_price_minor),
                 })
             })
-            .collect::<Result<Vec<_>, Unavailable>>()?;
+            .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(StoredOrder {
             order: Order {
-                order_id: order_id(&self.order_id)?,
+                order_id: OrderId(self.order_id.0),
                 tenant_id: TenantId::parse(&self.tenant_id)
                     .map_err(|_| corrupt("a tenant", &self.tenant_id))?,
                 location_id: LocationId::parse(&self.location_id)
@@ -166,7 +134,7 @@ impl OrderRow {
                 },
                 special_instructions: shown(self.special_instructions),
                 delivery_address: address_of(self.delivery_address.as_deref())?,
-                pickup_at: optional_time(self.pickup_at.as_deref())?,
+                pickup_at: self.pickup_at,
                 items,
                 totals: Totals {
                     subtotal: money(self.subtotal_minor),
@@ -178,8 +146,8 @@ impl OrderRow {
                 status: status(&self.status)?,
                 version: self.version,
                 reason: self.reason.map(shown),
-                created_at: time_of(&self.created_at)?,
-                updated_at: time_of(&self.updated_at)?,
+                created_at: self.created_at,
+                updated_at: self.updated_at,
             },
             tracking_token: self.tracking_token,
             session_hash: self.session_hash,
@@ -196,12 +164,12 @@ pub struct HistoryRow {
     step: String,
     actor: String,
     note: Option<String>,
-    at: String,
+    at: Timestamp,
 }
 
 impl HistoryRow {
     /// Converts the row into a history entry. Fails if a status or a step is not valid.
-    pub fn into_entry(self) -> Result<HistoryEntry, Unavailable> {
+    pub fn into_entry(self) -> Result<HistoryEntry, StoreError> {
         Ok(HistoryEntry {
             seq: self.seq,
             from: self.from_status.as_deref().map(status).transpose()?,
@@ -209,7 +177,7 @@ impl HistoryRow {
             step: Step::from_code(&self.step).ok_or_else(|| corrupt("a step", &self.step))?,
             actor: shown(self.actor),
             note: self.note.map(shown),
-            at: time_of(&self.at)?,
+            at: self.at,
         })
     }
 }
@@ -227,11 +195,7 @@ pub struct PaymentRow {
 
 impl PaymentRow {
     /// Converts the row into a payment. Fails if the currency or the state is not valid.
-    pub fn into_payment(
-        self,
-        order_id: OrderId,
-        kind: PaymentKind,
-    ) -> Result<Payment, Unavailable> {
+    pub fn into_payment(self, order_id: OrderId, kind: PaymentKind) -> Result<Payment, StoreError> {
         Ok(Payment {
             order_id,
             kind,

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use adapter_postgres::PostgresStore;
+use adapter_sql::{Login, Store};
 use app::laws;
 use app::ports::orders::OrderStore as _;
 use servers::Server;
 
-async fn stores() -> Option<(Server, PostgresStore, PostgresStore)> {
+async fn stores() -> Option<(Server, Store, Store)> {
     let server = servers::migrated_postgres().await?;
-    let store = PostgresStore::connect(&server.url, 8)
+    let store = Store::connect_with(&server.url, &Login::default(), 8)
         .await
         .expect("it answers");
-    let other = PostgresStore::connect(&server.url, 8)
+    let other = Store::connect_with(&server.url, &Login::default(), 8)
         .await
         .expect("it answers");
     Some((server, store, other))
@@ -79,8 +79,9 @@ async fn relays_keep_each_order_in_order() {
     let Some(server) = servers::migrated_postgres().await else {
         return;
     };
-    let relays = (0..8).map(|_| PostgresStore::connect(&server.url, 1));
-    let relays: Vec<PostgresStore> = futures::future::try_join_all(relays)
+    let login = Login::default();
+    let relays = (0..8).map(|_| Store::connect_with(&server.url, &login, 1));
+    let relays: Vec<Store> = futures::future::try_join_all(relays)
         .await
         .expect("it answers");
     laws::orders::relays_keep_each_order_in_order(&relays).await;

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use app::ports::Unavailable;
+use app::ports::StoreError;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::unavailable;
+use crate::store_error;
 
 /// SQLSTATE codes of a refused login: `invalid_password` and `invalid_authorization_specification`
 /// (PostgreSQL documentation, appendix A).
@@ -65,7 +65,7 @@ pub enum ConnectError {
     BadUrl(String),
     /// The server is unreachable, or is a standby.
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] StoreError),
 }
 
 impl ConnectError {
@@ -76,7 +76,7 @@ impl ConnectError {
                 user: user.to_owned(),
                 why: said.message().to_owned(),
             },
-            _ => ConnectError::Unavailable(unavailable(error)),
+            _ => ConnectError::Unavailable(store_error(error)),
         }
     }
 }
