@@ -2,6 +2,7 @@
 //! which adapters are created.
 
 mod access;
+pub mod call;
 mod call_count;
 mod clients;
 mod inbox;

@@ -1,14 +1,17 @@
 //! Finds out why the tasks of an ECS service stopped, and the end of their logs. CloudFormation
 //! only reports that the service did not stabilize.
 
+use adapter_aws::call::{
+    Call, DESCRIBE_TASK_DEFINITION, DESCRIBE_TASKS, GET_LOG_EVENTS, LIST_TASKS,
+};
 use anyhow::Context as _;
 use aws_config::SdkConfig;
-use aws_sdk_ecs::types::{Container, DesiredStatus, Task};
+use serde_json::{Value, json};
 
 use crate::aws_failure::{failed, why};
 
 /// The lines of a container's log that are shown.
-const LAST_LINES: i32 = 20;
+const LAST_LINES: u32 = 20;
 
 /// Returns lines about the last stopped task of a service, or one line with the reason if they
 /// cannot be read.
@@ -22,47 +25,42 @@ pub async fn last_words(config: &SdkConfig, service: &str) -> Vec<String> {
 async fn read(config: &SdkConfig, service: &str) -> anyhow::Result<Vec<String>> {
     let (cluster, name) =
         cluster_and_name(service).with_context(|| format!("{service} is no service's ARN"))?;
-    let client = aws_sdk_ecs::Client::new(config);
-    let stopped = client
-        .list_tasks()
-        .cluster(cluster)
-        .service_name(name)
-        .desired_status(DesiredStatus::Stopped);
-    let stopped = stopped
-        .send()
+    let stopped = json!({ "cluster": cluster, "serviceName": name, "desiredStatus": "STOPPED" });
+    let stopped = Call::new(config, &LIST_TASKS)
+        .send(stopped)
         .await
-        .map_err(|error| failed("list them", &error))?
-        .task_arns;
-    let Some(arns) = stopped.filter(|arns| !arns.is_empty()) else {
+        .map_err(|error| failed("list them", &error))?;
+    let arns = &stopped["taskArns"];
+    if arns.get(0).is_none() {
         return Ok(vec![
             "none of its tasks has stopped: see whether they become healthy in time".to_owned(),
         ]);
-    };
-    let tasks = client
-        .describe_tasks()
-        .cluster(cluster)
-        .set_tasks(Some(arns))
-        .send()
-        .await;
-    let tasks = tasks
-        .map_err(|error| failed("describe them", &error))?
-        .tasks
-        .unwrap_or_default();
-    let Some(last) = tasks.iter().max_by_key(|task| task.stopped_at()) else {
+    }
+    let tasks = Call::new(config, &DESCRIBE_TASKS)
+        .send(json!({ "cluster": cluster, "tasks": arns }))
+        .await
+        .map_err(|error| failed("describe them", &error))?;
+    // Times are seconds since 1970.
+    let stopped_at = |task: &&Value| task["stoppedAt"].as_f64().unwrap_or_default();
+    let tasks = tasks["tasks"].as_array().into_iter().flatten();
+    let Some(last) = tasks.max_by(|one, other| stopped_at(one).total_cmp(&stopped_at(other)))
+    else {
         return Ok(Vec::new());
     };
+    let reason = last["stoppedReason"].as_str();
     let mut lines = vec![format!(
         "its last task stopped: {}",
-        last.stopped_reason().unwrap_or("no reason was given")
+        reason.unwrap_or("no reason was given")
     )];
-    lines.extend(last.containers().iter().filter_map(exit));
-    lines.extend(log(config, &client, last).await);
+    let containers = last["containers"].as_array().into_iter().flatten();
+    lines.extend(containers.filter_map(exit));
+    lines.extend(log(config, last).await);
     Ok(lines)
 }
 
-fn exit(container: &Container) -> Option<String> {
-    let name = container.name().unwrap_or("a container");
-    match (container.exit_code(), container.reason()) {
+fn exit(container: &Value) -> Option<String> {
+    let name = container["name"].as_str().unwrap_or("a container");
+    match (container["exitCode"].as_i64(), container["reason"].as_str()) {
         (None, None) => None,
         (Some(code), None) => Some(format!("{name} exited with {code}")),
         (None, Some(reason)) => Some(format!("{name}: {reason}")),
@@ -71,46 +69,44 @@ fn exit(container: &Container) -> Option<String> {
 }
 
 /// Returns the end of the log of each container, or the reason if there is none.
-async fn log(config: &SdkConfig, client: &aws_sdk_ecs::Client, task: &Task) -> Vec<String> {
+async fn log(config: &SdkConfig, task: &Value) -> Vec<String> {
     let mut lines = Vec::new();
-    let Some((definition, id)) = task
-        .task_definition_arn()
-        .zip(task.task_arn().and_then(|arn| arn.rsplit('/').next()))
-    else {
+    let id = task["taskArn"]
+        .as_str()
+        .and_then(|arn| arn.rsplit('/').next());
+    let Some((definition, id)) = task["taskDefinitionArn"].as_str().zip(id) else {
         return lines;
     };
-    let described = match client
-        .describe_task_definition()
-        .task_definition(definition)
-        .send()
+    let described = match Call::new(config, &DESCRIBE_TASK_DEFINITION)
+        .send(json!({ "taskDefinition": definition }))
         .await
     {
         Ok(described) => described,
         Err(error) => return vec![format!("where it logs could not be read: {}", why(&error))],
     };
-    let logs = aws_sdk_cloudwatchlogs::Client::new(config);
-    let containers = described
-        .task_definition
-        .and_then(|definition| definition.container_definitions);
-    for container in containers.unwrap_or_default() {
-        let options = container.log_configuration().and_then(|log| log.options());
-        let option = |name: &str| options.and_then(|options| options.get(name));
+    let read = Call::new(config, &GET_LOG_EVENTS);
+    let containers = described["taskDefinition"]["containerDefinitions"].as_array();
+    for container in containers.into_iter().flatten() {
+        let option = |name: &str| container["logConfiguration"]["options"][name].as_str();
         let (Some(group), Some(prefix), Some(name)) = (
             option("awslogs-group"),
             option("awslogs-stream-prefix"),
-            container.name(),
+            container["name"].as_str(),
         ) else {
             continue;
         };
-        let call = logs
-            .get_log_events()
-            .log_group_name(group)
-            .log_stream_name(format!("{prefix}/{name}/{id}"));
-        match call.limit(LAST_LINES).start_from_head(false).send().await {
-            Ok(said) if said.events().is_empty() => lines.push(format!("{name} wrote no log")),
-            Ok(said) => {
+        let end = json!({
+            "logGroupName": group,
+            "logStreamName": format!("{prefix}/{name}/{id}"),
+            "limit": LAST_LINES,
+            "startFromHead": false,
+        });
+        match read.send(end).await {
+            Ok(log) if log["events"].get(0).is_none() => lines.push(format!("{name} wrote no log")),
+            Ok(log) => {
                 lines.push(format!("the end of its log ({group}):"));
-                let messages = said.events().iter().filter_map(|event| event.message());
+                let events = log["events"].as_array().into_iter().flatten();
+                let messages = events.filter_map(|event| event["message"].as_str());
                 lines.extend(messages.map(|message| format!("  {}", message.trim_end())));
             }
             Err(error) => lines.push(format!(
@@ -145,12 +141,12 @@ mod tests {
 
     #[test]
     fn an_exit_code_and_a_reason_are_told_where_there_are() {
-        let container = Container::builder().name("storefront");
-        assert_eq!(exit(&container.clone().build()), None);
-        let killed = container
-            .exit_code(137)
-            .reason("OutOfMemoryError: killed")
-            .build();
+        assert_eq!(exit(&json!({ "name": "storefront" })), None);
+        let killed = json!({
+            "name": "storefront",
+            "exitCode": 137,
+            "reason": "OutOfMemoryError: killed",
+        });
         assert_eq!(
             exit(&killed).as_deref(),
             Some("storefront exited with 137: OutOfMemoryError: killed")

@@ -1,7 +1,8 @@
 //! Checks that the container image exists in the repository that ECS uses.
 
-use aws_sdk_ecr::Client;
-use aws_sdk_ecr::types::ImageIdentifier;
+use adapter_aws::call::{Call, DESCRIBE_IMAGES};
+use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
+use serde_json::json;
 
 use crate::aws_failure::why;
 use crate::deployed_stack::DeployedStack;
@@ -51,12 +52,9 @@ async fn repository(target: &Target) -> anyhow::Result<Option<String>> {
 }
 
 async fn in_repository(target: &Target, what: &str, digest: &str, repository: &str) -> Check {
-    let image = ImageIdentifier::builder().image_digest(digest).build();
-    let asked = Client::new(&target.config)
-        .describe_images()
-        .repository_name(repository)
-        .image_ids(image)
-        .send()
+    let image = json!({ "repositoryName": repository, "imageIds": [{ "imageDigest": digest }] });
+    let asked = Call::new(&target.config, &DESCRIBE_IMAGES)
+        .send(image)
         .await;
     let missing = |why: &str| {
         Check::wrong(
@@ -65,15 +63,13 @@ async fn in_repository(target: &Target, what: &str, digest: &str, repository: &s
         )
     };
     match asked {
-        Ok(found) if !found.image_details().is_empty() => {
+        Ok(found) if found["imageDetails"].get(0).is_some() => {
             Check::ok(format!("{what} is in {repository}"))
         }
         Ok(_) => missing(""),
-        Err(error) => match error.as_service_error() {
-            Some(service) if service.is_image_not_found_exception() => missing(""),
-            Some(service) if service.is_repository_not_found_exception() => {
-                missing(", which is gone")
-            }
+        Err(error) => match error.code() {
+            Some("ImageNotFoundException") => missing(""),
+            Some("RepositoryNotFoundException") => missing(", which is gone"),
             _ => Check::not_made(what, why(&error)),
         },
     }

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use adapter_aws::call::{Call, GET_EMAIL_IDENTITY};
+use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use blueprint::limits::INLINE_BYTES_MAX;
 use blueprint::{BOOTSTRAP, MAIL_DOMAIN, Stack};
 use chassis::config::{Environment as _, ProcessEnvironment};
+use serde_json::json;
 
 use crate::account;
 use crate::aws_failure::{AwsFailure, why};
@@ -155,33 +158,24 @@ async fn bootstrapped(target: &Target) -> Check {
 
 async fn mail_identity(target: &Target) -> Check {
     let what = format!("mails from {MAIL_DOMAIN}");
-    let client = aws_sdk_sesv2::Client::new(&target.config);
     let records = format!(
         "aws sesv2 get-email-identity --email-identity {MAIL_DOMAIN} --query DkimAttributes.Tokens"
     );
-    match client
-        .get_email_identity()
-        .email_identity(MAIL_DOMAIN)
-        .send()
+    match Call::new(&target.config, &GET_EMAIL_IDENTITY)
+        .send(json!({ "EmailIdentity": MAIL_DOMAIN }))
         .await
     {
-        Ok(identity) if identity.verified_for_sending_status() => {
+        Ok(identity) if identity["VerifiedForSendingStatus"] == true => {
             Check::ok(format!("{what} may be sent"))
         }
         Ok(_) => Check::wrong(
             format!("{what} are refused: its DKIM records are not in DNS"),
             records,
         ),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_not_found_exception()) =>
-        {
-            Check::look(
-                format!("{what} cannot be sent yet: the stack messaging makes the identity"),
-                format!("haven deploy {}", target.environment.name),
-            )
-        }
+        Err(error) if error.code() == Some("NotFoundException") => Check::look(
+            format!("{what} cannot be sent yet: the stack messaging makes the identity"),
+            format!("haven deploy {}", target.environment.name),
+        ),
         Err(error) => Check::not_made(&what, why(&error)),
     }
 }

@@ -1,8 +1,9 @@
 //! Checks the quotas of an account that the stacks could exceed.
 
-use aws_sdk_servicequotas::Client;
-use aws_sdk_servicequotas::error::SdkError;
-use serde_json::Value;
+use adapter_aws::call::{Call, GET_AWS_DEFAULT_SERVICE_QUOTA, GET_SERVICE_QUOTA};
+use aws_config::SdkConfig;
+use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
+use serde_json::{Value, json};
 
 use crate::aws_failure::why;
 use crate::deployed_stack::DeployedStack;
@@ -59,7 +60,6 @@ pub async fn checks(target: &Target) -> Vec<Check> {
             )];
         }
     };
-    let client = Client::new(&target.config);
     let mut checks = Vec::new();
     for quota in &QUOTAS {
         let (wanted, there) = (
@@ -67,7 +67,7 @@ pub async fn checks(target: &Target) -> Vec<Check> {
             count(&there, quota.kind),
         );
         if wanted > there {
-            checks.push(match applied(&client, quota).await {
+            checks.push(match applied(&target.config, quota).await {
                 Ok(most) => check(quota, wanted, wanted - there, most),
                 Err(error) => Check::not_made(&format!("the quota of {}", quota.what), error),
             });
@@ -130,31 +130,22 @@ fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
 }
 
 /// Returns the quota of this account, or the default if the account never requested an increase.
-async fn applied(client: &Client, quota: &Quota) -> Result<usize, String> {
-    let Quota { service, code, .. } = quota;
-    let own = client
-        .get_service_quota()
-        .service_code(*service)
-        .quota_code(*code)
-        .send()
+async fn applied(config: &SdkConfig, quota: &Quota) -> Result<usize, String> {
+    let wanted = json!({ "ServiceCode": quota.service, "QuotaCode": quota.code });
+    let own = Call::new(config, &GET_SERVICE_QUOTA)
+        .send(wanted.clone())
         .await;
-    let value = match own {
-        Ok(own) => own.quota.and_then(|quota| quota.value),
-        Err(SdkError::ServiceError(error)) if error.err().is_no_such_resource_exception() => {
-            let usual = client
-                .get_aws_default_service_quota()
-                .service_code(*service)
-                .quota_code(*code)
-                .send()
-                .await;
-            usual
-                .map_err(|error| why(&error))?
-                .quota
-                .and_then(|quota| quota.value)
+    let found = match own {
+        Err(error) if error.code() == Some("NoSuchResourceException") => {
+            Call::new(config, &GET_AWS_DEFAULT_SERVICE_QUOTA)
+                .send(wanted)
+                .await
         }
-        Err(error) => return Err(why(&error)),
+        own => own,
     };
+    let found = found.map_err(|error| why(&error))?;
     // The value is a whole number, sent as a floating-point number.
+    let value = found["Quota"]["Value"].as_f64();
     let whole = value.and_then(|value| format!("{value:.0}").parse().ok());
     whole.ok_or_else(|| "Service Quotas gave no value".to_owned())
 }

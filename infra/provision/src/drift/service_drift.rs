@@ -1,6 +1,9 @@
 //! Detects drift by reading resources from their services and comparing them with the template.
 //! This covers resources that CloudFormation does not compare, of types that are known here.
 
+use std::collections::HashMap;
+
+use adapter_aws::call::{Call, GET_TOPIC_ATTRIBUTES};
 use anyhow::Context as _;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudformation::types::StackResourceDriftStatus as DriftStatus;
@@ -227,10 +230,14 @@ async fn parameter(target: &Target, name: &str) -> anyhow::Result<Reading> {
 }
 
 async fn topic(target: &Target, arn: &str) -> anyhow::Result<Reading> {
-    let client = aws_sdk_sns::Client::new(&target.config);
-    let got = client.get_topic_attributes().topic_arn(arn).send().await;
+    let got = Call::new(&target.config, &GET_TOPIC_ATTRIBUTES)
+        .send(json!({ "TopicArn": arn }))
+        .await;
     reading(got.map(|got| {
-        let attributes = got.attributes.unwrap_or_default();
+        let entries = got["Attributes"]["entry"].as_array().into_iter().flatten();
+        let attributes: HashMap<_, _> = entries
+            .filter_map(|entry| Some((entry["key"].as_str()?, entry["value"].as_str()?)))
+            .collect();
         json!({ "DisplayName": attributes.get("DisplayName"), "KmsMasterKeyId": attributes.get("KmsMasterKeyId") })
     }))
 }

@@ -6,15 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use adapter_aws::call::{Call, SIMULATE_PRINCIPAL_POLICY};
 use anyhow::{Context as _, bail};
 use aws_config::SdkConfig;
-use aws_sdk_iam::Client;
-use aws_sdk_iam::types::{
-    ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType as Decision,
-};
 use blueprint::{Environment, Shared, Stack};
 use contract::parameter_root;
 use contract::role::{ROLES, Role};
+use serde_json::{Value, json};
 
 use provision::Target;
 use provision::account::exports;
@@ -219,7 +217,7 @@ async fn simulate(
     config: &SdkConfig,
     readings: &BTreeMap<Reading, BTreeSet<&'static str>>,
 ) -> anyhow::Result<()> {
-    let client = Client::new(config);
+    let call = Call::new(config, &SIMULATE_PRINCIPAL_POLICY);
     let mut denied = Vec::new();
     for (
         Reading {
@@ -233,27 +231,26 @@ async fn simulate(
     ) in readings
     {
         let context = via.as_ref().map(|service| {
-            let entry = ContextEntry::builder()
-                .context_key_name("kms:ViaService")
-                .context_key_values(service);
-            vec![entry.context_key_type(ContextKeyTypeEnum::String).build()]
+            json!({ "member": [{
+                "ContextKeyName": "kms:ViaService",
+                "ContextKeyValues": { "member": [service] },
+                "ContextKeyType": "string",
+            }] })
         });
-        let call = client
-            .simulate_principal_policy()
-            .policy_source_arn(principal)
-            .action_names(*action);
-        let asked = call
-            .resource_arns(resource)
-            .set_context_entries(context)
-            .send()
-            .await;
-        let answer =
-            asked.map_err(|error| failed(format!("simulate what {principal} may do"), &error))?;
-        let result = answer
-            .evaluation_results()
-            .first()
+        let simulation = json!({
+            "PolicySourceArn": principal,
+            "ActionNames": { "member": [action] },
+            "ResourceArns": { "member": [resource] },
+            "ContextEntries": context,
+        });
+        let simulated = call
+            .send(simulation)
+            .await
+            .map_err(|error| failed(format!("simulate what {principal} may do"), &error))?;
+        let result = simulated["EvaluationResults"]["member"]
+            .get(0)
             .context("IAM gave no result of its simulation")?;
-        if *result.eval_decision() != Decision::Allowed {
+        if result["EvalDecision"] != "allowed" {
             let roles: Vec<&str> = roles.iter().copied().collect();
             denied.push(format!(
                 "{} may not read {what}: {action} {}",
@@ -270,14 +267,13 @@ async fn simulate(
 }
 
 /// Returns which policy denies the permission, as far as IAM reports it.
-fn refusal(result: &EvaluationResult) -> &'static str {
-    let boundary = result.permissions_boundary_decision_detail();
-    let organization = result.organizations_decision_detail();
-    if organization.is_some_and(|detail| !detail.allowed_by_organizations()) {
+fn refusal(result: &Value) -> &'static str {
+    if result["OrganizationsDecisionDetail"]["AllowedByOrganizations"] == "false" {
         "is denied by the organization"
-    } else if boundary.is_some_and(|detail| !detail.allowed_by_permissions_boundary()) {
+    } else if result["PermissionsBoundaryDecisionDetail"]["AllowedByPermissionsBoundary"] == "false"
+    {
         "is beyond the boundary of its role"
-    } else if *result.eval_decision() == Decision::ExplicitDeny {
+    } else if result["EvalDecision"] == "explicitDeny" {
         "is denied by a policy"
     } else {
         "is allowed by no policy"

@@ -1,11 +1,9 @@
 //! Checks that the load balancer considers its targets healthy.
 
+use adapter_aws::call::{Call, DESCRIBE_TARGET_HEALTH};
 use anyhow::{Context as _, bail};
 use aws_config::SdkConfig;
-use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::types::{
-    TargetHealthDescription, TargetHealthStateEnum as State,
-};
+use serde_json::{Value, json};
 
 use provision::Target;
 use provision::aws_failure::failed;
@@ -44,25 +42,21 @@ struct Group {
 }
 
 async fn health(config: &SdkConfig, groups: &[Group]) -> anyhow::Result<String> {
-    let client = Client::new(config);
+    let describe = Call::new(config, &DESCRIBE_TARGET_HEALTH);
     let (mut healthy, mut sick) = (0, Vec::new());
     for Group { name, arn } in groups {
-        let asked = client
-            .describe_target_health()
-            .target_group_arn(arn)
-            .send()
-            .await;
-        let told =
-            asked.map_err(|error| failed(format!("ask about the targets of {name}"), &error))?;
-        for target in told.target_health_descriptions() {
-            let state = target
-                .target_health()
-                .and_then(|health| health.state())
+        let described = describe.send(json!({ "TargetGroupArn": arn })).await;
+        let described = described
+            .map_err(|error| failed(format!("ask about the targets of {name}"), &error))?;
+        let targets = described["TargetHealthDescriptions"]["member"].as_array();
+        for target in targets.into_iter().flatten() {
+            let state = target["TargetHealth"]["State"]
+                .as_str()
                 .context("a target without a state")?;
             match state {
-                State::Healthy => healthy += 1,
+                "healthy" => healthy += 1,
                 // A deployment is removing this target, which gets no new requests.
-                State::Draining => {}
+                "draining" => {}
                 _ => sick.push(told_of(name, target, state)),
             }
         }
@@ -85,21 +79,14 @@ fn names(groups: &[Group]) -> String {
         .join(" and ")
 }
 
-fn told_of(group: &str, described: &TargetHealthDescription, state: &State) -> String {
-    let id = described
-        .target()
-        .and_then(|target| target.id())
-        .unwrap_or("a target");
-    let health = described.target_health();
-    let reason = health.and_then(|health| {
-        health
-            .description()
-            .or(health.reason().map(|reason| reason.as_str()))
-    });
+fn told_of(group: &str, described: &Value, state: &str) -> String {
+    let id = described["Target"]["Id"].as_str().unwrap_or("a target");
+    let health = &described["TargetHealth"];
+    let reason = health["Description"].as_str().or(health["Reason"].as_str());
     let reason = reason
         .map(|reason| format!(" ({reason})"))
         .unwrap_or_default();
-    format!("{id} in {group} is {}{reason}", state.as_str())
+    format!("{id} in {group} is {state}{reason}")
 }
 
 #[cfg(test)]

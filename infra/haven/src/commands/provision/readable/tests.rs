@@ -1,3 +1,4 @@
+use adapter_aws::call::{IAM, Operation};
 use servers::local_aws;
 
 use super::*;
@@ -5,6 +6,9 @@ use platform::aws::Aws;
 use provision::Reporter;
 use provision::deploy::deploy;
 use provision::testing::{Stub, stub};
+
+const LIST_POLICIES: Operation = Operation::new(&IAM, "ListAttachedRolePolicies");
+const DETACH_POLICY: Operation = Operation::new(&IAM, "DetachRolePolicy");
 
 /// Returns every export that a reading can refer to.
 fn exported(environment: &Environment) -> BTreeMap<String, String> {
@@ -121,19 +125,16 @@ async fn the_roles_that_are_deployed_may_read_and_one_without_its_policy_may_not
     );
     let arn = exports(&target).await.expect("exports")[&export].clone();
     let role = arn.rsplit('/').next().expect("a name");
-    let iam = Client::new(&target.config);
-    let attached = iam
-        .list_attached_role_policies()
-        .role_name(role)
-        .send()
+    let attached = Call::new(&target.config, &LIST_POLICIES)
+        .send(json!({ "RoleName": role }))
         .await
         .expect("its policies");
-    for policy in attached.attached_policies() {
-        let detach = iam
-            .detach_role_policy()
-            .role_name(role)
-            .set_policy_arn(policy.policy_arn().map(str::to_owned));
-        detach.send().await.expect("it is detached");
+    let policies = attached["AttachedPolicies"]["member"].as_array();
+    for policy in policies.expect("a list") {
+        Call::new(&target.config, &DETACH_POLICY)
+            .send(json!({ "RoleName": role, "PolicyArn": policy["PolicyArn"] }))
+            .await
+            .expect("it is detached");
     }
     let error = readable(&target)
         .await

@@ -1,0 +1,160 @@
+//! The services and operations that are called without their SDK crates.
+
+/// An AWS service: its protocol, and the names of its endpoint, signature and settings.
+#[derive(Debug)]
+pub struct Service {
+    /// The service id of AWS's models, for `AWS_ENDPOINT_URL_<ID>` and the user agent.
+    pub(super) id: &'static str,
+    /// The first part of the endpoint's host name.
+    pub(super) host: &'static str,
+    /// The name that is signed.
+    pub(super) sign_as: &'static str,
+    pub(super) protocol: Protocol,
+}
+
+/// How requests and responses are written.
+#[derive(Debug)]
+pub(super) enum Protocol {
+    /// AWS JSON 1.1, with this prefix of `X-Amz-Target`.
+    Json(&'static str),
+    /// AWS Query with this API version; responses are XML.
+    Query(&'static str),
+    /// REST with JSON bodies.
+    Rest,
+}
+
+const fn service(
+    id: &'static str,
+    host: &'static str,
+    sign_as: &'static str,
+    protocol: Protocol,
+) -> Service {
+    Service {
+        id,
+        host,
+        sign_as,
+        protocol,
+    }
+}
+
+/// Elastic Container Registry.
+pub const ECR: Service = service(
+    "ECR",
+    "api.ecr",
+    "ecr",
+    Protocol::Json("AmazonEC2ContainerRegistry_V20150921"),
+);
+/// Elastic Container Service.
+pub const ECS: Service = service(
+    "ECS",
+    "ecs",
+    "ecs",
+    Protocol::Json("AmazonEC2ContainerServiceV20141113"),
+);
+/// EventBridge.
+pub const EVENT_BRIDGE: Service = service(
+    "EventBridge",
+    "events",
+    "events",
+    Protocol::Json("AWSEvents"),
+);
+/// Identity and Access Management. It is the one service here with one endpoint for all regions.
+pub const IAM: Service = service("IAM", GLOBAL_HOST, "iam", Protocol::Query("2010-05-08"));
+/// The host of the global service.
+pub(super) const GLOBAL_HOST: &str = "iam";
+/// Elastic Load Balancing, version 2.
+pub const LOAD_BALANCERS: Service = service(
+    "Elastic Load Balancing v2",
+    "elasticloadbalancing",
+    "elasticloadbalancing",
+    Protocol::Query("2015-12-01"),
+);
+/// CloudWatch Logs.
+pub const LOGS: Service = service(
+    "CloudWatch Logs",
+    "logs",
+    "logs",
+    Protocol::Json("Logs_20140328"),
+);
+/// Service Quotas.
+pub const QUOTAS: Service = service(
+    "Service Quotas",
+    "servicequotas",
+    "servicequotas",
+    Protocol::Json("ServiceQuotasV20190624"),
+);
+/// Simple Email Service, version 2.
+pub const SES: Service = service("SESv2", "email", "ses", Protocol::Rest);
+/// Simple Notification Service.
+pub const SNS: Service = service("SNS", "sns", "sns", Protocol::Query("2010-03-31"));
+
+/// An operation of a service.
+#[derive(Debug)]
+pub struct Operation {
+    pub(super) service: &'static Service,
+    pub(super) name: &'static str,
+    pub(super) method: &'static str,
+    /// The path, with `{Field}` where a field of the input goes.
+    pub(super) path: &'static str,
+}
+
+impl Operation {
+    /// Names an operation of a service with the JSON or Query protocol.
+    pub const fn new(service: &'static Service, name: &'static str) -> Operation {
+        Operation::rest(service, name, "POST", "/")
+    }
+
+    /// Names an operation of a REST service. `path` has `{Field}` where a field of the input goes.
+    pub const fn rest(
+        service: &'static Service,
+        name: &'static str,
+        method: &'static str,
+        path: &'static str,
+    ) -> Operation {
+        Operation {
+            service,
+            name,
+            method,
+            path,
+        }
+    }
+}
+
+/// `ecr:DescribeImages`
+pub const DESCRIBE_IMAGES: Operation = Operation::new(&ECR, "DescribeImages");
+/// `ecs:ListTasks`
+pub const LIST_TASKS: Operation = Operation::new(&ECS, "ListTasks");
+/// `ecs:DescribeTasks`
+pub const DESCRIBE_TASKS: Operation = Operation::new(&ECS, "DescribeTasks");
+/// `ecs:DescribeTaskDefinition`
+pub const DESCRIBE_TASK_DEFINITION: Operation = Operation::new(&ECS, "DescribeTaskDefinition");
+/// `events:PutEvents`
+pub const PUT_EVENTS: Operation = Operation::new(&EVENT_BRIDGE, "PutEvents");
+/// `iam:SimulatePrincipalPolicy`
+pub const SIMULATE_PRINCIPAL_POLICY: Operation = Operation::new(&IAM, "SimulatePrincipalPolicy");
+/// `elasticloadbalancing:DescribeTargetHealth`
+pub const DESCRIBE_TARGET_HEALTH: Operation =
+    Operation::new(&LOAD_BALANCERS, "DescribeTargetHealth");
+/// `logs:GetLogEvents`
+pub const GET_LOG_EVENTS: Operation = Operation::new(&LOGS, "GetLogEvents");
+/// `servicequotas:GetServiceQuota`
+pub const GET_SERVICE_QUOTA: Operation = Operation::new(&QUOTAS, "GetServiceQuota");
+/// `servicequotas:GetAWSDefaultServiceQuota`
+pub const GET_AWS_DEFAULT_SERVICE_QUOTA: Operation =
+    Operation::new(&QUOTAS, "GetAWSDefaultServiceQuota");
+/// `ses:SendEmail`
+pub const SEND_EMAIL: Operation =
+    Operation::rest(&SES, "SendEmail", "POST", "/v2/email/outbound-emails");
+/// `ses:GetEmailIdentity`
+pub const GET_EMAIL_IDENTITY: Operation = Operation::rest(
+    &SES,
+    "GetEmailIdentity",
+    "GET",
+    "/v2/email/identities/{EmailIdentity}",
+);
+/// `sns:GetTopicAttributes`
+pub const GET_TOPIC_ATTRIBUTES: Operation = Operation::new(&SNS, "GetTopicAttributes");
+/// `sns:Publish`
+pub const PUBLISH: Operation = Operation::new(&SNS, "Publish");
+/// `sns:PublishBatch`
+pub const PUBLISH_BATCH: Operation = Operation::new(&SNS, "PublishBatch");
