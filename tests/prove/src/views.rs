@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use adapter_sql::row;
 use anyhow::{Context as _, bail};
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, FromRow};
+use sqlx::{AssertSqlSafe, Connection as _};
 
 /// A connection to the contract's SQL views.
 pub enum Views {
@@ -13,47 +14,57 @@ pub enum Views {
     Sqlite(SqlitePool),
 }
 
-/// A row of the view `orders`.
-#[derive(Debug, Clone, FromRow)]
-pub struct OrderRow {
-    pub order_id: String,
-    pub key_hash: String,
-    pub status: String,
-    pub total_minor: i64,
+row! {
+    /// A row of the view `orders`.
+    #[derive(Debug, Clone)]
+    pub struct OrderRow {
+        pub order_id: String,
+        pub key_hash: String,
+        pub status: String,
+        pub total_minor: i64,
+    }
 }
 
-/// A row of the view `order_history`.
-#[derive(Debug, Clone, FromRow)]
-pub struct HistoryRow {
-    pub order_id: String,
-    pub seq: i64,
-    pub from_status: Option<String>,
-    pub to_status: String,
-    pub actor: String,
+row! {
+    /// A row of the view `order_history`.
+    #[derive(Debug, Clone)]
+    pub struct HistoryRow {
+        pub order_id: String,
+        pub seq: i64,
+        pub from_status: Option<String>,
+        pub to_status: String,
+        pub actor: String,
+    }
 }
 
-/// A row of the view `payments`.
-#[derive(Debug, Clone, FromRow)]
-pub struct PaymentRow {
-    pub order_id: String,
-    pub kind: String,
-    pub amount_minor: i64,
-    pub state: String,
+row! {
+    /// A row of the view `payments`.
+    #[derive(Debug, Clone)]
+    pub struct PaymentRow {
+        pub order_id: String,
+        pub kind: String,
+        pub amount_minor: i64,
+        pub state: String,
+    }
 }
 
-/// A row of the view `notifications`.
-#[derive(Debug, Clone, FromRow)]
-pub struct NoticeRow {
-    pub order_id: String,
-    pub kind: String,
-    pub state: String,
+row! {
+    /// A row of the view `notifications`.
+    #[derive(Debug, Clone)]
+    pub struct NoticeRow {
+        pub order_id: String,
+        pub kind: String,
+        pub state: String,
+    }
 }
 
-/// Units of a product in sold orders.
-#[derive(Debug, Clone, FromRow)]
-pub struct Sold {
-    pub product_id: String,
-    pub units: i64,
+row! {
+    /// Units of a product in sold orders.
+    #[derive(Debug, Clone)]
+    pub struct Sold {
+        pub product_id: String,
+        pub units: i64,
+    }
 }
 
 /// Runs one statement on either database. `{}` stands for the prefix of the contract's views.

@@ -4,21 +4,21 @@ use app::ports::StoreError;
 use app::ports::access::{AuditEntry, AuditLog, StaffToken, StaffTokens};
 use domain::Timestamp;
 use domain::access::StaffRole;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::Store;
 use crate::rows::corrupt;
 use crate::values::{At, Id};
 
-#[derive(FromRow)]
-struct TokenRow {
-    id: Id,
-    name: String,
-    role: String,
-    issued_at: Timestamp,
-    expires_at: Timestamp,
-    revoked_at: Option<Timestamp>,
+row! {
+    struct TokenRow {
+        id: Id,
+        name: String,
+        role: String,
+        issued_at: Timestamp,
+        expires_at: Timestamp,
+        revoked_at: Option<Timestamp>,
+    }
 }
 
 impl TokenRow {
@@ -86,15 +86,16 @@ impl StaffTokens for Store {
     }
 }
 
-#[derive(FromRow)]
-struct AuditRow {
-    at: Timestamp,
-    actor: String,
-    action: String,
-    subject: String,
-    before: Option<String>,
-    after: Option<String>,
-    act_id: Option<String>,
+row! {
+    struct AuditRow {
+        at: Timestamp,
+        actor: String,
+        action: String,
+        subject: String,
+        before: Option<String>,
+        after: Option<String>,
+        act_id: Option<String>,
+    }
 }
 
 impl AuditLog for Store {

@@ -12,7 +12,6 @@ use contract::messages::Envelope;
 use contract::role::ROLES;
 use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::Store;
@@ -22,49 +21,51 @@ use crate::values::{At, Id, List};
 
 const NOTICE_COLUMNS: &str = "event_id, channel, kind, state, attempts, created_at, sent_at";
 
-#[derive(FromRow)]
-struct OutboxRecord {
-    kind: String,
-    route: Option<String>,
-    envelope: String,
-    created_at: Timestamp,
-    published_at: Option<Timestamp>,
-    attempts: i32,
-    retry_at: Timestamp,
+row! {
+    struct OutboxRecord {
+        kind: String,
+        route: Option<String>,
+        envelope: String,
+        created_at: Timestamp,
+        published_at: Option<Timestamp>,
+        attempts: i32,
+        retry_at: Timestamp,
+    }
 }
 
-#[derive(FromRow)]
-struct PaymentRecord {
-    kind: String,
-    at: Timestamp,
-    #[sqlx(flatten)]
-    payment: PaymentRow,
+row! {
+    struct PaymentRecord {
+        kind: String,
+        at: Timestamp,
+    } with payment: PaymentRow
 }
 
-#[derive(FromRow)]
-struct NoticeRow {
-    event_id: Id,
-    channel: String,
-    kind: String,
-    state: String,
-    attempts: i32,
-    created_at: Timestamp,
-    sent_at: Option<Timestamp>,
+row! {
+    struct NoticeRow {
+        event_id: Id,
+        channel: String,
+        kind: String,
+        state: String,
+        attempts: i32,
+        created_at: Timestamp,
+        sent_at: Option<Timestamp>,
+    }
 }
 
-#[derive(FromRow)]
-struct RedriveRow {
-    redrive_id: Id,
-    queue: String,
-    fingerprint: String,
-    reason: String,
-    event_id: Option<Id>,
-    order_id: Option<Id>,
-    body: String,
-    actor: String,
-    at: Timestamp,
-    outcome: Option<String>,
-    ended_at: Option<Timestamp>,
+row! {
+    struct RedriveRow {
+        redrive_id: Id,
+        queue: String,
+        fingerprint: String,
+        reason: String,
+        event_id: Option<Id>,
+        order_id: Option<Id>,
+        body: String,
+        actor: String,
+        at: Timestamp,
+        outcome: Option<String>,
+        ended_at: Option<Timestamp>,
+    }
 }
 
 impl Store {

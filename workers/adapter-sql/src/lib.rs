@@ -7,6 +7,10 @@
 //! the other, because there they cost no round trip. The modules [`postgres`] and [`sqlite`] have
 //! what else differs (ADR 0017).
 
+// First, because macros are known only below their place.
+#[macro_use]
+mod row;
+
 mod access;
 mod apply;
 mod fulfilment;

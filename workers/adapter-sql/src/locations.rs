@@ -10,28 +10,30 @@ use domain::ids::{LocationId, TenantId};
 use crate::Store;
 use crate::values::At;
 
-/// A row of `locations`, without the opening hours.
-#[derive(sqlx::FromRow)]
-struct Row {
-    tenant_id: String,
-    location_id: String,
-    name: String,
-    currency: String,
-    tax_basis_points: i32,
-    tax_rate_millionths: Option<i32>,
-    time_zone: String,
-    slot_minutes: i32,
-    slot_capacity: i32,
-    country: String,
+row! {
+    /// A row of `locations`, without the opening hours.
+    struct Row {
+        tenant_id: String,
+        location_id: String,
+        name: String,
+        currency: String,
+        tax_basis_points: i32,
+        tax_rate_millionths: Option<i32>,
+        time_zone: String,
+        slot_minutes: i32,
+        slot_capacity: i32,
+        country: String,
+    }
 }
 
-#[derive(sqlx::FromRow)]
-struct HoursRow {
-    tenant_id: String,
-    location_id: String,
-    weekday: i32,
-    opens: i32,
-    closes: i32,
+row! {
+    struct HoursRow {
+        tenant_id: String,
+        location_id: String,
+        weekday: i32,
+        opens: i32,
+        closes: i32,
+    }
 }
 
 impl Row {

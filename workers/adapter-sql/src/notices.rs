@@ -147,18 +147,19 @@ impl NoticeStore for Store {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    event_id: Id,
-    order_id: Option<Id>,
-    kind: String,
-    channel: String,
-    state: String,
-    attempts: i32,
-    reason: Option<String>,
-    message_id: Option<String>,
-    created_at: Timestamp,
-    sent_at: Option<Timestamp>,
+row! {
+    struct Row {
+        event_id: Id,
+        order_id: Option<Id>,
+        kind: String,
+        channel: String,
+        state: String,
+        attempts: i32,
+        reason: Option<String>,
+        message_id: Option<String>,
+        created_at: Timestamp,
+        sent_at: Option<Timestamp>,
+    }
 }
 
 impl Row {

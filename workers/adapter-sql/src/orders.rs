@@ -35,15 +35,16 @@ pub const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number,
     customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
     tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
-/// A row of [`OrderStore::take_due`].
-#[derive(sqlx::FromRow)]
-struct DueRow {
-    order_id: Id,
-    state: String,
-    version: i64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    pickup_at: Option<Timestamp>,
+row! {
+    /// A row of [`OrderStore::take_due`].
+    struct DueRow {
+        order_id: Id,
+        state: String,
+        version: i64,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+        pickup_at: Option<Timestamp>,
+    }
 }
 
 impl DueRow {

@@ -8,12 +8,11 @@ use crate::Store;
 use crate::rows::{PaymentRow, corrupt};
 use crate::values::{Id, List};
 
-#[derive(sqlx::FromRow)]
-struct OfOrder {
-    order_id: Id,
-    kind: String,
-    #[sqlx(flatten)]
-    row: PaymentRow,
+row! {
+    struct OfOrder {
+        order_id: Id,
+        kind: String,
+    } with row: PaymentRow
 }
 
 impl PaymentBooks for Store {

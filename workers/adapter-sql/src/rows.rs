@@ -48,47 +48,49 @@ fn rate(basis_points: i32, millionths: Option<i32>) -> Result<TaxRate, StoreErro
     ))
 }
 
-/// A row of `orders`, without the items.
-#[derive(sqlx::FromRow)]
-pub struct OrderRow {
-    pub order_id: Id,
-    tenant_id: String,
-    location_id: String,
-    order_number: String,
-    order_type: String,
-    customer_name: String,
-    customer_phone: String,
-    customer_phone_extension: Option<String>,
-    customer_email: String,
-    notify_email: bool,
-    notify_sms: bool,
-    special_instructions: String,
-    delivery_address: Option<String>,
-    pickup_at: Option<Timestamp>,
-    subtotal_minor: i64,
-    tax_basis_points: i32,
-    tax_rate_millionths: Option<i32>,
-    tax_minor: i64,
-    total_minor: i64,
-    currency: String,
-    state: String,
-    status: String,
-    version: i64,
-    reason: Option<String>,
-    session_hash: Option<String>,
-    tracking_token: String,
-    created_at: Timestamp,
-    updated_at: Timestamp,
+row! {
+    /// A row of `orders`, without the items.
+    pub struct OrderRow {
+        pub order_id: Id,
+        tenant_id: String,
+        location_id: String,
+        order_number: String,
+        order_type: String,
+        customer_name: String,
+        customer_phone: String,
+        customer_phone_extension: Option<String>,
+        customer_email: String,
+        notify_email: bool,
+        notify_sms: bool,
+        special_instructions: String,
+        delivery_address: Option<String>,
+        pickup_at: Option<Timestamp>,
+        subtotal_minor: i64,
+        tax_basis_points: i32,
+        tax_rate_millionths: Option<i32>,
+        tax_minor: i64,
+        total_minor: i64,
+        currency: String,
+        state: String,
+        status: String,
+        version: i64,
+        reason: Option<String>,
+        session_hash: Option<String>,
+        tracking_token: String,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+    }
 }
 
-/// A row of `order_items`.
-#[derive(sqlx::FromRow)]
-pub struct ItemRow {
-    pub order_id: Id,
-    product_id: String,
-    name: String,
-    quantity: i32,
-    unit_price_minor: i64,
+row! {
+    /// A row of `order_items`.
+    pub struct ItemRow {
+        pub order_id: Id,
+        product_id: String,
+        name: String,
+        quantity: i32,
+        unit_price_minor: i64,
+    }
 }
 
 impl OrderRow {
@@ -155,16 +157,17 @@ impl OrderRow {
     }
 }
 
-/// A row of `order_history`.
-#[derive(sqlx::FromRow)]
-pub struct HistoryRow {
-    seq: i64,
-    from_status: Option<String>,
-    to_status: String,
-    step: String,
-    actor: String,
-    note: Option<String>,
-    at: Timestamp,
+row! {
+    /// A row of `order_history`.
+    pub struct HistoryRow {
+        seq: i64,
+        from_status: Option<String>,
+        to_status: String,
+        step: String,
+        actor: String,
+        note: Option<String>,
+        at: Timestamp,
+    }
 }
 
 impl HistoryRow {
@@ -182,15 +185,16 @@ impl HistoryRow {
     }
 }
 
-/// A row of `payments`, without the order id and the kind.
-#[derive(sqlx::FromRow)]
-pub struct PaymentRow {
-    amount_minor: i64,
-    currency: String,
-    state: String,
-    token: Option<String>,
-    charge_id: Option<String>,
-    reason: Option<String>,
+row! {
+    /// A row of `payments`, without the order id and the kind.
+    pub struct PaymentRow {
+        amount_minor: i64,
+        currency: String,
+        state: String,
+        token: Option<String>,
+        charge_id: Option<String>,
+        reason: Option<String>,
+    }
 }
 
 impl PaymentRow {
