@@ -1,5 +1,7 @@
 //! The items of the contract as `haven why` explains them, and the resources behind each.
 
+use std::collections::BTreeSet;
+
 use contract::address::Address;
 use contract::alarm::{ALARMS, Alarm, Platform, Severity, Signal};
 use contract::parameter::{PARAMETERS, SECRETS};
@@ -73,141 +75,82 @@ pub fn alarm_of(id: &str) -> Option<&'static Alarm> {
 pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec<Place<'a>>)> {
     let root = parameter_root(&environment.name);
     let at_key = |key: &str| having_name(graph, &format!("{root}/{key}"));
+    // CloudFormation assigns the names of these items, and processes look them up.
+    let addressed = |item: Item, addresses: &[Address]| {
+        let mut places: Vec<Place<'a>> = Vec::new();
+        for address in addresses {
+            places.extend(graph.behind_export(&export_of(environment, *address)));
+            places.extend(at_key(&address.parameter()));
+        }
+        let names = addresses
+            .iter()
+            .flat_map(|address| [address.variable(), address.parameter()]);
+        (item.names(names), places)
+    };
     let mut items = Vec::new();
     for &queue in queue::QUEUES {
-        for (address, slug) in [
-            (Address::Queue(queue), queue.slug.to_owned()),
-            (Address::ParkingQueue(queue), queue.parking_slug()),
-        ] {
-            let parking = matches!(address, Address::ParkingQueue(_));
-            let about = match parking {
-                true => format!("The dead-letter queue of {}", queue.slug),
-                false => queue.about.to_owned(),
-            };
-            let watched = |signal: &Signal| match signal {
-                Signal::QueueAge(watched) => !parking && *watched == queue,
-                Signal::Parked(watched) => parking && *watched == queue,
-                Signal::Ours { .. } | Signal::Platform(_) => false,
-            };
-            let facts = if parking {
-                users("receives dead letters from", |role| {
-                    role.consumes.contains(&queue)
-                })
-            } else {
-                of_queue(queue)
-            };
-            items.push(addressed(
-                environment,
-                graph,
-                "queue",
-                &slug,
-                &about,
-                facts,
-                watched,
-                &[address],
-            ));
-        }
+        let own = Item::new("queue", queue.slug, queue.about)
+            .facts(of_queue(queue))
+            .watched(|signal| matches!(signal, Signal::QueueAge(watched) if *watched == queue));
+        items.push(addressed(own, &[Address::Queue(queue)]));
+        let about = format!("The dead-letter queue of {}", queue.slug);
+        let consumes = |role: &Role| role.consumes.contains(&queue);
+        let dead_letters = Item::new("queue", queue.parking_slug(), about)
+            .facts(users("receives dead letters from", consumes))
+            .watched(|signal| matches!(signal, Signal::Parked(watched) if *watched == queue));
+        items.push(addressed(dead_letters, &[Address::ParkingQueue(queue)]));
     }
     for &topic in topic::TOPICS {
         let mut facts = users("published to by", |role| role.publishes.contains(&topic));
-        facts.extend(
-            SUBSCRIPTIONS
-                .iter()
-                .filter(|heard| heard.topic == topic)
-                .map(|heard| format!("delivers to the queue {}", heard.queue.slug)),
-        );
-        facts.extend(
-            RULES
-                .iter()
-                .filter(|rule| rule.target == Target::Topic(topic))
-                .map(|rule| format!("receives events from the rule {}", rule.slug)),
-        );
-        let address = [Address::Topic(topic)];
-        items.push(addressed(
-            environment,
-            graph,
-            "topic",
-            topic.slug,
-            topic.about,
-            facts,
-            |_| false,
-            &address,
-        ));
+        let subscriptions = SUBSCRIPTIONS.iter().filter(|it| it.topic == topic);
+        facts.extend(subscriptions.map(|it| format!("delivers to the queue {}", it.queue.slug)));
+        facts.extend(rules_to(Target::Topic(topic)));
+        let item = Item::new("topic", topic.slug, topic.about).facts(facts);
+        items.push(addressed(item, &[Address::Topic(topic)]));
     }
     let bus = &topic::BUS;
     let facts = users("receives events from", |role| !role.puts_events.is_empty());
-    items.push(addressed(
-        environment,
-        graph,
-        "bus",
-        bus.slug,
-        "The event bus",
-        facts,
-        |_| false,
-        &[Address::Bus(bus)],
-    ));
+    let item = Item::new("bus", bus.slug, "The event bus").facts(facts);
+    items.push(addressed(item, &[Address::Bus(bus)]));
     for &table in table::TABLES {
-        let uses = |role: &&Role, meant: Access| {
+        let uses = |role: &Role, meant: Access| {
             role.tables
                 .iter()
                 .any(|(used, access)| *used == table && *access == meant)
         };
-        let mut facts = users("written by", |role| uses(&role, Access::Write));
-        facts.extend(users("read by", |role| uses(&role, Access::Read)));
-        facts.extend(users("its stream is read by", |role| {
-            role.streams.contains(&table)
-        }));
+        let mut facts = users("written by", |role| uses(role, Access::Write));
+        facts.extend(users("read by", |role| uses(role, Access::Read)));
+        let streams = |role: &Role| role.streams.contains(&table);
+        facts.extend(users("its stream is read by", streams));
         let mut addresses = vec![Address::Table(table)];
         addresses.extend(table.stream.then_some(Address::Stream(table)));
-        let watched = |signal: &Signal| {
-            matches!(
-                signal,
-                Signal::Platform(Platform::TableThrottles | Platform::TableErrors)
-            )
-        };
-        items.push(addressed(
-            environment,
-            graph,
-            "table",
-            table.slug,
-            table.about,
-            facts,
-            watched,
-            &addresses,
-        ));
+        let item = Item::new("table", table.slug, table.about)
+            .facts(facts)
+            .watched(|signal| {
+                matches!(
+                    signal,
+                    Signal::Platform(Platform::TableThrottles | Platform::TableErrors)
+                )
+            });
+        items.push(addressed(item, &addresses));
     }
     for &secret in SECRETS {
-        let facts = users("read by", |role| role.secrets.contains(&secret));
-        let mut places = graph
-            .behind_export(&secret_export(environment, secret))
-            .to_vec();
+        let item = Item::new("secret", secret.slug, secret.about)
+            .facts(users("read by", |role| role.secrets.contains(&secret)))
+            .names([secret.variable.to_owned()]);
+        let export = secret_export(environment, secret);
+        let mut places = graph.behind_export(&export).to_vec();
         places.extend(at_key(secret.slug));
-        items.push(item(
-            "secret",
-            secret.slug,
-            secret.about,
-            facts,
-            |_| false,
-            vec![secret.variable.to_owned()],
-            places,
-        ));
+        items.push((item, places));
     }
     for &parameter in PARAMETERS {
         let mut facts = users("read by", |role| role.parameters.contains(&parameter));
         facts.push(format!("the default is {}", parameter.default));
-        items.push(item(
-            "parameter",
-            parameter.key,
-            parameter.about,
-            facts,
-            |_| false,
-            Vec::new(),
-            at_key(parameter.key),
-        ));
+        let item = Item::new("parameter", parameter.key, parameter.about).facts(facts);
+        items.push((item, at_key(parameter.key)));
     }
     for &role in ROLES {
-        let places = beginning_with(graph, &logical(role.slug));
-        let watched = |signal: &Signal| match signal {
+        let item = Item::new("role", role.slug, role.about).watched(|signal| match signal {
             Signal::Ours { service, .. } => *service == role.slug,
             Signal::Platform(Platform::TasksMissing(roles)) => {
                 roles.iter().any(|missed| missed.slug == role.slug)
@@ -215,87 +158,77 @@ pub fn items<'a>(environment: &Environment, graph: &Graph<'a>) -> Vec<(Item, Vec
             Signal::Platform(Platform::TasksCpu | Platform::TasksMemory) => true,
             Signal::QueueAge(queue) => role.consumes.contains(queue),
             Signal::Parked(_) | Signal::Platform(_) => false,
-        };
-        items.push(item(
-            "role",
-            role.slug,
-            role.about,
-            Vec::new(),
-            watched,
-            Vec::new(),
-            places,
-        ));
+        });
+        items.push((item, beginning_with(graph, &logical(role.slug))));
     }
     let stream = &topic::ORDER_EVENTS;
-    let facts = vec![
-        "receives every event of an order from the bus".to_owned(),
-        format!(
-            "keeps events for {} days",
-            stream.retention.as_secs() / 86_400
-        ),
-    ];
-    // This stream exists on AWS only.
-    let mut places = called(graph, &logical(&format!("{} stream", stream.slug)));
+    let mut places = called(graph, stream.slug, "stream");
     places.extend(beginning_with(graph, &logical(stream.slug)));
+    // This stream exists on AWS only.
     if !places.is_empty() {
-        items.push(item(
-            "stream",
-            stream.slug,
-            stream.about,
-            facts,
-            |_| false,
-            Vec::new(),
-            places,
-        ));
+        let days = stream.retention.as_secs() / 86_400;
+        let item = Item::new("stream", stream.slug, stream.about).facts(vec![
+            "receives every event of an order from the bus".to_owned(),
+            format!("keeps events for {days} days"),
+        ]);
+        items.push((item, places));
     }
     for rule in RULES {
-        let facts = vec![match rule.target {
+        let fact = match rule.target {
             Target::Topic(topic) => format!("sends events to the topic {}", topic.slug),
             Target::Queue(queue) => format!("sends events to the queue {}", queue.slug),
-        }];
-        let places = called(graph, &logical(&format!("{} rule", rule.slug)));
-        items.push(item(
-            "rule",
-            rule.slug,
-            rule.about,
-            facts,
-            |_| false,
-            Vec::new(),
-            places,
-        ));
+        };
+        let item = Item::new("rule", rule.slug, rule.about).facts(vec![fact]);
+        items.push((item, called(graph, rule.slug, "rule")));
     }
     for alarm in ALARMS {
-        let places = called(graph, &logical(&format!("{} alarm", alarm.slug)));
-        let mut item = item(
-            "alarm",
-            alarm.slug,
-            alarm.impact,
-            Vec::new(),
-            |_| false,
-            Vec::new(),
-            places,
-        );
-        item.0.alarms = vec![Watch::of(alarm)];
-        items.push(item);
+        let mut item = Item::new("alarm", alarm.slug, alarm.impact);
+        item.alarms = vec![Watch::of(alarm)];
+        items.push((item, called(graph, alarm.slug, "alarm")));
+    }
+    for (_, places) in &mut items {
+        let mut seen = BTreeSet::new();
+        places.retain(|place| seen.insert(*place));
     }
     items
 }
 
+impl Item {
+    fn new(what: &'static str, slug: impl Into<String>, about: impl Into<String>) -> Item {
+        Item {
+            what,
+            slug: slug.into(),
+            about: about.into(),
+            facts: Vec::new(),
+            alarms: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
+    fn facts(self, facts: Vec<String>) -> Item {
+        Item { facts, ..self }
+    }
+
+    fn names(self, names: impl IntoIterator<Item = String>) -> Item {
+        let names = names.into_iter().collect();
+        Item { names, ..self }
+    }
+
+    /// Adds the alarms with these signals.
+    fn watched(self, by: impl Fn(&Signal) -> bool) -> Item {
+        let alarms = ALARMS.iter().filter(|alarm| by(&alarm.signal));
+        let alarms = alarms.map(Watch::of).collect();
+        Item { alarms, ..self }
+    }
+}
+
 fn of_queue(queue: &'static queue::Queue) -> Vec<String> {
     let mut facts = users("consumed by", |role| role.consumes.contains(&queue));
-    facts.extend(users("receives messages from", |role| {
-        role.sends.contains(&queue)
-    }));
-    facts.extend(
-        SUBSCRIPTIONS
-            .iter()
-            .filter(|heard| heard.queue == queue)
-            .map(|heard| format!("subscribed to the topic {}", heard.topic.slug)),
-    );
-    let rules = RULES
-        .iter()
-        .filter(|rule| rule.target == Target::Queue(queue));
-    facts.extend(rules.map(|rule| format!("receives events from the rule {}", rule.slug)));
+    let sends = |role: &Role| role.sends.contains(&queue);
+    facts.extend(users("receives messages from", sends));
+    let subscriptions = SUBSCRIPTIONS.iter().filter(|it| it.queue == queue);
+    facts.extend(subscriptions.map(|it| format!("subscribed to the topic {}", it.topic.slug)));
+    facts.extend(rules_to(Target::Queue(queue)));
     facts.push(format!(
         "the handler times out after {} s; after {} deliveries a message becomes a dead letter",
         queue.handler_timeout.as_secs(),
@@ -304,7 +237,14 @@ fn of_queue(queue: &'static queue::Queue) -> Vec<String> {
     facts
 }
 
-fn users(how: &str, uses: impl Fn(&'static Role) -> bool) -> Vec<String> {
+fn rules_to(target: Target) -> impl Iterator<Item = String> {
+    RULES
+        .iter()
+        .filter(move |rule| rule.target == target)
+        .map(|rule| format!("receives events from the rule {}", rule.slug))
+}
+
+fn users(how: &str, uses: impl Fn(&Role) -> bool) -> Vec<String> {
     let roles: Vec<&str> = ROLES
         .iter()
         .copied()
@@ -318,69 +258,8 @@ fn users(how: &str, uses: impl Fn(&'static Role) -> bool) -> Vec<String> {
     }
 }
 
-/// Creates an item with addresses: CloudFormation assigns the names and processes look them up.
-#[expect(clippy::too_many_arguments, reason = "a row of a table")]
-fn addressed<'a>(
-    environment: &Environment,
-    graph: &Graph<'a>,
-    what: &'static str,
-    slug: &str,
-    about: &str,
-    facts: Vec<String>,
-    watched: impl Fn(&Signal) -> bool,
-    addresses: &[Address],
-) -> (Item, Vec<Place<'a>>) {
-    let root = parameter_root(&environment.name);
-    let names = addresses
-        .iter()
-        .flat_map(|address| [address.variable(), address.parameter()])
-        .collect();
-    let mut places = Vec::new();
-    for address in addresses {
-        places.extend(graph.behind_export(&export_of(environment, *address)));
-        places.extend(having_name(
-            graph,
-            &format!("{root}/{}", address.parameter()),
-        ));
-    }
-    item(what, slug, about, facts, watched, names, places)
-}
-
-fn item<'a>(
-    what: &'static str,
-    slug: &str,
-    about: &str,
-    facts: Vec<String>,
-    watched: impl Fn(&Signal) -> bool,
-    names: Vec<String>,
-    mut places: Vec<Place<'a>>,
-) -> (Item, Vec<Place<'a>>) {
-    let mut seen = Vec::new();
-    places.retain(|place| {
-        !seen.contains(place) && {
-            seen.push(*place);
-            true
-        }
-    });
-    let alarms = ALARMS
-        .iter()
-        .filter(|alarm| watched(&alarm.signal))
-        .map(Watch::of)
-        .collect();
-    (
-        Item {
-            what,
-            slug: slug.to_owned(),
-            about: about.to_owned(),
-            facts,
-            alarms,
-            names,
-        },
-        places,
-    )
-}
-
-fn called<'a>(graph: &Graph<'a>, id: &str) -> Vec<Place<'a>> {
+fn called<'a>(graph: &Graph<'a>, slug: &str, what: &str) -> Vec<Place<'a>> {
+    let id = logical(&format!("{slug} {what}"));
     graph.find(|it| it.id == id)
 }
 
