@@ -189,13 +189,14 @@ pub fn estimate(
     let graph = Graph::new(stacks);
     let mut bill = Bill {
         prices: &prices,
+        graph: &graph,
         lines: Vec::new(),
         unpriced: Vec::new(),
     };
     for resource in graph.resources() {
-        fixed::resource(&mut bill, &graph, &resource);
+        fixed::resource(&mut bill, &resource);
     }
-    let assumed = usage::month(&mut bill, &graph, usage);
+    let assumed = usage::month(&mut bill, usage);
     let Bill {
         mut lines,
         mut unpriced,
@@ -249,6 +250,7 @@ pub fn running(environment: &Environment) -> Environment {
 /// The lines of an estimate under construction.
 struct Bill<'a> {
     prices: &'a Prices,
+    graph: &'a Graph<'a>,
     lines: Vec<Line>,
     unpriced: Vec<Unpriced>,
 }
@@ -260,8 +262,8 @@ impl Bill<'_> {
     }
 
     /// Adds the usage of all resources of a type, if there is one.
-    fn used(&mut self, graph: &Graph<'_>, kind: Kind, price: &str, quantity: f64) {
-        if let Some(first) = graph.of_type(kind).next() {
+    fn used(&mut self, kind: Kind, price: &str, quantity: f64) {
+        if let Some(first) = self.graph.of_type(kind).next() {
             self.add(&first, kind.as_str(), Part::Usage, price, "", quantity);
         }
     }

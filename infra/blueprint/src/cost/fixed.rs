@@ -35,13 +35,13 @@ const TABLE_OPERATIONS: f64 = 6.0;
 const ANOMALY_METRICS: f64 = 3.0;
 
 /// Adds the fixed cost of a resource to the bill.
-pub(super) fn resource(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
+pub(super) fn resource(bill: &mut Bill<'_>, it: &Resource<'_>) {
     let hours = |count: f64| count * HOURS_A_MONTH;
     match Kind::named(it.kind) {
         Some(kind::EC2_NAT_GATEWAY) => bill.fixed(it, "nat_gateway_hour", "", hours(1.0)),
         Some(kind::EC2_EIP) => bill.fixed(it, "public_ipv4_hour", "", hours(1.0)),
-        Some(kind::EC2_VPC_ENDPOINT) => endpoint(bill, graph, it),
-        Some(kind::ELB_LOAD_BALANCER) => balancer(bill, graph, it),
+        Some(kind::EC2_VPC_ENDPOINT) => endpoint(bill, it),
+        Some(kind::ELB_LOAD_BALANCER) => balancer(bill, it),
         Some(kind::API_STAGE) => stage(bill, it),
         Some(kind::WAF_WEB_ACL) => {
             bill.fixed(it, "firewall_month", "", 1.0);
@@ -49,14 +49,14 @@ pub(super) fn resource(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>
                 it,
                 "firewall_rule_month",
                 "",
-                length(graph, &it.properties["Rules"]).unwrap_or_default(),
+                length(bill.graph, &it.properties["Rules"]).unwrap_or_default(),
             );
         }
         Some(kind::ROUTE53_HOSTED_ZONE | kind::PRIVATE_DNS_NAMESPACE) => {
             bill.fixed(it, "hosted_zone_month", "", 1.0);
         }
-        Some(kind::ECS_CLUSTER) => cluster(bill, graph, it),
-        Some(kind::ECS_SERVICE) => service(bill, graph, it),
+        Some(kind::ECS_CLUSTER) => cluster(bill, it),
+        Some(kind::ECS_SERVICE) => service(bill, it),
         Some(kind::RDS_INSTANCE) => instance(bill, it),
         Some(kind::RDS_CLUSTER) => master_secret(bill, it),
         Some(kind::ELASTICACHE_REPLICATION_GROUP) => cache(bill, it),
@@ -78,7 +78,7 @@ pub(super) fn resource(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>
         }
         Some(kind::KMS_KEY) => bill.fixed(it, "key_month", "", 1.0),
         Some(kind::SECRET) => bill.fixed(it, "secret_month", "", 1.0),
-        Some(kind::CLOUDWATCH_ALARM) => alarm(bill, graph, it),
+        Some(kind::CLOUDWATCH_ALARM) => alarm(bill, it),
         Some(kind::CLOUDWATCH_COMPOSITE_ALARM) => bill.fixed(it, "alarm_composite_month", "", 1.0),
         Some(kind::CLOUDWATCH_DASHBOARD) => bill.fixed(it, "dashboard_month", "", 1.0),
         Some(kind) if BY_USE.contains(&kind) => {}
@@ -88,19 +88,19 @@ pub(super) fn resource(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>
 }
 
 /// Adds an interface endpoint, which is charged per availability zone. Gateway endpoints are free.
-fn endpoint(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
+fn endpoint(bill: &mut Bill<'_>, it: &Resource<'_>) {
     // `Gateway` is the default of CloudFormation.
     if it.text("VpcEndpointType") != "Interface" {
         return;
     }
-    match length(graph, &it.properties["SubnetIds"]) {
+    match length(bill.graph, &it.properties["SubnetIds"]) {
         Some(zones) => bill.fixed(it, "endpoint_hour", "", zones * HOURS_A_MONTH),
         None => bill.unpriced(it, "the number of its zones is unknown".to_owned()),
     }
 }
 
 /// Adds a load balancer. An internet-facing one has a public address in every zone.
-fn balancer(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
+fn balancer(bill: &mut Bill<'_>, it: &Resource<'_>) {
     if !matches!(it.text("Type"), "" | "application") {
         return bill.unpriced(it, "only application load balancers have prices".to_owned());
     }
@@ -108,7 +108,7 @@ fn balancer(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
     if it.text("Scheme") == "internal" {
         return;
     }
-    match length(graph, &it.properties["Subnets"]) {
+    match length(bill.graph, &it.properties["Subnets"]) {
         Some(zones) => bill.fixed(it, "public_ipv4_hour", "", zones * HOURS_A_MONTH),
         None => bill.unpriced(it, "the number of its addresses is unknown".to_owned()),
     }
@@ -123,10 +123,11 @@ fn stage(bill: &mut Bill<'_>, it: &Resource<'_>) {
 }
 
 /// Adds the cluster's metrics: those of Container Insights, and those that the roles write.
-fn cluster(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
-    let running = graph
+fn cluster(bill: &mut Bill<'_>, it: &Resource<'_>) {
+    let running = bill
+        .graph
         .of_type(kind::ECS_SERVICE)
-        .filter(|service| tasks(graph, service) > 0.0)
+        .filter(|service| tasks(bill.graph, service) > 0.0)
         .count() as f64;
     let insights = it.properties["ClusterSettings"]
         .as_array()
@@ -148,12 +149,13 @@ fn cluster(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
 }
 
 /// Adds the minimum number of tasks.
-fn service(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
-    let tasks = tasks(graph, it);
+fn service(bill: &mut Bill<'_>, it: &Resource<'_>) {
+    let tasks = tasks(bill.graph, it);
     let id = it.properties["TaskDefinition"]["Ref"]
         .as_str()
         .unwrap_or_default();
-    let task = graph
+    let task = bill
+        .graph
         .of_type(kind::ECS_TASK_DEFINITION)
         .find(|task| task.place == (it.place.0, id));
     let size = task.and_then(|task| Some((task, task.number("Cpu")?, task.number("Memory")?)));
@@ -233,7 +235,7 @@ fn cache(bill: &mut Bill<'_>, it: &Resource<'_>) {
 }
 
 /// Adds an alarm, which is charged per metric that it watches.
-fn alarm(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
+fn alarm(bill: &mut Bill<'_>, it: &Resource<'_>) {
     let metrics = it.properties["Metrics"]
         .as_array()
         .map_or(&[][..], Vec::as_slice);
@@ -249,7 +251,10 @@ fn alarm(bill: &mut Bill<'_>, graph: &Graph<'_>, it: &Resource<'_>) {
     } else {
         "alarm_month"
     };
-    let watched: f64 = metrics.iter().map(|metric| watched(graph, metric)).sum();
+    let watched: f64 = metrics
+        .iter()
+        .map(|metric| watched(bill.graph, metric))
+        .sum();
     bill.fixed(it, price, "", watched.max(1.0));
 }
 

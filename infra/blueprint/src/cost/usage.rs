@@ -75,15 +75,15 @@ const DAYS_A_MONTH: f64 = 30.4;
 const SECONDS_A_MONTH: f64 = HOURS_A_MONTH * 3600.0;
 
 /// Adds the usage of a month to the bill, and returns the assumptions.
-pub(super) fn month(bill: &mut Bill<'_>, graph: &Graph<'_>, usage: &Usage) -> Vec<String> {
+pub(super) fn month(bill: &mut Bill<'_>, usage: &Usage) -> Vec<String> {
     let orders = usage.orders_per_month as f64;
     let pages = orders * f64::from(usage.page_views_per_order);
     let requests = pages + orders;
-    edge(bill, graph, usage, orders, requests);
-    messaging(bill, graph, orders);
-    data(bill, graph, orders, requests);
-    copies(bill, graph, orders);
-    observability(bill, graph, usage, requests);
+    edge(bill, usage, orders, requests);
+    messaging(bill, orders);
+    data(bill, orders, requests);
+    copies(bill, orders);
+    observability(bill, usage, requests);
     vec![
         format!(
             "{orders:.0} orders a month, {} page views each",
@@ -142,33 +142,31 @@ fn notices_per_order() -> f64 {
     passing.sum::<usize>() as f64
 }
 
-fn edge(bill: &mut Bill<'_>, graph: &Graph<'_>, usage: &Usage, orders: f64, requests: f64) {
+fn edge(bill: &mut Bill<'_>, usage: &Usage, orders: f64, requests: f64) {
     let balancer = kind::ELB_LOAD_BALANCER;
     let out_gib = f64::from(usage.gib_out_per_month);
-    bill.used(graph, balancer, "internet_gib", out_gib);
+    bill.used(balancer, "internet_gib", out_gib);
     let connections = requests / SECONDS_A_MONTH / CAPACITY_CONNECTIONS;
     let bytes = out_gib / HOURS_A_MONTH / CAPACITY_GIB_PER_HOUR;
     bill.used(
-        graph,
         balancer,
         "balancer_capacity_hour",
         connections.max(bytes) * HOURS_A_MONTH,
     );
-    bill.used(graph, kind::WAF_WEB_ACL, "firewall_million", requests / 1e6);
-    bill.used(graph, kind::API_REST_API, "api_million", orders / 1e6);
+    bill.used(kind::WAF_WEB_ACL, "firewall_million", requests / 1e6);
+    bill.used(kind::API_REST_API, "api_million", orders / 1e6);
     bill.used(
-        graph,
         kind::EC2_NAT_GATEWAY,
         "nat_gateway_gib",
         orders * NAT_KIB_PER_ORDER / KIB_PER_GIB,
     );
-    if graph
+    if bill
+        .graph
         .of_type(kind::EC2_VPC_ENDPOINT)
         .any(|endpoint| endpoint.text("VpcEndpointType") == "Interface")
     {
         // Nearly all traffic through the endpoints is logs.
         bill.used(
-            graph,
             kind::EC2_VPC_ENDPOINT,
             "endpoint_gib",
             f64::from(usage.log_gib_per_month),
@@ -176,41 +174,38 @@ fn edge(bill: &mut Bill<'_>, graph: &Graph<'_>, usage: &Usage, orders: f64, requ
     }
 }
 
-fn messaging(bill: &mut Bill<'_>, graph: &Graph<'_>, orders: f64) {
+fn messaging(bill: &mut Bill<'_>, orders: f64) {
     let (mut standard, mut fifo) = (0.0, 0.0);
     for queue in QUEUES {
-        let requests = orders * messages(queue) * REQUESTS_PER_MESSAGE + idle_polls(graph, queue);
+        let requests =
+            orders * messages(queue) * REQUESTS_PER_MESSAGE + idle_polls(bill.graph, queue);
         if queue.fifo {
             fifo += requests
         } else {
             standard += requests
         }
     }
-    bill.used(graph, kind::SQS_QUEUE, "queue_million", standard / 1e6);
-    bill.used(graph, kind::SQS_QUEUE, "queue_fifo_million", fifo / 1e6);
+    bill.used(kind::SQS_QUEUE, "queue_million", standard / 1e6);
+    bill.used(kind::SQS_QUEUE, "queue_fifo_million", fifo / 1e6);
     bill.used(
-        graph,
         kind::SNS_TOPIC,
         "topic_million",
         orders * EVENTS_PER_ORDER / 1e6,
     );
     bill.used(
-        graph,
         kind::EVENTS_BUS,
         "event_million",
         orders * EVENTS_PER_ORDER / 1e6,
     );
     let event_gib = orders * EVENTS_PER_ORDER * EVENT_KIB / KIB_PER_GIB;
-    bill.used(graph, kind::EVENTS_ARCHIVE, "event_archive_gib", event_gib);
+    bill.used(kind::EVENTS_ARCHIVE, "event_archive_gib", event_gib);
     bill.used(
-        graph,
         kind::EVENTS_ARCHIVE,
         "event_archive_gib_month",
         event_gib * MONTHS_KEPT,
     );
-    bill.used(graph, kind::KINESIS_STREAM, "stream_gib", event_gib);
+    bill.used(kind::KINESIS_STREAM, "stream_gib", event_gib);
     bill.used(
-        graph,
         kind::SES_EMAIL_IDENTITY,
         "mail_thousand",
         orders * notices_per_order() / 1e3,
@@ -234,51 +229,52 @@ fn idle_polls(graph: &Graph<'_>, queue: &Queue) -> f64 {
     tasks * SECONDS_A_MONTH / LONG_POLL.as_secs_f64()
 }
 
-fn data(bill: &mut Bill<'_>, graph: &Graph<'_>, orders: f64, requests: f64) {
+fn data(bill: &mut Bill<'_>, orders: f64, requests: f64) {
     let table = kind::DYNAMODB_TABLE;
     let writes =
         TRANSACTIONS_PER_ORDER * (2.0 * LINES_PER_ORDER + 1.0) * UNITS_PER_TRANSACTED_WRITE
             + INDEX_WRITES_PER_ORDER
             + EVENTS_PER_ORDER * VIEW_WRITES_PER_EVENT;
-    bill.used(graph, table, "table_write_million", orders * writes / 1e6);
+    bill.used(table, "table_write_million", orders * writes / 1e6);
     // At most one read per page: the storefront caches the menu, and lists of orders are rare.
-    bill.used(graph, table, "table_read_million", requests / 1e6);
-    let streams = graph
+    bill.used(table, "table_read_million", requests / 1e6);
+    let streams = bill
+        .graph
         .of_type(table)
         .filter(|table| table.properties["StreamSpecification"].is_object())
         .count();
     let stream_reads = streams as f64 * STREAM_READS_PER_HOUR * HOURS_A_MONTH;
-    bill.used(graph, table, "table_stream_million", stream_reads / 1e6);
+    bill.used(table, "table_stream_million", stream_reads / 1e6);
     let gib = table_gib(orders);
-    bill.used(graph, table, "table_gib_month", gib);
+    bill.used(table, "table_gib_month", gib);
     let recovers = |table: Resource<'_>| {
         table.properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] == true
     };
-    if graph.of_type(table).any(recovers) {
-        bill.used(graph, table, "table_recovery_gib_month", gib);
+    if bill.graph.of_type(table).any(recovers) {
+        bill.used(table, "table_recovery_gib_month", gib);
     }
     bill.used(
-        graph,
         kind::RDS_CLUSTER,
         "aurora_storage_gib_month",
         database_gib(orders),
     );
-    let snapshots = graph.of_type(kind::ELASTICACHE_REPLICATION_GROUP).next();
+    let snapshots = bill
+        .graph
+        .of_type(kind::ELASTICACHE_REPLICATION_GROUP)
+        .next();
     let snapshots = snapshots
         .and_then(|cache| cache.number("SnapshotRetentionLimit"))
         .unwrap_or_default();
     // The newest snapshot is free.
     let snapshots = (snapshots - 1.0).max(0.0);
     bill.used(
-        graph,
         kind::ELASTICACHE_REPLICATION_GROUP,
         "cache_copy_gib_month",
         snapshots * CACHE_GIB,
     );
     let access_logs = requests * ACCESS_LOG_KIB / KIB_PER_GIB * ACCESS_LOG_MONTHS;
-    bill.used(graph, kind::S3_BUCKET, "bucket_gib_month", access_logs);
+    bill.used(kind::S3_BUCKET, "bucket_gib_month", access_logs);
     bill.used(
-        graph,
         kind::S3_BUCKET,
         "bucket_put_thousand",
         LOG_FILES_PER_HOUR * HOURS_A_MONTH / 1e3,
@@ -286,19 +282,12 @@ fn data(bill: &mut Bill<'_>, graph: &Graph<'_>, orders: f64, requests: f64) {
     // Each file causes one event of the trail, and each file that the trail writes another one.
     let recorded = 2.0 * LOG_FILES_PER_HOUR * HOURS_A_MONTH;
     bill.used(
-        graph,
         kind::CLOUDTRAIL_TRAIL,
         "trail_event_hundred_thousand",
         recorded / 1e5,
     );
+    bill.used(kind::ECR_REPOSITORY, "image_gib_month", IMAGES * IMAGE_GIB);
     bill.used(
-        graph,
-        kind::ECR_REPOSITORY,
-        "image_gib_month",
-        IMAGES * IMAGE_GIB,
-    );
-    bill.used(
-        graph,
         kind::KMS_KEY,
         "key_ten_thousand",
         orders * KEY_REQUESTS_PER_ORDER / 1e4,
@@ -314,9 +303,9 @@ fn table_gib(orders: f64) -> f64 {
 }
 
 /// Adds the backups, here and in the other region if the plan copies them.
-fn copies(bill: &mut Bill<'_>, graph: &Graph<'_>, orders: f64) {
+fn copies(bill: &mut Bill<'_>, orders: f64) {
     let plan = kind::BACKUP_PLAN;
-    let rules = graph.of_type(plan).flat_map(|plan| {
+    let rules = bill.graph.of_type(plan).flat_map(|plan| {
         plan.properties["BackupPlan"]["BackupPlanRule"]
             .as_array()
             .map_or(&[][..], Vec::as_slice)
@@ -331,44 +320,41 @@ fn copies(bill: &mut Bill<'_>, graph: &Graph<'_>, orders: f64) {
         .count();
     let places = if abroad > 0 { 2.0 } else { 1.0 };
     bill.used(
-        graph,
         plan,
         "database_copy_gib_month",
         database_gib(orders) * COPIES * places,
     );
     bill.used(
-        graph,
         plan,
         "table_copy_gib_month",
         table_gib(orders) * COPIES * places,
     );
     if abroad > 0 {
         let gib = (database_gib(orders) + table_gib(orders)) * COPIES;
-        bill.used(graph, plan, "other_region_gib", gib);
+        bill.used(plan, "other_region_gib", gib);
     }
 }
 
-fn observability(bill: &mut Bill<'_>, graph: &Graph<'_>, usage: &Usage, requests: f64) {
+fn observability(bill: &mut Bill<'_>, usage: &Usage, requests: f64) {
     let group = kind::LOG_GROUP;
     let gib = f64::from(usage.log_gib_per_month);
-    bill.used(graph, group, "log_gib", gib);
+    bill.used(group, "log_gib", gib);
     // The longest retention, because application logs are the largest part.
-    let days = graph
+    let days = bill
+        .graph
         .of_type(group)
         .filter_map(|group| group.number("RetentionInDays"))
         .fold(0.0, f64::max);
     bill.used(
-        graph,
         group,
         "log_gib_month",
         gib * LOGS_COMPRESSED * days / DAYS_A_MONTH,
     );
-    let share = graph.of_type(kind::XRAY_SAMPLING_RULE).next();
+    let share = bill.graph.of_type(kind::XRAY_SAMPLING_RULE).next();
     let share = share
         .and_then(|rule| rule.properties["SamplingRule"]["FixedRate"].as_f64())
         .unwrap_or_default();
     bill.used(
-        graph,
         kind::XRAY_SAMPLING_RULE,
         "trace_million",
         requests * share / 1e6,
