@@ -3,7 +3,7 @@
 //!
 //! Loading is strict. All unknown keys, wrong types, values out of range and broken rules are
 //! reported together, each with its origin. serde and confique stop at the first error and do not
-//! keep the file and line of each value, so the values are read from the syntax tree of `toml`.
+//! keep the file and line of each value, so `keys` reads the values from the syntax tree of `toml`.
 
 mod keys;
 mod patterns;
@@ -434,15 +434,12 @@ impl Reading {
         let values: Values = KEYS.iter().map(|key| (key.path, value(key))).collect();
         let settings = match keys::settings(&values) {
             Ok(settings) => settings,
-            Err(path) => {
-                let origin = Origin::Caller("the table of keys".to_owned());
-                let found = values.get(path).map(Value::to_string).unwrap_or_default();
-                let allowed = "a value that the field can hold".to_owned();
+            Err(error) => {
                 self.problems.push(Problem {
-                    origin,
-                    key: path.to_owned(),
-                    found,
-                    allowed,
+                    origin: Origin::Caller("the table of keys".to_owned()),
+                    key: String::new(),
+                    found: error.to_string(),
+                    allowed: "a value for each field of the settings".to_owned(),
                 });
                 return None;
             }

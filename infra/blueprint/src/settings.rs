@@ -1,10 +1,12 @@
 //! The settings that can differ between environments. Every field is one key of
 //! `infra/environments/*.toml`.
 
-use strum::{EnumString, VariantNames};
+use serde::Deserialize;
+use strum::VariantNames;
 
 /// The settings of one environment.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The AWS account and its tags.
     pub account: Account,
@@ -27,7 +29,8 @@ pub struct Settings {
 }
 
 /// The AWS account of an environment.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Account {
     /// Twelve digits, or empty until an account is chosen. `haven` checks a given id before it
     /// deploys.
@@ -41,7 +44,8 @@ pub struct Account {
 }
 
 /// The network of an environment.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
     /// Address range of the VPC, a /16.
     pub cidr: String,
@@ -54,7 +58,8 @@ pub struct Network {
 }
 
 /// The database engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, VariantNames)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, VariantNames)]
+#[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Engine {
     /// RDS for PostgreSQL.
@@ -64,7 +69,8 @@ pub enum Engine {
 }
 
 /// The orders database.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Database {
     /// The engine.
     pub engine: Engine,
@@ -83,7 +89,8 @@ pub struct Database {
 }
 
 /// The cart store.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cache {
     /// Node type, such as `cache.t4g.small`.
     pub node_type: String,
@@ -94,7 +101,8 @@ pub struct Cache {
 }
 
 /// The ECS services.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Compute {
     /// Digest of the image of all roles, `sha256:...`, or empty until an image was pushed.
     pub image_digest: String,
@@ -109,7 +117,8 @@ pub struct Compute {
 }
 
 /// Everything between the internet and the storefront.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Edge {
     /// DNS name of the shop, such as `shop.brewhaven.example`.
     pub domain: String,
@@ -130,7 +139,8 @@ pub struct Edge {
 }
 
 /// Logs, alarms, traces and the budget.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Observability {
     /// Days that logs are kept, one of the values of CloudWatch Logs: 1, 3, 5, 7, 14, 30, 60, 90,
     /// ...
@@ -144,7 +154,8 @@ pub struct Observability {
 }
 
 /// AWS Backup.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Backup {
     /// Days that daily backups are kept.
     pub daily_days: u16,
@@ -155,7 +166,8 @@ pub struct Backup {
 }
 
 /// Expected use per month, for the cost estimate only.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Usage {
     /// Orders per month.
     pub orders_per_month: u64,

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
+use serde_json::json;
 use strum::VariantNames;
 use toml::de::{DeArray, DeValue};
 
 use super::patterns::*;
-use crate::settings::*;
+use crate::settings::{Engine, Settings};
 
 use Kind::{Boolean, Integer, IntegerOf, Number, OneOf, Pair, Text, Texts};
 
@@ -49,7 +51,8 @@ pub enum Kind {
 }
 
 /// The value of a key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Value {
     Text(String),
     Integer(i64),
@@ -62,41 +65,30 @@ pub enum Value {
 /// Values by key.
 pub type Values = BTreeMap<&'static str, Value>;
 
-/// Generates the key table and the conversion to `Settings` from one list. A field without a key,
-/// or a key without a field, does not compile.
+/// Generates the key table.
 macro_rules! keys {
-    ($($group:ident: $Group:ident { $($field:ident: $kind:expr, $about:literal;)* })*) => {
+    ($($group:ident { $($field:ident: $kind:expr, $about:literal;)* })*) => {
         /// All keys.
         pub static KEYS: &[Key] = &[$($(
             Key { path: concat!(stringify!($group), ".", stringify!($field)), kind: $kind, about: $about },
         )*)*];
-
-        /// Returns settings with these values.
-        ///
-        /// # Errors
-        /// Returns the first key whose value does not fit its field.
-        pub fn settings(values: &Values) -> Result<Settings, &'static str> {
-            Ok(Settings { $($group: $Group { $(
-                $field: take(values, concat!(stringify!($group), ".", stringify!($field)))?,
-            )* },)* })
-        }
     };
 }
 
 keys! {
-    account: Account {
+    account {
         id: Text(ACCOUNT_ID), "AWS account; checked before each deployment";
         region: Text(REGION), "AWS region; checked before each deployment";
         owner: Text(TAG), "Value of the tag Owner";
         cost_center: Text(TAG), "Value of the tag CostCenter";
     }
-    network: Network {
+    network {
         cidr: Text(CIDR), "Address range of the VPC; must not overlap with connected networks";
         zones: Integer { least: 2, most: 3 }, "Availability zones";
         nat_gateways: Integer { least: 1, most: 3 }, "NAT gateways: 1, or one per zone";
         flow_log_days: IntegerOf(LOG_DAYS), "Days that flow logs are kept";
     }
-    database: Database {
+    database {
         engine: OneOf(Engine::VARIANTS), "RDS for PostgreSQL, or Aurora PostgreSQL";
         engine_version: Text(ENGINE_VERSION), "Version of PostgreSQL";
         instance_class: Text(INSTANCE_CLASS), "Instance class of the database";
@@ -106,13 +98,13 @@ keys! {
         multi_az: Boolean, "A standby in another zone that takes over automatically";
         backup_days: Integer { least: 7, most: 35 }, "Days that automatic backups are kept";
     }
-    cache: Cache {
+    cache {
         node_type: Text(NODE_TYPE), "Node type of the cache";
         // At most five replicas per primary: AmazonElastiCache/latest/dg/Replication.html
         replicas: Integer { least: 1, most: 5 }, "Replicas beside the primary; failover needs one";
         snapshot_days: Integer { least: 1, most: 35 }, "Days that snapshots are kept";
     }
-    compute: Compute {
+    compute {
         image_digest: Text(DIGEST), "Digest of the image of all roles; empty until an image is pushed";
         storefront_tasks: Pair { least: 1, most: 1_000 }, "Tasks of the storefront";
         worker_tasks: Pair { least: 1, most: 1_000 }, "Tasks of each worker role";
@@ -121,7 +113,7 @@ keys! {
         // four hours.
         bake_minutes: Integer { least: 0, most: 240 }, "Minutes that old and new storefront tasks run side by side";
     }
-    edge: Edge {
+    edge {
         domain: Text(DOMAIN), "DNS name of the shop";
         hosted_zone_id: Text(HOSTED_ZONE), "Id of the Route 53 hosted zone of that name";
         // Default quota of an account in most regions: apigateway/latest/developerguide/limits.html
@@ -135,13 +127,13 @@ keys! {
         cache_seconds: Integer { least: 0, most: 3_600 }, "Seconds that the menu is cached; 0 turns the cache off";
         cors_origins: Texts { each: ORIGIN, most: 10 }, "Origins from which browsers may call the API";
     }
-    observability: Observability {
+    observability {
         log_days: IntegerOf(LOG_DAYS), "Days that logs are kept";
         alarm_email: Text(EMAIL), "E-mail address that receives alarms";
         budget_usd: Integer { least: 1, most: 1_000_000 }, "Budget in USD per month";
         trace_share: Number { least: 0.0, most: 1.0 }, "Share of requests that are traced";
     }
-    backup: Backup {
+    backup {
         // Continuous backups are kept for at most 35 days:
         // aws-backup/latest/devguide/point-in-time-recovery.html
         daily_days: Integer { least: 7, most: 35 }, "Days that daily backups are kept";
@@ -150,7 +142,7 @@ keys! {
         monthly_days: Integer { least: 90, most: 3_650 }, "Days that monthly backups are kept";
         copy_to_region: Text(OTHER_REGION), "Region that also receives the backups";
     }
-    usage: Usage {
+    usage {
         orders_per_month: Integer { least: 0, most: 1_000_000_000 }, "Orders per month, only for the cost estimate";
         page_views_per_order: Integer { least: 0, most: 10_000 }, "Page views per order, only for the cost estimate";
         gib_out_per_month: Integer { least: 0, most: 1_000_000 }, "GiB per month to the internet, only for the cost estimate";
@@ -164,6 +156,19 @@ const LOG_DAYS: &[i64] = &[
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
     3288, 3653,
 ];
+
+/// Returns settings with these values.
+///
+/// # Errors
+/// Returns an error when a key has no field, a field has no key, or a value does not fit its field.
+pub fn settings(values: &Values) -> serde_json::Result<Settings> {
+    let mut groups = json!({});
+    for (path, value) in values {
+        let (group, field) = path.split_once('.').unwrap_or((path, ""));
+        groups[group][field] = json!(value);
+    }
+    serde_json::from_value(groups)
+}
 
 /// Returns the key with this path.
 pub fn key(path: &str) -> Option<&'static Key> {
@@ -357,79 +362,4 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
         .and_then(|text| text.strip_suffix(']'))
         .unwrap_or(text);
     inner.split(',').map(str::trim)
-}
-
-/// A type of a field of `Settings`.
-trait Held: Sized {
-    fn from_value(value: &Value) -> Option<Self>;
-}
-
-fn take<T: Held>(values: &Values, path: &'static str) -> Result<T, &'static str> {
-    values.get(path).and_then(T::from_value).ok_or(path)
-}
-
-macro_rules! held_integer {
-    ($($type:ty)*) => {$(
-        impl Held for $type {
-            fn from_value(value: &Value) -> Option<$type> {
-                let Value::Integer(number) = value else { return None };
-                (*number).try_into().ok()
-            }
-        }
-    )*};
-}
-held_integer!(u8 u16 u32 u64);
-
-impl Held for (u16, u16) {
-    fn from_value(value: &Value) -> Option<(u16, u16)> {
-        let Value::Pair(least, most) = value else {
-            return None;
-        };
-        Some(((*least).try_into().ok()?, (*most).try_into().ok()?))
-    }
-}
-
-impl Held for f64 {
-    fn from_value(value: &Value) -> Option<f64> {
-        let Value::Number(number) = value else {
-            return None;
-        };
-        Some(*number)
-    }
-}
-
-impl Held for bool {
-    fn from_value(value: &Value) -> Option<bool> {
-        let Value::Boolean(value) = value else {
-            return None;
-        };
-        Some(*value)
-    }
-}
-
-impl Held for String {
-    fn from_value(value: &Value) -> Option<String> {
-        let Value::Text(text) = value else {
-            return None;
-        };
-        Some(text.clone())
-    }
-}
-
-impl Held for Vec<String> {
-    fn from_value(value: &Value) -> Option<Vec<String>> {
-        let Value::Texts(texts) = value else {
-            return None;
-        };
-        Some(texts.clone())
-    }
-}
-
-impl Held for Engine {
-    fn from_value(value: &Value) -> Option<Engine> {
-        let Value::Text(text) = value else {
-            return None;
-        };
-        text.parse().ok()
-    }
 }
