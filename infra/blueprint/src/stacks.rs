@@ -5,6 +5,7 @@ mod backup;
 mod compute;
 mod data;
 mod edge;
+mod logs;
 mod messaging;
 mod network;
 mod observability;

@@ -8,6 +8,7 @@ use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of_arn};
 use crate::settings::Engine;
+use crate::stacks::roles::trust;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Days after which a monthly backup moves to cold storage. Tables support that; AWS Backup ignores
@@ -191,10 +192,7 @@ fn restore_role(template: &mut Template, environment: &Environment) {
 
 fn role(environment: &Environment, policies: [&str; 2]) -> Value {
     json!({
-        "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
-            "Effect": "Allow", "Principal": { "Service": "backup.amazonaws.com" }, "Action": "sts:AssumeRole",
-            "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
-        }] },
+        "AssumeRolePolicyDocument": trust("backup.amazonaws.com"),
         "ManagedPolicyArns": policies.map(|policy| sub(&format!("arn:${{AWS::Partition}}:iam::aws:policy/{policy}"))),
         "PermissionsBoundary": Shared::RoleBoundary.import(environment),
     })

@@ -17,7 +17,7 @@ use database::database;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of, export_of_arn};
-use crate::template::{Keep, LogicalId, Template, get_att, reference};
+use crate::template::{Keep, Template, get_att, reference};
 
 pub use buckets::of_the_trail;
 
@@ -55,21 +55,6 @@ fn keep(environment: &Environment) -> Keep {
     } else {
         Keep::Snapshot
     }
-}
-
-/// Adds a log group. Its name comes from CloudFormation, because the group outlives the stack and a
-/// fixed name would block the next one.
-fn log_group(template: &mut Template, environment: &Environment, words: &str) -> LogicalId {
-    template.add(
-        words,
-        kind::LOG_GROUP,
-        json!({
-            "LogGroupClass": "STANDARD",
-            "RetentionInDays": environment.settings.observability.log_days,
-            "KmsKeyId": Shared::LogsKey.import(environment),
-        }),
-        Keep::Data,
-    )
 }
 
 /// Adds the tables of the contract.

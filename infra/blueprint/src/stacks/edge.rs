@@ -19,7 +19,7 @@ use stage::{api_domain, stage, usage_plan};
 use crate::environment::Environment;
 use crate::kind::{self, Kind};
 use crate::names::Shared;
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted, sub};
+use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted};
 
 /// The only stage of the API. A deployment replaces its content.
 const STAGE: &str = "live";
@@ -475,33 +475,6 @@ fn refusals(parts: &mut Parts<'_>, environment: &Environment, api: &LogicalId) {
             properties,
         );
     }
-}
-
-/// Adds a log group with the logs' retention and key. The group outlives its stack, so a fixed name
-/// could block the next stack. Without `name`, CloudFormation assigns the name.
-fn log_group(
-    template: &mut Template,
-    environment: &Environment,
-    words: &str,
-    name: Option<Value>,
-) -> LogicalId {
-    let mut properties = json!({
-        "LogGroupClass": "STANDARD",
-        "RetentionInDays": environment.settings.observability.log_days,
-        "KmsKeyId": Shared::LogsKey.import(environment),
-    });
-    if let Some(name) = name {
-        properties["LogGroupName"] = name;
-    }
-    template.add(words, kind::LOG_GROUP, properties, Keep::Data)
-}
-
-/// Returns the ARN without the `:*` at the end of `Arn`, which API Gateway and WAF do not accept.
-fn log_group_arn(group: &LogicalId) -> Value {
-    let name = group.as_str();
-    sub(&format!(
-        "arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:${{{name}}}"
-    ))
 }
 
 fn names(

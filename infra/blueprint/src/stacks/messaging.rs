@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
+use crate::stacks::roles::trust;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Returns the stack with all messaging resources.
@@ -297,10 +298,7 @@ fn order_events(
         &words("role"),
         kind::IAM_ROLE,
         json!({
-            "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": { "Service": "events.amazonaws.com" }, "Action": "sts:AssumeRole",
-                "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
-            }] },
+            "AssumeRolePolicyDocument": trust("events.amazonaws.com"),
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
         Keep::Nothing,

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::log_group;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
+use crate::stacks::logs::log_group;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Slug of the trail.
@@ -102,7 +102,7 @@ pub(super) fn buckets(template: &mut Template, environment: &Environment) -> Aud
 /// In an account that already has a trail, management events are charged a second time (AWS
 /// CloudTrail Pricing). An environment should therefore have its own account.
 pub(super) fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
-    let log = log_group(template, environment, "trail log");
+    let log = log_group(template, environment, "trail log", None);
     let role = template.add(
         "trail role",
         kind::IAM_ROLE,

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{keep, log_group};
+use super::keep;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
+use crate::stacks::logs::log_group;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Adds the secret with the cache's AUTH token. It has no fixed name, so that it can be replaced.
@@ -61,7 +62,7 @@ pub(super) fn cache(template: &mut Template, environment: &Environment, token: &
     let logs: Vec<Value> = ["slow-log", "engine-log"]
         .into_iter()
         .map(|kind| {
-            let group = log_group(template, environment, &format!("cache {kind}"));
+            let group = log_group(template, environment, &format!("cache {kind}"), None);
             json!({
                 "LogType": kind, "LogFormat": "json", "DestinationType": "cloudwatch-logs",
                 "DestinationDetails": { "CloudWatchLogsDetails": { "LogGroup": reference(&group) } },

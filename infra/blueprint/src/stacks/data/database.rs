@@ -7,6 +7,7 @@ use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::settings::Engine;
+use crate::stacks::roles::trust;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Adds the database with the engine of the settings.
@@ -37,10 +38,7 @@ fn monitoring_role(template: &mut Template, environment: &Environment) -> Logica
         "database monitoring role",
         kind::IAM_ROLE,
         json!({
-            "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": { "Service": "monitoring.rds.amazonaws.com" }, "Action": "sts:AssumeRole",
-                "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
-            }] },
+            "AssumeRolePolicyDocument": trust("monitoring.rds.amazonaws.com"),
             "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole")],
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Api, log_group, log_group_arn};
+use super::Api;
 use crate::environment::Environment;
 use crate::kind;
+use crate::stacks::logs::{log_group, log_group_arn};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// The payment gateway's webhook, which receives many requests from few addresses.

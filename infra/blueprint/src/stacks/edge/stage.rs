@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use super::{Api, OPERATIONS, STAGE, api_name, log_group, log_group_arn};
+use super::{Api, OPERATIONS, STAGE, api_name};
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
+use crate::stacks::logs::{log_group, log_group_arn};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Allows API Gateway to write logs. This is a setting of the account and region, which the last
