@@ -240,6 +240,12 @@ pub fn crates(root: &Path) -> Vec<Crate> {
         .collect()
 }
 
+/// Reads the library of one crate.
+pub fn library(root: &Path, folder: &str) -> Crate {
+    let file = root.join(folder).join("src/lib.rs");
+    one(root, Path::new(folder), &file)
+}
+
 fn one(root: &Path, folder: &Path, file: &Path) -> Crate {
     let package = folder.file_name().expect("a name");
     let mut of = Crate {

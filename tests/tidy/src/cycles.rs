@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::code::{Crate, crates};
+use crate::code::{Crate, crates, library};
 use crate::root;
 
 /// Parents whose children still form a cycle: the crate, and the path of the parent (empty for the
@@ -112,9 +112,7 @@ fn modules_form_no_cycle() {
 
 #[test]
 fn a_re_export_leads_to_the_module_that_declares_the_name() {
-    let crates = crates(&root());
-    let of = crates.iter().find(|of| of.package == "adapter-aws");
-    let of = of.expect("a crate");
+    let of = library(&root(), "workers/adapter-aws");
     let module = |name: &str| {
         let mut modules = of.modules.iter();
         modules

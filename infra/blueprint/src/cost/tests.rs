@@ -153,7 +153,7 @@ fn a_gateway_in_every_zone_brings_its_address_and_the_endpoints_of_its_zone() {
     assert_eq!(
         kinds,
         [
-            "Interface endpoint in a zone",
+            "Interface endpoint per zone",
             "NAT gateway",
             "Public IPv4 address"
         ]
