@@ -66,6 +66,10 @@ pub fn watch_for_interrupt(command: &Command) -> impl Future<Output = ()> + use<
     async move { end_at_interrupt(on_interrupt).await }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "ends the commands that need no clean stop"
+)]
 async fn end_at_interrupt(on_interrupt: OnInterrupt) {
     let word = match on_interrupt {
         OnInterrupt::StopsItself => return,

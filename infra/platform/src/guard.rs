@@ -75,6 +75,10 @@ const OTHERS: u32 = 0o077;
 const STICKY: u32 = 0o1000;
 
 /// Sets the umask so that files of this process and its children are closed to other accounts.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that sets the umask, at the start of haven"
+)]
 pub fn close_new_files() {
     rustix::process::umask(Mode::from_raw_mode(OTHERS));
 }

@@ -106,6 +106,10 @@ pub fn run(keep: &Keep) -> ExitCode {
 }
 
 /// Starts the program, and stops it when the parent ends or a signal arrives.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the keeper of a server is a process of its own"
+)]
 async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
     // Install the handlers before the program starts: one of these signals could otherwise end this
     // process and leave the program running.

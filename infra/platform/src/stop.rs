@@ -32,6 +32,10 @@ impl Stop {
     ///
     /// # Errors
     /// When a signal handler cannot be installed.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the place where the supervisor listens for signals"
+    )]
     pub fn listen() -> anyhow::Result<Stop> {
         let listen = |kind| signal(kind).context("listen for signals");
         let (mut interrupt, mut terminate) = (

@@ -124,7 +124,8 @@ mod tests {
             }
         })
         .await;
-        check(&local_target(&LocalAccess::unverified(endpoint, "us-east-1")).target(prod)).await
+        let local = local_target(&LocalAccess::unverified(endpoint, "us-east-1"));
+        check(&Target::new(prod, &local.config)).await
     }
 
     #[tokio::test]

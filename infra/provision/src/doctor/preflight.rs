@@ -223,9 +223,8 @@ async fn certificate(target: &Target) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::doctor::next_step::Verdict;
 
     #[test]
     fn another_region_in_the_shell_is_told() {

@@ -174,7 +174,8 @@ mod tests {
                 _ => Answer::from(format!("{{\"Quota\": {{\"Value\": {most}.0}}}}")),
             })
             .await;
-        checks(&local_target(&LocalAccess::unverified(endpoint, "us-east-1")).target(prod())).await
+        let local = local_target(&LocalAccess::unverified(endpoint, "us-east-1"));
+        checks(&Target::new(prod(), &local.config)).await
     }
 
     #[tokio::test]

@@ -8,9 +8,10 @@ use crate::guard::Named;
 use crate::plan::Plan;
 use crate::report::Reporter;
 use crate::target::Target;
+use crate::testing::local_target;
 
 fn target(aws: &LocalAws) -> Target {
-    Aws::local(&aws.access).target(Environment::local())
+    local_target(&aws.access)
 }
 
 fn stack(slug: &'static str, resources: Value) -> Stack {
