@@ -57,7 +57,7 @@ pub struct Options {
 
 /// The result of one flow on one database.
 #[derive(Debug, Serialize)]
-struct Report {
+struct CrashReport {
     flow: &'static str,
     database: &'static str,
     /// Number of calls. Each has one or two points: before and after the call.
@@ -123,7 +123,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     Ok(reports.iter().all(|report| report.failures.is_empty()))
 }
 
-fn print(reports: &[Report]) {
+fn print(reports: &[CrashReport]) {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header([

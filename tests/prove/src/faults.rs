@@ -70,7 +70,7 @@ fn positive(text: &str) -> Result<f64, String> {
 
 /// The result of one fault over all seeds.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct FaultReport {
     id: &'static str,
     about: &'static str,
     seeds: Vec<u64>,
@@ -192,7 +192,7 @@ fn list(json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(reports: &[Report]) {
+fn print(reports: &[FaultReport]) {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header([

@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Serialize;
 use stateright::{Checker, Expectation, HasDiscoveries, Model as _};
 
-use self::shop::{Hit, Hits, Shop};
+use self::shop::{Hit, Hits, ModelShop};
 use self::world::{Mistake, ORDERS_MAX, WORKERS_MAX};
 use crate::outcome;
 
@@ -41,7 +41,7 @@ pub struct Options {
 
 /// The result of the check.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ModelReport {
     orders: u8,
     workers: u8,
     units: i8,
@@ -80,7 +80,7 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
     Ok(outcome(report.holds))
 }
 
-fn check(options: &Options) -> Report {
+fn check(options: &Options) -> ModelReport {
     let Options {
         orders,
         workers,
@@ -89,7 +89,7 @@ fn check(options: &Options) -> Report {
         ..
     } = *options;
     let hits = Arc::new(Hits::default());
-    let shop = Shop {
+    let shop = ModelShop {
         orders,
         workers,
         units,
@@ -146,7 +146,7 @@ fn check(options: &Options) -> Report {
     let all_hit = Hit::ALL
         .into_iter()
         .all(|hit| !expected(hit) || hits.of(hit) > 0);
-    Report {
+    ModelReport {
         orders,
         workers,
         units,
@@ -166,10 +166,10 @@ fn round(elapsed: Duration) -> f64 {
     (elapsed.as_secs_f64() * 100.0).round() / 100.0
 }
 
-fn describe(report: &Report) -> String {
+fn describe(report: &ModelReport) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let Report {
+    let ModelReport {
         orders,
         workers,
         units,

@@ -35,8 +35,8 @@ use self::engine::Violation;
 use self::hits::Hits;
 use self::mistake::Mistake;
 use self::plan::Plan;
-use self::report::Report;
-use self::shop::Shop;
+use self::report::SimulationReport;
+use self::shop::SimulatedShop;
 use crate::outcome;
 
 /// Number of seeds from which every kind of fault must have occurred.
@@ -116,10 +116,10 @@ pub fn run(options: &Options) -> anyhow::Result<u8> {
     Ok(outcome(report.holds))
 }
 
-fn simulate(options: &Options) -> Report {
+fn simulate(options: &Options) -> SimulationReport {
     let began = Instant::now();
     let next = AtomicU64::new(0);
-    let report = Mutex::new(Report::of(options));
+    let report = Mutex::new(SimulationReport::of(options));
     let threads = available_parallelism().map_or(1, usize::from);
     scope(|scope| {
         for _ in 0..threads {
@@ -152,7 +152,7 @@ fn simulate(options: &Options) -> Report {
 /// Runs one seed: faults, then a quiet time, then the checks.
 fn one(options: &Options, seed: u64) -> Run {
     let plan = Plan::of(seed, options.customers);
-    let (shop, mut scheduler) = Shop::open(plan.clone(), options.plant);
+    let (shop, mut scheduler) = SimulatedShop::open(plan.clone(), options.plant);
     let engine = &shop.engine;
     scheduler.run_until(plan.storm_ms);
     engine.calm();

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::flows::Flow;
 use super::points::{self, Point, Side, bystander, trap};
-use super::{Failure, Options, Report};
+use super::{CrashReport, Failure, Options};
 use crate::hurry::{self, Given};
 use crate::invariants::{MailsTwice, QUIET_WITHIN, until_quiet, violations};
 use crate::shop::Shop;
@@ -27,7 +27,7 @@ const SHOWN_EVERY: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Returns an error if the flow cannot be recorded or a role cannot be started again.
-pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<Report> {
+pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<CrashReport> {
     let begun = Instant::now();
     let given = Given::default();
     shop.faults.watch(bystander(given.clone()));
@@ -37,7 +37,7 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
             haven_console::println!("{:>4} {}", index + 1, point.describe());
         }
     }
-    let mut report = Report {
+    let mut report = CrashReport {
         flow: flow.name(),
         database: shop.database.name(),
         calls: points.len(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::row::{How, Row};
-use super::{Options, Report, acts, load};
+use super::{FaultReport, Options, acts, load};
 use crate::customer::{self, Placed};
 use crate::invariants::{Known, MailsTwice, QUIET_WITHIN, until_quiet, violations};
 use crate::shop::Shop;
@@ -15,8 +15,8 @@ const LEAD: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Returns an error if the fault cannot be caused or a role does not become ready.
-pub async fn row(shop: &Shop, row: &'static Row, options: &Options) -> anyhow::Result<Report> {
-    let mut report = Report {
+pub async fn row(shop: &Shop, row: &'static Row, options: &Options) -> anyhow::Result<FaultReport> {
+    let mut report = FaultReport {
         id: row.id,
         about: row.about,
         seeds: options.seeds.clone(),
@@ -45,7 +45,7 @@ async fn once(
     row: &Row,
     seed: u64,
     options: &Options,
-    report: &mut Report,
+    report: &mut FaultReport,
 ) -> anyhow::Result<u64> {
     shop.faults.clear();
     shop.faults.seed(seed);

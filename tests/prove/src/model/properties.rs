@@ -4,29 +4,29 @@
 use domain::saga::{Command, State};
 use stateright::Property;
 
-use super::shop::Shop;
+use super::shop::ModelShop;
 use super::world::{Hand, Hold, Message, Order, World};
 
 /// Returns all properties.
-pub fn all() -> Vec<Property<Shop>> {
+pub fn all() -> Vec<Property<ModelShop>> {
     vec![
-        Property::<Shop>::always("stock is conserved and never negative", |shop, world| {
+        Property::<ModelShop>::always("stock is conserved and never negative", |shop, world| {
             let stock = world.stock;
             let all = stock.available + stock.reserved + stock.sold;
             all == shop.units && stock.available >= 0 && stock.reserved >= 0 && stock.sold >= 0
         }),
-        Property::<Shop>::always("no unit is sold twice", |shop, world| {
+        Property::<ModelShop>::always("no unit is sold twice", |shop, world| {
             let sold = active(shop, world)
                 .filter(|order| order.state == State::Confirmed)
                 .count();
             i8::try_from(sold).is_ok_and(|sold| sold <= shop.units)
         }),
-        Property::<Shop>::always("an order is charged at most once", |shop, world| {
+        Property::<ModelShop>::always("an order is charged at most once", |shop, world| {
             active(shop, world).all(|order| {
                 order.gateway.captures <= 1 && order.gateway.refunds <= order.gateway.captures
             })
         }),
-        Property::<Shop>::always("money is kept exactly for what was sold", |shop, world| {
+        Property::<ModelShop>::always("money is kept exactly for what was sold", |shop, world| {
             active(shop, world).all(|order| {
                 let kept =
                     order.gateway.captures - order.gateway.refunds.min(order.gateway.captures);
@@ -37,7 +37,7 @@ pub fn all() -> Vec<Property<Shop>> {
                 }
             })
         }),
-        Property::<Shop>::always(
+        Property::<ModelShop>::always(
             "an ended order holds no stock, a sold one has its unit",
             |shop, world| {
                 active(shop, world).all(|order| {
@@ -50,32 +50,32 @@ pub fn all() -> Vec<Property<Shop>> {
                 })
             },
         ),
-        Property::<Shop>::always(
+        Property::<ModelShop>::always(
             "what an order awaits is under way, also without the sweeper",
             |shop, world| (0..shop.orders).all(|order| is_under_way(world, order)),
         ),
-        Property::<Shop>::always("no message becomes a dead letter", |shop, world| {
+        Property::<ModelShop>::always("no message becomes a dead letter", |shop, world| {
             active(shop, world).all(|order| !order.parked)
         }),
-        Property::<Shop>::sometimes("one order is sold and another fails", |shop, world| {
+        Property::<ModelShop>::sometimes("one order is sold and another fails", |shop, world| {
             active(shop, world).any(|order| order.state == State::Confirmed)
                 && (shop.orders == 1
                     || active(shop, world).any(|order| order.state == State::Failed))
         }),
-        Property::<Shop>::sometimes(
+        Property::<ModelShop>::sometimes(
             "an order ends cancelled after it was charged",
             |shop, world| {
                 active(shop, world)
                     .any(|order| order.state == State::Cancelled && order.gateway.captures == 1)
             },
         ),
-        Property::<Shop>::sometimes("everything ends and nothing waits", |shop, world| {
+        Property::<ModelShop>::sometimes("everything ends and nothing waits", |shop, world| {
             active(shop, world).all(|order| order.state.settled() && order.waiting.is_empty())
         }),
     ]
 }
 
-fn active<'a>(shop: &Shop, world: &'a World) -> impl Iterator<Item = &'a Order> {
+fn active<'a>(shop: &ModelShop, world: &'a World) -> impl Iterator<Item = &'a Order> {
     world.orders.iter().take(usize::from(shop.orders))
 }
 

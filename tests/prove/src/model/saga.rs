@@ -8,7 +8,7 @@ use stateright::{Model, Property};
 
 use super::properties;
 use super::reduce::reduce;
-use super::shop::{Hit, Shop};
+use super::shop::{Hit, ModelShop};
 use super::world::{Charge, Hand, Hold, Message, Mistake, Order, Step, Verdict, World};
 
 /// One step that can happen next.
@@ -43,7 +43,7 @@ pub enum Reply {
     LostBefore,
 }
 
-impl Model for Shop {
+impl Model for ModelShop {
     type State = World;
     type Action = Action;
 
@@ -151,12 +151,12 @@ impl Model for Shop {
         (next != *world).then_some(next)
     }
 
-    fn properties(&self) -> Vec<Property<Shop>> {
+    fn properties(&self) -> Vec<Property<ModelShop>> {
         properties::all()
     }
 }
 
-impl Shop {
+impl ModelShop {
     fn reduce(&self, world: &mut World) {
         // A message without effect in the product can have one with a planted mistake.
         if self.mistake.is_none() {

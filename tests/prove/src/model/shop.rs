@@ -45,7 +45,7 @@ impl Hits {
 
 /// The model's parameters. `mistake` is a planted mistake.
 #[derive(Debug, Clone)]
-pub struct Shop {
+pub struct ModelShop {
     pub orders: u8,
     pub workers: u8,
     pub units: i8,

@@ -11,10 +11,10 @@ use domain::order::{HistoryEntry, Order, Status};
 use domain::stock::Availability;
 
 use super::orders::at_once;
-use super::shop::Shop;
+use super::shop::SimulatedShop;
 
 /// Records a violation for each invariant that does not hold.
-pub fn check(shop: &Shop) {
+pub fn check(shop: &SimulatedShop) {
     shop.ledger.take_in_all(&shop.engine);
     shop.table.arrive(&shop.engine, u64::MAX);
     let orders = shop.orders();
@@ -57,7 +57,7 @@ fn is_sold(order: &Order) -> bool {
 }
 
 /// Checks I1, I2, and I3's rule that no stock hold is left over.
-fn stock(shop: &Shop, orders: &[Order]) {
+fn stock(shop: &SimulatedShop, orders: &[Order]) {
     for product in at_once(shop.table.stock.products()).unwrap_or_default() {
         let (id, counters) = (&product.product.product_id, product.counters);
         if !counters.conserved() || counters.reserved != 0 {
@@ -84,7 +84,7 @@ fn stock(shop: &Shop, orders: &[Order]) {
 }
 
 /// Checks I4, I6, and I12's rule that a refused request creates no order.
-fn customers(shop: &Shop, orders: &[Order]) {
+fn customers(shop: &SimulatedShop, orders: &[Order]) {
     for customer in &shop.customers {
         let history = customer.history();
         let email = customer.email();
@@ -158,7 +158,7 @@ fn of_history(
 }
 
 /// Checks I7: the shop's payments against the gateway's ledger.
-fn money(shop: &Shop, order: &Order) {
+fn money(shop: &SimulatedShop, order: &Order) {
     let account = shop.ledger.account(order.order_id);
     let wrong = |what: String| shop.engine.violate("I7", what, Some(order.order_id));
     let due = if is_sold(order) {
@@ -191,7 +191,7 @@ fn money(shop: &Shop, order: &Order) {
 }
 
 /// Checks I8: each status with a notification was notified once, and no other status was.
-fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
+fn notices(shop: &SimulatedShop, order: &Order, reached: &[Status]) {
     let about = order.order_id.to_string();
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
     for letter in shop
@@ -224,7 +224,7 @@ fn notices(shop: &Shop, order: &Order, reached: &[Status]) {
 
 /// Checks I10: every change of status reached the event bus as one event, however often it was
 /// sent.
-fn events(shop: &Shop, order: &Order, reached: &[Status]) {
+fn events(shop: &SimulatedShop, order: &Order, reached: &[Status]) {
     let on_bus = shop.broker.on_bus(order.order_id);
     let count = |name: &str, status: &str| {
         on_bus
@@ -259,7 +259,7 @@ fn events(shop: &Shop, order: &Order, reached: &[Status]) {
 /// Checks I8 for staff: each fall of a product to a level caused one alert. After lost stream
 /// records, a rebuild only knows the current level, so alerts may be missing. Records that remained
 /// can repeat an alert of the rebuild.
-fn alerts(shop: &Shop) {
+fn alerts(shop: &SimulatedShop) {
     let rebuilds = shop.table.rebuilds();
     for product in at_once(shop.table.stock.products()).unwrap_or_default() {
         let id = &product.product.product_id;

@@ -14,22 +14,22 @@ use super::hits::Hit;
 use super::mistake::Mistake;
 use super::orders::at_once;
 use super::plan::Plan;
-use super::shop::Shop;
+use super::shop::SimulatedShop;
 use super::task::{JOBS, Who};
 use super::{people, workers};
 
 /// Low-stock threshold of both products.
 const LOW: i64 = 2;
 
-impl Shop {
+impl SimulatedShop {
     /// Creates a shop with stock, and a scheduler with its processes and people.
-    pub fn open(plan: Plan, mistake: Option<Mistake>) -> (Arc<Shop>, Scheduler) {
+    pub fn open(plan: Plan, mistake: Option<Mistake>) -> (Arc<SimulatedShop>, Scheduler) {
         let mut dice = Dice::of(plan.seed ^ 0x0063_7573_746f);
         let customers: Vec<_> = (0..plan.customers)
             .map(|n| Arc::new(Customer::of(n, &plan, &mut dice)))
             .collect();
         let engine = Arc::new(Engine::new(plan, mistake));
-        let shop = Arc::new(Shop {
+        let shop = Arc::new(SimulatedShop {
             engine: Arc::clone(&engine),
             database: Arc::default(),
             table: Arc::default(),

@@ -19,7 +19,7 @@ use super::customer::{Customer, HOT, product_id};
 use super::engine::SimSource;
 use super::hits::Hit;
 use super::orders::SimOrders;
-use super::shop::Shop;
+use super::shop::SimulatedShop;
 use super::stock::SimStock;
 use super::task::Who;
 use super::trace::fnv;
@@ -28,7 +28,7 @@ use super::trace::fnv;
 const TRIES_MAX: u32 = 8;
 
 /// Runs one tab of a customer. After a crash, the customer repeats the request.
-pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Who) {
+pub async fn order(shop: Arc<SimulatedShop>, customer: Arc<Customer>, tab: usize, who: Who) {
     let engine = &*shop.engine;
     let desk = Desk::open(&shop, who);
     engine
@@ -105,7 +105,7 @@ pub async fn order(shop: Arc<Shop>, customer: Arc<Customer>, tab: usize, who: Wh
 
 /// The storefront's part of a person's requests.
 struct Desk<'a> {
-    shop: &'a Shop,
+    shop: &'a SimulatedShop,
     orders: SimOrders,
     stock: SimStock,
     source: SimSource,
@@ -113,7 +113,7 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    fn open(shop: &Shop, who: Who) -> Desk<'_> {
+    fn open(shop: &SimulatedShop, who: Who) -> Desk<'_> {
         let engine = &shop.engine;
         Desk {
             orders: SimOrders::connect(engine, &shop.database, who),
@@ -159,7 +159,7 @@ impl Desk<'_> {
 }
 
 /// Runs a member of staff until the faults end.
-pub async fn serve(shop: Arc<Shop>, who: Who) {
+pub async fn serve(shop: Arc<SimulatedShop>, who: Who) {
     let engine = &*shop.engine;
     let desk = Desk::open(&shop, who);
     while engine.storms() {

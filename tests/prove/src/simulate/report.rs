@@ -11,7 +11,7 @@ use super::{DESCRIBED_MAX, Options, Run, SEEDS_THAT_SEE_ALL};
 
 /// The result of all seeds.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct SimulationReport {
     first_seed: u64,
     pub seeds: u64,
     customers: u64,
@@ -42,10 +42,10 @@ pub struct Failure {
     last_events: Vec<String>,
 }
 
-impl Report {
+impl SimulationReport {
     /// Creates an empty report.
-    pub fn of(options: &Options) -> Report {
-        Report {
+    pub fn of(options: &Options) -> SimulationReport {
+        SimulationReport {
             first_seed: options.first(),
             seeds: options.count(),
             customers: options.customers,
@@ -131,7 +131,7 @@ fn replay(options: &Options, seed: u64) -> String {
     command
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SimulationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Failure {
             seed,
@@ -167,7 +167,7 @@ impl fmt::Display for Report {
                 self.never_hit.join(", ")
             )?;
         }
-        let Report {
+        let SimulationReport {
             first_seed,
             seeds,
             orders,

@@ -16,7 +16,7 @@ use super::queues::Broker;
 use super::stock::Table;
 
 /// The state of the shop, which all tasks share.
-pub struct Shop {
+pub struct SimulatedShop {
     pub engine: Arc<Engine>,
     pub database: Arc<Database>,
     pub table: Arc<Table>,
@@ -27,7 +27,7 @@ pub struct Shop {
     pub customers: Vec<Arc<Customer>>,
 }
 
-impl Shop {
+impl SimulatedShop {
     /// Returns all orders as they are stored.
     pub fn orders(&self) -> Vec<Order> {
         at_once(self.database.store.list(

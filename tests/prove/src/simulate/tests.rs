@@ -44,7 +44,7 @@ fn other_seeds_go_other_ways() {
 fn a_failure_is_counted_for_each_call_that_failed() {
     for seed in 1..=20 {
         let plan = Plan::of(seed, 8);
-        let (shop, mut scheduler) = Shop::open(plan.clone(), None);
+        let (shop, mut scheduler) = SimulatedShop::open(plan.clone(), None);
         scheduler.run_until(plan.storm_ms);
         let (hits, failed) = (
             shop.engine.hits(),

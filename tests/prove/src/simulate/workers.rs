@@ -30,7 +30,7 @@ use super::mistake::Mistake;
 use super::orders::{SimOrders, at_once};
 use super::port::Port;
 use super::queues::{Delivery, SimPublisher};
-use super::shop::Shop;
+use super::shop::SimulatedShop;
 use super::stock::{Page, SimStock};
 use super::task::{Job, Who};
 
@@ -43,7 +43,7 @@ const SWEEP_ORDERS_MS: u64 = 5_000;
 const ROUNDS_A_HOLD_SWEEP: u64 = 12;
 
 /// Runs a process until it crashes.
-pub async fn run(shop: Arc<Shop>, who: Who, job: Job) {
+pub async fn run(shop: Arc<SimulatedShop>, who: Who, job: Job) {
     let process = Process::start(shop, who, job);
     match job {
         Job::Orders => process.consume(&ORDERS).await,
@@ -56,7 +56,7 @@ pub async fn run(shop: Arc<Shop>, who: Who, job: Job) {
 }
 
 struct Process {
-    shop: Arc<Shop>,
+    shop: Arc<SimulatedShop>,
     who: Who,
     job: Job,
     orders: SimOrders,
@@ -66,7 +66,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(shop: Arc<Shop>, who: Who, job: Job) -> Process {
+    fn start(shop: Arc<SimulatedShop>, who: Who, job: Job) -> Process {
         let engine = &shop.engine;
         let role = match job {
             Job::Orders => role::ORDER_WORKER.slug,

@@ -43,7 +43,7 @@ const LOOKS: u32 = 3;
 
 /// A product with its counters according to the stock ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shelf {
+pub struct ComparedProduct {
     pub product: StockedProduct,
     pub ledger: Counters,
     /// Whether the product changed while it was read. Its counters, its ledger and the holds are
@@ -53,12 +53,12 @@ pub struct Shelf {
 
 /// All records that are compared.
 #[derive(Debug, Clone, Default)]
-pub struct Books {
+pub struct ComparedRecords {
     pub orders: Vec<Order>,
     pub payments: Vec<Payment>,
     pub gateway: Vec<GatewayMovement>,
     pub holds: Vec<Hold>,
-    pub shelves: Vec<Shelf>,
+    pub shelves: Vec<ComparedProduct>,
 }
 
 /// The result of a comparison.
@@ -153,8 +153,8 @@ async fn read(
     orders: &(impl OrderStore + PaymentBooks),
     gateway: &impl GatewayBooks,
     stock: &(impl Stock + Ledger),
-) -> Result<Books, ReconcileError> {
-    let mut books = Books::default();
+) -> Result<ComparedRecords, ReconcileError> {
+    let mut books = ComparedRecords::default();
     let mut filter = OrderFilter {
         limit: PAGE,
         ..OrderFilter::default()
@@ -189,7 +189,7 @@ async fn read(
             .zip(ledgers)
             .map(|(product, ledger)| {
                 let moving = after.get(&product.product.product_id) != Some(&product.version);
-                Shelf {
+                ComparedProduct {
                     product,
                     ledger,
                     moving,

@@ -9,14 +9,14 @@ use domain::ids::{OrderId, ProductId};
 use domain::money::Money;
 use domain::order::Order;
 
-use super::{Books, Difference, Kind, Repair, Shelf, Subject, on_its_way};
+use super::{ComparedProduct, ComparedRecords, Difference, Kind, Repair, Subject, on_its_way};
 use crate::ports::gateway::{GatewayMovement, MovementKind};
 use crate::ports::ledger::{HOLDS_SURELY_KEPT, Hold, HoldState};
 use crate::ports::orders::{Payment, PaymentKind, PaymentState};
 use crate::use_cases::run_saga::lines_of;
 
 /// Returns all differences, those of orders first.
-pub fn find(books: &Books, now: Timestamp) -> Vec<Difference> {
+pub fn find(books: &ComparedRecords, now: Timestamp) -> Vec<Difference> {
     let holds: HashMap<OrderId, &Hold> = books
         .holds
         .iter()
@@ -307,7 +307,7 @@ impl OfOrder<'_> {
 }
 
 /// Finds stock holds and charges whose order does not exist.
-fn of_nobody(books: &Books, found: &mut Vec<Difference>) {
+fn of_nobody(books: &ComparedRecords, found: &mut Vec<Difference>) {
     let known: HashMap<OrderId, ()> = books
         .orders
         .iter()
@@ -369,8 +369,8 @@ fn of_nobody(books: &Books, found: &mut Vec<Difference>) {
 
 /// Compares the counters of a product with the conservation law, the holds and the stock ledger.
 fn of_shelf(
-    shelf: &Shelf,
-    books: &Books,
+    shelf: &ComparedProduct,
+    books: &ComparedRecords,
     holds: &HashMap<OrderId, &Hold>,
     now: Timestamp,
     found: &mut Vec<Difference>,
@@ -440,7 +440,7 @@ fn of_shelf(
 }
 
 /// Returns the units of a product in holds with this state.
-fn in_holds(books: &Books, product_id: &ProductId, state: HoldState) -> i64 {
+fn in_holds(books: &ComparedRecords, product_id: &ProductId, state: HoldState) -> i64 {
     let lines = books
         .holds
         .iter()

@@ -496,7 +496,7 @@ fn a_shelf_is_compared_with_its_holds_its_sales_and_its_ledger() {
         .order;
     let mut books = block_on(read(&world.orders, &world.gateway, &world.stock)).expect("read");
     assert_eq!(find(&books, NOW), []);
-    let kinds = |books: &Books| {
+    let kinds = |books: &ComparedRecords| {
         find(books, NOW)
             .iter()
             .map(|found| found.kind)
