@@ -23,6 +23,7 @@ pub mod parameter;
 pub mod queue;
 pub mod retry;
 pub mod role;
+pub mod route;
 pub mod settlement;
 pub mod table;
 pub mod topic;

@@ -49,7 +49,7 @@ pub enum Actor {
     Staff(StaffRole),
 }
 
-/// One thing that an actor may do. Each route has one action; see `storefront::access`.
+/// One thing that an actor may do. Each route has one action; see `contract::route`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 #[strum(const_into_str)]
 pub enum Action {

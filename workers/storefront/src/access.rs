@@ -1,118 +1,29 @@
-//! The action of each route, and the access check in front of every handler.
-//!
-//! The table is complete: the storefront answers 404 for a route without a row. A new route
-//! therefore needs a decision before it works. A test compares the table with the routers.
+//! The access check in front of every handler, by the action of its route.
 
 use app::ports::Source as _;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use contract::route::Surface;
 use domain::access::{Action, Actor, Denial, Resource, may};
 use serde_json::json;
 
 use crate::problem::Problem;
+use crate::router::Guarded;
 use crate::security::SecurityEvent;
 use crate::staff::{self, Staff, TokenRefusal};
 use crate::{App, Ports};
 
-/// Method, path and action of every route. `HEAD` is treated as `GET`.
-#[rustfmt::skip]
-pub const ROUTES: &[(&str, &str, Action)] = &[
-    ("GET", "/api/v1/menu", Action::ReadMenu),
-    ("GET", "/api/v1/menu/{product_id}", Action::ReadMenu),
-    ("GET", "/api/v1/cart", Action::KeepCart),
-    ("DELETE", "/api/v1/cart", Action::KeepCart),
-    ("POST", "/api/v1/cart/items", Action::KeepCart),
-    ("PUT", "/api/v1/cart/items/{product_id}", Action::KeepCart),
-    ("DELETE", "/api/v1/cart/items/{product_id}", Action::KeepCart),
-    ("GET", "/api/v1/pickup-slots", Action::ReadSlots),
-    ("GET", "/api/v1/orders", Action::ListOwnOrders),
-    ("POST", "/api/v1/orders", Action::PlaceOrder),
-    ("GET", "/api/v1/orders/{id}", Action::ReadOrder),
-    ("GET", "/api/v1/orders/{id}/events", Action::ReadOrder),
-    ("GET", "/api/v1/orders/{id}/journey", Action::ReadTimeline),
-    ("POST", "/api/v1/orders/{id}/cancel", Action::CancelOrder),
-    ("GET", "/api/v1/admin/orders", Action::ListOrders),
-    // The row has the weakest action, because a barista may move and support may only cancel. The
-    // handlers check again when they know the status.
-    ("POST", "/api/v1/admin/orders/status", Action::CancelOrderAsStaff),
-    ("PUT", "/api/v1/admin/orders/{id}/status", Action::CancelOrderAsStaff),
-    ("GET", "/api/v1/admin/inventory", Action::ReadStock),
-    ("POST", "/api/v1/admin/inventory/{product_id}/restock", Action::ReceiveStock),
-    ("POST", "/api/v1/admin/inventory/{product_id}/adjust", Action::CorrectStock),
-    ("POST", "/api/v1/admin/inventory/{product_id}/write-off", Action::WriteOffStock),
-    ("GET", "/api/v1/admin/inventory/{product_id}/ledger", Action::ReadStock),
-    ("GET", "/api/v1/admin/stock/suggestions", Action::ReadSuggestions),
-    ("POST", "/webhooks/payment", Action::ReceiveWebhook),
-    ("GET", "/openapi.json", Action::ReadFiles),
-    ("GET", "/", Action::ReadMenu),
-    ("GET", "/cart", Action::KeepCart),
-    ("POST", "/cart/items", Action::KeepCart),
-    ("POST", "/cart/items/{product_id}", Action::KeepCart),
-    ("POST", "/cart/items/{product_id}/remove", Action::KeepCart),
-    ("POST", "/cart/clear", Action::KeepCart),
-    ("GET", "/checkout", Action::PlaceOrder),
-    ("POST", "/checkout", Action::PlaceOrder),
-    ("POST", "/checkout/times", Action::PlaceOrder),
-    ("GET", "/orders", Action::FindOrder),
-    ("POST", "/orders", Action::FindOrder),
-    // The tracking token in the body decides.
-    ("POST", "/orders/{id}/open", Action::FindOrder),
-    ("GET", "/orders/{id}", Action::ReadOrder),
-    ("GET", "/orders/{id}/fragment", Action::ReadOrder),
-    ("POST", "/orders/{id}/cancel", Action::CancelOrder),
-    ("GET", "/staff", Action::ReadBoard),
-    ("GET", "/staff/board", Action::ReadBoard),
-    ("GET", "/staff/orders", Action::ReadBoard),
-    ("GET", "/staff/mailbox", Action::ReadMailbox),
-    ("GET", "/staff/mailbox/{id}", Action::ReadMailbox),
-    ("GET", "/staff/orders/{id}", Action::ReadTimeline),
-    ("POST", "/staff/orders/{id}/status", Action::CancelOrderAsStaff),
-    ("GET", "/staff/stock", Action::ReadStock),
-    ("GET", "/staff/stock/{product_id}", Action::ReadStock),
-    ("POST", "/staff/stock/{product_id}/restock", Action::ReceiveStock),
-    ("POST", "/staff/stock/{product_id}/adjust", Action::CorrectStock),
-    ("POST", "/staff/stock/{product_id}/write-off", Action::WriteOffStock),
-    ("GET", "/staff/sign-in", Action::SignIn),
-    ("POST", "/staff/sign-in", Action::SignIn),
-    ("POST", "/staff/sign-out", Action::SignOut),
-    ("GET", "/static/{*path}", Action::ReadFiles),
-];
-
-/// Returns the action of a route, and `None` when the path has no row for the method.
-pub fn action_of(method: &Method, path: &str) -> Option<Action> {
-    let method = if *method == Method::HEAD {
-        "GET"
-    } else {
-        method.as_str()
-    };
-    ROUTES
-        .iter()
-        .find(|(known, at, _)| *known == method && *at == path)
-        .map(|(_, _, action)| *action)
-}
-
 /// Passes a request to its handler if the actor may perform the route's action.
 ///
 /// Handlers decide on what depends on one order or on a signature. They call `may` as well.
-pub async fn check<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
-    let Some(path) = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|path| path.as_str().to_owned())
-    else {
-        return next.run(request).await;
-    };
-    let Some(action) = action_of(request.method(), &path) else {
-        if ROUTES.iter().any(|(_, known, _)| *known == path) {
-            // The router answers 405.
-            return next.run(request).await;
-        }
-        tracing::error!(path, "A route is not in the access table");
-        return Problem::not_found().into_response();
-    };
-    let decided_by_handler = match action {
+pub async fn check<P: Ports>(
+    State(Guarded { app, route }): State<Guarded<P>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let decided_by_handler = match route.action {
         Action::ReadOrder | Action::CancelOrder | Action::ReceiveWebhook => true,
         Action::ReadMenu
         | Action::ReadSlots
@@ -136,10 +47,10 @@ pub async fn check<P: Ports>(State(app): State<App<P>>, request: Request, next: 
         | Action::ReadFiles => false,
     };
     if !decided_by_handler
-        && action.staff().is_some()
-        && let Err(refusal) = authorize(&app, request.headers(), action)
+        && route.action.staff().is_some()
+        && let Err(refusal) = authorize(&app, request.headers(), route.action)
     {
-        return refusal.answer(&path);
+        return refusal.answer(route.surface);
     }
     next.run(request).await
 }
@@ -170,9 +81,10 @@ impl Refused {
     }
 
     /// Answers a refused request. Redirects a browser that is not signed in to the sign-in page.
-    fn answer(self, path: &str) -> Response {
-        let is_page = path.starts_with("/staff");
-        if is_page && matches!(self.denial, Denial::NotSignedIn | Denial::NotVisible) {
+    fn answer(self, surface: Surface) -> Response {
+        if surface == Surface::Page
+            && matches!(self.denial, Denial::NotSignedIn | Denial::NotVisible)
+        {
             return to_sign_in(self.token);
         }
         self.problem().into_response()

@@ -3,7 +3,7 @@
 //! The crate is generic over its ports, so that tests run it on fakes. Business rules are not here:
 //! a handler validates the request, calls a use case and renders the result.
 
-pub mod access;
+mod access;
 mod api;
 mod audit;
 mod fields;
@@ -13,6 +13,7 @@ mod openapi;
 mod pages;
 mod problem;
 mod rates;
+mod router;
 mod security;
 pub mod server;
 mod session;
@@ -197,10 +198,7 @@ pub fn router<P: Ports>(ports: P, settings: Settings) -> Router {
         watchers: Arc::default(),
         admission: Arc::default(),
     };
-    let routes = api::routes::<P>()
-        .merge(pages::routes::<P>())
-        .fallback(problem::no_such_page);
-    security::around(routes, app.clone()).with_state(app)
+    router::router(&app)
 }
 
 /// Returns the SHA-256 of `bytes` in lower-case hexadecimal.

@@ -3,13 +3,11 @@
 use app::ports::ledger::ENTRIES_MAX;
 use app::use_cases::suggest_reorders::{DAYS, DAYS_MAX};
 use axum::Json;
-use axum::http::Method;
+use contract::route::ROUTES;
 use domain::access::{Actor, Denial, Resource, StaffRole, may};
 use domain::cart::LINES_MAX;
 use domain::order::Status;
 use serde_json::{Value, json};
-
-use crate::access::action_of;
 
 /// Method, path, summary and success status of each operation. The access table has the roles.
 const OPERATIONS: &[(&str, &str, &str, u16)] = &[
@@ -274,10 +272,11 @@ pub fn document() -> Value {
 
 /// Returns the roles that may perform the route's action, and `None` if visitors may too.
 fn staff_roles(method: &str, path: &str) -> Option<&'static [StaffRole]> {
-    let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
-    let action = action_of(&method, path)?;
-    let denied = may(Actor::Visitor, action, Resource::Shop) == Err(Denial::NotSignedIn);
-    action.staff().filter(|_| denied)
+    let route = ROUTES
+        .iter()
+        .find(|route| route.path == path && route.method.as_str().eq_ignore_ascii_case(method))?;
+    let denied = may(Actor::Visitor, route.action, Resource::Shop) == Err(Denial::NotSignedIn);
+    route.action.staff().filter(|_| denied)
 }
 
 fn operation_id(method: &str, path: &str) -> String {

@@ -10,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderMap, Method};
+use axum::http::HeaderMap;
+use contract::route::RateClass;
 
 use crate::problem::Problem;
-use crate::shed::places_an_order;
 use crate::{Settings, session};
 
 /// Orders per minute of one session: enough for a group of friends, too few for a script.
@@ -76,38 +76,45 @@ impl Rates {
         Client(client_address(request, self.trusted_proxies))
     }
 
-    /// Takes the tokens that the request costs.
+    /// Takes the tokens that a request of this class costs.
     ///
     /// # Errors
     /// Returns 429 with the time until the next token when a bucket is empty.
     pub fn check(
         &self,
         client: Client,
-        request: &Request,
+        class: Option<RateClass>,
+        headers: &HeaderMap,
         settings: &Settings,
     ) -> Result<(), Problem> {
         let of_address =
             |buckets: &Buckets<IpAddr>| client.0.map_or(Ok(()), |address| buckets.take(address));
-        let taken = match limited(request) {
-            Some(Limited::Order) => {
-                let session = session::of(request.headers(), settings).map(|session| session.hash);
+        let taken = match class {
+            Some(RateClass::Order) => {
+                let session = session::of(headers, settings).map(|session| session.hash);
                 // The session is checked first: a refused session takes no token from other clients
                 // at its address.
                 session
                     .map_or(Ok(()), |session| self.orders_by_session.take(session))
                     .and_then(|()| of_address(&self.orders_by_address))
             }
-            Some(Limited::SignIn) => of_address(&self.sign_ins),
-            Some(Limited::LookUp) => of_address(&self.look_ups),
-            Some(Limited::Open) => of_address(&self.opened),
+            Some(RateClass::SignIn) => of_address(&self.sign_ins),
+            Some(RateClass::LookUp) => of_address(&self.look_ups),
+            Some(RateClass::OpenLink) => of_address(&self.opened),
             None => Ok(()),
         };
         taken.map_err(Problem::too_many)
     }
 
-    /// Returns the counters of the request in the store that storefronts share, the session first
+    /// Returns the counters of a request of this class in the store that storefronts share, the session first
     /// as in [`Rates::check`].
-    pub fn shared(&self, client: Client, request: &Request, settings: &Settings) -> Vec<Shared> {
+    pub fn shared(
+        &self,
+        client: Client,
+        class: Option<RateClass>,
+        headers: &HeaderMap,
+        settings: &Settings,
+    ) -> Vec<Shared> {
         let count = |key: String, most: u32| Shared {
             key,
             most: u64::from(most),
@@ -119,18 +126,18 @@ impl Rates {
                 .map(|address| count(format!("{what}:{address}"), most))
         };
         let of_session = || {
-            let session = session::of(request.headers(), settings)?;
+            let session = session::of(headers, settings)?;
             Some(count(
                 format!("session-orders:{}", session.hash),
                 ORDERS_OF_A_SESSION,
             ))
         };
-        let [first, second] = match limited(request) {
-            Some(Limited::Order) if self.orders_per_minute == 0 => [None, None],
-            Some(Limited::Order) => [of_session(), of_address("orders", self.orders_per_minute)],
-            Some(Limited::SignIn) => [None, of_address("sign-ins", SIGN_INS)],
-            Some(Limited::LookUp) => [None, of_address("look-ups", LOOK_UPS)],
-            Some(Limited::Open) => [None, of_address("opened", OPENED)],
+        let [first, second] = match class {
+            Some(RateClass::Order) if self.orders_per_minute == 0 => [None, None],
+            Some(RateClass::Order) => [of_session(), of_address("orders", self.orders_per_minute)],
+            Some(RateClass::SignIn) => [None, of_address("sign-ins", SIGN_INS)],
+            Some(RateClass::LookUp) => [None, of_address("look-ups", LOOK_UPS)],
+            Some(RateClass::OpenLink) => [None, of_address("opened", OPENED)],
             None => [None, None],
         };
         first.into_iter().chain(second).collect()
@@ -173,28 +180,6 @@ pub struct Shared {
 /// connection, as in tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Client(pub Option<IpAddr>);
-
-/// The kinds of requests that have a limit.
-enum Limited {
-    Order,
-    SignIn,
-    LookUp,
-    Open,
-}
-
-/// Returns the limit that applies to the request.
-fn limited(request: &Request) -> Option<Limited> {
-    if places_an_order(request) {
-        return Some(Limited::Order);
-    }
-    let opens = |path: &str| path.starts_with("/orders/") && path.ends_with("/open");
-    match (request.method(), request.uri().path()) {
-        (&Method::POST, "/staff/sign-in") => Some(Limited::SignIn),
-        (&Method::POST, "/orders") => Some(Limited::LookUp),
-        (&Method::POST, path) if opens(path) => Some(Limited::Open),
-        _ => None,
-    }
-}
 
 /// Returns the address of the client: the entry of `X-Forwarded-For` that the outermost trusted
 /// proxy wrote. Each proxy appends the address of its peer, so entries that a client invents stand

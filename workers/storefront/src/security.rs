@@ -4,20 +4,16 @@
 use std::any::Any;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
-use crate::access;
-use crate::pages::{ProblemPage, kept_form};
+use crate::pages::ProblemPage;
 use crate::problem::Problem;
 use crate::rates::Client;
-use crate::shed::guard;
 use crate::{App, Observation, Ports, session};
 
 /// A refusal that may be a sign of an attack. Each is logged and counted in the metric
@@ -74,19 +70,13 @@ pub struct SecurityEvents(pub Vec<SecurityEvent>);
 /// The header with the id of the request, on every response.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Adds the middleware to the routes. The layer that is added last runs first.
-pub fn around<P: Ports>(routes: Router<App<P>>, app: App<P>) -> Router<App<P>> {
-    routes
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(app.clone(), guard::<P>))
-        .layer(from_fn_with_state(app.clone(), kept_form::keep::<P>))
-        .layer(from_fn_with_state(app.clone(), access::check::<P>))
-        .layer(from_fn_with_state(app, outermost))
-}
-
 /// Assigns the request id and the trace, refuses cross-site writes, and adds the common headers to
 /// the response.
-async fn outermost<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
+pub async fn outermost<P: Ports>(
+    State(app): State<App<P>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let begun = Instant::now();
     let request_id = Uuid::now_v7().to_string();
     let writes = is_unsafe(request.method());
@@ -267,7 +257,7 @@ fn of_status(status: StatusCode) -> Problem {
 }
 
 /// Turns a panic of a handler into a logged error and a 500.
-fn panicked(panic: Box<dyn Any + Send>) -> Response {
+pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let said = said
         .or_else(|| panic.downcast_ref::<String>().cloned())

@@ -11,7 +11,6 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use contract::dependency::Dependency;
 use contract::role::STOREFRONT;
 use http_body_util::LengthLimitError;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -19,7 +18,8 @@ use tokio::time::timeout;
 
 use crate::problem::Problem;
 use crate::rates::Client;
-use crate::{App, Observation, Ports};
+use crate::router::Guarded;
+use crate::{Observation, Ports};
 
 /// Maximum size of a request body. An order of fifty lines with the longest texts is below 10 KiB.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -145,24 +145,29 @@ impl Shed {
 }
 
 /// Passes a request to its handler or refuses it. The cheapest checks come first.
-pub async fn guard<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
+pub async fn guard<P: Ports>(
+    State(Guarded { app, route }): State<Guarded<P>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let refuse = |why: Shed, problem: Problem| {
         app.ports.observe(Observation::Shed(why));
         problem.into_response()
     };
-    if let Some(after) = app.ports.refuses(needs(&request)) {
+    if let Some(after) = app.ports.refuses(route.needs) {
         let said = "Something that this needs is down for the moment. Please try again.";
         return refuse(Shed::Dependency, Problem::busy(seconds(after), said));
     }
     let client = app.rates.client(&request);
-    if let Err(problem) = app.rates.check(client, &request, &app.settings) {
+    let (class, headers) = (route.rate, request.headers());
+    if let Err(problem) = app.rates.check(client, class, headers, &app.settings) {
         return refuse(Shed::Rate, problem);
     }
     let admission: Arc<Admission> = app.admission.clone();
     let Some(_in_hand) = admission.enter(client) else {
         return refuse(Shed::Rate, Problem::too_many(Duration::from_secs(1)));
     };
-    for shared in app.rates.shared(client, &request, &app.settings) {
+    for shared in app.rates.shared(client, class, headers, &app.settings) {
         if app
             .ports
             .count(&shared.key, shared.window)
@@ -205,35 +210,6 @@ pub fn seconds(after: Duration) -> u32 {
     u32::try_from(after.as_millis().div_ceil(1_000))
         .unwrap_or(u32::MAX)
         .max(1)
-}
-
-/// Returns the dependencies without which the request cannot be answered. The menu and static pages
-/// are served from memory.
-fn needs(request: &Request) -> &'static [Dependency] {
-    let path = request.uri().path();
-    let begins = |prefix: &str| {
-        path.strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    match path {
-        _ if places_an_order(request) => &[Dependency::Database, Dependency::Stock],
-        _ if begins("/api/v1/admin/inventory") || begins("/staff/stock") => &[Dependency::Stock],
-        "/staff/sign-in" => &[],
-        "/orders" if request.method() == Method::GET => &[],
-        _ if ["/api/v1/orders", "/api/v1/admin", "/orders", "/staff"]
-            .into_iter()
-            .any(begins) =>
-        {
-            &[Dependency::Database]
-        }
-        _ => &[],
-    }
-}
-
-/// Returns true for a request that places an order, through the API or from the checkout page.
-pub fn places_an_order(request: &Request) -> bool {
-    request.method() == Method::POST
-        && matches!(request.uri().path(), "/api/v1/orders" | "/checkout")
 }
 
 /// Reads the body of the request, up to [`BODY_MAX`] bytes within [`BODY_WITHIN`].

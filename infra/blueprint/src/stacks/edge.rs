@@ -9,6 +9,7 @@ mod firewall;
 mod stage;
 
 use contract::TRACEPARENT_ATTRIBUTE;
+use contract::route::{Method, ROUTES, Route, RouteId};
 use domain::cart::{LINES_MAX, Quantity};
 use serde_json::{Value, json};
 
@@ -149,49 +150,22 @@ fn words(path: &[&str]) -> String {
         .join(" ")
 }
 
-/// The operations for programs. Carts are not among them, because they belong to a browser's
-/// session; a program sends its lines with the order. Routes for staff are not among them either.
-const OPERATIONS: &[Operation] = &[
-    Operation {
-        method: "GET",
-        path: &["api", "v1", "menu"],
-        cached: true,
-        takes_order: false,
-    },
-    Operation {
-        method: "GET",
-        path: &["api", "v1", "menu", "{product_id}"],
-        cached: false,
-        takes_order: false,
-    },
-    Operation {
-        method: "POST",
-        path: &["api", "v1", "orders"],
-        cached: false,
-        takes_order: true,
-    },
-    Operation {
-        method: "GET",
-        path: &["api", "v1", "orders", "{id}"],
-        cached: false,
-        takes_order: false,
-    },
-    Operation {
-        method: "POST",
-        path: &["api", "v1", "orders", "{id}", "cancel"],
-        cached: false,
-        takes_order: false,
-    },
-];
-
-/// One operation of the storefront's `/openapi.json`.
+/// A route behind the API gateway, with its path in parts.
 struct Operation {
-    method: &'static str,
-    path: &'static [&'static str],
-    /// True if the response is the same for everybody and may be cached for `cache_seconds`.
-    cached: bool,
-    /// True if the body is a new order, whose shape API Gateway validates.
-    takes_order: bool,
+    route: &'static Route,
+    path: Vec<&'static str>,
+}
+
+/// Returns the operations for programs.
+fn operations() -> Vec<Operation> {
+    ROUTES
+        .iter()
+        .filter(|route| route.behind_api_gateway)
+        .map(|route| Operation {
+            route,
+            path: route.path.trim_start_matches('/').split('/').collect(),
+        })
+        .collect()
 }
 
 /// The API, and the deployment that its stage serves.
@@ -252,8 +226,9 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
         }),
     );
     let order = order_model(&mut parts, &id);
+    let operations = operations();
     let mut resources: Vec<(&[&str], LogicalId)> = Vec::new();
-    for operation in OPERATIONS {
+    for operation in &operations {
         for depth in 1..=operation.path.len() {
             let path = &operation.path[..depth];
             if resources.iter().any(|(known, _)| *known == path) {
@@ -285,7 +260,8 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
             &order,
         );
         if let Some(origin) = origin(environment) {
-            preflight(&mut parts, path, (&id, resource), operation.method, origin);
+            let method = operation.route.method.as_str();
+            preflight(&mut parts, path, (&id, resource), method, origin);
         }
     }
     refusals(&mut parts, environment, &id);
@@ -369,7 +345,7 @@ fn method(
         to[format!("integration.request.path.{name}")] =
             json!(format!("method.request.path.{name}"));
     }
-    if operation.method == "POST" {
+    if operation.route.method == Method::Post {
         // The storefront refuses cross-site requests of browsers. Requests on this way carry an API
         // key in a custom header, which browsers send only after a preflight, and no cookie. The
         // check therefore happens here.
@@ -378,13 +354,13 @@ fn method(
     let mut properties = json!({
         "RestApiId": reference(api),
         "ResourceId": reference(resource),
-        "HttpMethod": operation.method,
+        "HttpMethod": operation.route.method.as_str(),
         "AuthorizationType": "NONE",
         "ApiKeyRequired": true,
         "RequestValidatorId": reference(&order.validator),
         "Integration": {
             "Type": "HTTP_PROXY",
-            "IntegrationHttpMethod": operation.method,
+            "IntegrationHttpMethod": operation.route.method.as_str(),
             "ConnectionType": "VPC_LINK",
             "ConnectionId": reference(&backend.link),
             "IntegrationTarget": reference(&backend.balancer),
@@ -393,7 +369,7 @@ fn method(
             "TimeoutInMillis": 12_000,
         },
     });
-    if operation.takes_order {
+    if operation.route.id == RouteId::PlaceOrder {
         properties["RequestModels"] = json!({ "application/json": reference(&order.model) });
     }
     if from != json!({}) {
@@ -402,8 +378,8 @@ fn method(
     }
     let words = format!(
         "{} {}",
-        operation.method.to_lowercase(),
-        words(operation.path)
+        operation.route.method.as_str().to_lowercase(),
+        words(&operation.path)
     );
     parts.add(&words, kind::API_METHOD, properties);
 }

@@ -11,6 +11,7 @@ use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use contract::route::RouteId;
 use domain::money::Money;
 
 use super::customer::Receipt;
@@ -18,20 +19,24 @@ use super::page;
 use super::slots::choice_by_hours;
 use super::views::{CheckoutForm, CheckoutPage, ErrorView, LineView, ShownOrder};
 use crate::problem::Problem;
+use crate::router::Guarded;
 use crate::security::wants_page;
 use crate::shed::{BODY_MAX, Shed, with_body};
 use crate::{App, Observation, Ports, menu};
 
-/// The path of the form, and the path for the times of another day.
-const PLACES: &str = "/checkout";
-const ASKS_FOR_TIMES: &str = "/checkout/times";
+/// Returns whether the route takes the checkout form.
+pub fn is_form(id: RouteId) -> bool {
+    matches!(id, RouteId::CheckoutPageOrder | RouteId::CheckoutPageTimes)
+}
 
 /// Answers a checkout form that failed for a temporary reason with the form.
-pub async fn keep<P: Ports>(State(app): State<App<P>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let places = path == PLACES;
-    let is_form = request.method() == Method::POST && (places || path == ASKS_FOR_TIMES);
-    if !is_form || !wants_page(request.headers(), path) {
+pub async fn keep<P: Ports>(
+    State(Guarded { app, route }): State<Guarded<P>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let places = route.id == RouteId::CheckoutPageOrder;
+    if !wants_page(request.headers(), route.path) {
         return next.run(request).await;
     }
     let request = match with_body(request).await {

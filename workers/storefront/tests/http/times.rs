@@ -4,6 +4,7 @@
 use app::location::Location;
 use app::ports::orders::OrderStore as _;
 use axum::http::StatusCode;
+use contract::route::{Method, ROUTES, RouteId, Surface};
 use domain::Timestamp;
 use domain::access::StaffRole;
 use domain::hours::{Hours, Opening, Zone};
@@ -185,15 +186,12 @@ async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
         .cookie();
     let cookies = format!("{session}; {}", staff());
     let id = confirmed(&client, |_| {}).await.to_string();
-    let is_page = |method: &str, path: &str| {
-        method == "GET"
-            && !["/api/", "/static/", "/openapi.json"].iter().any(|other| path.starts_with(other))
+    let routes = ROUTES.iter().filter(|route| {
+        route.method == Method::Get
+            && route.surface == Surface::Page
             // These routes return parts of other pages.
-            && !["/orders/{id}/fragment", "/staff/board"].contains(&path)
-    };
-    let routes = storefront::access::ROUTES
-        .iter()
-        .filter(|(method, path, _)| is_page(method, path));
+            && ![RouteId::OrderPageFragment, RouteId::BoardPageFragment].contains(&route.id)
+    });
     let real = |path: &str| match path {
         "/staff/mailbox/{id}" => "/staff/mailbox/1@ses".to_owned(),
         path => path
@@ -201,7 +199,7 @@ async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
             .replace("{product_id}", "espresso"),
     };
     let pages: Vec<String> = routes
-        .map(|(_, path, _)| real(path))
+        .map(|route| real(route.path))
         .chain(["/nowhere".to_owned()])
         .collect();
     assert!(

@@ -1,5 +1,6 @@
 //! The firewall before the load balancer and the API.
 
+use contract::route::RouteId;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -9,7 +10,7 @@ use crate::stacks::logs::{log_group, log_group_arn};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// The payment gateway's webhook, which receives many requests from few addresses.
-pub(super) const WEBHOOK_PATH: &str = "/webhooks/payment";
+pub(super) const WEBHOOK_PATH: &str = RouteId::ReceivePaymentEvent.path();
 
 /// Webhooks from one address in five minutes: two for each of 10,000 orders per minute.
 const WEBHOOKS_PER_ADDRESS: u32 = 100_000;

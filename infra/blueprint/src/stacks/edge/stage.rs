@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Api, OPERATIONS, STAGE, api_name};
+use super::{Api, STAGE, api_name, operations};
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
@@ -64,12 +64,13 @@ pub(super) fn stage(template: &mut Template, environment: &Environment, api: &Ap
     };
     let mut methods = vec![settings("/*", "*", 0)];
     if cache {
-        let cached = OPERATIONS.iter().filter(|operation| operation.cached);
+        let operations = operations();
+        let cached = operations.iter().filter(|operation| operation.route.cached);
         // Slashes in the path are written as `~1`.
         methods.extend(cached.map(|operation| {
             settings(
                 &format!("/~1{}", operation.path.join("~1")),
-                operation.method,
+                operation.route.method.as_str(),
                 edge.cache_seconds,
             )
         }));
