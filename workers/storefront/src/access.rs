@@ -2,18 +2,16 @@
 
 use app::ports::Source as _;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use contract::route::Surface;
 use domain::access::{Action, Actor, Denial, Resource, may};
-use serde_json::json;
 
+use crate::ports::{Ports, SecurityEvent};
 use crate::problem::Problem;
-use crate::router::Guarded;
-use crate::security::SecurityEvent;
 use crate::staff::{self, Staff, TokenRefusal};
-use crate::{App, Ports};
+use crate::state::{App, Guarded};
 
 /// Passes a request to its handler if the actor may perform the route's action.
 ///
@@ -76,7 +74,7 @@ impl Refused {
                 Problem::unauthorized(self.token.unwrap_or(TokenRefusal::Missing))
             }
             Denial::NotVisible => Problem::not_found().noting(event_of(self.token)),
-            Denial::Role => forbidden(self.action),
+            Denial::Role => Problem::forbidden(self.action),
         }
     }
 
@@ -145,24 +143,4 @@ pub fn to_sign_in(token: Option<TokenRefusal>) -> Response {
             .insert(SecurityEvent::Unauthorized);
     }
     response
-}
-
-/// Returns a 403 that lists the roles that may perform the action.
-pub fn forbidden(action: Action) -> Problem {
-    let roles: Vec<_> = action
-        .staff()
-        .unwrap_or_default()
-        .iter()
-        .map(|role| role.code())
-        .collect();
-    let detail = format!(
-        "Your role may not do this ({}). It needs one of: {}.",
-        action.code(),
-        roles.join(", ")
-    );
-    Problem {
-        more: vec![("needs_role", json!(roles))],
-        security: Some(SecurityEvent::Forbidden),
-        ..Problem::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
-    }
 }

@@ -7,7 +7,8 @@ use domain::access::Action;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{App, Ports};
+use crate::ports::Ports;
+use crate::state::App;
 
 /// Appends an entry, once per `act_id`. When the audit log cannot be written, the act stays in
 /// effect and the entry is logged as an error.

@@ -12,7 +12,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use app::ports::stock::{Catalogue as _, StockedProduct};
-use app::ports::{Backend, Source as _, Unavailable};
+use app::ports::{Backend, Source as _, StoreError};
 use app::use_cases::place_order::Offers;
 use domain::Timestamp;
 use domain::cart::Line;
@@ -20,7 +20,7 @@ use domain::ids::ProductId;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
-use crate::{App, Ports};
+use crate::ports::Ports;
 
 /// Maximum age of the copy. An order checks the stock again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ struct Inner {
 struct Known {
     last: Option<Snapshot>,
     /// When and why the last read failed.
-    failed: Option<(Instant, Unavailable)>,
+    failed: Option<(Instant, StoreError)>,
     /// True while the table does not answer: pages then show the age of the copy.
     unanswered: bool,
     /// Counts changes by staff. A read that started before a change is not fresh after it.
@@ -106,8 +106,8 @@ impl Menu {
     /// the stock again.
     ///
     /// # Errors
-    /// Returns `Unavailable` when the table does not answer and was never read.
-    pub async fn products<P: Ports>(&self, ports: &P) -> Result<Products, Unavailable> {
+    /// Returns `StoreError` when the table does not answer and was never read.
+    pub async fn products<P: Ports>(&self, ports: &P) -> Result<Products, StoreError> {
         if let Some(fresh) = self.known().fresh() {
             return Ok(fresh);
         }
@@ -144,7 +144,7 @@ impl Menu {
         let known = self.known();
         let failed = || known.failed.as_ref().map(|(_, error)| error.clone());
         let nothing = || {
-            failed().unwrap_or_else(|| Unavailable::new(Backend::Stock, "the menu was never read"))
+            failed().unwrap_or_else(|| StoreError::new(Backend::Stock, "the menu was never read"))
         };
         known.fresh().or_else(|| known.stale()).ok_or_else(nothing)
     }
@@ -154,7 +154,7 @@ impl Menu {
         let asked_at = Instant::now();
         let answer = timeout(READ_WITHIN, ports.stock().products()).await;
         let answer = answer.unwrap_or_else(|_| {
-            Err(Unavailable::new(
+            Err(StoreError::new(
                 Backend::Stock,
                 format!("no answer in {READ_WITHIN:?}"),
             ))
@@ -222,15 +222,20 @@ impl Menu {
 /// Offers for the checkout. Looks up a product on the cached menu, and in the stock itself when the
 /// menu shows too few: units may have arrived a moment ago. An order for units that were sold a
 /// moment ago is refused later, when its stock is reserved.
-pub struct Offered<'a, P: Ports>(pub &'a App<P>);
+pub struct Offered<'a, P: Ports> {
+    /// The cached menu.
+    pub menu: &'a Menu,
+    /// The stock.
+    pub ports: &'a P,
+}
 
 impl<P: Ports> Offers for Offered<'_, P> {
-    async fn offer(&self, line: &Line) -> Result<Option<StockedProduct>, Unavailable> {
-        let products = self.0.menu.products(&self.0.ports).await?;
+    async fn offer(&self, line: &Line) -> Result<Option<StockedProduct>, StoreError> {
+        let products = self.menu.products(self.ports).await?;
         let wanted = i64::from(line.quantity.get());
         match find(&products, &line.product_id) {
             Some(product) if product.counters.available >= wanted => Ok(Some(product.clone())),
-            _ => self.0.ports.stock().product(&line.product_id).await,
+            _ => self.ports.stock().product(&line.product_id).await,
         }
     }
 }

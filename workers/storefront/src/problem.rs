@@ -1,84 +1,195 @@
 //! Errors as `application/problem+json` (RFC 9457), or as a page for browsers.
 
+pub mod body;
+pub mod refusals;
+
 use std::error::Error;
 use std::time::Duration;
 
-use app::ports::Unavailable;
-use app::ports::carts::CartError;
-use app::use_cases::change_order::ChangeRefusal;
-use app::use_cases::place_order::{Changed, Difference, Differs, Refusal};
-use axum::http::{HeaderValue, StatusCode, header};
+use app::ports::StoreError;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contract::cause::chain;
 use domain::FieldError;
-use domain::money::Money;
-use serde_json::{Value, json};
+use domain::access::Action;
+use strum::{EnumIter, IntoStaticStr};
 
-use crate::security::SecurityEvent;
-use crate::shed::seconds;
+use body::{Body, InvalidField};
+
+use crate::ports::SecurityEvent;
 use crate::staff::TokenRefusal;
+use crate::text::seconds;
 
 /// Seconds after which a client may retry while a dependency is unavailable.
 const RETRY_AFTER_S: u32 = 2;
+
+/// The kinds of problems. The code of a kind is the last part of the member `type`, and stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, EnumIter)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Kind {
+    /// A request that cannot be parsed, found by the framework.
+    BadRequest,
+    /// A request that cannot be parsed, with the part at fault.
+    Malformed,
+    /// No staff token, or one that is not accepted.
+    Unauthorized,
+    /// The role may not perform the action.
+    Forbidden,
+    /// Another site made a browser send the request.
+    CrossSite,
+    /// An unknown address, or one that the actor may not see.
+    NotFound,
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    TooSlow,
+    /// The status of the order does not allow the change.
+    IllegalTransition,
+    /// The order is not what the customer saw.
+    PriceChanged,
+    /// The pickup slot is full.
+    SlotFull,
+    /// The shop has fewer units than the order.
+    SoldOut,
+    /// The stock has fewer units than the correction removes.
+    TooFew,
+    /// The order has another version than `If-Match`.
+    Stale,
+    /// The body is too long.
+    TooLarge,
+    /// The body is not JSON.
+    MediaType,
+    /// Fields have values that are not allowed.
+    Invalid,
+    /// `If-Match` is missing.
+    PreconditionRequired,
+    /// The client is over a limit.
+    TooMany,
+    /// A defect of the storefront.
+    Internal,
+    /// The storefront or a dependency cannot serve the request now. Nothing was done.
+    Unavailable,
+    /// A write may have been executed.
+    Uncertain,
+}
+
+impl Kind {
+    /// Returns the code of the kind in the member `type`.
+    pub fn code(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns the status code of the kind.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Kind::BadRequest | Kind::Malformed => StatusCode::BAD_REQUEST,
+            Kind::Unauthorized => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden | Kind::CrossSite => StatusCode::FORBIDDEN,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Kind::IllegalTransition
+            | Kind::PriceChanged
+            | Kind::SlotFull
+            | Kind::SoldOut
+            | Kind::TooFew => StatusCode::CONFLICT,
+            Kind::Stale => StatusCode::PRECONDITION_FAILED,
+            Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Kind::Unavailable | Kind::Uncertain => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
 
 /// An error as the client sees it: every handler returns one for a failed request. The cause goes to
 /// the log only.
 #[derive(Debug, Clone)]
 pub struct Problem {
+    /// The kind of the problem.
+    pub kind: Kind,
     /// Status code of the response.
     pub status: StatusCode,
-    /// Last part of the member `type`: stable, for programs.
-    pub kind: &'static str,
-    /// Member `title`.
-    pub title: &'static str,
-    /// Member `detail`: what to do next.
-    pub detail: String,
-    /// Invalid fields, for the member `errors`.
-    pub errors: Vec<FieldError>,
     /// Value of the header `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
     /// The security event of the refusal, for the log and the metric; never sent to the client.
     pub security: Option<SecurityEvent>,
-    /// Additional members, such as the current `version`.
-    pub more: Vec<(&'static str, Value)>,
+    /// The body for programs. Pages show its title and its detail.
+    pub body: Box<Body>,
 }
 
 impl Problem {
     /// Creates a problem without field errors, `Retry-After` or additional members.
-    pub fn new(
-        status: StatusCode,
-        kind: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Problem {
-        let detail = detail.into();
-        let (errors, more) = (Vec::new(), Vec::new());
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
+        let status = kind.status();
+        let body = Body {
+            r#type: format!("https://brewhaven.example/problems/{}", kind.code()),
+            title: title(status),
+            status: status.as_u16(),
+            detail: detail.into(),
+            ..Body::default()
+        };
         Problem {
-            status,
             kind,
-            title,
-            detail,
-            errors,
+            status,
             retry_after_s: None,
             security: None,
-            more,
+            body: Box::new(body),
         }
     }
 
-    /// Returns 404 for an unknown address, or for one that the actor may not see.
-    pub fn not_found() -> Problem {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            "Not found",
-            "There is nothing here, or it is not yours to see.",
-        )
+    /// Returns the general problem of an error response that the framework made.
+    pub fn of_status(status: StatusCode) -> Problem {
+        let problem = match status {
+            StatusCode::NOT_FOUND => Problem::not_found(),
+            StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+                Kind::MethodNotAllowed,
+                "This address does not accept this method. Use a method that the header Allow lists.",
+            ),
+            status if status.is_server_error() => Problem::new(
+                Kind::Internal,
+                "Something went wrong on our side. Please try again.",
+            ),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(
+                Kind::BadRequest,
+                "The request cannot be read. Send the content type that this address takes.",
+            ),
+            _ => Problem::new(
+                Kind::BadRequest,
+                "The request cannot be read. Check its address, its headers and its body.",
+            ),
+        };
+        problem.with_status(status)
     }
 
-    /// Returns 404 for an order that does not exist or is outside the actor's scope. Both cases
-    /// have the same response and event, so a client cannot tell them apart.
-    pub fn no_such_order() -> Problem {
-        Problem::not_found().noting(SecurityEvent::ForeignLookup)
+    fn with_status(mut self, status: StatusCode) -> Problem {
+        self.status = status;
+        self.body.status = status.as_u16();
+        self.body.title = title(status);
+        self
+    }
+
+    /// Replaces the detail.
+    #[must_use]
+    pub fn detailed(mut self, detail: impl Into<String>) -> Problem {
+        self.body.detail = detail.into();
+        self
+    }
+
+    /// Replaces the invalid fields, and keeps the detail.
+    #[must_use]
+    pub fn naming(mut self, errors: impl IntoIterator<Item = FieldError>) -> Problem {
+        self.body.errors = errors.into_iter().map(InvalidField::from).collect();
+        self
+    }
+
+    /// Sets additional members.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut Body)) -> Problem {
+        set(&mut self.body);
+        self
     }
 
     /// Attaches a security event.
@@ -90,66 +201,79 @@ impl Problem {
         }
     }
 
-    /// Returns 422 with the invalid fields.
-    pub fn fields(errors: Vec<FieldError>) -> Problem {
-        let named: Vec<_> = errors.iter().map(field).collect();
-        let detail = format!("Please correct: {}.", named.join(", "));
+    /// Sets the header `Retry-After`.
+    #[must_use]
+    fn retry_after(self, seconds: u32) -> Problem {
         Problem {
-            errors,
-            ..Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid",
-                "The request is not right",
-                detail,
-            )
+            retry_after_s: Some(seconds),
+            ..self
         }
+    }
+
+    /// Returns 404 for an unknown address, or for one that the actor may not see.
+    pub fn not_found() -> Problem {
+        Problem::new(
+            Kind::NotFound,
+            "There is nothing at this address, or you may not see it. Check the address, or sign in.",
+        )
+    }
+
+    /// Returns 404 for an order that does not exist or is outside the actor's scope. Both cases
+    /// have the same response and event, so a client cannot tell them apart.
+    pub fn no_such_order() -> Problem {
+        Problem::not_found().noting(SecurityEvent::ForeignLookup)
+    }
+
+    /// Returns 422 with the invalid fields.
+    pub fn fields(errors: impl IntoIterator<Item = FieldError>) -> Problem {
+        let problem = Problem::new(Kind::Invalid, "").naming(errors);
+        let named = problem.body.errors.iter().map(|error| error.field.as_str());
+        let detail = format!("Please correct: {}.", named.collect::<Vec<_>>().join(", "));
+        problem.detailed(detail)
     }
 
     /// Returns 422 with one invalid field.
     pub fn field(field: &str, message: impl Into<String>) -> Problem {
-        Problem::fields(vec![FieldError::new(field, message)])
+        Problem::fields([FieldError::new(field, message)])
     }
 
     /// Returns 400 for a request that cannot be parsed.
     pub fn malformed(field: &str, message: impl Into<String>) -> Problem {
         let message = message.into();
-        Problem {
-            errors: vec![FieldError::new(field, message.clone())],
-            ..Problem::new(
-                StatusCode::BAD_REQUEST,
-                "malformed",
-                "The request cannot be read",
-                format!("{field}: {message}"),
-            )
-        }
+        let detail = format!("{field}: {message}");
+        Problem::new(Kind::Malformed, detail).naming([FieldError::new(field, message)])
     }
 
     /// Returns 401 with the reason why the staff token is not accepted.
     pub fn unauthorized(why: TokenRefusal) -> Problem {
-        Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "Staff only",
-            why.detail(),
-        )
-        .noting(SecurityEvent::Unauthorized)
+        Problem::new(Kind::Unauthorized, why.detail()).noting(SecurityEvent::Unauthorized)
+    }
+
+    /// Returns 403 with the roles that may perform the action.
+    pub fn forbidden(action: Action) -> Problem {
+        let roles: Vec<_> = action
+            .staff()
+            .unwrap_or_default()
+            .iter()
+            .map(|role| role.code())
+            .collect();
+        let detail = format!(
+            "Your role may not do this ({}). It needs one of: {}.",
+            action.code(),
+            roles.join(", ")
+        );
+        Problem::new(Kind::Forbidden, detail)
+            .noting(SecurityEvent::Forbidden)
+            .with(|body| body.needs_role = roles)
     }
 
     /// Returns 503 with `Retry-After`.
     pub fn busy(retry_after_s: u32, detail: impl Into<String>) -> Problem {
-        Problem {
-            retry_after_s: Some(retry_after_s),
-            ..Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "Not now",
-                detail,
-            )
-        }
+        Problem::new(Kind::Unavailable, detail).retry_after(retry_after_s)
     }
 
     /// Returns 503 after a cart change whose result is unknown.
-    pub fn cart_uncertain(error: &Unavailable) -> Problem {
+    pub fn cart_uncertain(error: &StoreError) -> Problem {
         let detail =
             "We cannot say whether your cart was changed. Look into it before you change it again.";
         Problem::uncertain(error, detail)
@@ -160,84 +284,54 @@ impl Problem {
     /// execute the write twice.
     pub fn uncertain(error: &(dyn Error + 'static), detail: impl Into<String>) -> Problem {
         tracing::warn!(error = %chain(error), "Answered 503: a write may have been executed");
-        Problem {
-            retry_after_s: Some(RETRY_AFTER_S),
-            ..Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "uncertain",
-                "Service unavailable",
-                detail,
-            )
-        }
+        Problem::new(Kind::Uncertain, detail).retry_after(RETRY_AFTER_S)
     }
 
     /// Returns 429 with `Retry-After`.
     pub fn too_many(after: Duration) -> Problem {
-        Problem {
-            retry_after_s: Some(seconds(after)),
-            ..Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many",
-                "Too many",
-                "That was asked for too often from here. Please try again in a moment.",
-            )
-        }
+        Problem::new(
+            Kind::TooMany,
+            "That was asked for too often from here. Please try again in a moment.",
+        )
+        .retry_after(seconds(after))
         .noting(SecurityEvent::OverLimit)
     }
 
     /// Returns 413 with the limit in KiB.
     pub fn too_large(bytes_max: usize) -> Problem {
         let detail = format!("The body must be at most {} KiB.", bytes_max / 1024);
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "Too large",
-            detail,
-        )
+        Problem::new(Kind::TooLarge, detail)
     }
 
     /// Returns 408 with the limit in seconds.
     pub fn too_slow(within: Duration) -> Problem {
-        let detail = format!("The body must arrive within {} seconds.", within.as_secs());
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow", detail)
+        let detail = format!(
+            "The body must arrive within {} seconds. Send the request again.",
+            within.as_secs()
+        );
+        Problem::new(Kind::TooSlow, detail)
     }
 
     /// Returns the body for programs.
-    pub fn json(&self, request_id: &str) -> Value {
-        // Additional members come first, so that the members of RFC 9457 replace one of the same
-        // name.
-        let mut body: Value = self
-            .more
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
-        body["type"] = json!(format!("https://brewhaven.example/problems/{}", self.kind));
-        body["title"] = json!(self.title);
-        body["status"] = json!(self.status.as_u16());
-        body["detail"] = json!(self.detail);
-        body["request_id"] = json!(request_id);
-        if !self.errors.is_empty() {
-            let errors = self
-                .errors
-                .iter()
-                .map(|error| json!({ "field": field(error), "message": error.message }));
-            body["errors"] = errors.collect();
-        }
-        body
+    pub fn json(&self, request_id: &str) -> String {
+        let body = Body {
+            request_id: request_id.to_owned(),
+            ..(*self.body).clone()
+        };
+        // Texts, numbers and lists always serialize.
+        serde_json::to_string(&body).unwrap_or_default()
     }
 }
 
-/// Returns the name of a field, or `(empty)` for an empty name as in `{"": 1}` or `?=1`.
-fn field(error: &FieldError) -> &str {
-    if error.field.is_empty() {
-        "(empty)"
-    } else {
-        &error.field
-    }
+/// Returns the reason phrase of the status with one capital letter, such as `Not found`.
+fn title(status: StatusCode) -> String {
+    let phrase = status.canonical_reason().unwrap_or("Error");
+    let (first, rest) = phrase.split_at(1);
+    format!("{first}{}", rest.to_ascii_lowercase())
 }
 
-/// `security::around` writes the body, because only that layer has the request id and knows whether
-/// a browser asks.
+/// `security::outermost` writes the body, because only that layer has the request id and knows
+/// whether a browser asks.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -256,200 +350,16 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Returns true if a browser asks for a page, outside the API.
+pub fn wants_page(headers: &HeaderMap, path: &str) -> bool {
+    let accepts = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
+    accepts.contains("text/html") && !path.starts_with("/api/")
+}
+
 /// Answers 404 for a path without a route.
 pub async fn no_such_page() -> Problem {
     Problem::not_found()
-}
-
-impl From<Unavailable> for Problem {
-    fn from(error: Unavailable) -> Problem {
-        tracing::warn!(error = %chain(&error), "Answered 503");
-        Problem::busy(
-            RETRY_AFTER_S,
-            "We cannot do that at the moment. Please try again.",
-        )
-    }
-}
-
-impl From<CartError> for Problem {
-    fn from(error: CartError) -> Problem {
-        match error {
-            CartError::Limit(error) => Problem::fields(vec![error]),
-            CartError::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Problem {
-        match refusal {
-            Refusal::Fields(errors)
-                if errors.iter().any(|error| error.field == "Idempotency-Key") =>
-            {
-                Problem {
-                    errors,
-                    ..Problem::malformed("Idempotency-Key", "is required, new for each order")
-                }
-            }
-            Refusal::Fields(errors) => Problem::fields(errors),
-            Refusal::SoldOut(products) => {
-                let names: Vec<_> = products.iter().map(ToString::to_string).collect();
-                let errors = names.iter().map(|name| {
-                    FieldError::new("items", format!("{name} is sold out, or has fewer left"))
-                });
-                Problem {
-                    errors: errors.collect(),
-                    more: vec![("sold_out", json!(names))],
-                    ..Problem::new(
-                        StatusCode::CONFLICT,
-                        "sold-out",
-                        "Sold out",
-                        format!("Too few left of: {}.", names.join(", ")),
-                    )
-                }
-            }
-            Refusal::SlotFull(starts_at) => Problem {
-                errors: vec![FieldError::new(
-                    "pickup_at",
-                    "has no place left: choose another time",
-                )],
-                more: vec![("slot", json!(crate::api::orders::time_text(starts_at)))],
-                ..Problem::new(
-                    StatusCode::CONFLICT,
-                    "slot-full",
-                    "No place left",
-                    "Every place of this pick-up time is taken.",
-                )
-            },
-            Refusal::KeyReused => Problem::field(
-                "Idempotency-Key",
-                "was used for another request: use a new key for a new order",
-            ),
-            Refusal::ShopFull { retry_after_s } => Problem::busy(
-                retry_after_s,
-                "Many orders are waiting just now. Please try again in a moment.",
-            ),
-            Refusal::Changed(changed) => price_changed(&changed),
-            Refusal::Uncertain(error) => Problem::uncertain(
-                &error,
-                "We cannot say yet whether the order was placed. Send the same request with the same Idempotency-Key: \
-                 it is placed once.",
-            ),
-            Refusal::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<ChangeRefusal> for Problem {
-    fn from(refusal: ChangeRefusal) -> Problem {
-        match refusal {
-            ChangeRefusal::NotFound => Problem::no_such_order(),
-            ChangeRefusal::Stale(now) => Problem {
-                more: vec![
-                    ("version", json!(now.version)),
-                    ("order_status", json!(now.status.code())),
-                    ("changed_by", json!(now.by)),
-                ],
-                ..Problem::new(
-                    StatusCode::PRECONDITION_FAILED,
-                    "stale",
-                    "Somebody was faster",
-                    format!(
-                        "{} has changed the order since you looked at it: it is {} now, at version {}.",
-                        now.by.as_deref().unwrap_or("Somebody"),
-                        now.status.code(),
-                        now.version
-                    ),
-                )
-            },
-            ChangeRefusal::Illegal { from, to } => Problem::new(
-                StatusCode::CONFLICT,
-                "illegal-transition",
-                "That does not follow",
-                format!(
-                    "An order that is {} cannot become {}.",
-                    from.code(),
-                    to.code()
-                ),
-            ),
-            ChangeRefusal::Unavailable(error) => Problem::uncertain(
-                &error,
-                "We cannot say whether the order was changed. Look at it, and repeat the change if it was not.",
-            ),
-        }
-    }
-}
-
-/// Returns 409 with the new total and each difference from the offer that the customer saw.
-fn price_changed(changed: &Changed) -> Problem {
-    let total = changed.totals.total;
-    let changes = changed.differences.iter().map(|difference| {
-        let mut change =
-            json!({ "kind": difference.kind.code(), "was": difference.was, "now": difference.now });
-        if let Some((product_id, name)) = &difference.product {
-            (change["product_id"], change["name"]) = (json!(product_id), json!(name));
-        }
-        change
-    });
-    let mut more = vec![
-        ("changes", changes.collect()),
-        ("subtotal_minor", json!(changed.totals.subtotal.minor)),
-        ("tax_minor", json!(changed.totals.tax.minor)),
-        ("total_minor", json!(total.minor)),
-        ("currency", json!(total.currency.code())),
-    ];
-    more.extend(
-        changed
-            .cart_version
-            .map(|version| ("cart_version", json!(version))),
-    );
-    let errors = changed.differences.iter().filter_map(|difference| {
-        let field = match difference.kind {
-            Differs::Total => "expected_total_minor",
-            Differs::CartVersion => "cart_version",
-            Differs::UnitPrice | Differs::Quantity => return None,
-        };
-        Some(FieldError::new(
-            field,
-            format!("is {} now, and not {}", difference.now, difference.was),
-        ))
-    });
-    let next = match total.minor {
-        0 => "your cart is empty".to_owned(),
-        _ => format!("order again to accept {total}"),
-    };
-    let detail = format!(
-        "{} Nothing was placed: {next}.",
-        what_changed(changed).join(" ")
-    );
-    Problem {
-        errors: errors.collect(),
-        more,
-        ..Problem::new(StatusCode::CONFLICT, "price-changed", "Conflict", detail)
-    }
-}
-
-/// Returns one sentence per difference, for people.
-pub fn what_changed(changed: &Changed) -> Vec<String> {
-    let money = |minor| Money::new(minor, changed.totals.total.currency);
-    let sentence = |difference: &Difference| {
-        let (was, now) = (difference.was, difference.now);
-        let name = difference
-            .product
-            .as_ref()
-            .map_or("", |(_, name)| name.as_str());
-        match (difference.kind, was, now) {
-            (Differs::Total, ..) => {
-                format!("The total changed from {} to {}.", money(was), money(now))
-            }
-            (Differs::CartVersion, ..) => "Your cart changed since you looked at it.".to_owned(),
-            (Differs::UnitPrice, ..) => {
-                format!("{name} now costs {}, not {}.", money(now), money(was))
-            }
-            (Differs::Quantity, 0, now) => format!("{now} × {name} came into your cart."),
-            (Differs::Quantity, _, 0) => format!("{name} is no longer in your cart."),
-            (Differs::Quantity, was, now) => format!("{now} × {name} are in your cart, not {was}."),
-        }
-    };
-    changed.differences.iter().map(sentence).collect()
 }

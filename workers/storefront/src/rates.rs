@@ -2,6 +2,9 @@
 //!
 //! Each process keeps token buckets in memory, by address and by session. Where storefronts share a
 //! store, the same limits are also counted there.
+//!
+//! The buckets are our own, because the keyed limiter of `governor` has no bound on the number of its
+//! keys: anybody with many addresses could fill the memory.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,7 +17,8 @@ use axum::http::HeaderMap;
 use contract::route::RateClass;
 
 use crate::problem::Problem;
-use crate::{Settings, session};
+use crate::session;
+use crate::settings::Settings;
 
 /// Orders per minute of one session: enough for a group of friends, too few for a script.
 const ORDERS_OF_A_SESSION: u32 = 30;

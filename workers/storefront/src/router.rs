@@ -6,26 +6,10 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use contract::route::{Method, ROUTES, Route, RouteId};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::api::{admin, batch, cart, events, journey, ledger, menu, orders, slots, webhook};
-use crate::pages::{customer, kept_form, lookup, mailbox, staff, stock};
-use crate::{App, Ports, access, openapi, problem, security, shed, static_files};
-
-/// A route with the state of the application, for the layers in front of its handler.
-pub struct Guarded<P: Ports> {
-    /// The state.
-    pub app: App<P>,
-    /// The row of the route.
-    pub route: &'static Route,
-}
-
-impl<P: Ports> Clone for Guarded<P> {
-    fn clone(&self) -> Self {
-        Self {
-            app: self.app.clone(),
-            route: self.route,
-        }
-    }
-}
+use crate::pages::kept_form;
+use crate::ports::Ports;
+use crate::state::{App, Guarded};
+use crate::{access, api, openapi, pages, problem, security, shed, static_files};
 
 /// Returns all routes with their layers.
 pub fn router<P: Ports>(app: &App<P>) -> Router {
@@ -65,61 +49,61 @@ fn handler<P: Ports>(route: &Route) -> MethodRouter<App<P>> {
         Method::Delete => MethodFilter::DELETE,
     };
     match route.id {
-        RouteId::ListMenu => on(method, menu::list::<P>),
-        RouteId::ReadProduct => on(method, menu::one::<P>),
-        RouteId::ReadCart => on(method, cart::show::<P>),
-        RouteId::ClearCart => on(method, cart::clear::<P>),
-        RouteId::AddCartItem => on(method, cart::add::<P>),
-        RouteId::SetCartItem => on(method, cart::set::<P>),
-        RouteId::RemoveCartItem => on(method, cart::remove::<P>),
-        RouteId::ListSlots => on(method, slots::list::<P>),
-        RouteId::ListOwnOrders => on(method, orders::list::<P>),
-        RouteId::PlaceOrder => on(method, orders::place::<P>),
-        RouteId::ReadOrder => on(method, orders::show::<P>),
-        RouteId::FollowOrder => on(method, events::follow::<P>),
-        RouteId::ReadTimeline => on(method, journey::show::<P>),
-        RouteId::CancelOrder => on(method, orders::cancel::<P>),
-        RouteId::ListOrders => on(method, admin::orders::<P>),
-        RouteId::SetStatuses => on(method, batch::set_statuses::<P>),
-        RouteId::SetStatus => on(method, admin::set_status::<P>),
-        RouteId::ListStock => on(method, admin::inventory::<P>),
-        RouteId::Restock => on(method, admin::restock::<P>),
-        RouteId::AdjustStock => on(method, admin::adjust::<P>),
-        RouteId::WriteOffStock => on(method, admin::write_off::<P>),
-        RouteId::ReadLedger => on(method, ledger::entries::<P>),
-        RouteId::ListSuggestions => on(method, ledger::suggestions::<P>),
-        RouteId::ReceivePaymentEvent => on(method, webhook::payment::<P>),
+        RouteId::ListMenu => on(method, api::menu::list::<P>),
+        RouteId::ReadProduct => on(method, api::menu::one::<P>),
+        RouteId::ReadCart => on(method, api::cart::show::<P>),
+        RouteId::ClearCart => on(method, api::cart::clear::<P>),
+        RouteId::AddCartItem => on(method, api::cart::add::<P>),
+        RouteId::SetCartItem => on(method, api::cart::set::<P>),
+        RouteId::RemoveCartItem => on(method, api::cart::remove::<P>),
+        RouteId::ListSlots => on(method, api::slots::list::<P>),
+        RouteId::ListOwnOrders => on(method, api::orders::list::<P>),
+        RouteId::PlaceOrder => on(method, api::orders::place::<P>),
+        RouteId::ReadOrder => on(method, api::orders::show::<P>),
+        RouteId::FollowOrder => on(method, api::events::follow::<P>),
+        RouteId::ReadTimeline => on(method, api::journey::show::<P>),
+        RouteId::CancelOrder => on(method, api::orders::cancel::<P>),
+        RouteId::ListOrders => on(method, api::admin::orders::<P>),
+        RouteId::SetStatuses => on(method, api::batch::set_statuses::<P>),
+        RouteId::SetStatus => on(method, api::admin::set_status::<P>),
+        RouteId::ListStock => on(method, api::stock::inventory::<P>),
+        RouteId::Restock => on(method, api::stock::restock::<P>),
+        RouteId::AdjustStock => on(method, api::stock::adjust::<P>),
+        RouteId::WriteOffStock => on(method, api::stock::write_off::<P>),
+        RouteId::ReadLedger => on(method, api::ledger::entries::<P>),
+        RouteId::ListSuggestions => on(method, api::ledger::suggestions::<P>),
+        RouteId::ReceivePaymentEvent => on(method, api::webhook::payment::<P>),
         RouteId::OpenApi => on(method, openapi::serve),
-        RouteId::MenuPage => on(method, customer::show_menu::<P>),
-        RouteId::CartPage => on(method, customer::cart::<P>),
-        RouteId::CartPageAdd => on(method, customer::add::<P>),
-        RouteId::CartPageSet => on(method, customer::set::<P>),
-        RouteId::CartPageRemove => on(method, customer::remove::<P>),
-        RouteId::CartPageClear => on(method, customer::clear::<P>),
-        RouteId::CheckoutPage => on(method, customer::checkout::<P>),
-        RouteId::CheckoutPageOrder => on(method, customer::place::<P>),
-        RouteId::CheckoutPageTimes => on(method, customer::other_day::<P>),
-        RouteId::LookupPage => on(method, lookup::lookup::<P>),
-        RouteId::LookupPageFind => on(method, lookup::find::<P>),
-        RouteId::OrderPageOpen => on(method, lookup::open::<P>),
-        RouteId::OrderPage => on(method, customer::order::<P>),
-        RouteId::OrderPageFragment => on(method, customer::order_fragment::<P>),
-        RouteId::OrderPageCancel => on(method, customer::cancel::<P>),
-        RouteId::BoardPage => on(method, staff::board::<P>),
-        RouteId::BoardPageFragment => on(method, staff::board_fragment::<P>),
-        RouteId::BoardPageSearch => on(method, staff::search::<P>),
-        RouteId::MailboxPage => on(method, mailbox::list::<P>),
-        RouteId::MailPage => on(method, mailbox::mail::<P>),
-        RouteId::TimelinePage => on(method, staff::journey::<P>),
-        RouteId::BoardPageSetStatus => on(method, staff::set_status::<P>),
-        RouteId::StockPage => on(method, stock::stock::<P>),
-        RouteId::LedgerPage => on(method, stock::ledger::<P>),
-        RouteId::StockPageRestock => on(method, stock::restock::<P>),
-        RouteId::StockPageAdjust => on(method, stock::adjust::<P>),
-        RouteId::StockPageWriteOff => on(method, stock::write_off::<P>),
-        RouteId::SignInPage => on(method, staff::sign_in::<P>),
-        RouteId::SignInPageSubmit => on(method, staff::signed_in::<P>),
-        RouteId::SignOut => on(method, staff::sign_out::<P>),
+        RouteId::MenuPage => on(method, pages::menu::show::<P>),
+        RouteId::CartPage => on(method, pages::cart::show::<P>),
+        RouteId::CartPageAdd => on(method, pages::cart::add::<P>),
+        RouteId::CartPageSet => on(method, pages::cart::set::<P>),
+        RouteId::CartPageRemove => on(method, pages::cart::remove::<P>),
+        RouteId::CartPageClear => on(method, pages::cart::clear::<P>),
+        RouteId::CheckoutPage => on(method, pages::checkout::show::<P>),
+        RouteId::CheckoutPageOrder => on(method, pages::checkout::place::<P>),
+        RouteId::CheckoutPageTimes => on(method, pages::checkout::other_day::<P>),
+        RouteId::LookupPage => on(method, pages::lookup::show::<P>),
+        RouteId::LookupPageFind => on(method, pages::lookup::find::<P>),
+        RouteId::OrderPageOpen => on(method, pages::lookup::open::<P>),
+        RouteId::OrderPage => on(method, pages::order::show::<P>),
+        RouteId::OrderPageFragment => on(method, pages::order::fragment::<P>),
+        RouteId::OrderPageCancel => on(method, pages::order::cancel::<P>),
+        RouteId::BoardPage => on(method, pages::staff::board::<P>),
+        RouteId::BoardPageFragment => on(method, pages::staff::board_fragment::<P>),
+        RouteId::BoardPageSearch => on(method, pages::staff::search::<P>),
+        RouteId::MailboxPage => on(method, pages::mailbox::list::<P>),
+        RouteId::MailPage => on(method, pages::mailbox::mail::<P>),
+        RouteId::TimelinePage => on(method, pages::staff::journey::<P>),
+        RouteId::BoardPageSetStatus => on(method, pages::staff::set_status::<P>),
+        RouteId::StockPage => on(method, pages::stock::show::<P>),
+        RouteId::LedgerPage => on(method, pages::stock::ledger::<P>),
+        RouteId::StockPageRestock => on(method, pages::stock::restock::<P>),
+        RouteId::StockPageAdjust => on(method, pages::stock::adjust::<P>),
+        RouteId::StockPageWriteOff => on(method, pages::stock::write_off::<P>),
+        RouteId::SignInPage => on(method, pages::staff::sign_in::<P>),
+        RouteId::SignInPageSubmit => on(method, pages::staff::signed_in::<P>),
+        RouteId::SignOut => on(method, pages::staff::sign_out::<P>),
         RouteId::StaticFile => on(method, static_files::serve),
     }
 }

@@ -11,61 +11,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use uuid::Uuid;
 
-use crate::pages::ProblemPage;
-use crate::problem::Problem;
+use crate::pages::shell::ProblemPage;
+use crate::ports::{Observation, Ports, SecurityEvent, SecurityEvents};
+use crate::problem::{Kind, Problem, wants_page};
 use crate::rates::Client;
-use crate::{App, Observation, Ports, session};
-
-/// A refusal that may be a sign of an attack. Each is logged and counted in the metric
-/// `SecurityEvents`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SecurityEvent {
-    /// 401: no staff token, or a token that is not accepted.
-    Unauthorized,
-    /// 403: the actor's role may not perform the action.
-    Forbidden,
-    /// 403: another site made a browser send the request.
-    CrossSite,
-    /// A sign-in with a token that is not accepted.
-    SignInFailed,
-    /// A webhook without a valid signature of the payment gateway.
-    WebhookRefused,
-    /// A request for an order by somebody who is not its owner, or with a number and an address
-    /// that do not match.
-    ForeignLookup,
-    /// 429: the client is over its limit.
-    OverLimit,
-}
-
-impl SecurityEvent {
-    /// Every event, for the metric.
-    pub const ALL: [SecurityEvent; 7] = [
-        SecurityEvent::Unauthorized,
-        SecurityEvent::Forbidden,
-        SecurityEvent::CrossSite,
-        SecurityEvent::SignInFailed,
-        SecurityEvent::WebhookRefused,
-        SecurityEvent::ForeignLookup,
-        SecurityEvent::OverLimit,
-    ];
-
-    /// Returns the code for logs and for the metric's dimension.
-    pub const fn code(self) -> &'static str {
-        match self {
-            SecurityEvent::Unauthorized => "unauthorized",
-            SecurityEvent::Forbidden => "forbidden",
-            SecurityEvent::CrossSite => "cross_site",
-            SecurityEvent::SignInFailed => "sign_in_failed",
-            SecurityEvent::WebhookRefused => "webhook_refused",
-            SecurityEvent::ForeignLookup => "foreign_lookup",
-            SecurityEvent::OverLimit => "over_limit",
-        }
-    }
-}
-
-/// The events of a response to a request with several parts, such as a list of status changes.
-#[derive(Debug, Clone)]
-pub struct SecurityEvents(pub Vec<SecurityEvent>);
+use crate::session;
+use crate::state::App;
 
 /// The header with the id of the request, on every response.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -98,10 +49,8 @@ pub async fn outermost<P: Ports>(
     let foreign = writes && from_another_site(request.headers());
     let response = if foreign {
         Problem::new(
-            StatusCode::FORBIDDEN,
-            "cross-site",
-            "Not from here",
-            "The request came from another site.",
+            Kind::CrossSite,
+            "The request came from another site. Open the page in this shop and send it from there.",
         )
         .noting(SecurityEvent::CrossSite)
         .into_response()
@@ -200,17 +149,16 @@ fn as_problem<P: Ports>(
         Some(problem) => problem.clone(),
         // A form with what is wrong beside each field.
         None if is_page(&response) => return response,
-        None if status.is_client_error() || status.is_server_error() => of_status(status),
+        None if status.is_client_error() || status.is_server_error() => Problem::of_status(status),
         None => return response,
     };
     // After an internal error the result of a write is unknown: the write may have been executed.
-    let problem = match problem.kind {
-        "internal" if writes => Problem {
-            detail: "Something went wrong on our side, and what you asked for may have been done. Look before you repeat it."
-                .to_owned(),
-            ..problem
-        },
-        _ => problem,
+    let problem = if problem.kind == Kind::Internal && writes {
+        problem.detailed(
+            "Something went wrong on our side, and what you asked for may have been done. Look before you repeat it.",
+        )
+    } else {
+        problem
     };
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -220,40 +168,12 @@ fn as_problem<P: Ports>(
             ProblemPage::render(app, &problem, request_id),
         )
     } else {
-        (
-            "application/problem+json",
-            problem.json(request_id).to_string(),
-        )
+        ("application/problem+json", problem.json(request_id))
     };
     parts
         .headers
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     Response::from_parts(parts, Body::from(body))
-}
-
-/// Returns the general error of a status code.
-fn of_status(status: StatusCode) -> Problem {
-    match status {
-        StatusCode::NOT_FOUND => Problem::not_found(),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
-            status,
-            "method-not-allowed",
-            "Not that way",
-            "This address does not take that method.",
-        ),
-        status if status.is_server_error() => Problem::new(
-            status,
-            "internal",
-            "Our fault",
-            "Something went wrong on our side. Please try again.",
-        ),
-        status => Problem::new(
-            status,
-            "bad-request",
-            "The request is not right",
-            "The request cannot be read.",
-        ),
-    }
 }
 
 /// Turns a panic of a handler into a logged error and a 500.
@@ -263,16 +183,7 @@ pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
     tracing::error!(panic = said, "A request panicked");
-    of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
-}
-
-/// Returns true if a browser asks for a page, outside the API.
-pub fn wants_page(headers: &HeaderMap, path: &str) -> bool {
-    let accepts = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .unwrap_or_default();
-    accepts.contains("text/html") && !path.starts_with("/api/")
+    Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
 fn is_page(response: &Response) -> bool {

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep, timeout};
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -239,13 +240,7 @@ async fn serve_one(
     // Each answer is written as a whole, so Nagle's algorithm would only delay its last packet.
     let _ = stream.set_nodelay(true);
     let requests = entry.requests.clone();
-    let client = Client {
-        stream,
-        requests: requests.clone(),
-        limits,
-        headers: None,
-        taking: None,
-    };
+    let client = Client::new(stream, requests.clone(), limits);
     let service = service_fn(move |mut request: Request<Incoming>| {
         requests.begin();
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -361,38 +356,29 @@ impl Requests {
 }
 
 /// A client's TCP stream that fails with `TimedOut` when the client takes too long.
+///
+/// The time limit of a blocked write is `tokio-io-timeout`'s. Neither that crate nor hyper has one
+/// from the first byte of a request to the end of its headers: hyper's limit also covers the time
+/// without a request.
 struct Client {
-    stream: TcpStream,
+    stream: Pin<Box<TimeoutWriter<TcpStream>>>,
     requests: Arc<Requests>,
-    limits: Limits,
+    headers_within: Duration,
     /// The timer for the headers of a request, with the number of requests that began before it.
     /// Started by the request's first byte.
     headers: Option<(usize, Pin<Box<Sleep>>)>,
-    /// The timer for a blocked write. Runs while the client reads nothing.
-    taking: Option<Pin<Box<Sleep>>>,
 }
 
 impl Client {
-    /// Resolves when the client has read nothing for `read_within`.
-    fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let within = self.limits.read_within;
-        let taking = self.taking.get_or_insert_with(|| Box::pin(sleep(within)));
-        ready!(taking.as_mut().poll(context));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
-    }
-
-    /// Returns the result of a finished write and resets the timer, or polls the timer of a blocked
-    /// write.
-    fn written<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        poll: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if poll.is_pending() {
-            return self.poll_stalled(context).map(Err);
+    fn new(stream: TcpStream, requests: Arc<Requests>, limits: Limits) -> Client {
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(limits.read_within));
+        Client {
+            stream: Box::pin(stream),
+            requests,
+            headers_within: limits.headers_within,
+            headers: None,
         }
-        self.taking = None;
-        poll
     }
 }
 
@@ -406,9 +392,9 @@ impl AsyncRead for Client {
         let begun = client.requests.begun();
         client.headers.take_if(|(before, _)| *before != begun);
         let before = buffer.filled().len();
-        let poll = Pin::new(&mut client.stream).poll_read(context, buffer);
+        let poll = client.stream.as_mut().poll_read(context, buffer);
         if buffer.filled().len() > before && !client.requests.in_hand() {
-            let within = client.limits.headers_within;
+            let within = client.headers_within;
             client
                 .headers
                 .get_or_insert_with(|| (begun, Box::pin(sleep(within))));
@@ -428,9 +414,7 @@ impl AsyncWrite for Client {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let client = self.get_mut();
-        let poll = Pin::new(&mut client.stream).poll_write(context, bytes);
-        client.written(context, poll)
+        self.get_mut().stream.as_mut().poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -438,9 +422,8 @@ impl AsyncWrite for Client {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let client = self.get_mut();
-        let poll = Pin::new(&mut client.stream).poll_write_vectored(context, slices);
-        client.written(context, poll)
+        let stream = self.get_mut().stream.as_mut();
+        stream.poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -448,10 +431,10 @@ impl AsyncWrite for Client {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        self.get_mut().stream.as_mut().poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        self.get_mut().stream.as_mut().poll_shutdown(context)
     }
 }

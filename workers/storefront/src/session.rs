@@ -22,7 +22,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use time::Duration;
 
-use crate::{Settings, digest, random_token};
+use crate::cookies::{self, SameSite};
+use crate::random::{digest, random_token};
+use crate::settings::Settings;
 
 /// Maximum time between two renewals of a session. Longer than the lifetime of a cart.
 pub const IDLE: Duration = Duration::days(7);
@@ -73,7 +75,7 @@ pub fn name(settings: &Settings) -> &'static str {
 
 /// Returns the session of the request, if the server issued it and it has not expired.
 pub fn of(headers: &HeaderMap, settings: &Settings) -> Option<Session> {
-    let value = cookie(headers, name(settings))?;
+    let value = cookies::read(headers, name(settings))?;
     let (signed, signature) = value.rsplit_once('.')?;
     let signature = BASE64.decode(signature).ok()?;
     // The check takes constant time and comes before the content is parsed.
@@ -211,16 +213,9 @@ impl Session {
             .whole_seconds()
             .min(issued_at + ABSOLUTE.whole_seconds() - now)
             .max(0);
-        let secure = if settings.secure_cookies {
-            "; Secure"
-        } else {
-            ""
-        };
-        let (name, signature) = (name(settings), BASE64.encode(signature));
-        let cookie = format!(
-            "{name}={signed}.{signature}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}"
-        );
-        HeaderValue::from_str(&cookie).ok()
+        let value = format!("{signed}.{}", BASE64.encode(signature));
+        let age = Duration::seconds(age_s);
+        cookies::set(name(settings), &value, SameSite::Lax, age, settings)
     }
 }
 
@@ -250,17 +245,5 @@ fn previous_id(text: &[u8]) -> Option<Id> {
     Some(Id {
         text: id.to_owned(),
         issued_at: i64::from_str_radix(issued_at, 16).ok()?,
-    })
-}
-
-/// Returns the value of the cookie with this name.
-pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let pairs = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    pairs.flat_map(|pairs| pairs.split(';')).find_map(|pair| {
-        let (key, value) = pair.trim().split_once('=')?;
-        (key == name).then(|| value.to_owned())
     })
 }

@@ -2,12 +2,12 @@
 //! the functions of this module.
 //!
 //! The signature proves that the shop issued the token, but not that the token is still valid. The
-//! storefront therefore reads the ids of revoked tokens every few seconds ([`Revoked`]). While the
+//! storefront therefore reads the ids of revoked tokens every few seconds ([`crate::Revoked`]). While the
 //! database does not answer, the last list applies; everything that staff do needs the database
 //! anyway.
-
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+//!
+//! The format is our own: a JWT or a PASETO would refuse the tokens that were issued, and the format
+//! is part of the public contract.
 
 use app::ports::access::StaffToken;
 use app::use_cases::staff_tokens::actor_name;
@@ -20,8 +20,8 @@ use domain::access::StaffRole;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Settings;
-use crate::session::cookie;
+use crate::cookies;
+use crate::settings::Settings;
 
 /// The first part of a token. Tokens of the older format begin with [`VERSION_BEFORE`]; they have
 /// no id and cannot be revoked.
@@ -92,18 +92,6 @@ impl TokenRefusal {
             }
         }
     }
-
-    /// Returns the code for logs.
-    pub const fn code(self) -> &'static str {
-        match self {
-            TokenRefusal::Missing => "missing",
-            TokenRefusal::OldFormat => "old_format",
-            TokenRefusal::Forged => "forged",
-            TokenRefusal::Expired => "expired",
-            TokenRefusal::Revoked => "revoked",
-            TokenRefusal::NotForPeople => "not_for_people",
-        }
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,7 +125,7 @@ pub fn issue(key: &str, token: &StaffToken) -> String {
 }
 
 /// Returns the member of staff that a signed and unexpired token names. [`accepted`] also checks
-/// [`Revoked`].
+/// [`crate::Revoked`].
 ///
 /// # Errors
 /// Returns the reason why the token is not accepted.
@@ -189,7 +177,7 @@ pub fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     bearer
         .map(|(_, token)| token.trim().to_owned())
-        .or_else(|| cookie(headers, cookie_name(settings)))
+        .or_else(|| cookies::read(headers, cookie_name(settings)))
 }
 
 /// Returns the member of staff whose token the request carries.
@@ -228,33 +216,6 @@ pub fn accepted(token: &str, settings: &Settings, now: Timestamp) -> Result<Staf
         Err(TokenRefusal::Revoked)
     } else {
         Ok(staff)
-    }
-}
-
-/// The ids of revoked tokens, as last read. All clones share one set.
-#[derive(Debug, Clone, Default)]
-pub struct Revoked(Arc<RwLock<HashSet<Uuid>>>);
-
-impl Revoked {
-    /// Replaces the set.
-    pub fn replace(&self, ids: Vec<Uuid>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ids.into_iter().collect();
-    }
-
-    /// Adds one id at once, before the next read.
-    pub fn add(&self, id: Uuid) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id);
-    }
-
-    /// Returns true if the token was revoked.
-    pub fn contains(&self, id: Uuid) -> bool {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&id)
     }
 }
 

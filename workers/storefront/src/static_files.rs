@@ -4,8 +4,8 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
-use crate::digest;
 use crate::problem::Problem;
+use crate::random::digest;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {

@@ -9,14 +9,13 @@ use std::collections::HashMap;
 use axum::http::{HeaderMap, HeaderValue};
 use domain::ids::OrderId;
 
-use crate::Settings;
-use crate::session::cookie;
+use crate::cookies::{self, SameSite};
+use crate::session;
+use crate::settings::Settings;
 
 const HEADER: &str = "tracking-token";
 /// Maximum of orders that one browser follows by token; a new one replaces the oldest.
 const ORDERS_MAX: usize = 10;
-/// Lifetime of the cookie in seconds, the same as a session's.
-const AGE_S: i64 = crate::session::ABSOLUTE.whole_seconds();
 /// Maximum length of a token that is read. Issued tokens have 22 characters.
 const TOKEN_MAX: usize = 64;
 
@@ -55,7 +54,8 @@ pub fn is_same(sent: &str, token: &str) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(sent.as_bytes(), token.as_bytes()).is_ok()
 }
 
-/// Returns the `Set-Cookie` value that adds the order to those that the browser follows.
+/// Returns the `Set-Cookie` value that adds the order to those that the browser follows, for as long
+/// as a session lasts.
 pub fn cookie_with(
     order_id: OrderId,
     token: &str,
@@ -71,22 +71,20 @@ pub fn cookie_with(
     let orders: Vec<_> = orders
         .map(|(id, token)| format!("{}.{token}", id.0.simple()))
         .collect();
-    let secure = if settings.secure_cookies {
-        "; Secure"
-    } else {
-        ""
-    };
-    let (name, orders) = (name(settings), orders.join("~"));
-    HeaderValue::from_str(&format!(
-        "{name}={orders}; Path=/; HttpOnly; SameSite=Lax; Max-Age={AGE_S}{secure}"
-    ))
-    .ok()
+    let value = orders.join("~");
+    cookies::set(
+        name(settings),
+        &value,
+        SameSite::Lax,
+        session::ABSOLUTE,
+        settings,
+    )
 }
 
 /// Returns the orders and tokens in the cookie. The cookie is not signed: the caller compares each
 /// token with its order's.
 fn kept(headers: &HeaderMap, settings: &Settings) -> Vec<(OrderId, String)> {
-    let value = cookie(headers, name(settings)).unwrap_or_default();
+    let value = cookies::read(headers, name(settings)).unwrap_or_default();
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let read = |pair: &str| {
         let (id, token) = pair.split_once('.')?;

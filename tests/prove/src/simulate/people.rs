@@ -66,6 +66,9 @@ pub async fn order(shop: Arc<SimulatedShop>, customer: Arc<Customer>, tab: usize
                 wrong @ (Refusal::KeyReused
                 | Refusal::SlotFull(_)
                 | Refusal::Fields(_)
+                | Refusal::Key(_)
+                | Refusal::Pickup(_)
+                | Refusal::NotOnMenu(_)
                 | Refusal::Changed(_)),
             ) => {
                 engine.violate("I6", format!("a good request was refused: {wrong:?}"), None);

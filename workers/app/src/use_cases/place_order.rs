@@ -98,6 +98,12 @@ pub struct Accepted {
 pub enum Refusal {
     /// The request is invalid. Every invalid field is listed.
     Fields(Vec<FieldError>),
+    /// The idempotency key is missing or malformed. Every invalid field is listed, the key last.
+    Key(Vec<FieldError>),
+    /// The order cannot be made at its pickup time.
+    Pickup(PickupRefusal),
+    /// These lines name products that are not on the menu.
+    NotOnMenu(Vec<UnknownLine>),
     /// These products have fewer available units than requested.
     SoldOut(Vec<ProductId>),
     /// The pickup slot that starts at this time is full.
@@ -114,6 +120,67 @@ pub enum Refusal {
     /// The database did not answer, so the order may have been placed. The same request with the
     /// same key finds out.
     Uncertain(StoreError),
+}
+
+/// The reason why an order cannot be made at its pickup time. Times are when the shop opens next, if
+/// it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PickupRefusal {
+    /// The shop is closed now, and the request names no time.
+    Required { opens: Option<Timestamp> },
+    /// The time is past.
+    Past,
+    /// The time is more than [`PICKUP_AHEAD`] away.
+    TooFarAhead,
+    /// The shop is closed at that time.
+    Closed { opens: Option<Timestamp> },
+}
+
+impl PickupRefusal {
+    /// Returns what is wrong with the time, without its name.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            PickupRefusal::Required { .. } => "is required, since the shop is closed now",
+            PickupRefusal::Past => "is past",
+            PickupRefusal::TooFarAhead => "must lie in the next seven days",
+            PickupRefusal::Closed { .. } => "is when the shop is closed",
+        }
+    }
+
+    /// Returns the error of the field `pickup_at`.
+    pub fn field_error(self) -> FieldError {
+        let message = match self {
+            PickupRefusal::Required { opens: Some(opens) }
+            | PickupRefusal::Closed { opens: Some(opens) } => format!(
+                "{}; it opens at {}",
+                self.reason(),
+                opens.format(&Rfc3339).unwrap_or_default()
+            ),
+            PickupRefusal::Required { opens: None }
+            | PickupRefusal::Closed { opens: None }
+            | PickupRefusal::Past
+            | PickupRefusal::TooFarAhead => self.reason().to_owned(),
+        };
+        FieldError::new("pickup_at", message)
+    }
+}
+
+/// A line of a request whose product is not on the menu.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownLine {
+    /// The place of the line in the request, from 0.
+    pub index: usize,
+    pub product_id: ProductId,
+}
+
+impl UnknownLine {
+    /// Returns the error of the line's product.
+    pub fn field_error(&self) -> FieldError {
+        FieldError::new(
+            format!("items[{}].product_id", self.index),
+            format!("there is no product {}", self.product_id),
+        )
+    }
 }
 
 impl From<StoreError> for Refusal {
@@ -307,38 +374,28 @@ fn slot_of(
     pickup_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Option<SlotClaim>, Refusal> {
-    let refused = |message: String| Refusal::Fields(vec![FieldError::new("pickup_at", message)]);
-    let opens_after = |at: Timestamp| match shop.hours.opens_after(at) {
-        Some(opens) => format!(
-            "; it opens at {}",
-            opens.format(&Rfc3339).unwrap_or_default()
-        ),
-        None => String::new(),
-    };
+    let opens_after = |at| shop.hours.opens_after(at);
     let Some(at) = pickup_at else {
         if shop.hours.is_open(now) {
             return Ok(None);
         }
-        return Err(refused(format!(
-            "is required, since the shop is closed now{}",
-            opens_after(now)
-        )));
+        let opens = opens_after(now);
+        return Err(Refusal::Pickup(PickupRefusal::Required { opens }));
     };
     if is_past(at, now) {
-        return Err(refused("is past".to_owned()));
+        return Err(Refusal::Pickup(PickupRefusal::Past));
     }
     if is_too_far_ahead(at, now) {
-        return Err(refused("must lie in the next seven days".to_owned()));
+        return Err(Refusal::Pickup(PickupRefusal::TooFarAhead));
     }
     match shop.hours.slot_at(at, shop.slots) {
         Some(slot) => Ok(Some(SlotClaim {
             starts_at: slot.starts_at,
             capacity: shop.slots.capacity,
         })),
-        None => Err(refused(format!(
-            "is when the shop is closed{}",
-            opens_after(at)
-        ))),
+        None => Err(Refusal::Pickup(PickupRefusal::Closed {
+            opens: opens_after(at),
+        })),
     }
 }
 
@@ -414,6 +471,7 @@ fn check(request: &Request, shop: &Location) -> Result<Checked, Refusal> {
         let message =
             format!("is required: 1 to {KEY_MAX} printable ASCII characters, new for each order");
         errors.push(FieldError::new("Idempotency-Key", message));
+        return Err(Refusal::Key(errors));
     }
     match (customer, order_type, special_instructions) {
         (Some(customer), Some(order_type), Some(special_instructions)) if errors.is_empty() => {
@@ -433,11 +491,10 @@ async fn price(offers: &impl Offers, shop: &Location, lines: &Lines) -> Result<V
     let (mut items, mut unknown, mut short) = (Vec::new(), Vec::new(), Vec::new());
     for (index, line) in lines.iter().enumerate() {
         let Some(found) = offers.offer(line).await? else {
-            let field = format!("items[{index}].product_id");
-            unknown.push(FieldError::new(
-                field,
-                format!("there is no product {}", line.product_id),
-            ));
+            unknown.push(UnknownLine {
+                index,
+                product_id: line.product_id.clone(),
+            });
             continue;
         };
         if found.product.price.currency != shop.currency {
@@ -458,7 +515,7 @@ async fn price(offers: &impl Offers, shop: &Location, lines: &Lines) -> Result<V
         });
     }
     if !unknown.is_empty() {
-        return Err(Refusal::Fields(unknown));
+        return Err(Refusal::NotOnMenu(unknown));
     }
     if !short.is_empty() {
         return Err(Refusal::SoldOut(short));

@@ -7,149 +7,175 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
-use domain::FieldError;
+use contract::route::RouteId;
+use deserr::Deserr;
 use domain::ids::OrderId;
-use domain::order::Status;
-use domain::text::line;
-use serde_json::{Value, json};
+use domain::order::{Order, Status};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::admin::{NOTE_MAX, may_set, move_order};
-use super::staff_only;
-use crate::fields::{Fields, object};
+use crate::desk::orders::{may_set, move_order};
+use crate::desk::staff::staff_only;
+use crate::ports::{Ports, SecurityEvent, SecurityEvents};
 use crate::problem::Problem;
-use crate::security::{SecurityEvent, SecurityEvents};
-use crate::{App, Ports};
+use crate::request::{self, Invalid, Note, Parsed, Rule};
+use crate::schema;
+use crate::state::App;
 
 /// Maximum of changes in one request: more orders than a bar prepares at once.
 const CHANGES_MAX: usize = 50;
 
-struct Change {
-    order_id: OrderId,
-    version: i64,
-    to: Status,
-    note: Option<String>,
+/// Status changes of many orders.
+#[derive(Deserr, ToSchema)]
+#[deserr(error = Invalid, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+pub struct StatusChanges {
+    #[schema(min_items = 1, max_items = 50)]
+    #[deserr(try_from(Vec<OrderChange>) = few -> Rule)]
+    changes: Vec<OrderChange>,
 }
 
-/// Changes each order and answers 200 with one result per entry, in the order of the request. The
-/// client checks each result.
+/// A status change of one order.
+#[derive(Deserr, ToSchema)]
+#[deserr(error = Invalid, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+pub struct OrderChange {
+    #[schema(value_type = String, format = Uuid)]
+    id: Parsed<OrderId>,
+    /// The version of the order that was seen.
+    version: i64,
+    #[schema(schema_with = schema::status_by_staff)]
+    status: Parsed<Status>,
+    /// For other staff.
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 300)]
+    note: Option<Parsed<Note>>,
+}
+
+fn few(changes: Vec<OrderChange>) -> Result<Vec<OrderChange>, Rule> {
+    if (1..=CHANGES_MAX).contains(&changes.len()) {
+        Ok(changes)
+    } else {
+        Err(Rule(format!(
+            "must be a list of 1 to {CHANGES_MAX} changes"
+        )))
+    }
+}
+
+/// The results of status changes, in the order of the request.
+#[derive(Serialize, ToSchema)]
+pub struct Results {
+    results: Vec<ChangeResult>,
+}
+
+/// The result of one change. After a refusal it has the members of the problem that a request for
+/// this order alone would get.
+#[derive(Serialize, ToSchema)]
+pub struct ChangeResult {
+    #[schema(value_type = String, format = Uuid)]
+    id: OrderId,
+    result: Outcome,
+    /// Why the change was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    detail: Option<String>,
+    /// The status of the order now: moved, stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::status)]
+    status: Option<&'static str>,
+    /// The version of the order now: moved, stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64)]
+    version: Option<i64>,
+    /// Who changed the order, or null if nobody is known: stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    changed_by: Option<Option<String>>,
+}
+
+/// What became of a change.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Moved,
+    NotFound,
+    Stale,
+    Illegal,
+    Unavailable,
+}
+
+impl ChangeResult {
+    fn moved(order: &Order) -> ChangeResult {
+        ChangeResult {
+            id: order.order_id,
+            result: Outcome::Moved,
+            detail: None,
+            status: Some(order.status.code()),
+            version: Some(order.version),
+            changed_by: None,
+        }
+    }
+
+    fn refused(id: OrderId, refusal: ChangeRefusal) -> ChangeResult {
+        let result = match refusal {
+            ChangeRefusal::NotFound => Outcome::NotFound,
+            ChangeRefusal::Stale(_) => Outcome::Stale,
+            ChangeRefusal::Illegal { .. } => Outcome::Illegal,
+            ChangeRefusal::Unavailable(_) => Outcome::Unavailable,
+        };
+        let problem = *Problem::from(refusal).body;
+        ChangeResult {
+            id,
+            result,
+            detail: Some(problem.detail),
+            // In an entry, `status` has always been the order's status.
+            status: problem.order_status,
+            version: problem.version,
+            changed_by: problem.changed_by,
+        }
+    }
+}
+
+/// Moves many orders to other statuses, with one result per entry.
+///
+/// The response is 200 even if changes were refused; the client checks each result. An invalid
+/// entry is reported by its index, and then no order is changed.
+#[utoipa::path(
+    post,
+    path = RouteId::SetStatuses.path(),
+    request_body = StatusChanges,
+    responses((status = 200, description = "One result per entry", body = Results))
+)]
 pub async fn set_statuses<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let staff = staff_only(&app, &headers)?;
-    let changes = read(&headers, &body)?;
+    let StatusChanges { changes } = request::body(&headers, &body)?;
     for change in &changes {
-        may_set(&staff, change.to)?;
+        may_set(&staff, change.status.0)?;
     }
     let (mut results, mut foreign) = (Vec::with_capacity(changes.len()), Vec::new());
     for change in changes {
+        let order_id = change.id.0;
         let asked = Move {
             scope: app.staff_scope(),
-            order_id: change.order_id,
+            order_id,
             expected_version: change.version,
-            to: change.to,
+            to: change.status.0,
             actor: staff.name.clone(),
-            note: change.note,
+            note: change.note.map(|Parsed(Note(note))| note),
         };
         let moved = move_order(&app, asked).await;
         if moved == Err(ChangeRefusal::NotFound) {
             foreign.push(SecurityEvent::ForeignLookup);
         }
         results.push(match moved {
-            Ok(order) => json!({
-                "id": order.order_id, "result": "moved", "status": order.status.code(), "version": order.version,
-            }),
-            Err(refusal) => refused(change.order_id, refusal),
+            Ok(order) => ChangeResult::moved(&order),
+            Err(refusal) => ChangeResult::refused(order_id, refusal),
         });
     }
-    let mut response = Json(json!({ "results": results })).into_response();
+    let mut response = Json(Results { results }).into_response();
     response.extensions_mut().insert(SecurityEvents(foreign));
     Ok(response)
-}
-
-/// Returns the result of a failed change, with the detail and the members of the problem that a
-/// request for this order alone would get.
-fn refused(order_id: OrderId, refusal: ChangeRefusal) -> Value {
-    let result = match refusal {
-        ChangeRefusal::NotFound => "not_found",
-        ChangeRefusal::Stale(_) => "stale",
-        ChangeRefusal::Illegal { .. } => "illegal",
-        ChangeRefusal::Unavailable(_) => "unavailable",
-    };
-    let problem = Problem::from(refusal);
-    let mut told = json!({ "id": order_id, "result": result, "detail": problem.detail });
-    for (name, value) in problem.more {
-        // In an entry, `status` has always been the order's status.
-        told[if name == "order_status" {
-            "status"
-        } else {
-            name
-        }] = value;
-    }
-    told
-}
-
-/// Reads all entries, or none: an invalid entry is reported by its index and no order is changed.
-fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Change>, Problem> {
-    let mut errors = Vec::new();
-    let mut fields = Fields::new(object(headers, body)?, "", &mut errors);
-    let entries = match fields.take("changes") {
-        Some(Value::Array(entries)) if (1..=CHANGES_MAX).contains(&entries.len()) => entries,
-        _ => {
-            fields.wrong(
-                "changes",
-                format!("must be a list of 1 to {CHANGES_MAX} changes"),
-            );
-            Vec::new()
-        }
-    };
-    fields.finish();
-    let mut changes = Vec::with_capacity(entries.len());
-    for (index, entry) in entries.into_iter().enumerate() {
-        let path = format!("changes[{index}]");
-        let Value::Object(entry) = entry else {
-            errors.push(FieldError::new(path, "must be an object"));
-            continue;
-        };
-        let mut fields = Fields::new(entry, path.clone(), &mut errors);
-        let (id, version, status) = (
-            fields.text("id"),
-            fields.integer("version"),
-            fields.text("status"),
-        );
-        let (order_id, to) = (id.parse().ok(), Status::from_code(&status));
-        if order_id.is_none() && !id.is_empty() {
-            fields.wrong("id", "must be the id of an order");
-        }
-        if to.is_none() && !status.is_empty() {
-            fields.wrong(
-                "status",
-                format!(
-                    "must be one of {}",
-                    Status::ALL.map(Status::code).join(", ")
-                ),
-            );
-        }
-        let note = fields.optional_text("note");
-        fields.finish();
-        let note = note
-            .map(|note| line(&format!("{path}.note"), &note, NOTE_MAX))
-            .transpose();
-        match (order_id, version, to, note) {
-            (Some(order_id), Some(version), Some(to), Ok(note)) => changes.push(Change {
-                order_id,
-                version,
-                to,
-                note,
-            }),
-            (.., Err(error)) => errors.push(error),
-            _ => {}
-        }
-    }
-    if errors.is_empty() {
-        Ok(changes)
-    } else {
-        Err(Problem::fields(errors))
-    }
 }

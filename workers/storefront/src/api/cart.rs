@@ -1,302 +1,203 @@
 //! Routes of the session's cart.
 
-use app::ports::carts::{CART_LIFETIME, Cart, CartError, CartStore as _, version_of};
+use app::ports::carts::{Cart, CartStore as _};
 use app::ports::stock::StockedProduct;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use domain::FieldError;
-use domain::cart::{Line, Quantity};
+use contract::route::RouteId;
+use deserr::Deserr;
+use domain::cart::Line;
 use domain::ids::ProductId;
-use domain::money::Money;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::fields::{Fields, object};
+use crate::desk::cart::{PricedLine, add_to, price};
+use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::rates::Client;
-use crate::session::Session;
-use crate::{App, Ports, digest, menu, session};
+use crate::request::{self, Invalid, Parsed, Units};
+use crate::session;
+use crate::state::App;
 
-/// A cart with the current prices and the conflicts of its lines.
-pub struct Priced {
-    /// The lines with their prices.
-    pub lines: Vec<PricedLine>,
-    /// Sum of the lines.
-    pub subtotal: Money,
-    /// Tax on the subtotal, by the rate of the storefront's own location.
-    pub tax: Money,
-    /// Subtotal and tax.
-    pub total: Money,
-    /// Version of the cart, a digest of its lines.
-    pub version: i64,
+/// A product and how many of it.
+#[derive(Deserr, ToSchema)]
+#[deserr(error = Invalid, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+pub struct CartItem {
+    #[schema(value_type = String, min_length = 1, max_length = 40, example = "flat-white")]
+    product_id: Parsed<ProductId>,
+    #[schema(value_type = i64, minimum = 1, maximum = 99, example = 2)]
+    quantity: Units,
 }
 
-/// A line of a cart with its price.
-pub struct PricedLine {
-    /// Product and quantity.
-    pub line: Line,
-    /// Name on the menu, or the product's id if it is not on the menu.
-    pub name: String,
-    /// Picture on the menu; empty if the product is not on the menu.
-    pub image_url: String,
-    /// Current price of one unit; zero if the product is not on the menu.
-    pub unit_price: Money,
-    /// The price that the customer saw when the line was added, if it is known.
-    pub seen_unit_price: Option<Money>,
-    /// Unit price times quantity.
-    pub line_total: Money,
-    /// Available units, if the product is on the menu.
-    pub left: Option<i64>,
-    /// The reason why this line cannot be ordered as it is.
-    pub conflict: Option<String>,
+impl CartItem {
+    /// Returns the item as a line of an order.
+    pub fn line(self) -> Line {
+        Line {
+            product_id: self.product_id.0,
+            quantity: self.quantity.0,
+        }
+    }
 }
 
-/// Prices the lines of a cart with the current menu. A line that cannot be ordered has a conflict
-/// and stays in the cart.
-///
-/// # Errors
-/// Returns 422 when an amount overflows.
-pub fn price<P: Ports>(
+/// How many of a product.
+#[derive(Deserr, ToSchema)]
+#[deserr(error = Invalid, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Quantity)]
+pub struct QuantityBody {
+    #[schema(value_type = i64, minimum = 1, maximum = 99, example = 2)]
+    quantity: Units,
+}
+
+/// A cart with today's prices.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Cart)]
+pub struct CartView {
+    /// Equal for carts with equal lines.
+    version: i64,
+    lines: Vec<CartLine>,
+    /// Sum of the quantities.
+    units: u32,
+    subtotal_minor: i64,
+    tax_minor: i64,
+    total_minor: i64,
+    #[schema(example = "USD")]
+    currency: &'static str,
+}
+
+/// A line of a cart.
+#[derive(Serialize, ToSchema)]
+pub struct CartLine {
+    #[schema(value_type = String, example = "flat-white")]
+    product_id: ProductId,
+    #[schema(example = "Flat white")]
+    name: String,
+    quantity: u32,
+    unit_price_minor: i64,
+    /// The price when the customer added the line.
+    seen_unit_price_minor: Option<i64>,
+    line_total_minor: i64,
+    /// Units that the shop has.
+    left: Option<i64>,
+    /// Why the line cannot be ordered as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, example = "only 1 left")]
+    conflict: Option<String>,
+}
+
+impl CartLine {
+    fn of(priced: PricedLine) -> CartLine {
+        CartLine {
+            product_id: priced.line.product_id,
+            name: priced.name,
+            quantity: priced.line.quantity.get(),
+            unit_price_minor: priced.unit_price.minor,
+            seen_unit_price_minor: priced.seen_unit_price.map(|seen| seen.minor),
+            line_total_minor: priced.line_total.minor,
+            left: priced.left,
+            conflict: priced.conflict,
+        }
+    }
+}
+
+fn view<P: Ports>(
     app: &App<P>,
     products: &[StockedProduct],
     cart: &Cart,
-) -> Result<Priced, Problem> {
-    let too_much = |_| Problem::field("items", "cost more than can be counted");
-    let zero = Money::zero(app.settings.shops.home().currency);
-    let (mut priced, mut subtotal) = (Vec::new(), zero);
-    for line in &cart.lines {
-        let found = menu::find(products, &line.product_id);
-        let unit_price = found.map_or(zero, |found| found.product.price);
-        let line_total = unit_price.times(line.quantity.get()).map_err(too_much)?;
-        subtotal = subtotal.plus(line_total).map_err(too_much)?;
-        let seen = cart.seen.get(&line.product_id);
-        priced.push(PricedLine {
-            line: line.clone(),
-            name: found.map_or_else(
-                || line.product_id.to_string(),
-                |found| found.product.name.clone(),
-            ),
-            image_url: found
-                .map(|found| found.product.image_url.clone())
-                .unwrap_or_default(),
-            unit_price,
-            seen_unit_price: found
-                .and(seen)
-                .map(|minor| Money::new(*minor, unit_price.currency)),
-            line_total,
-            left: found.map(|found| found.counters.available.max(0)),
-            conflict: conflict(found, line),
-        });
-    }
-    let tax = subtotal
-        .tax(app.settings.shops.home().tax)
-        .map_err(too_much)?;
-    let total = subtotal.plus(tax).map_err(too_much)?;
-    Ok(Priced {
-        lines: priced,
-        subtotal,
-        tax,
-        total,
-        version: version_of(&cart.lines, digest),
-    })
+) -> Result<Json<CartView>, Problem> {
+    let priced = price(app, products, cart)?;
+    Ok(Json(CartView {
+        version: priced.version,
+        lines: priced.lines.into_iter().map(CartLine::of).collect(),
+        units: cart.lines.units(),
+        subtotal_minor: priced.subtotal.minor,
+        tax_minor: priced.tax.minor,
+        total_minor: priced.total.minor,
+        currency: priced.total.currency.code(),
+    }))
 }
 
-fn conflict(found: Option<&StockedProduct>, line: &Line) -> Option<String> {
-    let Some(found) = found else {
-        return Some("is no longer on the menu".to_owned());
-    };
-    match found.counters.available {
-        available if available <= 0 => Some("is sold out".to_owned()),
-        available if available < i64::from(line.quantity.get()) => {
-            Some(format!("only {available} left"))
-        }
-        _ => None,
-    }
-}
-
-/// Adds a line to the cart of the session. The stock and the quantity limit are checked for the sum
-/// of the units in the cart and the units to add.
-///
-/// # Errors
-/// Returns 422 for an unknown product or too many units, and 409 when the shop has too few. Returns
-/// 429 when the client has begun too many carts, and 503 when the result is unknown.
-pub async fn add_to<P: Ports>(
-    app: &App<P>,
-    client: Client,
-    session: &Session,
-    line: &Line,
-) -> Result<Cart, Problem> {
-    let products = app.menu.products(&app.ports).await?;
-    let Some(found) = menu::find(&products, &line.product_id) else {
-        let detail = format!(
-            "{} is no longer on the menu.",
-            menu::name_of(&products, &line.product_id)
-        );
-        let unknown = Problem::field(
-            "product_id",
-            format!("there is no product {}", line.product_id),
-        );
-        return Err(Problem { detail, ..unknown });
-    };
-    let cart = app.ports.carts().get(&session.hash).await?;
-    let is_new = cart.lines.is_empty();
-    if is_new {
-        app.rates.may_begin_cart(client)?;
-    }
-    let in_cart = cart
-        .lines
-        .iter()
-        .find(|there| there.product_id == line.product_id);
-    let in_cart = in_cart.map_or(0, |there| there.quantity.get());
-    let sum = in_cart + line.quantity.get();
-    let name = &found.product.name;
-    let available = found.counters.available.max(0);
-    if available < i64::from(sum) {
-        let why = match (available, in_cart) {
-            (0, _) => format!("{name} is sold out."),
-            (left, 0) => format!("Only {left} of {name} left."),
-            (left, there) => {
-                format!("Only {left} of {name} left, and {there} in your cart already.")
-            }
-        };
-        return Err(Problem {
-            errors: vec![FieldError::new(
-                "quantity",
-                why.trim_end_matches('.').to_owned(),
-            )],
-            more: vec![("left", json!(available)), ("in_cart", json!(in_cart))],
-            ..Problem::new(StatusCode::CONFLICT, "sold-out", "Conflict", why)
-        });
-    }
-    if sum > Quantity::MAX {
-        let may = Quantity::MAX - in_cart;
-        let message = format!(
-            "must be at most {may}: {in_cart} of {name} are in the cart, and {} may be",
-            Quantity::MAX
-        );
-        let detail = format!(
-            "{} of {name} are the most, and {in_cart} are in your cart already.",
-            Quantity::MAX
-        );
-        return Err(Problem {
-            detail,
-            ..Problem::field("quantity", message)
-        });
-    }
-    let added = app
-        .ports
-        .carts()
-        .add(&session.hash, line, found.product.price.minor)
-        .await;
-    let cart = added.map_err(|error| match error {
-        CartError::Limit(error) => {
-            let detail = format!("{name} does not fit into your cart: there are too many in it.");
-            Problem { detail, ..Problem::fields(vec![error]) }
-        }
-        // The carts' script may have run although its answer was lost.
-        CartError::Unavailable(error) => Problem::uncertain(
-            &error,
-            format!("We cannot say whether {name} is in your cart now. Look into your cart before you add it again."),
-        ),
-    })?;
-    if is_new
-        && let Some(shared) = app.rates.begun_cart(client)
-        && app
-            .ports
-            .count(&shared.key, shared.window)
-            .await
-            .is_some_and(|count| count > shared.most)
-    {
-        app.ports
-            .carts()
-            .clear(&session.hash)
-            .await
-            .map_err(|error| Problem::cart_uncertain(&error))?;
-        return Err(Problem::too_many(CART_LIFETIME));
-    }
-    Ok(cart)
-}
-
-/// Shows the cart of the session.
+/// Returns the session's cart with today's prices and conflicts.
+#[utoipa::path(
+    get,
+    path = RouteId::ReadCart.path(),
+    responses((status = 200, description = "The cart", body = CartView))
+)]
 pub async fn show<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Json<CartView>, Problem> {
     let cart = match session::of(&headers, &app.settings) {
         Some(session) => app.ports.carts().get(&session.hash).await?,
         None => Cart::default(),
     };
     let products = app.menu.products(&app.ports).await?;
-    Ok(Json(view(&app, &products, &cart)?).into_response())
+    view(&app, &products, &cart)
 }
 
 /// Adds a product to the cart, and begins a session if there is none.
+#[utoipa::path(
+    post,
+    path = RouteId::AddCartItem.path(),
+    request_body = CartItem,
+    responses((status = 200, description = "The cart", body = CartView))
+)]
 pub async fn add<P: Ports>(
     State(app): State<App<P>>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let mut errors = Vec::new();
-    let mut fields = Fields::new(object(&headers, &body)?, "", &mut errors);
-    let product_id = ProductId::parse(&fields.text("product_id"));
-    if let Err(error) = &product_id {
-        fields.wrong("product_id", error.message.clone());
-    }
-    let quantity = fields.quantity("quantity");
-    fields.finish();
-    let (Ok(product_id), Some(quantity), []) = (product_id, quantity, errors.as_slice()) else {
-        return Err(Problem::fields(errors));
-    };
-    let line = Line {
-        product_id,
-        quantity,
-    };
+    let line = request::body::<CartItem>(&headers, &body)?.line();
     let session = session::of_or_new(&headers, &app.settings);
     // The menu is read before the cart is changed, so that a failed read cannot answer a changed
     // cart with an error.
     let products = app.menu.products(&app.ports).await?;
     let cart = add_to(&app, client, &session, &line).await?;
-    let view = view(&app, &products, &cart)?;
-    Ok(session.onto((StatusCode::OK, Json(view)).into_response()))
+    Ok(session.onto(view(&app, &products, &cart)?.into_response()))
 }
 
 /// Sets the quantity of a product in the cart.
+#[utoipa::path(
+    put,
+    path = RouteId::SetCartItem.path(),
+    request_body = QuantityBody,
+    responses((status = 200, description = "The cart", body = CartView))
+)]
 pub async fn set<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Problem> {
-    let mut errors = Vec::new();
-    let mut fields = Fields::new(object(&headers, &body)?, "", &mut errors);
-    let quantity = fields.quantity("quantity");
-    fields.finish();
-    let (Some(quantity), []) = (quantity, errors.as_slice()) else {
-        return Err(Problem::fields(errors));
-    };
+) -> Result<Json<CartView>, Problem> {
+    let QuantityBody { quantity } = request::body(&headers, &body)?;
     let product_id = ProductId::parse(&product_id).map_err(|_| Problem::not_found())?;
     let session = session::of(&headers, &app.settings).ok_or_else(Problem::not_found)?;
     let products = app.menu.products(&app.ports).await?;
-    let cart = app
-        .ports
-        .carts()
-        .set(&session.hash, &product_id, quantity)
-        .await;
-    let cart = cart
+    let carts = app.ports.carts();
+    let cart = carts
+        .set(&session.hash, &product_id, quantity.0)
+        .await
         .map_err(|error| Problem::cart_uncertain(&error))?
         .ok_or_else(Problem::not_found)?;
-    Ok(Json(view(&app, &products, &cart)?).into_response())
+    view(&app, &products, &cart)
 }
 
 /// Removes a product from the cart.
+#[utoipa::path(
+    delete,
+    path = RouteId::RemoveCartItem.path(),
+    responses((status = 200, description = "The cart", body = CartView))
+)]
 pub async fn remove<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Json<CartView>, Problem> {
     let product_id = ProductId::parse(&product_id).map_err(|_| Problem::not_found())?;
     let products = app.menu.products(&app.ports).await?;
     let cart = match session::of(&headers, &app.settings) {
@@ -306,14 +207,19 @@ pub async fn remove<P: Ports>(
         }
         None => Cart::default(),
     };
-    Ok(Json(view(&app, &products, &cart)?).into_response())
+    view(&app, &products, &cart)
 }
 
-/// Removes all products from the cart.
+/// Empties the cart.
+#[utoipa::path(
+    delete,
+    path = RouteId::ClearCart.path(),
+    responses((status = 204, description = "The cart is empty"))
+)]
 pub async fn clear<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<StatusCode, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
         app.ports
             .carts()
@@ -321,37 +227,5 @@ pub async fn clear<P: Ports>(
             .await
             .map_err(|error| Problem::cart_uncertain(&error))?;
     }
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-fn view<P: Ports>(
-    app: &App<P>,
-    products: &[StockedProduct],
-    cart: &Cart,
-) -> Result<Value, Problem> {
-    let priced = price(app, products, cart)?;
-    let shown = priced.lines.iter().map(|priced| {
-        let mut shown = json!({
-            "product_id": priced.line.product_id,
-            "name": priced.name,
-            "quantity": priced.line.quantity.get(),
-            "unit_price_minor": priced.unit_price.minor,
-            "seen_unit_price_minor": priced.seen_unit_price.map(|seen| seen.minor),
-            "line_total_minor": priced.line_total.minor,
-            "left": priced.left,
-        });
-        if let Some(conflict) = &priced.conflict {
-            shown["conflict"] = json!(conflict);
-        }
-        shown
-    });
-    Ok(json!({
-        "version": priced.version,
-        "lines": shown.collect::<Vec<_>>(),
-        "units": cart.lines.units(),
-        "subtotal_minor": priced.subtotal.minor,
-        "tax_minor": priced.tax.minor,
-        "total_minor": priced.total.minor,
-        "currency": priced.total.currency.code(),
-    }))
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,141 +1,183 @@
-//! Routes for staff about stock: the ledger of a product, and reorder suggestions.
+//! Routes for staff about the history of stock: the ledger of a product, and reorder suggestions.
 
 use std::collections::HashMap;
 
-use app::ports::ledger::{ENTRIES_MAX, Entry, Ledger as _};
-use app::ports::stock::{Catalogue as _, StockedProduct};
+use app::ports::ledger::{ENTRIES_MAX, Entry};
 use app::use_cases::suggest_reorders::{DAYS, DAYS_MAX, Reorder, suggest_reorders};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
-use domain::FieldError;
+use contract::route::RouteId;
 use domain::ids::ProductId;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::orders::time_text;
-use super::staff_only;
+use crate::desk::staff::staff_only;
+use crate::desk::stock::{LEDGER_PAGE, ledger_cursor, ledger_page};
+use crate::ports::Ports;
 use crate::problem::Problem;
-use crate::{App, Ports};
+use crate::request;
+use crate::state::App;
+use crate::text::time_text;
 
-/// Default number of ledger entries on a page.
-pub const PAGE: u32 = 50;
+/// A page of a product's ledger.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ledger)]
+pub struct LedgerView {
+    #[schema(value_type = String, example = "flat-white")]
+    product_id: ProductId,
+    entries: Vec<LedgerEntry>,
+    /// The value of `before` for the next page, or null on the last page.
+    next_before: Option<String>,
+}
+
+/// One movement of stock.
+#[derive(Serialize, ToSchema)]
+pub struct LedgerEntry {
+    entry_id: String,
+    #[schema(example = "reserve")]
+    kind: &'static str,
+    units: u32,
+    /// By how much the movement changed the available units.
+    available_change: i64,
+    /// The order id, or the id that staff gave to the change.
+    reference: String,
+    actor: String,
+    note: Option<String>,
+    #[schema(format = DateTime)]
+    at: String,
+}
+
+impl LedgerEntry {
+    fn of(entry: &Entry) -> LedgerEntry {
+        LedgerEntry {
+            entry_id: entry.entry_id.clone(),
+            kind: entry.movement.code(),
+            units: entry.movement.units(),
+            available_change: entry.movement.delta().available,
+            reference: entry.reference.clone(),
+            actor: entry.actor.clone(),
+            note: entry.note.clone(),
+            at: time_text(entry.at),
+        }
+    }
+}
 
 /// Lists the ledger entries of a product, newest first.
+#[utoipa::path(
+    get,
+    path = RouteId::ReadLedger.path(),
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200),
+        ("before" = Option<String>, Query, description = "Only entries before this one"),
+    ),
+    responses((status = 200, description = "The entries", body = LedgerView))
+)]
 pub async fn entries<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<LedgerView>, Problem> {
     staff_only(&app, &headers)?;
-    let (mut limit, mut before, mut errors) = (PAGE, None, Vec::new());
-    for (name, value) in &query {
-        let good = match name.as_str() {
-            "limit" => {
-                let asked = value
-                    .parse()
-                    .ok()
-                    .filter(|limit| (1..=ENTRIES_MAX).contains(limit));
-                asked.map(|asked| limit = asked).is_some()
-            }
-            "before" => cursor(value)
-                .map(|entry_id| before = Some(entry_id))
-                .is_some(),
-            _ => false,
-        };
-        if !good {
-            errors.push(FieldError::new(
-                name,
-                "must be limit (1 to 200) or before (an entry's id), each legal",
-            ));
+    let (mut limit, mut before) = (LEDGER_PAGE, None);
+    let rule =
+        format!("is unknown or invalid; use limit (1-{ENTRIES_MAX}) or before (an entry's id)");
+    request::query(&query, &rule, |name, value| match name {
+        "limit" => {
+            let within = |limit: &u32| (1..=ENTRIES_MAX).contains(limit);
+            limit = value.parse().ok().filter(within)?;
+            Some(())
+        }
+        "before" => {
+            before = Some(ledger_cursor(value)?.to_owned());
+            Some(())
+        }
+        _ => None,
+    })?;
+    let (product, entries) = ledger_page(&app, &product_id, before.as_deref(), limit).await?;
+    let is_full = entries.len() == limit as usize;
+    let last = entries.last().filter(|_| is_full);
+    Ok(Json(LedgerView {
+        product_id: product.product.product_id,
+        entries: entries.iter().map(LedgerEntry::of).collect(),
+        next_before: last.map(|entry| entry.entry_id.clone()),
+    }))
+}
+
+/// Reorder suggestions.
+#[derive(Serialize, ToSchema)]
+pub struct Suggestions {
+    /// The number of days over which sales are counted.
+    days: u32,
+    suggestions: Vec<SuggestionView>,
+}
+
+/// What to order of a product.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Suggestion)]
+pub struct SuggestionView {
+    #[schema(value_type = String, example = "flat-white")]
+    product_id: ProductId,
+    #[schema(example = "Flat white")]
+    name: String,
+    available: i64,
+    low_stock_threshold: i64,
+    units_sold: i64,
+    /// The days in which these units were sold.
+    over_days: f64,
+    sold_per_day: f64,
+    /// Until nothing is left, or null without sales.
+    days_left: Option<f64>,
+    suggested_quantity: i64,
+}
+
+impl SuggestionView {
+    fn of(reorder: &Reorder) -> SuggestionView {
+        /// Rounds to two digits, because past sales do not predict more precisely.
+        fn rounded(number: f64) -> f64 {
+            (number * 100.0).round() / 100.0
+        }
+        let Reorder {
+            product,
+            sales,
+            suggestion,
+        } = reorder;
+        SuggestionView {
+            product_id: product.product.product_id.clone(),
+            name: product.product.name.clone(),
+            available: product.counters.available,
+            low_stock_threshold: product.low_stock_threshold,
+            units_sold: sales.units,
+            over_days: rounded(sales.over.as_seconds_f64() / 86_400.0),
+            sold_per_day: rounded(suggestion.sold_per_day),
+            days_left: suggestion.days_left.map(rounded),
+            suggested_quantity: suggestion.quantity,
         }
     }
-    if !errors.is_empty() {
-        return Err(Problem::fields(errors));
-    }
-    let (product, entries) = page(&app, &product_id, before, limit).await?;
-    let next = (entries.len() == limit as usize)
-        .then(|| entries.last().map(|entry| &entry.entry_id))
-        .flatten();
-    Ok(Json(json!({
-        "product_id": product.product.product_id,
-        "entries": entries.iter().map(shown).collect::<Vec<_>>(),
-        "next_before": next,
-    })))
 }
 
-/// Returns the text if it can be the id of a ledger entry: ids begin with the year of the entry.
-pub fn cursor(text: &str) -> Option<&str> {
-    /// Maximum length of an id: the longest reference has a hundred characters of up to four bytes.
-    const BYTES_MAX: usize = 500;
-    let legal = text.len() <= BYTES_MAX && text.starts_with(|first: char| first.is_ascii_digit());
-    legal.then_some(text)
-}
-
-/// Returns a product and a page of its ledger, newest first.
-///
-/// # Errors
-/// Returns 404 for an unknown product, and 503 when the stock cannot be read.
-pub async fn page<P: Ports>(
-    app: &App<P>,
-    product_id: &str,
-    before: Option<&str>,
-    limit: u32,
-) -> Result<(StockedProduct, Vec<Entry>), Problem> {
-    let product_id = ProductId::parse(product_id).map_err(|_| Problem::not_found())?;
-    let product = app
-        .ports
-        .stock()
-        .product(&product_id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    Ok((
-        product,
-        app.ports
-            .stock()
-            .entries(&product_id, before, limit)
-            .await?,
-    ))
-}
-
-fn shown(entry: &Entry) -> Value {
-    let delta = entry.movement.delta();
-    json!({
-        "entry_id": entry.entry_id,
-        "kind": entry.movement.code(),
-        "units": entry.movement.units(),
-        "available_change": delta.available,
-        "reference": entry.reference,
-        "actor": entry.actor,
-        "note": entry.note,
-        "at": time_text(entry.at),
-    })
-}
-
-/// Lists reorder suggestions, most urgent first.
+/// Lists what to order from suppliers, most urgent first.
+#[utoipa::path(
+    get,
+    path = RouteId::ListSuggestions.path(),
+    params(("days" = Option<u32>, Query, minimum = 1, maximum = 90,
+        description = "The number of days over which sales are counted")),
+    responses((status = 200, description = "The suggestions", body = Suggestions))
+)]
 pub async fn suggestions<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Suggestions>, Problem> {
     staff_only(&app, &headers)?;
-    let (mut days, mut errors) = (DAYS, Vec::new());
-    for (name, value) in &query {
-        let asked = value
-            .parse()
-            .ok()
-            .filter(|days| name == "days" && (1..=DAYS_MAX).contains(days));
-        match asked {
-            Some(asked) => days = asked,
-            None => errors.push(FieldError::new(
-                name,
-                format!("must be days, a whole number from 1 to {DAYS_MAX}"),
-            )),
-        }
-    }
-    if !errors.is_empty() {
-        return Err(Problem::fields(errors));
-    }
+    let mut days = DAYS;
+    let rule = format!("is unknown or invalid; use days (1-{DAYS_MAX})");
+    request::query(&query, &rule, |name, value| {
+        let within = |days: &u32| name == "days" && (1..=DAYS_MAX).contains(days);
+        days = value.parse().ok().filter(within)?;
+        Some(())
+    })?;
     let reorders = suggest_reorders(
         app.ports.stock(),
         app.ports.source(),
@@ -143,30 +185,8 @@ pub async fn suggestions<P: Ports>(
         days,
     )
     .await?;
-    Ok(Json(
-        json!({ "days": days, "suggestions": reorders.iter().map(suggested).collect::<Vec<_>>() }),
-    ))
-}
-
-fn suggested(reorder: &Reorder) -> Value {
-    /// Rounds to two digits, because past sales do not predict more precisely.
-    fn rounded(number: f64) -> f64 {
-        (number * 100.0).round() / 100.0
-    }
-    let Reorder {
-        product,
-        sales,
-        suggestion,
-    } = reorder;
-    json!({
-        "product_id": product.product.product_id,
-        "name": product.product.name,
-        "available": product.counters.available,
-        "low_stock_threshold": product.low_stock_threshold,
-        "units_sold": sales.units,
-        "over_days": rounded(sales.over.as_seconds_f64() / 86_400.0),
-        "sold_per_day": rounded(suggestion.sold_per_day),
-        "days_left": suggestion.days_left.map(rounded),
-        "suggested_quantity": suggestion.quantity,
-    })
+    Ok(Json(Suggestions {
+        days,
+        suggestions: reorders.iter().map(SuggestionView::of).collect(),
+    }))
 }

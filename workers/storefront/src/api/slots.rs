@@ -1,42 +1,104 @@
-//! Routes of pickup slots, and the slots of a day for the pages.
+//! Routes of pickup slots.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use app::location::Location;
-use app::ports::locations::LocationStore as _;
-use app::ports::{Backend, Source as _, Unavailable};
-use app::use_cases::place_order::{PICKUP_AHEAD, is_past, is_too_far_ahead};
+use app::ports::Source as _;
+use app::use_cases::place_order::PICKUP_AHEAD;
 use axum::Json;
 use axum::extract::{Query, State};
-use domain::hours::Slot;
-use domain::ids::{LocationId, TenantId};
-use domain::{FieldError, Timestamp};
-use serde_json::{Value, json};
+use contract::route::RouteId;
+use domain::FieldError;
+use domain::ids::LocationId;
+use serde::Serialize;
 use time::Date;
 use time::macros::format_description;
-use tokio::time::timeout;
+use utoipa::ToSchema;
 
-use super::orders::time_text;
+use crate::desk::slots::{Offered, offered};
+use crate::ports::Ports;
 use crate::problem::Problem;
-use crate::{App, Ports};
+use crate::state::App;
+use crate::text::time_text;
 
-/// A slot with the places that are left in it.
-pub struct Offered {
-    /// Start and end of the slot.
-    pub slot: Slot,
-    /// Number of places left.
-    pub left: u32,
-    /// True when it is too late to order for the start of the slot.
-    pub past: bool,
+/// The pickup slots of a day.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Slots)]
+pub struct SlotsView {
+    #[schema(format = Date, example = "2026-11-21")]
+    date: String,
+    #[schema(value_type = String)]
+    location_id: LocationId,
+    #[schema(example = "America/New_York")]
+    time_zone: String,
+    slots: Vec<SlotView>,
+    /// When the places were counted, while they cannot be counted now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime)]
+    as_of: Option<String>,
 }
 
-/// Lists the slots of a day.
+/// A pickup slot.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Slot)]
+pub struct SlotView {
+    #[schema(format = DateTime, example = "2026-11-21T13:30:00Z")]
+    starts_at: String,
+    #[schema(format = DateTime, example = "2026-11-21T13:45:00Z")]
+    ends_at: String,
+    /// The start on the location's clock, as on the pages.
+    #[schema(example = "8:30 am")]
+    local_time: String,
+    capacity: u32,
+    /// Places that are left.
+    left: u32,
+    state: SlotState,
+}
+
+/// Whether a slot can be chosen.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotState {
+    Open,
+    Full,
+    Past,
+}
+
+impl SlotView {
+    fn of(offered: &Offered, shop: &Location) -> SlotView {
+        SlotView {
+            starts_at: time_text(offered.slot.starts_at),
+            ends_at: time_text(offered.slot.ends_at),
+            // The script of the checkout has no rules for the hour that occurs twice when clocks
+            // go back.
+            local_time: shop.hours.zone.clock_text(offered.slot.starts_at),
+            capacity: shop.slots.capacity,
+            left: offered.left,
+            state: match (offered.past, offered.left) {
+                (true, _) => SlotState::Past,
+                (false, 0) => SlotState::Full,
+                (false, _) => SlotState::Open,
+            },
+        }
+    }
+}
+
+/// Lists the pickup slots of a day and the places left in each.
+#[utoipa::path(
+    get,
+    path = RouteId::ListSlots.path(),
+    params(
+        ("date" = Option<String>, Query, format = Date,
+            description = "A date on the location's own calendar; today by default"),
+        ("location_id" = Option<String>, Query,
+            description = "The location; the shop's own by default"),
+    ),
+    responses((status = 200, description = "The slots", body = SlotsView))
+)]
 pub async fn list<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<SlotsView>, Problem> {
     let known = ["date", "location_id"];
     let unknown = query.keys().filter(|name| !known.contains(&name.as_str()));
     let mut errors: Vec<_> = unknown
@@ -66,32 +128,17 @@ pub async fn list<P: Ports>(
         return Err(Problem::fields(errors));
     }
     let day = offered(&app, &shop, date).await?;
-    let slots = day.slots.iter().map(|offered| {
-        json!({
-            "starts_at": time_text(offered.slot.starts_at),
-            "ends_at": time_text(offered.slot.ends_at),
-            // Formatted as on the pages. The script has no rules for the hour that occurs twice
-            // when clocks go back.
-            "local_time": shop.hours.zone.clock_text(offered.slot.starts_at),
-            "capacity": shop.slots.capacity,
-            "left": offered.left,
-            "state": match (offered.past, offered.left) {
-                (true, _) => "past",
-                (false, 0) => "full",
-                (false, _) => "open",
-            },
-        })
-    });
-    let mut body = json!({
-        "date": date.to_string(),
-        "location_id": shop.location_id,
-        "time_zone": shop.hours.zone.name(),
-        "slots": slots.collect::<Vec<_>>(),
-    });
-    if let Some(as_of) = day.as_of {
-        body["as_of"] = json!(time_text(as_of));
-    }
-    Ok(Json(body))
+    Ok(Json(SlotsView {
+        date: date.to_string(),
+        location_id: shop.location_id.clone(),
+        time_zone: shop.hours.zone.name().to_owned(),
+        slots: day
+            .slots
+            .iter()
+            .map(|slot| SlotView::of(slot, &shop))
+            .collect(),
+        as_of: day.as_of.map(time_text),
+    }))
 }
 
 /// Parses a date. Defaults to today on the shop's calendar.
@@ -112,113 +159,4 @@ fn date_of<P: Ports>(
         ));
     }
     Ok(date)
-}
-
-/// Maximum time to count the places that are taken, when there is an older count to show.
-const TAKEN_WITHIN: Duration = Duration::from_millis(500);
-/// Maximum of days in memory: eight days of twenty locations.
-const REMEMBERED_MAX: usize = 160;
-
-/// Number of places taken, by the start of the slot.
-type Taken = HashMap<Timestamp, u32>;
-/// A day of a location.
-type DayOf = (TenantId, LocationId, Date);
-
-/// The places taken when the database last answered, by location and date.
-#[derive(Default)]
-pub struct TakenPlaces(Mutex<HashMap<DayOf, (Timestamp, Taken)>>);
-
-/// The slots of a day.
-pub struct Day {
-    /// The slots, in order of their start.
-    pub slots: Vec<Offered>,
-    /// When the places were counted, if the database does not answer now.
-    pub as_of: Option<Timestamp>,
-}
-
-/// Returns the slots of a date that can be ordered, with the places left in each. The count
-/// reserves nothing: another order may take the place first. While the database does not answer,
-/// the last count is used, because placing an order counts again.
-///
-/// # Errors
-/// Returns 503 when the database does not answer and never answered for that date.
-pub async fn offered<P: Ports>(app: &App<P>, shop: &Location, date: Date) -> Result<Day, Problem> {
-    let slots = shop.hours.slots(date, shop.slots);
-    let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
-        return Ok(Day {
-            slots: Vec::new(),
-            as_of: None,
-        });
-    };
-    let now = app.ports.source().now();
-    let key = (shop.tenant_id.clone(), shop.location_id.clone(), date);
-    let remembered = app.taken.of(&key);
-    let asked = app.ports.orders().taken(
-        &shop.tenant_id,
-        &shop.location_id,
-        first.starts_at,
-        last.ends_at,
-    );
-    let answer = match &remembered {
-        None => asked.await,
-        Some(_) => timeout(TAKEN_WITHIN, asked).await.unwrap_or_else(|_| {
-            Err(Unavailable::new(
-                Backend::Orders,
-                format!("no answer in {TAKEN_WITHIN:?} about the places of {date}"),
-            ))
-        }),
-    };
-    let (taken, as_of) = match (answer, remembered) {
-        (Ok(taken), _) => {
-            let taken: Taken = taken.into_iter().collect();
-            app.taken.remember(key, now, taken.clone());
-            (taken, None)
-        }
-        (Err(error), Some((at, taken))) => {
-            tracing::warn!(%error, "Pickup slots are shown as they were");
-            (taken, Some(at))
-        }
-        (Err(error), None) => return Err(error.into()),
-    };
-    let offer = |slot: Slot| Offered {
-        left: shop
-            .slots
-            .capacity
-            .saturating_sub(taken.get(&slot.starts_at).copied().unwrap_or_default()),
-        past: is_past(slot.starts_at, now),
-        slot,
-    };
-    // On the last day, slots after the current time of day cannot be ordered yet.
-    let slots = slots
-        .into_iter()
-        .filter(|slot| !is_too_far_ahead(slot.starts_at, now));
-    Ok(Day {
-        slots: slots.map(offer).collect(),
-        as_of,
-    })
-}
-
-impl TakenPlaces {
-    fn of(&self, key: &DayOf) -> Option<(Timestamp, Taken)> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
-    }
-
-    fn remember(&self, key: DayOf, at: Timestamp, taken: Taken) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED_MAX && !known.contains_key(&key) {
-            // The oldest entry is usually of a past day.
-            let oldest = known
-                .iter()
-                .min_by_key(|(_, (at, _))| *at)
-                .map(|(key, _)| key.clone());
-            if let Some(key) = oldest {
-                known.remove(&key);
-            }
-        }
-        known.insert(key, (at, taken));
-    }
 }

@@ -8,14 +8,33 @@ use app::ports::Source as _;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use contract::route::RouteId;
 use domain::access::{Action, Actor, Resource, may};
-use serde_json::Value;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
+use crate::ports::{Ports, SecurityEvent};
 use crate::problem::Problem;
-use crate::security::SecurityEvent;
-use crate::{App, Ports, signature};
+use crate::signature;
+use crate::state::App;
 
-/// Verifies and logs an event of the payment gateway.
+/// An event of the payment gateway. Its other members are ignored.
+#[derive(Deserialize, ToSchema)]
+pub struct PaymentEvent {
+    event_id: String,
+    #[schema(example = "charge.captured")]
+    r#type: String,
+}
+
+/// Receives a signed event of the payment gateway.
+#[utoipa::path(
+    post,
+    path = RouteId::ReceivePaymentEvent.path(),
+    params(("Payment-Signature" = String, Header,
+        description = "t=<unix seconds>,v1=<hex HMAC-SHA256(secret, t + \".\" + body)>")),
+    request_body = PaymentEvent,
+    responses((status = 204, description = "The event was received"))
+)]
 pub async fn payment<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -38,12 +57,9 @@ pub async fn payment<P: Ports>(
             Problem::malformed(signature::HEADER, why).noting(SecurityEvent::WebhookRefused)
         );
     }
-    let event: Value = serde_json::from_slice(&body)
+    let event: PaymentEvent = serde_json::from_slice(&body)
         .map_err(|error| Problem::malformed("body", error.to_string()))?;
-    let text = |field: &str| event.get(field).and_then(Value::as_str);
-    let (Some(event_id), Some(kind)) = (text("event_id"), text("type")) else {
-        return Err(Problem::malformed("body", "must have event_id and type"));
-    };
+    let (event_id, kind) = (event.event_id, event.r#type);
     tracing::info!(event_id, kind, "The gateway says `{kind}`");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,21 +8,21 @@
 use axum::Form;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest as _, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use contract::route::RouteId;
 use domain::money::Money;
 
-use super::customer::Receipt;
-use super::page;
+use super::cart::LineView;
+use super::checkout_form::{CheckoutForm, CheckoutPage, ErrorView, Receipt, ShownOrder};
+use super::shell::page;
 use super::slots::choice_by_hours;
-use super::views::{CheckoutForm, CheckoutPage, ErrorView, LineView, ShownOrder};
-use crate::problem::Problem;
-use crate::router::Guarded;
-use crate::security::wants_page;
-use crate::shed::{BODY_MAX, Shed, with_body};
-use crate::{App, Observation, Ports, menu};
+use crate::menu;
+use crate::ports::{Observation, Ports, Shed};
+use crate::problem::{Kind, Problem, wants_page};
+use crate::shed::{BODY_MAX, with_body};
+use crate::state::{App, Guarded};
 
 /// Returns whether the route takes the checkout form.
 pub fn is_form(id: RouteId) -> bool {
@@ -42,7 +42,7 @@ pub async fn keep<P: Ports>(
     let request = match with_body(request).await {
         Ok(request) => request,
         Err(problem) => {
-            if problem.status == StatusCode::REQUEST_TIMEOUT {
+            if problem.kind == Kind::TooSlow {
                 app.ports.observe(Observation::Shed(Shed::Slow));
             }
             return problem.into_response();
@@ -64,13 +64,13 @@ pub async fn keep<P: Ports>(
     let Ok(Form(form)) = Form::<CheckoutForm>::from_request(copy, &()).await else {
         return refused;
     };
-    let unsure = matches!(problem.kind, "uncertain" | "internal");
+    let unsure = matches!(problem.kind, Kind::Uncertain | Kind::Internal);
     let message = match (unsure, places) {
         (true, true) => {
             "We cannot say yet whether your order was placed. Press the button again: it is placed once."
         }
         (true, false) => "That did not work. Please try again.",
-        (false, _) => &problem.detail,
+        (false, _) => &problem.body.detail,
     };
     let kept = render(
         &app,
@@ -97,7 +97,7 @@ pub async fn keep<P: Ports>(
 
 /// Returns true if the same form may succeed in a moment.
 fn passes(problem: &Problem) -> bool {
-    problem.retry_after_s.is_some() || problem.status == StatusCode::INTERNAL_SERVER_ERROR
+    problem.retry_after_s.is_some() || problem.kind == Kind::Internal
 }
 
 /// Renders the form with the order as the form itself shows it.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use app::ports::orders::{OrderStore as _, StoredOrder};
+use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,16 +12,25 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::email;
 use domain::ids::{OrderId, OrderNumber};
 
-use super::customer::{order_url, shell};
-use super::page;
-use super::views::LookupPage;
+use super::shell::{Shell, page};
+use crate::ports::{Ports, SecurityEvent};
 use crate::problem::Problem;
-use crate::security::SecurityEvent;
 use crate::session::Session;
-use crate::{App, Ports, session, tracking};
+use crate::state::App;
+use crate::{session, tracking};
+
+/// The form that finds an order.
+#[derive(Template)]
+#[template(path = "lookup.html")]
+pub struct LookupPage {
+    pub shell: Shell,
+    pub order_number: String,
+    pub email: String,
+    pub error: Option<&'static str>,
+}
 
 /// Shows the form that asks for order number and e-mail address.
-pub async fn lookup<P: Ports>(
+pub async fn show<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -41,7 +51,7 @@ async fn lookup_page<P: Ports>(
             .unwrap_or_default()
     };
     LookupPage {
-        shell: shell(app, session).await,
+        shell: Shell::with_cart(app, session).await,
         order_number: said("order_number"),
         email: said("email"),
         error,
@@ -144,4 +154,9 @@ pub fn follow<P: Ports>(
     if let Some(cookie) = tracking::cookie_with(order_id, token, headers, &app.settings) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
+}
+
+/// Returns the path of an order's page, followed by `below`.
+pub fn order_url(id: &str, below: &str) -> String {
+    format!("/orders/{id}{below}")
 }

@@ -6,11 +6,11 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use super::customer::time_of;
-use super::page;
-use super::views::Shell;
+use super::clock::time_of;
+use super::shell::{Shell, page};
+use crate::ports::Ports;
 use crate::problem::Problem;
-use crate::{App, Ports};
+use crate::state::App;
 
 /// Maximum of mails, and of texts, on the page. The local AWS keeps all of them.
 const SHOWN: usize = 200;

@@ -13,10 +13,11 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use tokio::time::timeout;
 
-use super::views::{CheckoutForm, TimeChoice, TimeView};
-use crate::api::orders::time_text;
-use crate::api::{OfferedSlot as Offered, offered_slots};
-use crate::{App, Ports};
+use super::checkout_form::{CheckoutForm, TimeChoice, TimeView};
+use crate::desk::slots::{Offered, offered};
+use crate::ports::Ports;
+use crate::state::App;
+use crate::text::time_text;
 
 /// Maximum time to count the free places. Afterwards the form shows the times without the count.
 const PLACES_WITHIN: Duration = Duration::from_millis(800);
@@ -33,9 +34,9 @@ pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
         return choice;
     };
     // Without a result all times are shown; placing the order counts again.
-    if let Ok(Ok(offered)) = timeout(PLACES_WITHIN, offered_slots(app, &shop, day)).await {
+    if let Ok(Ok(of_day)) = timeout(PLACES_WITHIN, offered(app, &shop, day)).await {
         let to_come: Vec<_> = hours_of(&shop, day, app.ports.source().now()).collect();
-        let free = offered.slots.into_iter().filter(|offered| offered.left > 0);
+        let free = of_day.slots.into_iter().filter(|offered| offered.left > 0);
         let free = free.filter(|offered| to_come.contains(&offered.slot.starts_at));
         let time =
             |Offered { slot, left, .. }: Offered| time_view(&shop, slot.starts_at, Some(left));

@@ -4,35 +4,35 @@ use std::collections::HashMap;
 
 use app::ports::access::{StaffToken, StaffTokens as _};
 use app::ports::orders::{OrderFilter, OrderStore as _};
-use app::ports::{Source as _, Unavailable};
+use app::ports::{Source as _, StoreError};
 use app::use_cases::change_order::{ChangeRefusal, Move};
 use axum::Form;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::Timestamp;
 use domain::access::{Action, Actor, Resource, may};
 use domain::ids::{OrderId, OrderNumber};
 use domain::order::{Order, OrderType, Status};
 
-use super::customer::{Clock, carry_cart};
-use super::page;
+use super::clock::Clock;
+use super::shell::{Shell, page};
 use super::views::{
-    Board, BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, Shell,
-    SignInPage,
+    Board, BoardAction, BoardCard, BoardColumn, BoardFragment, BoardPage, JourneyPage, SignInPage,
 };
+use crate::cookies::{self, SameSite};
+use crate::desk::cart::carry_cart;
+use crate::desk::orders::{may_set, move_order, newest_with_number, tickets_of};
+use crate::desk::staff::staff_of;
+use crate::desk::timeline;
+use crate::ports::{Ports, SecurityEvent};
 use crate::problem::Problem;
-use crate::security::SecurityEvent;
 use crate::staff::{Staff, accepted, cookie_name};
-use crate::{App, Ports, api, audit, session};
+use crate::state::App;
+use crate::{audit, session};
 
 /// Preparation time of an order without a pickup time.
 const USUAL: time::Duration = time::Duration::minutes(10);
-
-/// Returns the member of staff who is signed in.
-pub fn signed<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
-    api::staff_of(app, headers)
-}
 
 /// Redirects to the sign-in page.
 pub fn to_sign_in() -> Result<Response, Problem> {
@@ -45,7 +45,7 @@ pub async fn board<P: Ports>(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if signed(&app, &headers).is_none() {
+    if staff_of(&app, &headers).is_none() {
         return to_sign_in();
     }
     let faster = match query.get("late") {
@@ -74,7 +74,7 @@ pub async fn board_fragment<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if signed(&app, &headers).is_none() {
+    if staff_of(&app, &headers).is_none() {
         return to_sign_in();
     }
     page(&BoardFragment {
@@ -148,7 +148,7 @@ async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
     orders.sort_by_key(|order| (due_at(order), order.created_at));
     let is_cut = orders.len() > SHOWN_MAX;
     orders.truncate(SHOWN_MAX);
-    let tickets = api::tickets_of(app, &orders).await?;
+    let tickets = tickets_of(app, &orders).await?;
     let place = |order: &Order| {
         tickets
             .get(&order.order_id)
@@ -280,7 +280,7 @@ pub async fn set_status<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = signed(&app, &headers) else {
+    let Some(staff) = staff_of(&app, &headers) else {
         return to_sign_in();
     };
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
@@ -289,13 +289,10 @@ pub async fn set_status<P: Ports>(
         .and_then(|status| Status::from_code(status));
     let version = form.get("version").and_then(|version| version.parse().ok());
     let (Some(to), Some(expected_version)) = (to, version) else {
-        let detail = "That form cannot be read. Open the board again.".to_owned();
-        return Err(Problem {
-            detail,
-            ..Problem::field("status", "and version must be given")
-        });
+        return Err(Problem::field("status", "and version must be given")
+            .detailed("That form cannot be read. Open the board again."));
     };
-    api::may_set(&staff, to)?;
+    may_set(&staff, to)?;
     let asked = Move {
         scope: app.staff_scope(),
         order_id,
@@ -304,7 +301,7 @@ pub async fn set_status<P: Ports>(
         actor: staff.name,
         note: None,
     };
-    match api::move_order(&app, asked).await {
+    match move_order(&app, asked).await {
         Ok(_) => Ok(Redirect::to("/staff").into_response()),
         Err(ChangeRefusal::Stale(_) | ChangeRefusal::Illegal { .. }) => {
             Ok(Redirect::to(&format!("/staff?late={order_id}")).into_response())
@@ -319,18 +316,17 @@ pub async fn search<P: Ports>(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if signed(&app, &headers).is_none() {
+    if staff_of(&app, &headers).is_none() {
         return to_sign_in();
     }
     let said = query.get("number").map(String::as_str).unwrap_or_default();
     let Some(number) = OrderNumber::parse(said) else {
-        let detail = "An order number is letters and three digits, such as A-047.".to_owned();
-        return Err(Problem {
-            detail,
-            ..Problem::field("number", "must be an order number, such as A-047")
-        });
+        return Err(
+            Problem::field("number", "must be an order number, such as A-047")
+                .detailed("An order number is letters and three digits, such as A-047."),
+        );
     };
-    match api::newest_with_number(&app, number).await? {
+    match newest_with_number(&app, number).await? {
         Some(order) => {
             Ok(Redirect::to(&format!("/staff/orders/{}", order.order_id)).into_response())
         }
@@ -344,10 +340,10 @@ pub async fn journey<P: Ports>(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if signed(&app, &headers).is_none() {
+    if staff_of(&app, &headers).is_none() {
         return to_sign_in();
     }
-    let journey = api::journey_of(&app, &id).await?;
+    let journey = timeline::of(&app, &id).await?;
     page(&JourneyPage::of(
         journey,
         Shell::of(&app),
@@ -418,11 +414,11 @@ pub async fn sign_out<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some(staff) = signed(&app, &headers) else {
+    let Some(staff) = staff_of(&app, &headers) else {
         return to_sign_in();
     };
     let (orders, now) = (app.ports.orders(), app.ports.source().now());
-    let unsure = |error: Unavailable| {
+    let unsure = |error: StoreError| {
         Problem::uncertain(
             &error,
             "We cannot say whether you are signed out. Sign out again: twice does no harm.",
@@ -469,16 +465,9 @@ pub async fn sign_out<P: Ports>(
 }
 
 fn set_cookie<P: Ports>(app: &App<P>, response: &mut Response, token: &str, age_s: i64) {
-    let name = cookie_name(&app.settings);
-    let secure = if app.settings.secure_cookies {
-        "; Secure"
-    } else {
-        ""
-    };
-    let cookie =
-        format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}");
+    let (name, age) = (cookie_name(&app.settings), time::Duration::seconds(age_s));
     // A verified token contains only characters that a header value accepts.
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+    if let Some(cookie) = cookies::set(name, token, SameSite::Strict, age, &app.settings) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
 }

@@ -12,21 +12,30 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::access::{Action, Actor, Resource, may};
 use domain::hours::Zone;
 use domain::stock::Movement;
+use domain::text::line;
 
-use super::customer::badge;
-use super::page;
-use super::staff::{signed, to_sign_in};
-use super::views::{LedgerPage, LedgerRow, Shell, StockChange, StockPage, StockRow, UnsurePage};
-use crate::problem::Problem;
+use super::menu::badge;
+use super::shell::{Shell, page};
+use super::staff::to_sign_in;
+use super::views::{LedgerPage, LedgerRow, StockForm, StockPage, StockRow, UnsurePage};
+use crate::desk::staff::staff_of;
+use crate::desk::stock::{
+    LEDGER_PAGE, StockChange, adjust as adjust_stock, corrected, delivered, ledger_cursor,
+    ledger_page, movement_id, written_off,
+};
+use crate::ports::Ports;
+use crate::problem::{Kind, Problem};
+use crate::random::random_token;
+use crate::request::NOTE_MAX;
 use crate::staff::Staff;
-use crate::{App, Ports, api, random_token};
+use crate::state::App;
 
 /// Shows the stock of every product.
-pub async fn stock<P: Ports>(
+pub async fn show<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some(staff) = signed(&app, &headers) else {
+    let Some(staff) = staff_of(&app, &headers) else {
         return to_sign_in();
     };
     stock_page(&app, &staff, None).await
@@ -36,7 +45,7 @@ pub async fn stock<P: Ports>(
 async fn stock_page<P: Ports>(
     app: &App<P>,
     staff: &Staff,
-    refused: Option<(&str, StockChange)>,
+    refused: Option<(&str, StockForm)>,
 ) -> Result<Response, Problem> {
     let suggests = may(
         Actor::Staff(staff.role),
@@ -90,7 +99,7 @@ fn row(reorder: &Reorder) -> StockRow {
         } else {
             "–".to_owned()
         },
-        change: StockChange::default(),
+        change: StockForm::default(),
         movement_id: random_token(),
     }
 }
@@ -102,13 +111,7 @@ pub async fn restock<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let legal = |units: i64| {
-        u32::try_from(units)
-            .ok()
-            .filter(|units| *units > 0)
-            .map(AdjustmentKind::Restock)
-    };
-    change(&app, &id, &headers, &form, "restock", legal).await
+    change(&app, &id, &headers, &form, "restock", delivered).await
 }
 
 /// Corrects the stock after a count.
@@ -118,10 +121,7 @@ pub async fn adjust<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, "adjust", |units| {
-        (units != 0).then_some(AdjustmentKind::Correct(units))
-    })
-    .await
+    change(&app, &id, &headers, &form, "adjust", corrected).await
 }
 
 /// Removes units that were spilled, broken or too old.
@@ -131,10 +131,7 @@ pub async fn write_off<P: Ports>(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, "write-off", |units| {
-        (units > 0).then(|| AdjustmentKind::Correct(-units))
-    })
-    .await
+    change(&app, &id, &headers, &form, "write-off", written_off).await
 }
 
 /// Shows the ledger of a product.
@@ -144,15 +141,13 @@ pub async fn ledger<P: Ports>(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if signed(&app, &headers).is_none() {
+    if staff_of(&app, &headers).is_none() {
         return to_sign_in();
     }
     // An invalid cursor shows the newest page.
-    let before = query
-        .get("before")
-        .and_then(|before| api::ledger_cursor(before));
-    let (product, entries) = api::ledger_page(&app, &id, before, api::LEDGER_PAGE).await?;
-    let full = entries.len() == api::LEDGER_PAGE as usize;
+    let before = query.get("before").and_then(|before| ledger_cursor(before));
+    let (product, entries) = ledger_page(&app, &id, before, LEDGER_PAGE).await?;
+    let full = entries.len() == LEDGER_PAGE as usize;
     let shop = app.settings.shops.home();
     let zone = &shop.hours.zone;
     page(&LedgerPage {
@@ -196,13 +191,41 @@ fn ledger_row(entry: Entry, zone: &Zone) -> LedgerRow {
     }
 }
 
-/// Returns the movement id of a change whose result is unknown.
-fn movement_id_of(problem: &Problem) -> Option<String> {
-    let (_, id) = problem
-        .more
-        .iter()
-        .find(|(name, _)| *name == "movement_id")?;
-    id.as_str().map(str::to_owned)
+/// Reads the form of a stock change. `legal` turns its units into a change.
+///
+/// # Errors
+/// Returns 422 with the invalid inputs.
+fn read(
+    form: &HashMap<String, String>,
+    legal: fn(i64) -> Option<AdjustmentKind>,
+) -> Result<StockChange, Problem> {
+    let units = input(form, "units").parse().ok().and_then(legal);
+    let Some(kind) = units else {
+        return Err(Problem::field(
+            "units",
+            "must be a whole number, above 0 to restock or write off, not 0 to correct",
+        ));
+    };
+    let reason = line("reason", input(form, "reason"), NOTE_MAX);
+    let movement_id = form
+        .get("movement_id")
+        .map(|id| movement_id(id))
+        .transpose();
+    match (reason, movement_id) {
+        (Ok(reason), Ok(movement_id)) => Ok(StockChange {
+            kind,
+            reason,
+            movement_id,
+        }),
+        (reason, movement_id) => Err(Problem::fields(
+            reason.err().into_iter().chain(movement_id.err()),
+        )),
+    }
+}
+
+/// Returns an input of the form without the spaces around it.
+fn input<'a>(form: &'a HashMap<String, String>, name: &str) -> &'a str {
+    form.get(name).map(|text| text.trim()).unwrap_or_default()
 }
 
 async fn change<P: Ports>(
@@ -211,50 +234,30 @@ async fn change<P: Ports>(
     headers: &HeaderMap,
     form: &HashMap<String, String>,
     action: &str,
-    legal: impl Fn(i64) -> Option<AdjustmentKind>,
+    legal: fn(i64) -> Option<AdjustmentKind>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = signed(app, headers) else {
+    let Some(staff) = staff_of(app, headers) else {
         return to_sign_in();
     };
-    let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
-    let units: Option<i64> = said("units")
-        .parse()
-        .ok()
-        .filter(|units: &i64| units.unsigned_abs() <= 100_000);
-    let asked = match units.and_then(legal) {
-        Some(kind) => {
-            let movement_id = form.get("movement_id").cloned();
-            api::check_adjustment(
-                units.unwrap_or_default(),
-                said("reason"),
-                movement_id,
-                Vec::new(),
-            )
-            .map(|asked| (kind, asked))
-        }
-        None => Err(Problem::field(
-            "units",
-            "must be a whole number, above 0 to restock or write off, not 0 to correct",
-        )),
-    };
-    let changed = match asked {
-        Ok((kind, asked)) => api::adjust_stock(app, id, kind, asked, staff.name.clone()).await,
+    let changed = match read(form, legal) {
+        Ok(change) => adjust_stock(app, id, change, staff.name.clone()).await,
         Err(problem) => Err(problem),
     };
     match changed {
         Ok(product) => Ok(
             Redirect::to(&format!("/staff/stock#{}", product.product.product_id)).into_response(),
         ),
-        Err(problem) if !problem.errors.is_empty() => {
+        Err(problem) if !problem.body.errors.is_empty() => {
             let told = problem
+                .body
                 .errors
                 .iter()
                 .map(|error| format!("The {} {}.", error.field, error.message));
             let error = Some(told.collect::<Vec<_>>().join(" "));
             // The row gets a new movement id, because a corrected change is a different change.
-            let change = StockChange {
-                units: said("units").to_owned(),
-                reason: said("reason").to_owned(),
+            let change = StockForm {
+                units: input(form, "units").to_owned(),
+                reason: input(form, "reason").to_owned(),
                 error,
             };
             Ok((
@@ -263,17 +266,15 @@ async fn change<P: Ports>(
             )
                 .into_response())
         }
-        Err(problem) if problem.kind == "uncertain" => {
-            let (units, reason) = (said("units").to_owned(), said("reason").to_owned());
+        Err(problem) if problem.kind == Kind::Uncertain => {
+            let sent = || form.get("movement_id").cloned();
             let unsure = UnsurePage {
                 shell: Shell::of(app),
                 product_id: id.to_owned(),
                 action: action.to_owned(),
-                units,
-                reason,
-                movement_id: movement_id_of(&problem)
-                    .or_else(|| form.get("movement_id").cloned())
-                    .unwrap_or_default(),
+                units: input(form, "units").to_owned(),
+                reason: input(form, "reason").to_owned(),
+                movement_id: problem.body.movement_id.or_else(sent).unwrap_or_default(),
             };
             Ok((problem.status, page(&unsure)?).into_response())
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use adapter_memory::MemoryCarts;
 use app::ports::carts::{Cart, CartError, CartStore};
-use app::ports::{Backend, Unavailable};
+use app::ports::{Backend, StoreError};
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
 
@@ -37,16 +37,16 @@ impl TestCarts {
         *self.meanwhile.lock().expect("not poisoned") = Some(line);
     }
 
-    fn answer(&self) -> Result<(), Unavailable> {
+    fn answer(&self) -> Result<(), StoreError> {
         match self.away.load(Ordering::Relaxed) {
-            true => Err(Unavailable::new(Backend::Carts, "the answer was lost")),
+            true => Err(StoreError::new(Backend::Carts, "the answer was lost")),
             false => Ok(()),
         }
     }
 }
 
 impl CartStore for TestCarts {
-    async fn get(&self, session: &str) -> Result<Cart, Unavailable> {
+    async fn get(&self, session: &str) -> Result<Cart, StoreError> {
         let cart = self.carts.get(session).await?;
         let meanwhile = self.meanwhile.lock().expect("not poisoned").take();
         if let Some(line) = meanwhile {
@@ -66,22 +66,22 @@ impl CartStore for TestCarts {
         session: &str,
         product_id: &ProductId,
         quantity: Quantity,
-    ) -> Result<Option<Cart>, Unavailable> {
+    ) -> Result<Option<Cart>, StoreError> {
         let cart = self.carts.set(session, product_id, quantity).await?;
         self.answer().map(|()| cart)
     }
 
-    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, Unavailable> {
+    async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, StoreError> {
         let cart = self.carts.remove(session, product_id).await?;
         self.answer().map(|()| cart)
     }
 
-    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), Unavailable> {
+    async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), StoreError> {
         self.carts.take_out(session, ordered).await?;
         self.answer()
     }
 
-    async fn clear(&self, session: &str) -> Result<(), Unavailable> {
+    async fn clear(&self, session: &str) -> Result<(), StoreError> {
         self.carts.clear(session).await?;
         self.answer()
     }

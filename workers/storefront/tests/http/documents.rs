@@ -126,21 +126,26 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
         "Bearer {}",
         token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1))
     );
-    let (json, staff) = (
+    let (json_type, staff) = (
         ("content-type", "application/json"),
         ("authorization", bearer.as_str()),
     );
     let requests: [&[(&str, &str)]; 6] = [
-        &[json],
-        &[json, staff],
-        &[json, staff, ("if-match", "999"), ("idempotency-key", "k-1")],
-        &[json, staff, ("if-match", "x"), ("idempotency-key", "")],
+        &[json_type],
+        &[json_type, staff],
+        &[
+            json_type,
+            staff,
+            ("if-match", "999"),
+            ("idempotency-key", "k-1"),
+        ],
+        &[json_type, staff, ("if-match", "x"), ("idempotency-key", "")],
         &[
             ("content-type", "text/plain"),
             staff,
             ("idempotency-key", "k-2"),
         ],
-        &[json, ("origin", "https://elsewhere.example")],
+        &[json_type, ("origin", "https://elsewhere.example")],
     ];
     let bodies = [
         "",
@@ -152,6 +157,7 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
         "{\"product_id\":\"croissant\",\"quantity\":1}",
     ];
     let (mut seen, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    let mut kinds: BTreeSet<(String, String)> = BTreeSet::new();
     for (path, operations) in document["paths"].as_object().expect("paths") {
         // The event stream of an existing order would not end.
         let real = if path.ends_with("/events") {
@@ -179,12 +185,14 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
                         .iter()
                         .flat_map(|headers| bodies.map(|body| (*headers, body)))
                     {
-                        let status = client
+                        let answer = client
                             .send(&method.to_uppercase(), &path, headers, body)
-                            .await
-                            .status
-                            .as_u16();
+                            .await;
+                        let status = answer.status.as_u16();
                         if status >= 400 {
+                            let kind = answer.json()["type"].as_str().expect("a type").to_owned();
+                            let operation = operations[method]["operationId"].to_string();
+                            kinds.insert((operation, kind));
                             let responses = &operations[method]["responses"];
                             let documented = [status.to_string(), format!("{}XX", status / 100)];
                             let is_documented =
@@ -210,6 +218,25 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
             "no operation answered {status}: {seen:?}"
         );
     }
+    // Of these kinds, the requests above show every one that the document names.
+    for operation in document["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|operations| operations.as_object().expect("operations").values())
+    {
+        for code in ["cross-site", "media-type", "unauthorized"] {
+            let is_documented = operation["x-problems"]
+                .as_array()
+                .expect("problems")
+                .contains(&json!(code));
+            let answered = kinds.contains(&(
+                operation["operationId"].to_string(),
+                format!("https://brewhaven.example/problems/{code}"),
+            ));
+            assert_eq!(is_documented, answered, "{code}: {operation:#}");
+        }
+    }
     // These operations take no input that could be invalid.
     let never = ["get /api/v1/cart", "get /api/v1/menu"].map(str::to_owned);
     assert_eq!(
@@ -217,6 +244,150 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
         BTreeSet::from(never),
         "operations that refused nothing"
     );
+}
+
+/// Every operation succeeds once. `Client` validates each response against the document.
+#[tokio::test]
+async fn every_operation_answers_as_the_document_says() {
+    let client = Client::new().await;
+    let order = crate::staff::confirmed(&client).await;
+    let receipt = client.accepted().await;
+    let (id, token) = (
+        receipt["order_id"].as_str().expect("an id"),
+        receipt["tracking_token"].as_str().expect("a token"),
+    );
+    let line = json!({ "product_id": "espresso", "quantity": 2 });
+    let added = client.json("POST", "/api/v1/cart/items", &[], &line).await;
+    assert_eq!(added.status, StatusCode::OK);
+    let cookie = added.cookie();
+    let bearer = format!(
+        "Bearer {}",
+        token_as(StaffRole::Staff, "Ana", NOON + time::Duration::hours(1))
+    );
+    let mine = client
+        .json(
+            "POST",
+            "/api/v1/orders",
+            &[("cookie", &cookie), ("idempotency-key", "k-1")],
+            &crate::an_espresso(),
+        )
+        .await;
+    assert_eq!(mine.status, StatusCode::ACCEPTED);
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("cookie", cookie.as_str()),
+        ("tracking-token", token),
+        ("if-match", "2"),
+    ];
+    let stock = "/api/v1/admin/inventory/espresso";
+    let change = json!({ "quantity": 1, "reason": "a test" });
+    let moves = json!({ "changes": [
+        { "id": order, "version": 2, "status": "preparing" },
+        { "id": order, "version": 2, "status": "ready" },
+        { "id": order, "version": 3, "status": "completed" },
+    ] });
+    let mut succeeded = BTreeSet::from([
+        "post_cart_items".to_owned(),
+        "post_orders".to_owned(),
+        // Events do not end, and the webhook needs a signature: both have tests of their own.
+        "get_orders_id_events".to_owned(),
+        "post_webhooks_payment".to_owned(),
+    ]);
+    let document = client.get("/openapi.json", &[]).await.json();
+    let known = crate::Document::new(document.clone());
+    for (method, path, body) in [
+        ("GET", "/api/v1/menu".to_owned(), json!({})),
+        ("GET", "/api/v1/menu/espresso".to_owned(), json!({})),
+        ("GET", "/api/v1/cart".to_owned(), json!({})),
+        (
+            "PUT",
+            "/api/v1/cart/items/espresso".to_owned(),
+            json!({ "quantity": 3 }),
+        ),
+        (
+            "DELETE",
+            "/api/v1/cart/items/espresso".to_owned(),
+            json!({}),
+        ),
+        ("DELETE", "/api/v1/cart".to_owned(), json!({})),
+        ("GET", "/api/v1/pickup-slots".to_owned(), json!({})),
+        ("GET", "/api/v1/orders".to_owned(), json!({})),
+        ("GET", format!("/api/v1/orders/{id}"), json!({})),
+        ("GET", format!("/api/v1/orders/{id}/journey"), json!({})),
+        ("POST", format!("/api/v1/orders/{id}/cancel"), json!({})),
+        ("GET", "/api/v1/admin/orders".to_owned(), json!({})),
+        ("POST", "/api/v1/admin/orders/status".to_owned(), moves),
+        (
+            "PUT",
+            format!("/api/v1/admin/orders/{order}/status"),
+            json!({ "status": "ready" }),
+        ),
+        ("GET", "/api/v1/admin/inventory".to_owned(), json!({})),
+        ("POST", format!("{stock}/restock"), change.clone()),
+        ("POST", format!("{stock}/write-off"), change),
+        (
+            "POST",
+            format!("{stock}/adjust"),
+            json!({ "change": 1, "reason": "a test" }),
+        ),
+        ("GET", format!("{stock}/ledger"), json!({})),
+        (
+            "GET",
+            "/api/v1/admin/stock/suggestions".to_owned(),
+            json!({}),
+        ),
+    ] {
+        let mut all = headers.to_vec();
+        if method == "PUT" && path.contains("/admin/") {
+            // The list above has moved the order once.
+            all[3] = ("if-match", "3");
+        }
+        let answer = client.json(method, &path, &all, &body).await;
+        assert!(
+            answer.status.is_success(),
+            "{method} {path}: {}",
+            answer.text
+        );
+        let operation = known.operation(method, &path).expect("documented");
+        succeeded.insert(operation["operationId"].as_str().expect("an id").to_owned());
+    }
+    let all: BTreeSet<String> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|operations| operations.as_object().expect("operations").values())
+        .map(|operation| operation["operationId"].as_str().expect("an id").to_owned())
+        .collect();
+    assert_eq!(succeeded, all);
+}
+
+/// The examples of problems follow the schema.
+#[tokio::test]
+async fn every_example_of_a_problem_is_one() {
+    let client = Client::new().await;
+    let document = client.get("/openapi.json", &[]).await.json();
+    let known = crate::Document::new(document.clone());
+    let mut examples = 0;
+    for operations in document["paths"].as_object().expect("paths").values() {
+        for operation in operations.as_object().expect("operations").values() {
+            for response in operation["responses"]
+                .as_object()
+                .expect("responses")
+                .values()
+            {
+                let content = &response["content"]["application/problem+json"];
+                for example in content["examples"]
+                    .as_object()
+                    .into_iter()
+                    .flat_map(|all| all.values())
+                {
+                    known.check("an example", &content["schema"], &example["value"]);
+                    examples += 1;
+                }
+            }
+        }
+    }
+    assert!(examples > 50, "{examples}");
 }
 
 /// The order's status has its own member beside the HTTP status.

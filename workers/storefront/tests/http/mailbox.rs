@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use app::ports::mailbox::{Kept, KeptMail, KeptText, Mailbox};
-use app::ports::{Backend, Unavailable};
+use app::ports::{Backend, StoreError};
 use axum::http::StatusCode;
 use domain::Timestamp;
 use domain::access::StaffRole;
@@ -20,7 +20,7 @@ const EVIL: &str = "<script>alert(1)</script><img src=//evil.example/x onerror=a
 struct Full;
 
 impl Mailbox for Full {
-    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>> {
+    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, StoreError>> + Send + '_>> {
         let mail = |id: &str, subject: &str, at: Timestamp| KeptMail {
             id: id.to_owned(),
             to: vec![format!("ana{EVIL}@example.com")],
@@ -48,8 +48,8 @@ impl Mailbox for Full {
 struct Away;
 
 impl Mailbox for Away {
-    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, Unavailable>> + Send + '_>> {
-        Box::pin(std::future::ready(Err(Unavailable::new(
+    fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, StoreError>> + Send + '_>> {
+        Box::pin(std::future::ready(Err(StoreError::new(
             Backend::Mailbox,
             "secret cause",
         ))))

@@ -45,6 +45,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use cart_store::TestCarts;
 use contract::dependency::Dependency;
+use contract::route::{ROUTES, Route, Surface};
 use domain::Timestamp;
 use domain::access::StaffRole;
 use domain::ids::ProductId;
@@ -52,8 +53,7 @@ use domain::menu::{Product, ProductType};
 use domain::money::{Currency, Money};
 use serde_json::{Value, json};
 use storefront::keys::Keys;
-use storefront::staff::Revoked;
-use storefront::{Observation, Ports, SecurityEvent, Settings, Shops, router};
+use storefront::{Observation, Ports, Revoked, SecurityEvent, Settings, Shops, router};
 use time::macros::datetime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -193,6 +193,92 @@ impl Answer {
     }
 }
 
+/// The OpenAPI document, with the schemas that were used before.
+struct Document {
+    value: Value,
+    schemas: Mutex<HashMap<String, Arc<jsonschema::Validator>>>,
+}
+
+impl Document {
+    fn new(value: Value) -> Document {
+        let schemas = Mutex::default();
+        Document { value, schemas }
+    }
+
+    /// Returns the operation of a request to the API.
+    fn operation(&self, method: &str, path: &str) -> Option<&Value> {
+        let path = path.split('?').next().unwrap_or_default();
+        let parts: Vec<_> = path.split('/').collect();
+        let fits = |route: &&Route| {
+            let named: Vec<_> = route.path.split('/').collect();
+            named.len() == parts.len()
+                && named
+                    .iter()
+                    .zip(&parts)
+                    .all(|(named, part)| named == part || named.starts_with('{'))
+        };
+        let routes = ROUTES
+            .iter()
+            .filter(|route| route.surface == Surface::Api && route.method.as_str() == method);
+        // A path without parameters comes first.
+        let route = routes
+            .filter(fits)
+            .min_by_key(|route| route.path.matches('{').count())?;
+        Some(&self.value["paths"][route.path][method.to_lowercase()])
+    }
+
+    /// Checks that the operation describes the response.
+    fn check_answer(&self, operation: &Value, answer: &Answer, what: &str) {
+        if answer.status.as_u16() >= 400 {
+            let problem = answer.json();
+            let kind = problem["type"]
+                .as_str()
+                .and_then(|kind| kind.rsplit('/').next());
+            let documented = operation["x-problems"].as_array().expect("problems");
+            assert!(
+                documented.iter().any(|known| known.as_str() == kind),
+                "{what}, which is not in {documented:?}"
+            );
+            return;
+        }
+        let response = &operation["responses"][answer.status.as_str()];
+        assert!(!response.is_null(), "{what}, which is not documented");
+        match response["content"]
+            .as_object()
+            .and_then(|content| content.iter().next())
+        {
+            Some((kind, content)) => {
+                assert_eq!(answer.header("content-type"), kind, "{what}");
+                if kind == "application/json" {
+                    self.check(what, &content["schema"], &answer.json());
+                }
+            }
+            None => assert_eq!(answer.text, "", "{what}"),
+        }
+    }
+
+    /// Checks a value against a schema of the document.
+    fn check(&self, what: &str, schema: &Value, value: &Value) {
+        let compile = || {
+            let mut root = schema.clone();
+            root["components"] = self.value["components"].clone();
+            Arc::new(jsonschema::validator_for(&root).expect("a legal schema"))
+        };
+        let schema = self
+            .schemas
+            .lock()
+            .expect("not poisoned")
+            .entry(schema.to_string())
+            .or_insert_with(compile)
+            .clone();
+        let wrong: Vec<_> = schema
+            .iter_errors(value)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(wrong.is_empty(), "{what}: {value:#} is wrong: {wrong:?}");
+    }
+}
+
 impl Client {
     async fn new() -> Client {
         Client::set(|_| {}).await
@@ -305,23 +391,15 @@ impl Client {
             headers: parts.headers,
             text,
         };
-        self.check_error(method, path, &answer).await;
+        self.check(method, path, &answer).await;
         answer
     }
 
-    /// Checks that an error response is a page or matches the published schema.
-    async fn check_error(&self, method: &str, path: &str, answer: &Answer) {
-        static SCHEMA: OnceLock<(jsonschema::Validator, Value)> = OnceLock::new();
-        if answer.status.as_u16() < 400 || answer.header("content-type").starts_with("text/html") {
-            return;
-        }
-        assert_eq!(
-            answer.header("content-type"),
-            "application/problem+json",
-            "{method} {path}: {}",
-            answer.text
-        );
-        if SCHEMA.get().is_none() {
+    /// Checks that an error response is a page or matches the published schema, and that the
+    /// document describes every response of the API.
+    async fn check(&self, method: &str, path: &str, answer: &Answer) {
+        static DOCUMENT: OnceLock<Document> = OnceLock::new();
+        if DOCUMENT.get().is_none() {
             let document = self
                 .response("GET", "/openapi.json", &[], Body::empty())
                 .await
@@ -329,39 +407,41 @@ impl Client {
             let document = axum::body::to_bytes(document, 1 << 20)
                 .await
                 .expect("a body");
-            let mut document: Value = serde_json::from_slice(&document).expect("JSON");
-            document["$ref"] = json!("#/components/schemas/Problem");
-            let members = document["components"]["schemas"]["Problem"]["properties"].clone();
-            let _ = SCHEMA.set((
-                jsonschema::validator_for(&document).expect("a legal schema"),
-                members,
-            ));
+            let document = serde_json::from_slice(&document).expect("JSON");
+            let _ = DOCUMENT.set(Document::new(document));
         }
-        let ((schema, members), problem) = (SCHEMA.get().expect("set"), answer.json());
-        for member in problem.as_object().expect("an object").keys() {
-            assert!(
-                members.get(member).is_some(),
-                "{method} {path}: the schema does not know {member}"
+        let document = DOCUMENT.get().expect("set");
+        let what = format!("{method} {path} answered {} {}", answer.status, answer.text);
+        let is_page = answer.header("content-type").starts_with("text/html");
+        if answer.status.as_u16() >= 400 && !is_page {
+            assert_eq!(
+                answer.header("content-type"),
+                "application/problem+json",
+                "{what}"
+            );
+            let problem = answer.json();
+            let members = &document.value["components"]["schemas"]["Problem"]["properties"];
+            for member in problem.as_object().expect("an object").keys() {
+                assert!(
+                    members.get(member).is_some(),
+                    "{method} {path}: the schema does not know {member}"
+                );
+            }
+            document.check(
+                "Problem",
+                &json!({ "$ref": "#/components/schemas/Problem" }),
+                &problem,
+            );
+            assert_eq!(problem["status"], answer.status.as_u16(), "{what}");
+            assert_eq!(
+                problem["request_id"],
+                answer.header("x-request-id"),
+                "{what}"
             );
         }
-        let wrong: Vec<_> = schema
-            .iter_errors(&problem)
-            .map(|error| error.to_string())
-            .collect();
-        assert!(
-            wrong.is_empty(),
-            "{method} {path} answered {problem:#}: {wrong:?}"
-        );
-        assert_eq!(
-            problem["status"],
-            answer.status.as_u16(),
-            "{method} {path}: {problem:#}"
-        );
-        let request_id = answer.header("x-request-id");
-        assert_eq!(
-            problem["request_id"], request_id,
-            "{method} {path}: {problem:#}"
-        );
+        if let Some(operation) = document.operation(method, path) {
+            document.check_answer(operation, answer, &what);
+        }
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {

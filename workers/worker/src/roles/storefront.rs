@@ -18,8 +18,7 @@ use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SIGNING_KEY};
 use contract::role::STOREFRONT;
 use domain::phone::Phone;
 use storefront::keys::Keys;
-use storefront::staff::Revoked;
-use storefront::{Observation, Ports, Settings, Shops, server};
+use storefront::{Observation, Ports, Revoked, Settings, Shops, server};
 
 use super::{READ_SECRETS_EVERY, Wiring, every};
 use crate::aws::{Aws, LiveParameter, RotatedSecret};

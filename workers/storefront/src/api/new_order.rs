@@ -1,0 +1,205 @@
+//! The request that places an order.
+
+use app::use_cases::place_order::Expected;
+use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
+use domain::FieldError;
+use domain::Timestamp;
+use domain::address::{DeliveryAddress, Written};
+use domain::cart::{LINES_MAX, Lines};
+use domain::channel::Preferences;
+use domain::ids::LocationId;
+use utoipa::ToSchema;
+
+use super::cart::CartItem;
+use crate::problem::Problem;
+use crate::request::{Invalid, Parsed, Text};
+use crate::schema;
+
+/// An order, of listed products or of the session's cart.
+#[derive(Deserr, ToSchema)]
+#[deserr(error = Invalid, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrder {
+    pub customer: Person,
+    #[schema(required = false)]
+    pub notify: Option<Channels>,
+    /// The products, unless the cart is ordered.
+    #[schema(value_type = Vec<CartItem>, required = false, min_items = 1, max_items = 49)]
+    items: Option<Vec<CartItem>>,
+    /// true instead of items: orders what is in the session's cart.
+    #[schema(value_type = bool, required = false)]
+    cart: Option<bool>,
+    #[schema(schema_with = schema::order_type, required = false)]
+    order_type: Option<Text>,
+    /// Where a delivery goes. Required with order_type delivery from version 0.2.0 on; until then
+    /// an order without it is accepted with warnings.
+    #[schema(value_type = AddressBody, required = false)]
+    pub delivery_address: Option<ParsedAddress>,
+    /// The shop's own location by default.
+    #[schema(value_type = String, required = false)]
+    pub location_id: Option<Parsed<LocationId>>,
+    /// Within an open pickup slot.
+    #[schema(value_type = String, required = false, format = DateTime)]
+    pub pickup_at: Option<Parsed<Timestamp>>,
+    #[schema(value_type = String, required = false, max_length = 500)]
+    pub special_instructions: Option<Text>,
+    /// The total that the customer was shown: nothing is placed for another one (409
+    /// price-changed).
+    #[schema(value_type = i64, required = false)]
+    expected_total_minor: Option<i64>,
+    /// With cart: the version of the cart that the customer was shown. Nothing is placed from
+    /// another one (409 price-changed).
+    #[schema(value_type = i64, required = false)]
+    cart_version: Option<i64>,
+    /// The payment gateway's token of the card.
+    #[schema(value_type = String, pattern = "^tok_[a-z0-9_]+$", example = "tok_ok")]
+    pub payment_token: Text,
+}
+
+/// The person who orders.
+///
+/// Texts are normalized before they are counted: line ends, Unicode NFC, and no invisible or
+/// bidirectional characters.
+#[derive(Deserr, ToSchema)]
+#[deserr(error = Invalid, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    #[schema(value_type = String, min_length = 1, max_length = 100, example = "Ana")]
+    pub name: Text,
+    /// Stored in E.164, with its extension in phone_extension. A number without a country code is
+    /// of the location's country.
+    #[schema(value_type = String, min_length = 1, max_length = 40, example = "+1 202 555 0123")]
+    pub phone: Text,
+    /// Stored with its host in punycode.
+    #[schema(value_type = String, min_length = 1, max_length = 254, example = "ana@example.com")]
+    pub email: Text,
+}
+
+/// How to notify the customer: by text message where sms is true, with an e-mail in its place when
+/// none can be sent; otherwise by e-mail; neither: not at all.
+#[derive(Deserr, ToSchema)]
+#[deserr(error = Invalid, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+pub struct Channels {
+    /// True by default.
+    #[schema(value_type = bool, required = false)]
+    email: Option<bool>,
+    /// False by default. For sms, customer.phone has no extension.
+    #[schema(value_type = bool, required = false)]
+    sms: Option<bool>,
+}
+
+impl Channels {
+    /// Returns the preferences, with the default for each channel that is not named.
+    pub fn preferences(channels: Option<Channels>) -> Preferences {
+        let usual = Preferences::default();
+        let (email, sms) = channels.map_or((None, None), |asked| (asked.email, asked.sms));
+        Preferences {
+            email: email.unwrap_or(usual.email),
+            sms: sms.unwrap_or(usual.sms),
+        }
+    }
+}
+
+/// Where a delivery goes.
+#[derive(Deserr, ToSchema)]
+#[deserr(error = Invalid, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+#[schema(as = DeliveryAddress)]
+pub struct AddressBody {
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 100)]
+    line1: Option<Text>,
+    #[schema(value_type = String, required = false, max_length = 100)]
+    line2: Option<Text>,
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 90)]
+    city: Option<Text>,
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 12)]
+    postal_code: Option<Text>,
+    #[schema(value_type = String, required = false, max_length = 200)]
+    note: Option<Text>,
+}
+
+/// The address of a delivery, with the rules of the domain.
+pub struct ParsedAddress(pub DeliveryAddress);
+
+impl Deserr<Invalid> for ParsedAddress {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        location: ValuePointerRef,
+    ) -> Result<ParsedAddress, Invalid> {
+        let body = AddressBody::deserialize_from_value(value, location)?;
+        let text = |text: Option<Text>| text.unwrap_or_default().0;
+        let [line1, line2, city, postal_code, note] = [
+            body.line1,
+            body.line2,
+            body.city,
+            body.postal_code,
+            body.note,
+        ]
+        .map(text);
+        let written = Written {
+            line1: &line1,
+            line2: &line2,
+            city: &city,
+            postal_code: &postal_code,
+            note: &note,
+        };
+        DeliveryAddress::parse(written)
+            .map(ParsedAddress)
+            .map_err(Invalid::from)
+    }
+}
+
+impl NewOrder {
+    /// Returns the order's type, a pickup by default.
+    pub fn order_type(&self) -> String {
+        let named = self.order_type.as_ref().map(|Text(named)| named.as_str());
+        named.unwrap_or("pickup").to_owned()
+    }
+
+    /// Returns what the customer was shown, without lines.
+    pub fn expected(&self) -> Expected {
+        Expected {
+            total_minor: self.expected_total_minor,
+            cart_version: self.cart_version,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Takes the listed products, or returns `None` for an order of the cart.
+    ///
+    /// # Errors
+    /// Returns 422 if the request names both or neither, or too many products.
+    pub fn take_lines(&mut self) -> Result<Option<Lines>, Problem> {
+        let is_of_cart = self.cart.unwrap_or_default();
+        let mut errors = Vec::new();
+        if self.cart_version.is_some() && !is_of_cart {
+            errors.push(FieldError::new(
+                "cart_version",
+                "is only for \"cart\": true",
+            ));
+        }
+        let lines = match self.items.take() {
+            None if is_of_cart => None,
+            None => {
+                errors.push(FieldError::new("items", "is required, or \"cart\": true"));
+                None
+            }
+            Some(_) if is_of_cart => {
+                let message = "must not be given together with \"cart\": true";
+                errors.push(FieldError::new("items", message));
+                None
+            }
+            Some(items) => Lines::merge(items.into_iter().map(CartItem::line))
+                .map_err(|error| errors.push(error))
+                .ok(),
+        };
+        if errors.is_empty() {
+            Ok(lines)
+        } else {
+            Err(Problem::fields(errors))
+        }
+    }
+}
+
+const _: () = assert!(LINES_MAX == 49, "the schema of `items` has another maximum");

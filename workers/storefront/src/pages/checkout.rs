@@ -1,0 +1,329 @@
+//! The checkout page: the form, and the order that it places.
+
+use app::ports::Source as _;
+use app::ports::carts::CartStore as _;
+use app::use_cases::idempotency::key_use;
+use app::use_cases::place_order::{Expected, PickupRefusal, Refusal, Request, UnknownLine};
+use axum::Form;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::channel::Preferences;
+use domain::hours::Hours;
+use domain::{FieldError, Timestamp};
+
+use super::checkout_form::{CheckoutForm, CheckoutPage, ErrorView, Receipt, receipt_of};
+use super::kept_form;
+use super::lookup::order_url;
+use super::shell::page;
+use super::slots::{choice, wanted_time};
+use crate::desk::cart::carry_cart;
+use crate::desk::orders::accept;
+use crate::menu;
+use crate::ports::Ports;
+use crate::problem::Problem;
+use crate::problem::refusals::what_changed;
+use crate::random::{digest, random_token};
+use crate::session::{self, Session};
+use crate::state::App;
+
+/// Shows the checkout form, or redirects to the cart when it is empty.
+pub async fn show<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Some(session) = session::of(&headers, &app.settings) else {
+        return Ok(Redirect::to("/cart").into_response());
+    };
+    let form = CheckoutForm {
+        order_type: "pickup".to_owned(),
+        payment_token: "tok_ok".to_owned(),
+        // One key per rendered form: a form that is sent twice places one order.
+        idempotency_key: random_token(),
+        ..CheckoutForm::default()
+    };
+    let receipt = receipt_of(&app, &app.ports.carts().get(&session.hash).await?).await?;
+    if receipt.lines.is_empty() {
+        return Ok(Redirect::to("/cart").into_response());
+    }
+    form_page(&app, form, Vec::new(), receipt).await
+}
+
+async fn form_page<P: Ports>(
+    app: &App<P>,
+    form: CheckoutForm,
+    errors: Vec<ErrorView>,
+    receipt: Receipt,
+) -> Result<Response, Problem> {
+    let choice = choice(app, &form).await;
+    page(&CheckoutPage::of(app, form, errors, false, choice, receipt))
+}
+
+/// Renders the form again with everything that the customer entered.
+async fn again<P: Ports>(
+    app: &App<P>,
+    session: &Session,
+    status: StatusCode,
+    form: CheckoutForm,
+    errors: Vec<ErrorView>,
+) -> Result<Response, Problem> {
+    let receipt = match app.ports.carts().get(&session.hash).await {
+        Ok(cart) => receipt_of(app, &cart).await,
+        Err(error) => Err(error.into()),
+    };
+    let page = match receipt {
+        Ok(receipt) => form_page(app, form, errors, receipt).await?,
+        // The customer's input matters more than the current price. The price is compared when the
+        // order is placed.
+        Err(_) => kept_form::render(app, form, errors, false)?,
+    };
+    // A request without a session gets a new one.
+    Ok(session.clone().onto((status, page).into_response()))
+}
+
+/// Places the order of the form, or shows the form again with the errors.
+pub async fn place<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    Form(form): Form<CheckoutForm>,
+) -> Result<Response, Problem> {
+    // An expired session has no cart. The form with its errors is returned under a new session, so
+    // no input is lost.
+    let session = session::of_or_new(&headers, &app.settings);
+    let cart = app.ports.carts().get(&session.hash).await?;
+    let ordered = cart.lines.clone();
+    let again = async |status, form, errors| again(&app, &session, status, form, errors).await;
+    let wrong = |field: &str, message: &str| vec![ErrorView::of(&FieldError::new(field, message))];
+    let Ok(pickup_at) = wanted_time(&form.pickup_at) else {
+        let errors = wrong("pickup_at", "must be one of the list");
+        return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
+    };
+    let delivery_address = match form.address() {
+        Ok(address) => address,
+        Err(errors) => {
+            let errors = errors.iter().map(ErrorView::of).collect();
+            return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
+        }
+    };
+    let Some(notify) = wishes(&form.notify) else {
+        let errors = wrong("notify", "must be email, sms or none");
+        return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
+    };
+    // A form without the amounts that it showed cannot place an order. A repeat of a placed order
+    // still gets its answer.
+    let shown = form.shown();
+    let nothing_shown = || Expected {
+        total_minor: Some(i64::MIN),
+        ..Expected::default()
+    };
+    let expected = shown.clone().unwrap_or_else(nothing_shown);
+    // The order belongs to the new session that begins with it.
+    let after = session.after_checkout(&form.idempotency_key, &app.settings);
+    let request = Request {
+        customer_name: form.name.clone(),
+        customer_phone: form.phone.clone(),
+        customer_email: form.email.clone(),
+        notify,
+        order_type: form.order_type.clone(),
+        location_id: None,
+        pickup_at,
+        special_instructions: form.special_instructions.clone(),
+        delivery_address,
+        address_required: true,
+        payment_token: form.payment_token.clone(),
+        lines: cart.lines,
+        from_cart: true,
+        idempotency_key: form.idempotency_key.clone(),
+        session_hash: Some(after.hash.clone()),
+        other_sessions: Vec::new(),
+        traceparent: chassis::trace::current(),
+        expected,
+    };
+    match accept(&app, request).await {
+        Ok(accepted) => {
+            // Lines that another tab added meanwhile stay in the cart. A repeated request removes
+            // nothing.
+            if !accepted.replayed {
+                let _ = app.ports.carts().take_out(&session.hash, &ordered).await;
+            }
+            carry_cart(&app, &session, &after).await;
+            Ok(after.onto(
+                Redirect::to(&order_url(&accepted.order.order_id.to_string(), "")).into_response(),
+            ))
+        }
+        // The same key with changed fields, such as another name: the placed order stays as it is.
+        Err(Refusal::KeyReused) => {
+            let (scope, home) = (app.customer_scope(), app.settings.shops.home());
+            let (orders, key) = (app.ports.orders(), &form.idempotency_key);
+            match key_use(orders, &scope, &home.tenant_id, key, digest).await? {
+                Some(used)
+                    if used
+                        .session_hash
+                        .as_deref()
+                        .is_some_and(|owner| after.owns(owner)) =>
+                {
+                    let to = order_url(&used.order_id.to_string(), "");
+                    // The answer that began the order's session may be lost, so it is sent again.
+                    let session = if used.session_hash.as_deref() == Some(&after.hash) {
+                        after
+                    } else {
+                        session
+                    };
+                    Ok(session.onto(Redirect::to(&to).into_response()))
+                }
+                // The order belongs to another session, for example to one that has expired.
+                Some(_) | None => {
+                    let message = "This form was sent before, and may have placed an order: look it up under Track before \
+                                   you order again.";
+                    let form = CheckoutForm {
+                        idempotency_key: random_token(),
+                        ..form
+                    };
+                    again(
+                        StatusCode::CONFLICT,
+                        form,
+                        vec![ErrorView::general(message)],
+                    )
+                    .await
+                }
+            }
+        }
+        Err(Refusal::Fields(errors)) => {
+            let views = errors.iter().map(ErrorView::of).collect();
+            again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
+        }
+        // An invalid key is replaced by a new one.
+        Err(Refusal::Key(errors)) => {
+            let form = CheckoutForm {
+                idempotency_key: random_token(),
+                ..form
+            };
+            let views = errors.iter().map(ErrorView::of).collect();
+            again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
+        }
+        Err(Refusal::Pickup(refusal)) => {
+            let shop = app.settings.shops.home();
+            let message = time_error(&shop.hours, app.ports.source().now(), refusal);
+            let views = vec![ErrorView::about(&refusal.field_error(), message)];
+            again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
+        }
+        Err(Refusal::NotOnMenu(lines)) => {
+            let known = app.menu.last();
+            let gone = |line: &UnknownLine| {
+                let name = menu::name_of(&known, &line.product_id);
+                ErrorView::general(format!(
+                    "{name} is no longer on the menu. Change your cart."
+                ))
+            };
+            let views = lines.iter().map(gone).collect();
+            again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
+        }
+        // The page shows the current price, and its button places the order for that price.
+        Err(Refusal::Changed(mut changed)) => {
+            let known = app.menu.last();
+            for (product_id, name) in changed
+                .differences
+                .iter_mut()
+                .filter_map(|one| one.product.as_mut())
+            {
+                *name = menu::name_of(&known, product_id);
+            }
+            let errors = match shown {
+                Some(_) => what_changed(&changed)
+                    .into_iter()
+                    .map(ErrorView::general)
+                    .collect(),
+                None => vec![ErrorView::general(
+                    "Please check the total below, and place the order again.",
+                )],
+            };
+            again(StatusCode::CONFLICT, form, errors).await
+        }
+        Err(Refusal::SlotFull(_)) => {
+            let form = CheckoutForm {
+                pickup_at: String::new(),
+                ..form
+            };
+            let errors = wrong("pickup_at", "has no place left: choose another time");
+            again(StatusCode::CONFLICT, form, errors).await
+        }
+        Err(Refusal::SoldOut(products)) => {
+            let known = app.menu.last();
+            let left = |id| {
+                let name = menu::name_of(&known, id);
+                ErrorView::general(format!(
+                    "{name} is sold out, or has fewer left. Change your cart."
+                ))
+            };
+            again(
+                StatusCode::CONFLICT,
+                form,
+                products.iter().map(left).collect(),
+            )
+            .await
+        }
+        // Temporary failures: the layer `kept_form` returns the form.
+        Err(
+            refusal @ (Refusal::Uncertain(_) | Refusal::ShopFull { .. } | Refusal::Unavailable(_)),
+        ) => Err(refusal.into()),
+    }
+}
+
+/// Shows the form with the times of another day, for browsers without scripts. Places no order.
+pub async fn other_day<P: Ports>(
+    State(app): State<App<P>>,
+    headers: HeaderMap,
+    Form(form): Form<CheckoutForm>,
+) -> Result<Response, Problem> {
+    let session = session::of_or_new(&headers, &app.settings);
+    let receipt = receipt_of(&app, &app.ports.carts().get(&session.hash).await?).await?;
+    let zone = &app.settings.shops.home().hours.zone;
+    let chosen = wanted_time(&form.pickup_at)
+        .ok()
+        .flatten()
+        .filter(|at| zone.date_of(*at).to_string() == form.pickup_day);
+    let pickup_at = if chosen.is_some() {
+        form.pickup_at.clone()
+    } else {
+        String::new()
+    };
+    let page = form_page(
+        &app,
+        CheckoutForm { pickup_at, ..form },
+        Vec::new(),
+        receipt,
+    )
+    .await?;
+    Ok(session.onto(page))
+}
+
+/// Returns what is wrong with the chosen time, in the shop's local time. The API's messages use
+/// UTC.
+fn time_error(hours: &Hours, now: Timestamp, refusal: PickupRefusal) -> String {
+    match refusal {
+        PickupRefusal::Required { .. } => match hours.closed_notice(now) {
+            Some(closed) => format!("{closed} Choose a time."),
+            None => format!("The time {}.", refusal.reason()),
+        },
+        PickupRefusal::Past | PickupRefusal::TooFarAhead | PickupRefusal::Closed { .. } => {
+            format!("The time {}.", refusal.reason())
+        }
+    }
+}
+
+/// Returns the notification preferences of the form's choice. Forms of an older release have an
+/// empty value.
+fn wishes(choice: &str) -> Option<Preferences> {
+    match choice {
+        "" | "email" => Some(Preferences::default()),
+        "sms" => Some(Preferences {
+            email: true,
+            sms: true,
+        }),
+        "none" => Some(Preferences {
+            email: false,
+            sms: false,
+        }),
+        _ => None,
+    }
+}
