@@ -16,7 +16,7 @@ use crate::schema;
 use crate::stack::Stack;
 use crate::stacks::security::{cloudformation_trust, deploy_statements};
 use crate::stacks::stacks;
-use crate::template::{Keep, Template, get_att, reference, sub};
+use crate::template::{Template, get_att, reference, sub};
 
 /// Slug of the stack.
 pub const BOOTSTRAP: &str = "bootstrap";
@@ -82,12 +82,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         environment.stack_name("security-RoleBoundary-*")
     )) } });
     let fences = document(&deploy_statements(environment, &inside));
-    let fences = template.add(
-        "fence policy",
-        kind::IAM_MANAGED_POLICY,
-        policy(&fences),
-        Keep::Nothing,
-    );
+    let fences = template.add("fence policy", kind::IAM_MANAGED_POLICY, policy(&fences));
     template.note(&fences, "wildcard", json!("Only in denials"));
     let mut policies = vec![reference(&fences)];
     for (at, statements) in split(&permissions(environment)).iter().enumerate() {
@@ -96,7 +91,6 @@ pub fn bootstrap(environment: &Environment) -> Stack {
             &words,
             kind::IAM_MANAGED_POLICY,
             policy(&document(statements)),
-            Keep::Nothing,
         );
         let reason = "Resources without a known name are limited by region; AWS's schemas require every action";
         template.note(&id, "wildcard", json!(reason));
@@ -111,7 +105,6 @@ pub fn bootstrap(environment: &Environment) -> Stack {
             "ManagedPolicyArns": policies,
             "Tags": environment.tags(),
         }),
-        Keep::Nothing,
     );
     template.waive(
         &role,

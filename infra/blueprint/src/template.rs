@@ -49,11 +49,25 @@ impl Template {
         }
     }
 
-    /// Adds a resource under a logical id made of `words`.
+    /// Adds a resource without deletion policies under a logical id made of `words`.
+    ///
+    /// # Panics
+    /// Panics like [`Template::add_kept`].
+    pub fn add(&mut self, words: &str, kind: Kind, properties: Value) -> LogicalId {
+        self.add_kept(words, kind, properties, Keep::Nothing)
+    }
+
+    /// Adds a resource with the policies of `keep` under a logical id made of `words`.
     ///
     /// # Panics
     /// Panics when the id is taken. Any test that builds the template finds this defect.
-    pub fn add(&mut self, words: &str, kind: Kind, properties: Value, keep: Keep) -> LogicalId {
+    pub fn add_kept(
+        &mut self,
+        words: &str,
+        kind: Kind,
+        properties: Value,
+        keep: Keep,
+    ) -> LogicalId {
         let id = logical(words);
         let mut resource = json!({ "Type": kind.as_str() });
         resource["Properties"] = properties;

@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of, export_of_name};
 use crate::settings::Engine;
-use crate::template::{Keep, LogicalId, Template, reference};
+use crate::template::{LogicalId, Template, reference};
 
 /// Returns the stack with the alarms on queues and on our own metrics.
 pub fn alarms(environment: &Environment) -> Template {
@@ -146,12 +146,7 @@ fn add_page(
         properties["ActionsSuppressorWaitPeriod"] = json!(120);
         properties["ActionsSuppressorExtensionPeriod"] = json!(300);
     }
-    template.add(
-        page.slug,
-        kind::CLOUDWATCH_COMPOSITE_ALARM,
-        properties,
-        Keep::Nothing,
-    )
+    template.add(page.slug, kind::CLOUDWATCH_COMPOSITE_ALARM, properties)
 }
 
 fn any_of(alarms: &[(&Alarm, LogicalId)]) -> Value {
@@ -212,7 +207,6 @@ fn add_alarms(
             &format!("{} alarm", alarm.slug),
             kind::CLOUDWATCH_ALARM,
             properties,
-            Keep::Nothing,
         );
         (alarm, id)
     };

@@ -58,7 +58,7 @@ fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
             "MaxRetentionDays": settings.daily_days.max(settings.monthly_days),
         });
     }
-    let vault = template.add("vault", kind::BACKUP_VAULT, properties, Keep::Data);
+    let vault = template.add_kept("vault", kind::BACKUP_VAULT, properties, Keep::Data);
     template.note(
         &vault,
         "wildcard",
@@ -122,7 +122,6 @@ fn plan(template: &mut Template, environment: &Environment, vault: &LogicalId) -
         json!({
             "BackupPlan": { "BackupPlanName": environment.stack_name("backups"), "BackupPlanRule": [daily, monthly] },
         }),
-        Keep::Nothing,
     )
 }
 
@@ -168,12 +167,7 @@ fn backup_role(template: &mut Template, environment: &Environment) -> LogicalId 
         "service-role/AWSBackupServiceRolePolicyForBackup",
         "AWSBackupServiceRolePolicyForS3Backup",
     ];
-    template.add(
-        "backup role",
-        kind::IAM_ROLE,
-        role(environment, policies),
-        Keep::Nothing,
-    )
+    template.add("backup role", kind::IAM_ROLE, role(environment, policies))
 }
 
 /// Adds the role that restores and cannot create or delete backups. It exists before it is needed.
@@ -182,12 +176,7 @@ fn restore_role(template: &mut Template, environment: &Environment) {
         "service-role/AWSBackupServiceRolePolicyForRestores",
         "AWSBackupServiceRolePolicyForS3Restore",
     ];
-    template.add(
-        "restore role",
-        kind::IAM_ROLE,
-        role(environment, policies),
-        Keep::Nothing,
-    );
+    template.add("restore role", kind::IAM_ROLE, role(environment, policies));
 }
 
 fn role(environment: &Environment, policies: [&str; 2]) -> Value {
@@ -212,7 +201,6 @@ fn selection(
             "BackupPlanId": reference(plan),
             "BackupSelection": { "SelectionName": name, "IamRoleArn": get_att(role, "Arn"), "Resources": resources },
         }),
-        Keep::Nothing,
     );
 }
 

@@ -80,7 +80,7 @@ fn images(template: &mut Template, environment: &Environment) -> LogicalId {
         // Far more images than any rollback needs.
         rule(2, "Old", json!({ "tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 100 })),
     ] });
-    template.add(
+    template.add_kept(
         "images",
         kind::ECR_REPOSITORY,
         json!({
@@ -112,7 +112,6 @@ fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
             "CapacityProviders": ["FARGATE", "FARGATE_SPOT"],
             "DefaultCapacityProviderStrategy": [{ "CapacityProvider": "FARGATE", "Weight": 1 }],
         }),
-        Keep::Nothing,
     );
     template.after(&cluster, &[&insights]);
     Shared::ClusterName.export(template, environment, reference(&cluster));
@@ -133,7 +132,7 @@ fn log_group(
     words: &str,
     name: &str,
 ) -> LogicalId {
-    template.add(
+    template.add_kept(
         words,
         kind::LOG_GROUP,
         json!({
@@ -366,7 +365,6 @@ fn task_definition(
         &format!("{} task", role.slug),
         kind::ECS_TASK_DEFINITION,
         properties,
-        Keep::Nothing,
     )
 }
 
@@ -545,7 +543,6 @@ fn service(
         &format!("{} service", role.slug),
         kind::ECS_SERVICE,
         properties,
-        Keep::Nothing,
     )
 }
 

@@ -60,7 +60,7 @@ fn keep(environment: &Environment) -> Keep {
 /// Adds the tables of the contract.
 fn tables(template: &mut Template, environment: &Environment) {
     for table in TABLES {
-        let id = template.add(
+        let id = template.add_kept(
             &format!("{} table", table.slug),
             kind::DYNAMODB_TABLE,
             table_properties(environment, table),

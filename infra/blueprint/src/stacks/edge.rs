@@ -20,7 +20,7 @@ use stage::{api_domain, stage, usage_plan};
 use crate::environment::Environment;
 use crate::kind::{self, Kind};
 use crate::names::Shared;
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sorted};
+use crate::template::{LogicalId, Template, get_att, reference, sorted};
 
 /// The only stage of the API. A deployment replaces its content.
 const STAGE: &str = "live";
@@ -79,7 +79,6 @@ fn certificate(template: &mut Template, environment: &Environment) -> LogicalId 
             "KeyAlgorithm": "RSA_2048",
             "CertificateTransparencyLoggingPreference": "ENABLED",
         }),
-        Keep::Nothing,
     )
 }
 
@@ -97,7 +96,7 @@ fn group(
         "SecurityGroupIngress": ingress,
         "SecurityGroupEgress": egress,
     });
-    template.add(words, kind::EC2_SECURITY_GROUP, properties, Keep::Nothing)
+    template.add(words, kind::EC2_SECURITY_GROUP, properties)
 }
 
 /// Returns the origin from which browsers may call the API. The load balancer can add only one
@@ -137,7 +136,6 @@ fn private_link(template: &mut Template, environment: &Environment) -> LogicalId
             "SubnetIds": Shared::PrivateSubnets.list(environment),
             "SecurityGroupIds": [get_att(&group, "GroupId")],
         }),
-        Keep::Nothing,
     )
 }
 
@@ -185,7 +183,7 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn add(&mut self, words: &str, kind: Kind, properties: Value) -> LogicalId {
         self.text += &sorted(properties.clone()).to_string();
-        let id = self.template.add(words, kind, properties, Keep::Nothing);
+        let id = self.template.add(words, kind, properties);
         self.ids.push(id.clone());
         id
     }
@@ -271,7 +269,6 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
         &format!("api deployment {digest}"),
         kind::API_DEPLOYMENT,
         json!({ "RestApiId": reference(&id) }),
-        Keep::Nothing,
     );
     template.after(&deployment, &ids.iter().skip(1).collect::<Vec<_>>());
     Shared::ApiName.export(template, environment, json!(name));
@@ -484,7 +481,6 @@ fn names(
                 "Type": "A",
                 "AliasTarget": { "DNSName": target, "HostedZoneId": zone, "EvaluateTargetHealth": false },
             }),
-            Keep::Nothing,
         );
     }
 }

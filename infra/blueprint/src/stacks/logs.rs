@@ -23,7 +23,7 @@ pub fn log_group(
     if let Some(name) = name {
         properties["LogGroupName"] = name;
     }
-    template.add(words, kind::LOG_GROUP, properties, Keep::Data)
+    template.add_kept(words, kind::LOG_GROUP, properties, Keep::Data)
 }
 
 /// Returns the ARN without the `:*` at the end of `Arn`, which API Gateway and WAF do not accept.

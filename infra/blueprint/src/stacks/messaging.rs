@@ -21,7 +21,6 @@ pub fn messaging(environment: &Environment) -> Template {
         "mail identity",
         kind::SES_EMAIL_IDENTITY,
         json!({ "EmailIdentity": MAIL_DOMAIN, "DkimAttributes": { "SigningEnabled": true } }),
-        Keep::Nothing,
     );
     let mut queues = Vec::new();
     for queue in QUEUES {
@@ -47,7 +46,7 @@ pub fn messaging(environment: &Environment) -> Template {
         queues.push((*queue, work, parking));
     }
     // Receives messages that a topic or a rule could not deliver.
-    let undelivered = template.add(
+    let undelivered = template.add_kept(
         "undelivered",
         kind::SQS_QUEUE,
         encrypted(
@@ -69,7 +68,6 @@ pub fn messaging(environment: &Environment) -> Template {
             &format!("{} topic", topic.slug),
             kind::SNS_TOPIC,
             properties,
-            Keep::Nothing,
         );
         let address = Address::Topic(topic);
         template.export(
@@ -131,7 +129,6 @@ pub fn messaging(environment: &Environment) -> Template {
                 "State": "ENABLED",
                 "Targets": [target],
             }),
-            Keep::Nothing,
         );
         rules.push((rule, id));
     }
@@ -154,7 +151,6 @@ pub fn messaging(environment: &Environment) -> Template {
             &format!("{} topic policy", topic.slug),
             kind::SNS_TOPIC_POLICY,
             policy,
-            Keep::Nothing,
         );
     }
     let mut from_all_rules = arns_of(&|_| true);
@@ -175,7 +171,7 @@ pub fn messaging(environment: &Environment) -> Template {
     };
     let mut policy = |name: String, id: &LogicalId, topics: Vec<Value>, rules: Vec<Value>| {
         if let Some(properties) = queue_policy(environment, id, topics, rules) {
-            template.add(&name, kind::SQS_QUEUE_POLICY, properties, Keep::Nothing);
+            template.add(&name, kind::SQS_QUEUE_POLICY, properties);
         }
     };
     for (queue, work, parking) in &queues {
@@ -222,7 +218,7 @@ pub fn messaging(environment: &Environment) -> Template {
             properties["FilterPolicyScope"] = json!("MessageAttributes");
         }
         let words = format!("{} to {}", subscription.topic.slug, subscription.queue.slug);
-        template.add(&words, kind::SNS_SUBSCRIPTION, properties, Keep::Nothing);
+        template.add(&words, kind::SNS_SUBSCRIPTION, properties);
     }
     template
 }
@@ -250,7 +246,7 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
         "Name": environment.stack_name(BUS.slug),
         "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
     });
-    let bus = template.add("event bus", kind::EVENTS_BUS, properties, Keep::Nothing);
+    let bus = template.add("event bus", kind::EVENTS_BUS, properties);
     template.add(
         "event archive",
         kind::EVENTS_ARCHIVE,
@@ -260,7 +256,6 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
             "RetentionDays": ARCHIVE_DAYS,
             "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
         }),
-        Keep::Nothing,
     );
     bus
 }
@@ -284,7 +279,7 @@ fn order_events(
         properties["ShardCount"] = json!(1);
     }
     let words = |what: &str| format!("{} {what}", ORDER_EVENTS.slug);
-    let stream = template.add(
+    let stream = template.add_kept(
         &words("stream"),
         kind::KINESIS_STREAM,
         properties,
@@ -301,7 +296,6 @@ fn order_events(
             "AssumeRolePolicyDocument": trust("events.amazonaws.com"),
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
-        Keep::Nothing,
     );
     let statements = json!([
         {
@@ -319,7 +313,6 @@ fn order_events(
             "PolicyDocument": { "Version": "2012-10-17", "Statement": statements },
             "Roles": [reference(&role)],
         }),
-        Keep::Nothing,
     );
     let mut pattern = json!({ "detail": {} });
     pattern["detail"][ORDER_EVENTS_KEY] = json!([{ "exists": true }]);
@@ -339,7 +332,6 @@ fn order_events(
                 "DeadLetterConfig": { "Arn": get_att(undelivered, "Arn") },
             }],
         }),
-        Keep::Nothing,
     );
     // Events before the role may write would all go to the dead-letter queue.
     template.after(&rule, &[&policy]);
@@ -380,7 +372,7 @@ fn add_queue(
     } else {
         format!("{} queue", queue.parking_slug())
     };
-    template.add(&words, kind::SQS_QUEUE, properties, kept(environment))
+    template.add_kept(&words, kind::SQS_QUEUE, properties, kept(environment))
 }
 
 /// Returns the policy that lets AWS services send to a queue; `None` if none do. The policies of

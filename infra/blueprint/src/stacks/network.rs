@@ -84,7 +84,6 @@ fn vpc(template: &mut Template, environment: &Environment) -> LogicalId {
             "InstanceTenancy": "default",
             "Tags": tags(environment, "vpc"),
         }),
-        Keep::Nothing,
     )
 }
 
@@ -136,7 +135,7 @@ fn subnets(
             "MapPublicIpOnLaunch": false,
             "Tags": tags(environment, &format!("{}-{}", tier.slug(), zone + 1)),
         });
-        template.add(&name, kind::EC2_SUBNET, properties, Keep::Nothing)
+        template.add(&name, kind::EC2_SUBNET, properties)
     };
     (0..zones).map(add).collect()
 }
@@ -151,7 +150,6 @@ fn route_table(
         &format!("{name} route table"),
         kind::EC2_ROUTE_TABLE,
         json!({ "VpcId": reference(vpc), "Tags": tags(environment, name) }),
-        Keep::Nothing,
     )
 }
 
@@ -160,7 +158,6 @@ fn associate(template: &mut Template, name: &str, table: &LogicalId, subnet: &Lo
         &format!("{name} association"),
         kind::EC2_SUBNET_ROUTE_TABLE_ASSOCIATION,
         json!({ "RouteTableId": reference(table), "SubnetId": reference(subnet) }),
-        Keep::Nothing,
     );
 }
 
@@ -176,13 +173,11 @@ fn public_routes(
         "internet gateway",
         kind::EC2_INTERNET_GATEWAY,
         json!({ "Tags": tags(environment, "internet") }),
-        Keep::Nothing,
     );
     let attachment = template.add(
         "internet gateway attachment",
         kind::EC2_VPC_GATEWAY_ATTACHMENT,
         json!({ "VpcId": reference(vpc), "InternetGatewayId": reference(&gateway) }),
-        Keep::Nothing,
     );
     let table = route_table(template, environment, vpc, "public");
     let route = template.add(
@@ -193,7 +188,6 @@ fn public_routes(
             "DestinationCidrBlock": WORLD,
             "GatewayId": reference(&gateway),
         }),
-        Keep::Nothing,
     );
     template.after(&route, &[&attachment]);
     let why =
@@ -220,7 +214,6 @@ fn nat_gateways(
             &format!("{name} address"),
             kind::EC2_EIP,
             json!({ "Domain": "vpc", "Tags": tags(environment, &name) }),
-            Keep::Nothing,
         );
         template.after(&address, &[online]);
         let properties = json!({
@@ -229,7 +222,7 @@ fn nat_gateways(
             "SubnetId": reference(subnet),
             "Tags": tags(environment, &name),
         });
-        gateways.push(template.add(&name, kind::EC2_NAT_GATEWAY, properties, Keep::Nothing));
+        gateways.push(template.add(&name, kind::EC2_NAT_GATEWAY, properties));
     }
     gateways
 }
@@ -255,7 +248,6 @@ fn private_routes(
                 "DestinationCidrBlock": WORLD,
                 "NatGatewayId": reference(&nat[zone % nat.len()]),
             }),
-            Keep::Nothing,
         );
         associate(template, &name, &table, subnet);
         tables.push(table);
@@ -307,7 +299,6 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
             &format!("{name} group"),
             kind::EC2_SECURITY_GROUP,
             properties,
-            Keep::Nothing,
         )
     };
     let groups = Groups {
@@ -371,7 +362,6 @@ fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
                 "ToPort": port,
                 "Description": about,
             }),
-            Keep::Nothing,
         );
         if port == HTTP {
             let reason = "Port 80 only redirects browsers to HTTPS; no other service listens there";
@@ -398,7 +388,6 @@ fn allow(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalI
             "ToPort": port,
             "Description": format!("To {}", to.0),
         }),
-        Keep::Nothing,
     );
     ingress(template, from, to, port);
 }
@@ -415,12 +404,11 @@ fn ingress(template: &mut Template, from: (&str, &LogicalId), to: (&str, &Logica
             "ToPort": port,
             "Description": format!("From {}", from.0),
         }),
-        Keep::Nothing,
     );
 }
 
 fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId) {
-    let group = template.add(
+    let group = template.add_kept(
         "flow log group",
         kind::LOG_GROUP,
         json!({
@@ -451,7 +439,6 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
             },
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
-        Keep::Nothing,
     );
     let permissions = template.add(
         "flow log policy",
@@ -475,7 +462,6 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
             },
             "Roles": [reference(&role)],
         }),
-        Keep::Nothing,
     );
     let log = template.add(
         "flow log",
@@ -490,7 +476,6 @@ fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId
             "MaxAggregationInterval": 600,
             "Tags": tags(environment, "flow-logs"),
         }),
-        Keep::Nothing,
     );
     // The flow log refers to the role but not to its permissions.
     template.after(&log, &[&permissions]);

@@ -11,7 +11,7 @@ use crate::dashboard;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::export_of;
-use crate::template::{Keep, Template};
+use crate::template::Template;
 
 /// Returns the stack with everything that operators look at.
 pub fn observability(environment: &Environment) -> Template {
@@ -45,7 +45,6 @@ fn subscription(template: &mut Template, environment: &Environment) {
             "Protocol": "email",
             "Endpoint": address,
         }),
-        Keep::Nothing,
     );
 }
 
@@ -76,7 +75,6 @@ fn dashboards(template: &mut Template, environment: &Environment) {
                 "DashboardName": environment.stack_name(name),
                 "DashboardBody": body,
             }),
-            Keep::Nothing,
         );
     }
 }
@@ -128,7 +126,6 @@ fn queries(template: &mut Template, environment: &Environment) {
                 "QueryString": query.text,
                 "LogGroupNames": groups,
             }),
-            Keep::Nothing,
         );
     }
 }
@@ -156,7 +153,6 @@ fn traces(template: &mut Template, environment: &Environment) {
                 "ResourceARN": "*",
             },
         }),
-        Keep::Nothing,
     );
 }
 
@@ -187,7 +183,7 @@ fn budget(template: &mut Template, environment: &Environment) {
         properties["NotificationsWithSubscribers"] =
             json!([notify("ACTUAL", 80), notify("FORECASTED", 100)]);
     }
-    template.add("budget", kind::BUDGET, properties, Keep::Nothing);
+    template.add("budget", kind::BUDGET, properties);
 }
 
 #[cfg(test)]

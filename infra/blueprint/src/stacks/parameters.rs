@@ -25,7 +25,6 @@ pub fn parameters(environment: &Environment) -> Template {
                 "AllowedPattern": parameter.pattern,
                 "Description": parameter.about,
             }),
-            Keep::Nothing,
         );
     }
     for secret in SECRETS {
@@ -35,7 +34,7 @@ pub fn parameters(environment: &Environment) -> Template {
             "KmsKeyId": Shared::SecretsKey.import(environment),
             "GenerateSecretString": { "PasswordLength": 48, "ExcludePunctuation": true },
         });
-        let id = template.add(
+        let id = template.add_kept(
             &format!("{} secret", secret.slug),
             kind::SECRET,
             properties,
@@ -56,7 +55,6 @@ pub fn parameters(environment: &Environment) -> Template {
                 "Value": { "Fn::ImportValue": export_of(environment, address) },
                 "Description": format!("Handed to processes as {}", address.variable()),
             }),
-            Keep::Nothing,
         );
     }
     template

@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::roles::{self, Actor};
-use crate::template::{Keep, LogicalId, Template, get_att, reference};
+use crate::template::{LogicalId, Template, get_att, reference};
 
 /// Returns the stack with the task roles.
 pub fn roles(environment: &Environment) -> Template {
@@ -44,7 +44,6 @@ pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> 
         words,
         kind::IAM_MANAGED_POLICY,
         json!({ "PolicyDocument": document }),
-        Keep::Nothing,
     )
 }
 
@@ -66,7 +65,6 @@ pub fn iam_role(
             "ManagedPolicyArns": policies.iter().map(|policy| reference(policy)).collect::<Vec<_>>(),
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
-        Keep::Nothing,
     )
 }
 

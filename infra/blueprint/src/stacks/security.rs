@@ -16,7 +16,7 @@ use keys::{KEYS, add_key};
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
-use crate::template::{Keep, LogicalId, Template, reference, sub};
+use crate::template::{LogicalId, Template, reference, sub};
 
 pub use deploy::{cloudformation_trust, deploy_statements};
 
@@ -279,7 +279,6 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
             "Description": "What no role of Brew Haven can go beyond",
             "PolicyDocument": { "Version": "2012-10-17", "Statement": statements },
         }),
-        Keep::Nothing,
     );
     let reason = "The denials cover everything; the actions allowed on * support no resources";
     template.note(&id, "wildcard", json!(reason));

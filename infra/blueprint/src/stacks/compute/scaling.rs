@@ -9,7 +9,7 @@ use super::has_image;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of_name};
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
+use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// Target requests per minute of one storefront task: a hundred tasks answer 2,000 requests per
 /// second.
@@ -74,7 +74,6 @@ pub(super) fn scaling(
             "MinCapacity": least,
             "MaxCapacity": most,
         }),
-        Keep::Nothing,
     );
     let mut follow = |what: &str, goal: u32, metric: (&str, Value)| {
         let words = format!("{} {what} scaling", role.slug);
@@ -92,7 +91,6 @@ pub(super) fn scaling(
                     "ScaleInCooldown": SCALE_IN_SECONDS,
                 },
             }),
-            Keep::Nothing,
         );
     };
     if role.public {

@@ -32,19 +32,19 @@ pub(super) struct Audit {
 }
 
 pub(super) fn buckets(template: &mut Template, environment: &Environment) -> Audit {
-    let logs = template.add(
+    let logs = template.add_kept(
         "logs bucket",
         kind::S3_BUCKET,
         logs_bucket(environment),
         Keep::Data,
     );
-    let audit = template.add(
+    let audit = template.add_kept(
         "audit bucket",
         kind::S3_BUCKET,
         audit_bucket(environment, &logs),
         Keep::Data,
     );
-    let lake = template.add(
+    let lake = template.add_kept(
         "lake bucket",
         kind::S3_BUCKET,
         lake_bucket(environment, &logs),
@@ -113,7 +113,6 @@ pub(super) fn trail(template: &mut Template, environment: &Environment, audit: &
             }] },
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
-        Keep::Nothing,
     );
     let policy = template.add(
         "trail policy",
@@ -124,9 +123,8 @@ pub(super) fn trail(template: &mut Template, environment: &Environment, audit: &
             }] },
             "Roles": [reference(&role)],
         }),
-        Keep::Nothing,
     );
-    let trail = template.add(
+    let trail = template.add_kept(
         "trail",
         kind::CLOUDTRAIL_TRAIL,
         json!({
@@ -295,7 +293,6 @@ fn bucket_policy(
         &format!("{} policy", bucket.as_str()),
         kind::S3_BUCKET_POLICY,
         properties,
-        Keep::Nothing,
     )
 }
 

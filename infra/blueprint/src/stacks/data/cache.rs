@@ -11,7 +11,7 @@ use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Adds the secret with the cache's AUTH token. It has no fixed name, so that it can be replaced.
 pub(super) fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId {
-    let token = template.add(
+    let token = template.add_kept(
         "cache token",
         kind::SECRET,
         json!({
@@ -45,7 +45,6 @@ pub(super) fn cache(template: &mut Template, environment: &Environment, token: &
             "Description": "Subnets without a way out",
             "SubnetIds": Shared::IsolatedSubnets.list(environment),
         }),
-        Keep::Nothing,
     );
     let parameters = template.add(
         "cache parameters",
@@ -57,7 +56,6 @@ pub(super) fn cache(template: &mut Template, environment: &Environment, token: &
             // cart that was unused longest.
             "Properties": { "maxmemory-policy": "volatile-ttl" },
         }),
-        Keep::Nothing,
     );
     let logs: Vec<Value> = ["slow-log", "engine-log"]
         .into_iter()
@@ -74,7 +72,7 @@ pub(super) fn cache(template: &mut Template, environment: &Environment, token: &
         "{{{{resolve:secretsmanager:${{{}}}:SecretString:token}}}}",
         token.as_str()
     );
-    let cache = template.add(
+    let cache = template.add_kept(
         "cache",
         kind::ELASTICACHE_REPLICATION_GROUP,
         json!({

@@ -28,7 +28,6 @@ fn database_subnets(template: &mut Template, environment: &Environment) -> Logic
             "DBSubnetGroupDescription": "Subnets without a way out",
             "SubnetIds": Shared::IsolatedSubnets.list(environment),
         }),
-        Keep::Nothing,
     )
 }
 
@@ -42,7 +41,6 @@ fn monitoring_role(template: &mut Template, environment: &Environment) -> Logica
             "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole")],
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
-        Keep::Nothing,
     )
 }
 
@@ -141,7 +139,6 @@ fn instance(
             "Family": format!("postgres{}", major(&settings.engine_version)),
             "Parameters": database_parameters(),
         }),
-        Keep::Nothing,
     );
     let own = json!({
         "Engine": "postgres",
@@ -159,7 +156,7 @@ fn instance(
         database_properties(environment, subnets),
         machine_properties(environment, monitoring),
     );
-    let database = template.add(
+    let database = template.add_kept(
         "database",
         kind::RDS_INSTANCE,
         merged(properties, own),
@@ -184,7 +181,6 @@ fn cluster(
             "Family": format!("aurora-postgresql{}", major(&settings.engine_version)),
             "Parameters": database_parameters(),
         }),
-        Keep::Nothing,
     );
     let own = json!({
         "Engine": "aurora-postgresql",
@@ -194,7 +190,7 @@ fn cluster(
         "EnableCloudwatchLogsExports": ["postgresql"],
     });
     let properties = merged(database_properties(environment, subnets), own);
-    let database = template.add("database", kind::RDS_CLUSTER, properties, keep(environment));
+    let database = template.add_kept("database", kind::RDS_CLUSTER, properties, keep(environment));
     // Instances of a cluster hold no data; the cluster's volume does. They are kept together with
     // it.
     let kept = if environment.is_production() {
@@ -211,7 +207,7 @@ fn cluster(
         let own =
             json!({ "Engine": "aurora-postgresql", "DBClusterIdentifier": reference(&database) });
         let properties = merged(machine_properties(environment, monitoring), own);
-        template.add(
+        template.add_kept(
             &format!("database {machine}"),
             kind::RDS_INSTANCE,
             properties,

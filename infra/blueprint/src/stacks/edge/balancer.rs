@@ -9,7 +9,7 @@ use super::{STAGE, group, origin};
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
-use crate::template::{Keep, LogicalId, Template, get_att, reference};
+use crate::template::{LogicalId, Template, get_att, reference};
 
 /// The port for tests of a new version before customers see it, reachable only inside the VPC.
 pub const TEST_PORT: u16 = 8443;
@@ -69,7 +69,6 @@ pub(super) fn balancer(template: &mut Template, environment: &Environment) -> Lo
                 ("zonal_shift.config.enabled", json!("true")),
             ]),
         }),
-        Keep::Nothing,
     );
     if !protected {
         let why = "This environment is deleted every evening";
@@ -125,7 +124,6 @@ pub(super) fn targets(template: &mut Template, environment: &Environment) -> Tar
                     ("stickiness.enabled", json!("false")),
                 ]),
             }),
-            Keep::Nothing,
         )
     };
     let targets = Targets {
@@ -162,7 +160,6 @@ pub(super) fn listeners(
                 "RedirectConfig": { "Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301" },
             }],
         }),
-        Keep::Nothing,
     );
     let ways = [
         (
@@ -200,7 +197,6 @@ pub(super) fn listeners(
                 }],
                 "ListenerAttributes": response_headers(environment),
             }),
-            Keep::Nothing,
         );
         let weighted = |id: &LogicalId, weight: u8| json!({ "TargetGroupArn": reference(id), "Weight": weight });
         let rule = template.add(
@@ -226,7 +222,6 @@ pub(super) fn listeners(
                     "UrlRewriteConfig": { "Rewrites": [{ "Regex": format!("^/{STAGE}/(.*)$"), "Replace": "/$1" }] },
                 }],
             }),
-            Keep::Nothing,
         );
         shared.export(template, environment, reference(&rule));
     }

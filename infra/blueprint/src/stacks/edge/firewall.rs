@@ -7,7 +7,7 @@ use super::Api;
 use crate::environment::Environment;
 use crate::kind;
 use crate::stacks::logs::{log_group, log_group_arn};
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
+use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// The payment gateway's webhook, which receives many requests from few addresses.
 pub(super) const WEBHOOK_PATH: &str = RouteId::ReceivePaymentEvent.path();
@@ -31,7 +31,6 @@ pub(super) fn firewall(
             "IPAddressVersion": "IPV4",
             "Addresses": [environment.settings.network.cidr],
         }),
-        Keep::Nothing,
     );
     let firewall = template.add(
         "firewall",
@@ -43,7 +42,6 @@ pub(super) fn firewall(
             "VisibilityConfig": visibility("firewall"),
             "Rules": firewall_rules(environment, &link),
         }),
-        Keep::Nothing,
     );
     let (api, stage) = (api.id.as_str(), stage.as_str());
     let stage = sub(&format!(
@@ -54,7 +52,6 @@ pub(super) fn firewall(
             &format!("{words} firewall"),
             kind::WAF_WEB_ACL_ASSOCIATION,
             json!({ "ResourceArn": resource, "WebACLArn": get_att(&firewall, "Arn") }),
-            Keep::Nothing,
         );
     }
     // WAF requires this prefix. The suffix is the stack's id, because the group outlives the stack.
@@ -72,7 +69,6 @@ pub(super) fn firewall(
             // token.
             "RedactedFields": [header("authorization"), header("cookie"), header("x-api-key"), { "QueryString": {} }],
         }),
-        Keep::Nothing,
     );
 }
 

@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::stacks::logs::{log_group, log_group_arn};
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
+use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// Allows API Gateway to write logs. This is a setting of the account and region, which the last
 /// stack overwrites; environments therefore have their own accounts.
@@ -26,7 +26,6 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
             ],
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
-        Keep::Nothing,
     );
     template.waive(
         &role,
@@ -34,7 +33,7 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
         "API Gateway sends no aws:SourceAccount when it assumes this role",
     );
     let properties = json!({ "CloudWatchRoleArn": get_att(&role, "Arn") });
-    template.add("api logging", kind::API_ACCOUNT, properties, Keep::Nothing)
+    template.add("api logging", kind::API_ACCOUNT, properties)
 }
 
 pub(super) fn stage(template: &mut Template, environment: &Environment, api: &Api) -> LogicalId {
@@ -87,7 +86,7 @@ pub(super) fn stage(template: &mut Template, environment: &Environment, api: &Ap
     if cache {
         properties["CacheClusterSize"] = json!("0.5");
     }
-    let stage = template.add("api stage", kind::API_STAGE, properties, Keep::Nothing);
+    let stage = template.add("api stage", kind::API_STAGE, properties);
     template.after(&stage, &[&logging, &execution]);
     if !cache {
         let why = "cache_seconds is 0 here: the storefront caches the menu, and an API cache is charged per hour";
@@ -144,20 +143,17 @@ pub(super) fn usage_plan(
             "Throttle": { "RateLimit": edge.rate, "BurstLimit": edge.burst },
             "Quota": { "Limit": edge.daily_quota, "Period": "DAY" },
         }),
-        Keep::Nothing,
     );
     // API Gateway generates the value of the key; no template contains it.
     let key = template.add(
         "api key",
         kind::API_API_KEY,
         json!({ "Description": "The first program", "Enabled": true }),
-        Keep::Nothing,
     );
     template.add(
         "usage plan key",
         kind::API_USAGE_PLAN_KEY,
         json!({ "KeyId": reference(&key), "KeyType": "API_KEY", "UsagePlanId": reference(&plan) }),
-        Keep::Nothing,
     );
 }
 
@@ -178,13 +174,10 @@ pub(super) fn api_domain(
             // TLS 1.2 or 1.3. The API's own policy is stricter.
             "SecurityPolicy": "TLS_1_2",
         }),
-        Keep::Nothing,
     );
     template.add(
         "api mapping",
         kind::API_BASE_PATH_MAPPING,
-        json!({ "DomainName": reference(&domain), "RestApiId": reference(&api.id), "Stage": reference(stage) }),
-        Keep::Nothing,
-    );
+        json!({ "DomainName": reference(&domain), "RestApiId": reference(&api.id), "Stage": reference(stage) }));
     domain
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::tags;
 use crate::environment::Environment;
 use crate::kind;
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
+use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// The traffic through an endpoint: exactly the calls of tasks, and of ECS when it starts them.
 struct Endpoint {
@@ -190,7 +190,6 @@ pub(super) fn gateway_endpoints(
                 "PolicyDocument": policy(statements),
                 "Tags": tags(environment, service),
             }),
-            Keep::Nothing,
         );
     }
 }
@@ -229,7 +228,6 @@ pub(super) fn interface_endpoints(
                 "PolicyDocument": policy(statements),
                 "Tags": tags(environment, endpoint.service),
             }),
-            Keep::Nothing,
         );
         if let Some((_, reason)) = of_no_resource {
             template.note(&id, "wildcard", json!(reason));

@@ -6,7 +6,7 @@ use super::stay_in_region;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
+use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// Services to which a deployment may pass one of our roles.
 const ROLE_TAKERS: &[&str] = &[
@@ -50,7 +50,6 @@ pub(super) fn deploy_role(
             "AssumeRolePolicyDocument": cloudformation_trust(environment),
             "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/PowerUserAccess")],
         }),
-        Keep::Nothing,
     );
     let reason = "The role creates resources of all services; the deploy policy limits it";
     template.waive(&role, &["IAM-4", "IAM-7"], reason);
@@ -63,7 +62,6 @@ pub(super) fn deploy_role(
             "PolicyDocument": { "Version": "2012-10-17", "Statement": deploy_statements(environment, &inside) },
             "Roles": [reference(&role)],
         }),
-        Keep::Nothing,
     );
     template.note(&policy, "wildcard", json!("Only in denials"));
     Shared::DeployRole.export(template, environment, get_att(&role, "Arn"));

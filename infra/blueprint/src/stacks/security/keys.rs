@@ -196,7 +196,7 @@ pub(super) fn add_key(template: &mut Template, environment: &Environment, key: &
         "Resource": "*",
     })];
     statements.extend((key.services)(environment));
-    let id = template.add(
+    let id = template.add_kept(
         &format!("{} key", key.slug),
         kind::KMS_KEY,
         json!({
@@ -225,7 +225,6 @@ pub(super) fn add_key(template: &mut Template, environment: &Environment, key: &
             "AliasName": format!("alias/{}", environment.stack_name(key.slug)),
             "TargetKeyId": reference(&id),
         }),
-        Keep::Nothing,
     );
     key.shared
         .export(template, environment, get_att(&id, "Arn"));
