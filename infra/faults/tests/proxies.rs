@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use adapter_redis::RedisCarts;
 use adapter_sql::{Login, NUMBERS, Store};
-use app::ports::Unavailable;
+use app::ports::StoreError;
 use app::ports::carts::CartStore as _;
 use app::ports::orders::OrderStore as _;
 use axum::Router;
@@ -334,7 +334,7 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
                 .next_number(&tenant, &location, date!(2026 - 03 - 01))
                 .await?;
         }
-        Ok::<_, Unavailable>(first)
+        Ok::<_, StoreError>(first)
     };
     let strike = |fault| {
         faults.add(Rule::on(Dependency::Postgres, "INSERT INTO order_number_days", fault).times(1))

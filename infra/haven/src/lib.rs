@@ -62,7 +62,10 @@ pub fn main() -> ExitCode {
         Ok(true) => 0,
         Ok(false) => exit::NOT_WELL,
         Err(error) => {
-            eprintln!("haven: {}", terminal::text(&format!("{error:#}")));
+            eprintln!(
+                "haven: {}",
+                terminal::text(&contract::cause::chain(&*error))
+            );
             ending::code_of(&error)
         }
     };

@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::operation::receive_message::ReceiveMessageError;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
     DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
 };
 use chassis::inbox::{Delivery, EntryError, Inbox, QueueError};
+use contract::cause::Cause;
 use contract::queue::Queue;
 use contract::{
     DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE,
 };
 use domain::Timestamp;
 use uuid::Uuid;
+
+use crate::ServiceError;
 
 /// Maximum characters of the reason that is stored with a dead letter, short enough for a list.
 const REASON_MAX: usize = 256;
@@ -40,7 +45,7 @@ impl SqsInbox {
         wait: Duration,
         lease: Duration,
         attempt_id: Option<&str>,
-    ) -> Result<Vec<Message>, (bool, String)> {
+    ) -> Result<Vec<Message>, SdkError<ReceiveMessageError>> {
         let received = self
             .polls
             .receive_message()
@@ -55,11 +60,7 @@ impl SqsInbox {
             .set_receive_request_attempt_id(attempt_id.map(str::to_owned))
             .send()
             .await;
-        match received {
-            Ok(answer) => Ok(answer.messages.unwrap_or_default()),
-            // Without an answer, the service may have delivered messages.
-            Err(error) => Err((error.as_service_error().is_none(), crate::why(&error))),
-        }
+        Ok(received?.messages.unwrap_or_default())
     }
 }
 
@@ -70,18 +71,19 @@ impl Inbox for SqsInbox {
         wait: Duration,
         lease: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
-        // On a FIFO queue, a repeat with the same attempt id returns the messages of a lost answer.
-        // Otherwise their groups would stay blocked for a whole lease.
+        // Without an answer, the service may have delivered messages. On a FIFO queue, a repeat
+        // with the same attempt id returns them. Otherwise their groups would stay blocked for a
+        // whole lease.
         let attempt_id = self.queue.fifo.then(|| Uuid::now_v7().to_string());
         let received = match self.poll(max, wait, lease, attempt_id.as_deref()).await {
-            Err((true, _)) if attempt_id.is_some() => {
+            Err(lost) if attempt_id.is_some() && lost.as_service_error().is_none() => {
                 self.poll(max, Duration::ZERO, lease, attempt_id.as_deref())
                     .await
             }
             other => other,
         };
         Ok(received
-            .map_err(|(_, why)| QueueError(why))?
+            .map_err(|error| QueueError(crate::cause(error)))?
             .into_iter()
             .map(delivery)
             .collect())
@@ -100,7 +102,7 @@ impl Inbox for SqsInbox {
         });
         let entries = entries
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| QueueError(error.to_string()))?;
+            .map_err(|error| QueueError(Cause::new(error)))?;
         let answer = self
             .client
             .delete_message_batch()
@@ -108,7 +110,7 @@ impl Inbox for SqsInbox {
             .set_entries(Some(entries))
             .send()
             .await;
-        let answer = answer.map_err(|error| QueueError(crate::why(&error)))?;
+        let answer = answer.map_err(|error| QueueError(crate::cause(error)))?;
         Ok(per_entry(handles.len(), &answer.failed))
     }
 
@@ -128,7 +130,7 @@ impl Inbox for SqsInbox {
         });
         let entries = entries
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| QueueError(error.to_string()))?;
+            .map_err(|error| QueueError(Cause::new(error)))?;
         let call = self
             .client
             .change_message_visibility_batch()
@@ -137,7 +139,7 @@ impl Inbox for SqsInbox {
         let answer = call
             .send()
             .await
-            .map_err(|error| QueueError(crate::why(&error)))?;
+            .map_err(|error| QueueError(crate::cause(error)))?;
         Ok(per_entry(handles.len(), &answer.failed))
     }
 
@@ -167,7 +169,7 @@ impl Inbox for SqsInbox {
             };
             call = call.message_attributes(
                 name,
-                text(value).map_err(|error| QueueError(error.to_string()))?,
+                text(value).map_err(|error| QueueError(Cause::new(error)))?,
             );
         }
         if self.queue.fifo {
@@ -178,7 +180,7 @@ impl Inbox for SqsInbox {
         call.send()
             .await
             .map(|_| ())
-            .map_err(|error| QueueError(crate::why(&error)))
+            .map_err(|error| QueueError(crate::cause(error)))
     }
 }
 
@@ -247,7 +249,10 @@ fn per_entry(count: usize, failed: &[BatchResultErrorEntry]) -> Vec<Result<(), E
         *result = Err(if expired {
             EntryError::HandleExpired
         } else {
-            EntryError::Failed(format!("{}: {message}", entry.code))
+            EntryError::Failed(Cause::new(ServiceError::new(
+                Some(&entry.code),
+                entry.message.as_deref(),
+            )))
         });
     }
     results

@@ -39,7 +39,7 @@ impl LeaseStore for DynamoLeases {
                 .set_exclusive_start_key(from)
                 .send()
                 .await
-                .map_err(|error| StoreError::new(Backend::Leases, crate::why(&error)))?;
+                .map_err(|error| StoreError::new(Backend::Leases, crate::cause(error)))?;
             for item in page.items() {
                 leases.push(Lease {
                     shard: get_text(item, "lease_id").ok_or_else(|| corrupt("lease_id"))?,
@@ -84,7 +84,7 @@ impl LeaseStore for DynamoLeases {
             {
                 Ok(false)
             }
-            Err(error) => Err(StoreError::new(Backend::Leases, crate::why(&error)).into()),
+            Err(error) => Err(StoreError::new(Backend::Leases, crate::cause(error)).into()),
         }
     }
 }

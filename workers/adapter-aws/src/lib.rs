@@ -23,8 +23,10 @@ mod transactions;
 mod views;
 
 pub use access::LocalAccess;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 pub use call_count::{Called, Service};
 pub use clients::Clients;
+use contract::cause::Cause;
 pub use inbox::SqsInbox;
 pub use leases::DynamoLeases;
 pub use local::{InspectError, LocalMailbox};
@@ -41,21 +43,32 @@ pub use tables::{ReadTable, Readable, WriteTable};
 pub use texter::SnsTexter;
 pub use views::{DynamoViewReader, DynamoViews};
 
-/// Returns the cause of a failed call for the log: the code and message of the service, or how the
-/// call itself failed.
-fn why<E, R>(error: &aws_sdk_dynamodb::error::SdkError<E, R>) -> String
+/// An error that a service returned for a call or for one entry of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ServiceError {
+    pub code: String,
+    pub message: String,
+}
+
+impl ServiceError {
+    fn new(code: Option<&str>, message: Option<&str>) -> ServiceError {
+        ServiceError {
+            code: code.unwrap_or("error").to_owned(),
+            message: message.unwrap_or("no message").to_owned(),
+        }
+    }
+}
+
+/// Returns the cause of a failed call: the error of the service, or how the call itself failed.
+/// The SDK's own error would print the service's code and message in several places.
+fn cause<E, R>(error: SdkError<E, R>) -> Cause
 where
-    E: std::error::Error + aws_sdk_dynamodb::error::ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
 {
     match error.as_service_error() {
-        Some(service) => {
-            format!(
-                "{}: {}",
-                service.code().unwrap_or("error"),
-                service.message().unwrap_or("no message")
-            )
-        }
-        None => format!("{}", aws_sdk_dynamodb::error::DisplayErrorContext(error)),
+        Some(service) => Cause::new(ServiceError::new(service.code(), service.message())),
+        None => Cause::new(error),
     }
 }

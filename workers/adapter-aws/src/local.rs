@@ -11,6 +11,7 @@ use app::ports::{Backend, StoreError};
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use contract::cause::BoxError;
 use domain::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -21,9 +22,9 @@ use crate::Clients;
 pub enum InspectError {
     #[error("the local AWS is not in use: AWS_ENDPOINT_URL is not set")]
     NotLocal,
-    #[error("the request to the local AWS cannot be signed: {0}")]
-    NotSigned(String),
-    #[error("the local AWS did not answer GET {path}: {source}")]
+    #[error("the request to the local AWS cannot be signed")]
+    NotSigned(#[source] BoxError),
+    #[error("the local AWS did not answer GET {path}")]
     NoAnswer {
         path: String,
         source: reqwest::Error,
@@ -120,8 +121,7 @@ impl Clients {
             .credentials_provider()
             .ok_or(InspectError::NotLocal)?;
         let credentials = provider.provide_credentials().await;
-        let credentials =
-            credentials.map_err(|error| InspectError::NotSigned(error.to_string()))?;
+        let credentials = credentials.map_err(|error| InspectError::NotSigned(error.into()))?;
         let url = format!("{}{path}", endpoint.trim_end_matches('/'));
         let headers =
             signature(&url, region.as_ref(), credentials).map_err(InspectError::NotSigned)?;
@@ -170,7 +170,7 @@ fn signature(
     url: &str,
     region: &str,
     credentials: aws_credential_types::Credentials,
-) -> Result<Vec<(String, String)>, String> {
+) -> Result<Vec<(String, String)>, BoxError> {
     let identity = credentials.into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
@@ -179,13 +179,10 @@ fn signature(
         .name("local")
         .time(SystemTime::now())
         .settings(SigningSettings::default())
-        .build()
-        .map_err(|error| error.to_string())?
+        .build()?
         .into();
     let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
-    let signed = request
-        .and_then(|request| sign(request, &parameters))
-        .map_err(|error| error.to_string())?;
+    let signed = request.and_then(|request| sign(request, &parameters))?;
     let headers = signed.output().headers();
     Ok(headers
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

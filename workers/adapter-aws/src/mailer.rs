@@ -4,6 +4,7 @@ use app::ports::notices::{Mail, Mailer, SendError};
 use aws_sdk_sesv2::Client;
 use aws_sdk_sesv2::error::ProvideErrorMetadata as _;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+use contract::cause::Cause;
 
 use crate::Clients;
 
@@ -27,7 +28,7 @@ impl SesMailer {
 impl Mailer for SesMailer {
     async fn send(&self, mail: &Mail) -> Result<String, SendError> {
         let refused =
-            |error: aws_sdk_sesv2::error::BuildError| SendError::Refused(error.to_string());
+            |error: aws_sdk_sesv2::error::BuildError| SendError::Refused(Cause::new(error));
         let content = |text: &str| {
             Content::builder()
                 .data(text)
@@ -70,14 +71,16 @@ impl Mailer for SesMailer {
                 match error.code() {
                     // The sender identity is not verified yet. The mail must be sent after an
                     // operator has fixed that.
-                    Some("MessageRejected") if said.contains("not verified") => Err(
-                        SendError::Unavailable(format!("{why}: an identity is not verified")),
-                    ),
+                    Some("MessageRejected") if said.contains("not verified") => {
+                        Err(SendError::Unavailable(Cause::new(format!(
+                            "{why}: an identity is not verified"
+                        ))))
+                    }
                     // These codes mean that this mail can never be sent.
                     Some("MessageRejected" | "BadRequestException" | "InvalidParameterValue") => {
-                        Err(SendError::Refused(why))
+                        Err(SendError::Refused(Cause::new(why)))
                     }
-                    _ => Err(SendError::Unavailable(why)),
+                    _ => Err(SendError::Unavailable(Cause::new(why))),
                 }
             }
         }

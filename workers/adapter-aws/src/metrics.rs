@@ -3,6 +3,7 @@
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit, StatisticSet};
+use contract::cause::BoxError;
 use contract::metric::NAMESPACE;
 
 use crate::Clients;
@@ -55,7 +56,7 @@ impl MetricSink {
     ///
     /// # Errors
     /// Returns the cause of the first failed call; the series after it are not sent.
-    pub async fn put(&self, series: Vec<Series>) -> Result<(), String> {
+    pub async fn put(&self, series: Vec<Series>) -> Result<(), BoxError> {
         let data: Vec<MetricDatum> = series.into_iter().map(datum).collect();
         for chunk in data.chunks(CALL_MAX) {
             let call = self
@@ -63,7 +64,7 @@ impl MetricSink {
                 .put_metric_data()
                 .namespace(NAMESPACE)
                 .set_metric_data(Some(chunk.to_vec()));
-            call.send().await.map_err(|error| crate::why(&error))?;
+            call.send().await.map_err(crate::cause)?;
         }
         Ok(())
     }

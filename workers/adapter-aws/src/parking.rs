@@ -7,6 +7,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeName,
 };
 use chassis::inbox::QueueError;
+use contract::cause::Cause;
 use contract::queue::{BATCH_MAX, Queue};
 use contract::{
     DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE,
@@ -108,7 +109,7 @@ impl SqsParking {
         let answer = call
             .send()
             .await
-            .map_err(|error| QueueError(crate::why(&error)))?;
+            .map_err(|error| QueueError(crate::cause(error)))?;
         Ok(answer
             .messages
             .unwrap_or_default()
@@ -133,7 +134,7 @@ impl SqsParking {
             });
             let entries = entries
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| QueueError(error.to_string()))?;
+                .map_err(|error| QueueError(Cause::new(error)))?;
             let call = self
                 .client
                 .change_message_visibility_batch()
@@ -141,7 +142,7 @@ impl SqsParking {
             call.set_entries(Some(entries))
                 .send()
                 .await
-                .map_err(|error| QueueError(crate::why(&error)))?;
+                .map_err(|error| QueueError(crate::cause(error)))?;
         }
         Ok(())
     }
@@ -171,7 +172,7 @@ impl SqsParking {
                 .data_type("String")
                 .string_value(traceparent)
                 .build();
-            let attribute = attribute.map_err(|error| QueueError(error.to_string()))?;
+            let attribute = attribute.map_err(|error| QueueError(Cause::new(error)))?;
             call = call.message_attributes(TRACEPARENT_ATTRIBUTE, attribute);
         }
         if self.queue.fifo {
@@ -182,7 +183,7 @@ impl SqsParking {
         let sent = call
             .send()
             .await
-            .map_err(|error| QueueError(crate::why(&error)))?;
+            .map_err(|error| QueueError(crate::cause(error)))?;
         Ok(sent.message_id.unwrap_or_default())
     }
 
@@ -199,7 +200,7 @@ impl SqsParking {
         call.send()
             .await
             .map(|_| ())
-            .map_err(|error| QueueError(crate::why(&error)))
+            .map_err(|error| QueueError(crate::cause(error)))
     }
 }
 

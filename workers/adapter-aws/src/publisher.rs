@@ -24,14 +24,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use app::ports::publisher::Publisher;
+use app::ports::publisher::{PublishError, Publisher};
+use contract::cause::{BoxError, Cause};
 use contract::event::Route;
 use contract::messages::{Envelope, Message};
 use contract::queue::{BATCH_MAX, Queue};
 use contract::topic::Topic;
 use contract::{EVENT_TYPE_ATTRIBUTE, STATUS_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
 
-use crate::Clients;
+use crate::{Clients, ServiceError};
 
 /// Maximum bytes of a call, entries and attributes together. SNS and EventBridge accept no more.
 /// SQS accepts more but charges per 64 KB.
@@ -67,7 +68,7 @@ struct Letter<'a> {
 }
 
 /// Indexes of failed messages with the causes.
-type Failures = Vec<(usize, String)>;
+type Failures = Vec<(usize, Cause)>;
 
 impl AwsPublisher {
     /// Creates a publisher for these destinations.
@@ -82,7 +83,7 @@ impl AwsPublisher {
 }
 
 impl Publisher for AwsPublisher {
-    async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
+    async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), PublishError>> {
         let letter = |(index, envelope)| Letter {
             index,
             envelope,
@@ -95,8 +96,8 @@ impl Publisher for AwsPublisher {
             Route::Bus => self.put(letters).await,
         };
         let mut results = vec![Ok(()); messages.len()];
-        for (index, why) in failures {
-            results[index] = Err(why);
+        for (index, cause) in failures {
+            results[index] = Err(PublishError { route, cause });
         }
         results
     }
@@ -107,7 +108,7 @@ impl AwsPublisher {
     async fn send(&self, queue: &'static Queue, letters: Vec<Letter<'_>>) -> Failures {
         use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
         let Some(url) = self.destinations.queues.get(queue.slug) else {
-            return all_failed(&letters, &format!("the queue {} has no URL", queue.slug));
+            return all_failed(&letters, format!("the queue {} has no URL", queue.slug));
         };
         let mut failures = Failures::new();
         // On a FIFO queue, no message may overtake a failed message of its group.
@@ -122,7 +123,7 @@ impl AwsPublisher {
                 if queue.fifo && held_back.contains(&group(letter.envelope)) {
                     failures.push((
                         letter.index,
-                        "an earlier message of its group was not taken".to_owned(),
+                        Cause::new("an earlier message of its group was not taken"),
                     ));
                     continue;
                 }
@@ -153,7 +154,7 @@ impl AwsPublisher {
                     }
                     Err(error) => {
                         held_back.insert(group(letter.envelope));
-                        failures.push((letter.index, error.to_string()));
+                        failures.push((letter.index, Cause::new(error)));
                     }
                 }
             }
@@ -174,9 +175,9 @@ impl AwsPublisher {
                     answer
                         .failed
                         .iter()
-                        .map(|entry| Refusal::of(&entry.id, &entry.code, entry.message.as_deref())),
+                        .map(|entry| refusal(&entry.id, &entry.code, entry.message.as_deref())),
                 ),
-                Err(error) => all_failed(&sent, &crate::why(&error)),
+                Err(error) => all_failed(&sent, crate::cause(error)),
             };
             for letter in &sent {
                 if failed.iter().any(|(index, _)| *index == letter.index) {
@@ -191,7 +192,7 @@ impl AwsPublisher {
     async fn say(&self, topic: &'static Topic, letters: Vec<Letter<'_>>) -> Failures {
         use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
         let Some(arn) = self.destinations.topics.get(topic.slug) else {
-            return all_failed(&letters, &format!("the topic {} has no ARN", topic.slug));
+            return all_failed(&letters, format!("the topic {} has no ARN", topic.slug));
         };
         let mut failures = Failures::new();
         let mut waiting = letters;
@@ -221,7 +222,7 @@ impl AwsPublisher {
                         entries.push(entry);
                         sent.push(letter);
                     }
-                    Err(error) => failures.push((letter.index, error.to_string())),
+                    Err(error) => failures.push((letter.index, Cause::new(error))),
                 }
             }
             if entries.is_empty() {
@@ -242,9 +243,9 @@ impl AwsPublisher {
                     answer
                         .failed()
                         .iter()
-                        .map(|entry| Refusal::of(&entry.id, &entry.code, entry.message.as_deref())),
+                        .map(|entry| refusal(&entry.id, &entry.code, entry.message.as_deref())),
                 )),
-                Err(error) => failures.extend(all_failed(&sent, &crate::why(&error))),
+                Err(error) => failures.extend(all_failed(&sent, crate::cause(error))),
             }
         }
         failures
@@ -279,16 +280,14 @@ impl AwsPublisher {
                     failures.extend(batch.iter().filter_map(|letter| match results.next() {
                         Some(entry) if entry.error_code.is_none() => None,
                         Some(entry) => {
-                            let code = entry.error_code.unwrap_or_default();
-                            Some((
-                                letter.index,
-                                format!("{code}: {}", entry.error_message.unwrap_or_default()),
-                            ))
+                            let error =
+                                ServiceError::new(entry.error_code(), entry.error_message());
+                            Some((letter.index, Cause::new(error)))
                         }
-                        None => Some((letter.index, NOT_SAID.to_owned())),
+                        None => Some((letter.index, Cause::new(NOT_SAID))),
                     }));
                 }
-                Err(error) => failures.extend(all_failed(&batch, &crate::why(&error))),
+                Err(error) => failures.extend(all_failed(&batch, crate::cause(error))),
             }
         }
         failures
@@ -318,19 +317,11 @@ fn next_batch(waiting: Vec<Letter<'_>>, one_a_group: bool) -> (Vec<Letter<'_>>, 
     (batch, rest)
 }
 
-/// An entry that a service refused, with the cause.
-struct Refusal<'a> {
-    id: &'a str,
-    why: String,
-}
+/// An entry that a service refused: its id and the error.
+type Refusal<'a> = (&'a str, ServiceError);
 
-impl<'a> Refusal<'a> {
-    fn of(id: &'a str, code: &str, message: Option<&str>) -> Self {
-        Refusal {
-            id,
-            why: format!("{code}: {}", message.unwrap_or("no message")),
-        }
-    }
+fn refusal<'a>(id: &'a str, code: &str, message: Option<&str>) -> Refusal<'a> {
+    (id, ServiceError::new(Some(code), message))
 }
 
 const NOT_SAID: &str = "the service did not say whether it was taken";
@@ -342,25 +333,23 @@ fn not_taken<'a>(
     refused: impl Iterator<Item = Refusal<'a>>,
 ) -> Failures {
     let taken: HashSet<&str> = taken.collect();
-    let mut reasons: HashMap<&str, String> =
-        refused.map(|refusal| (refusal.id, refusal.why)).collect();
+    let mut errors: HashMap<&str, ServiceError> = refused.collect();
     let failures = sent.iter().filter_map(|letter| {
         let id = letter.index.to_string();
-        let why = || NOT_SAID.to_owned();
         (!taken.contains(id.as_str())).then(|| {
-            (
-                letter.index,
-                reasons.remove(id.as_str()).unwrap_or_else(why),
-            )
+            let error = errors.remove(id.as_str());
+            let cause = error.map_or_else(|| Cause::new(NOT_SAID), Cause::new);
+            (letter.index, cause)
         })
     });
     failures.collect()
 }
 
-fn all_failed(letters: &[Letter<'_>], why: &str) -> Failures {
+fn all_failed(letters: &[Letter<'_>], why: impl Into<BoxError>) -> Failures {
+    let cause = Cause::new(why);
     letters
         .iter()
-        .map(|letter| (letter.index, why.to_owned()))
+        .map(|letter| (letter.index, cause.clone()))
         .collect()
 }
 
@@ -499,13 +488,13 @@ mod tests {
     #[test]
     fn a_message_that_the_service_does_not_name_was_not_taken() {
         let envelopes: Vec<_> = (1..=3).map(|number| envelope(number, number, "")).collect();
-        let refused = [Refusal::of("2", "Internal", None)];
+        let refused = [refusal("2", "Internal", None)];
         let failures = not_taken(&letters(&envelopes), ["0"].into_iter(), refused.into_iter());
         assert_eq!(
             failures,
             [
-                (1, NOT_SAID.to_owned()),
-                (2, "Internal: no message".to_owned())
+                (1, Cause::new(NOT_SAID)),
+                (2, Cause::new("Internal: no message"))
             ]
         );
     }

@@ -5,8 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use app::ports::{Backend, StoreError};
+use aws_sdk_secretsmanager::error::SdkError;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use aws_sdk_ssm::Client;
 use contract::address::Address;
+use contract::cause::{Cause, chain};
 use contract::parameter::{PARAMETERS, Parameter, Secret};
 use contract::parameter_root;
 use tokio::sync::Mutex;
@@ -32,7 +35,7 @@ async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, S
             .set_next_token(next)
             .send()
             .await
-            .map_err(|error| StoreError::new(Backend::Parameters, crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Parameters, crate::cause(error)))?;
         for parameter in page.parameters.unwrap_or_default() {
             if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
                 let key = name
@@ -120,10 +123,7 @@ pub async fn secret_versions(
             None
         }
         Err(error) => {
-            return Err(StoreError::new(
-                Backend::Secrets,
-                format!("{id}: {}", crate::why(&error)),
-            ));
+            return Err(not_read(&id, error));
         }
     };
     Ok(std::iter::once(current).chain(previous).collect())
@@ -140,11 +140,13 @@ pub async fn secret_text(clients: &Clients, id: &str) -> Result<String, StoreErr
         .secret_id(id)
         .send()
         .await;
-    let got = got.map_err(|error| {
-        StoreError::new(Backend::Secrets, format!("{id}: {}", crate::why(&error)))
-    })?;
+    let got = got.map_err(|error| not_read(id, error))?;
     got.secret_string
         .ok_or_else(|| StoreError::new(Backend::Secrets, format!("{id} holds no text")))
+}
+
+fn not_read(id: &str, error: SdkError<GetSecretValueError>) -> StoreError {
+    StoreError::new(Backend::Secrets, Cause::about(id, crate::cause(error)))
 }
 
 /// Reads live parameters. While Parameter Store cannot be read, the last values apply, or the
@@ -239,7 +241,7 @@ impl ParameterReader {
                     .collect()
             }
             Err(error) => {
-                tracing::warn!(error = %error, "Parameters cannot be read; the last ones stand")
+                tracing::warn!(error = %chain(&error), "Parameters cannot be read; the last ones stand")
             }
         }
         // The time is set after a failure too, so that not every message starts a read.

@@ -124,7 +124,7 @@ impl<R: Readable> DynamoStock<R> {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
         Ok(got.item)
     }
 }
@@ -324,7 +324,7 @@ impl<R: Readable> DynamoStock<R> {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
         Ok(got.item)
     }
 
@@ -575,7 +575,7 @@ impl Stock for DynamoStock {
                     return Ok(holds);
                 }
                 let item =
-                    item.map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
+                    item.map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
                 let order_id = get_text(&item, "reservation_id").and_then(|id| id.parse().ok());
                 let (Some(order_id), Some(expires_at)) = (order_id, get_time(&item, "expires_at"))
                 else {

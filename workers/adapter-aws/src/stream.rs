@@ -6,10 +6,10 @@ use app::ports::stock::{StockChange, StockedProduct};
 use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use aws_sdk_dynamodbstreams::Client;
-use aws_sdk_dynamodbstreams::error::ProvideErrorMetadata as _;
+use aws_sdk_dynamodbstreams::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodbstreams::types::{self, AttributeValue, ShardIteratorType};
 use chassis::stream::{ChangeStream, Page, Position, Record, Shard, StreamError};
-use contract::cause::BoxError;
+use contract::cause::{BoxError, chain};
 use domain::Timestamp;
 
 use crate::Clients;
@@ -44,10 +44,7 @@ impl ChangeStream for DynamoStockStream {
                 .describe_stream()
                 .stream_arn(&self.arn)
                 .set_exclusive_start_shard_id(from);
-            let answer = call
-                .send()
-                .await
-                .map_err(|error| failed(error.code(), crate::why(&error)))?;
+            let answer = call.send().await.map_err(failed)?;
             let Some(description) = answer.stream_description else {
                 break;
             };
@@ -78,10 +75,7 @@ impl ChangeStream for DynamoStockStream {
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .sequence_number(sequence),
         };
-        let answer = call
-            .send()
-            .await
-            .map_err(|error| failed(error.code(), crate::why(&error)))?;
+        let answer = call.send().await.map_err(failed)?;
         answer.shard_iterator.ok_or(StreamError::Trimmed)
     }
 
@@ -91,10 +85,7 @@ impl ChangeStream for DynamoStockStream {
             .get_records()
             .shard_iterator(iterator)
             .limit(i32::try_from(limit).unwrap_or(1000));
-        let answer = call
-            .send()
-            .await
-            .map_err(|error| failed(error.code(), crate::why(&error)))?;
+        let answer = call.send().await.map_err(failed)?;
         let records = answer
             .records
             .unwrap_or_default()
@@ -107,11 +98,14 @@ impl ChangeStream for DynamoStockStream {
     }
 }
 
-fn failed(code: Option<&str>, why: String) -> StreamError {
-    match code {
+fn failed<E>(error: SdkError<E>) -> StreamError
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    match error.code() {
         Some("ExpiredIteratorException") => StreamError::IteratorExpired,
         Some("TrimmedDataAccessException" | "ResourceNotFoundException") => StreamError::Trimmed,
-        _ => unavailable(why),
+        _ => unavailable(crate::cause(error)),
     }
 }
 
@@ -154,6 +148,8 @@ fn product(image: HashMap<String, AttributeValue>) -> Option<StockedProduct> {
     stocked_product(&item.collect())
         // An item that was written by hand may be invalid. A retry would not help, and the later
         // records must not wait.
-        .inspect_err(|error| tracing::warn!(error = %error, "A record of the stream was left out"))
+        .inspect_err(
+            |error| tracing::warn!(error = %chain(error), "A record of the stream was left out"),
+        )
         .ok()
 }

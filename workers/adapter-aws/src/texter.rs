@@ -9,6 +9,7 @@ use app::ports::notices::{SendError, Text, Texter};
 use aws_sdk_sns::Client;
 use aws_sdk_sns::error::{BuildError, ProvideErrorMetadata as _};
 use aws_sdk_sns::types::MessageAttributeValue;
+use contract::cause::Cause;
 
 use crate::Clients;
 
@@ -34,7 +35,7 @@ impl Texter for SnsTexter {
                 .data_type("String")
                 .string_value(value)
                 .build();
-            built.map_err(|error: BuildError| SendError::Refused(error.to_string()))
+            built.map_err(|error: BuildError| SendError::Refused(Cause::new(error)))
         };
         let sent = self
             .client
@@ -56,9 +57,9 @@ impl Texter for SnsTexter {
                     .code()
                     .map_or_else(|| "no answer".to_owned(), str::to_owned);
                 Err(if is_final(&why) {
-                    SendError::Refused(why)
+                    SendError::Refused(Cause::new(why))
                 } else {
-                    SendError::Unavailable(why)
+                    SendError::Unavailable(Cause::new(why))
                 })
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 
@@ -50,8 +51,9 @@ pub fn refused(reason: &CancellationReason) -> bool {
 /// # Errors
 /// Returns [`Failed`] when an action does not fit the stored item, or when the result is unknown.
 pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<Written, Failed> {
-    let mut last = String::new();
-    for attempt in 1..=TRIES {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let sent = client
             .transact_write_items()
             .set_transact_items(Some(actions.clone()))
@@ -61,10 +63,9 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
             Ok(_) => return Ok(Written::Done),
             Err(error) => error,
         };
-        last = crate::why(&error);
-        match error.into_service_error() {
-            TransactWriteItemsError::TransactionCanceledException(cancelled) => {
-                let reasons = cancelled.cancellation_reasons.unwrap_or_default();
+        let may_repeat = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                let reasons = cancelled.cancellation_reasons();
                 let of = |code: &str| {
                     reasons
                         .iter()
@@ -73,24 +74,31 @@ pub async fn write(client: &Client, actions: Vec<TransactWriteItem>) -> Result<W
                 // With a conflict, the other reasons are not final: the other transaction may
                 // belong to the same order.
                 if reasons.first().is_some_and(refused) {
-                    return Ok(Written::Refused(reasons));
+                    return Ok(Written::Refused(reasons.to_vec()));
                 }
                 if !of("TransactionConflict")
                     && !of("ThrottlingError")
                     && !of("ProvisionedThroughputExceeded")
                 {
                     if of("ConditionalCheckFailed") {
-                        return Ok(Written::Refused(reasons));
+                        return Ok(Written::Refused(reasons.to_vec()));
                     }
-                    return Err(Failed::Unfit(StoreError::new(Backend::Stock, last)));
+                    return Err(Failed::Unfit(unavailable(error)));
                 }
+                true
             }
-            TransactWriteItemsError::TransactionInProgressException(_) => {}
-            _ => break,
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => true,
+            _ => false,
+        };
+        if !may_repeat || attempt == TRIES {
+            return Err(Failed::Unanswered(unavailable(error)));
         }
         tokio::time::sleep(jittered(attempt)).await;
     }
-    Err(Failed::Unanswered(StoreError::new(Backend::Stock, last)))
+}
+
+fn unavailable(error: SdkError<TransactWriteItemsError>) -> StoreError {
+    StoreError::new(Backend::Stock, crate::cause(error))
 }
 
 /// Returns a pause that doubles from 5 ms, half of it random, so that conflicting transactions do

@@ -80,7 +80,7 @@ impl DynamoViews {
             Err(error) => match error.as_service_error() {
                 // The stored version is as new or newer.
                 Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(unavailable(crate::why(&error))),
+                _ => Err(unavailable(crate::cause(error))),
             },
         }
     }
@@ -107,11 +107,10 @@ impl DynamoViews {
             else {
                 return Ok(true);
             };
-            let why = crate::why(&error);
             let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
                 error.as_service_error()
             else {
-                return Err(unavailable(why));
+                return Err(unavailable(crate::cause(error)));
             };
             let newer = |index: usize| {
                 let reason = cancelled.cancellation_reasons().get(index);
@@ -192,7 +191,7 @@ impl OrderViews for DynamoViews {
             .projection_expression("version")
             .send()
             .await;
-        let item = got.map_err(|error| unavailable(crate::why(&error)))?.item;
+        let item = got.map_err(|error| unavailable(crate::cause(error)))?.item;
         item.map(|item| {
             get_number(&item, "version").ok_or_else(|| unavailable("an item has no version"))
         })
@@ -240,7 +239,7 @@ impl OrderViewReader for DynamoViewReader {
         let mut from: Option<Item> = None;
         while views.len() < wanted {
             let page = query.clone().set_exclusive_start_key(from).send().await;
-            let page = page.map_err(|error| unavailable(crate::why(&error)))?;
+            let page = page.map_err(|error| unavailable(crate::cause(error)))?;
             for view in page.items().iter().map(read) {
                 let view = view?;
                 if view.is_in(scope) {

@@ -10,6 +10,7 @@ use app::ports::gateway::{
 use chassis::Breaker;
 use chassis::config::Secret;
 use chassis::proxy::client_of;
+use contract::cause::{BoxError, Cause, chain};
 use contract::queue::PAYMENTS;
 use domain::ids::OrderId;
 use domain::money::{Currency, Money};
@@ -44,13 +45,26 @@ pub struct HttpGateway {
 
 #[derive(Deserialize)]
 struct RefundAnswer {
-    status: String,
+    status: RefundStatus,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RefundStatus {
+    Refunded,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ChargeStatus {
+    Captured,
+    Declined,
 }
 
 #[derive(Deserialize)]
 struct ChargeAnswer {
     charge_id: String,
-    status: String,
+    status: ChargeStatus,
     #[serde(default)]
     reason: Option<String>,
     #[serde(default)]
@@ -124,7 +138,7 @@ impl HttpGateway {
         let answer = self.ask_for_up_to(ANSWER_BYTES_MAX, request).await;
         match (&self.breaker, &answer) {
             (Some(breaker), Ok(_)) => breaker.success(),
-            (Some(breaker), Err(error)) => breaker.failure(&error.to_string()),
+            (Some(breaker), Err(error)) => breaker.failure(&chain(error)),
             (None, _) => {}
         }
         answer
@@ -140,9 +154,9 @@ impl HttpGateway {
         let mut response = request.send().await.map_err(|error| {
             // A request that could not be built was not sent either.
             if error.is_connect() || error.is_builder() {
-                GatewayError::Unavailable(format!("{error:?}"))
+                GatewayError::Unavailable(Cause::new(error))
             } else {
-                GatewayError::Unknown(format!("{error:?}"))
+                GatewayError::Unknown(Cause::new(error))
             }
         })?;
         let status = response.status();
@@ -150,30 +164,28 @@ impl HttpGateway {
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|error| GatewayError::Unknown(error.to_string()))?
+            .map_err(|error| GatewayError::Unknown(Cause::new(error)))?
         {
             if body.len() + chunk.len() > bytes_max {
-                return Err(GatewayError::Unknown("the answer is too long".to_owned()));
+                return Err(unknown("the answer is too long"));
             }
             body.extend_from_slice(&chunk);
         }
         match status {
             // The gateway may have failed before or after it executed the request.
-            status if status.is_server_error() => {
-                Err(GatewayError::Unknown(format!("answered {status}")))
-            }
+            status if status.is_server_error() => Err(unknown(format!("answered {status}"))),
             // Another request with the same key is running, or the gateway timed out.
             StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT => {
-                Err(GatewayError::Unknown(format!("answered {status}")))
+                Err(unknown(format!("answered {status}")))
             }
             // The gateway did not execute the request: credentials are being rotated, or the rate
             // is limited.
             StatusCode::UNAUTHORIZED
             | StatusCode::FORBIDDEN
             | StatusCode::TOO_EARLY
-            | StatusCode::TOO_MANY_REQUESTS => {
-                Err(GatewayError::Unavailable(format!("answered {status}")))
-            }
+            | StatusCode::TOO_MANY_REQUESTS => Err(GatewayError::Unavailable(Cause::new(format!(
+                "answered {status}"
+            )))),
             status => Ok((status, body)),
         }
     }
@@ -255,7 +267,15 @@ struct LedgerLine {
     reference: String,
     amount_minor: i64,
     currency: String,
-    status: String,
+    status: LedgerStatus,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LedgerStatus {
+    Captured,
+    Declined,
+    Refunded,
 }
 
 impl GatewayBooks for HttpGateway {
@@ -276,11 +296,10 @@ impl GatewayBooks for HttpGateway {
 fn ledger(body: &[u8]) -> Result<Vec<GatewayMovement>, GatewayError> {
     let answer: LedgerAnswer = serde_json::from_slice(body).map_err(unreadable)?;
     let movement = |line: LedgerLine| {
-        let kind = match line.status.as_str() {
-            "captured" => MovementKind::Captured,
-            "declined" => MovementKind::Declined,
-            "refunded" => MovementKind::Refunded,
-            other => return Err(unreadable(format!("status {other:?}"))),
+        let kind = match line.status {
+            LedgerStatus::Captured => MovementKind::Captured,
+            LedgerStatus::Declined => MovementKind::Declined,
+            LedgerStatus::Refunded => MovementKind::Refunded,
         };
         let currency = Currency::from_code(&line.currency);
         let currency =
@@ -296,17 +315,20 @@ fn ledger(body: &[u8]) -> Result<Vec<GatewayMovement>, GatewayError> {
     answer.entries.into_iter().map(movement).collect()
 }
 
-fn unreadable(why: impl std::fmt::Display) -> GatewayError {
-    GatewayError::Unknown(format!("the answer cannot be read: {why}"))
+fn unknown(why: impl Into<BoxError>) -> GatewayError {
+    GatewayError::Unknown(Cause::new(why))
+}
+
+fn unreadable(why: impl Into<BoxError>) -> GatewayError {
+    unknown(Cause::about("the answer cannot be read", why))
 }
 
 /// Checks the response to a refund: only the status `refunded` confirms it.
 fn refunded(body: &[u8]) -> Result<(), GatewayError> {
-    let answer: RefundAnswer = serde_json::from_slice(body).map_err(unreadable)?;
-    match answer.status.as_str() {
-        "refunded" => Ok(()),
-        other => Err(GatewayError::Unknown(format!("the refund is {other:?}"))),
-    }
+    let RefundAnswer {
+        status: RefundStatus::Refunded,
+    } = serde_json::from_slice(body).map_err(unreadable)?;
+    Ok(())
 }
 
 /// Parses the response to a charge strictly. Amount and currency are those of `asked` if the
@@ -320,25 +342,21 @@ fn outcome(body: &[u8], asked: Money) -> Result<ChargeOutcome, GatewayError> {
         None => asked.currency,
     };
     let amount = Money::new(answer.amount_minor.unwrap_or(asked.minor), currency);
-    match answer.status.as_str() {
-        "captured" => Ok(ChargeOutcome::Captured {
+    Ok(match answer.status {
+        ChargeStatus::Captured => ChargeOutcome::Captured {
             charge_id: answer.charge_id,
             amount,
-        }),
-        "declined" => {
-            let reason = answer.reason.unwrap_or_else(|| "declined".to_owned());
-            Ok(ChargeOutcome::Declined {
-                charge_id: answer.charge_id,
-                reason,
-            })
-        }
-        other => Err(unreadable(format!("status {other:?}"))),
-    }
+        },
+        ChargeStatus::Declined => ChargeOutcome::Declined {
+            charge_id: answer.charge_id,
+            reason: answer.reason.unwrap_or_else(|| "declined".to_owned()),
+        },
+    })
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> GatewayError {
     let body: String = String::from_utf8_lossy(body).chars().take(300).collect();
-    GatewayError::Refused(format!("answered {status}: {body}"))
+    GatewayError::Refused(Cause::new(format!("answered {status}: {body}")))
 }
 
 #[cfg(test)]

@@ -312,7 +312,7 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
     // The first calls only report the lost connection.
     let told = loop {
         match carts.get("s").await {
-            Err(error @ StoreError::LoginRefused { .. }) => break chain(&error).to_string(),
+            Err(error @ StoreError::LoginRefused { .. }) => break chain(&error),
             other => assert!(
                 begun.elapsed() < Duration::from_secs(20),
                 "it does not say why: {other:?}"

@@ -156,6 +156,6 @@ impl Handled {
 
 impl From<StoreError> for Handled {
     fn from(error: StoreError) -> Handled {
-        Handled::retry(chain(&error).to_string())
+        Handled::retry(chain(&error))
     }
 }

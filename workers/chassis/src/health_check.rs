@@ -11,11 +11,20 @@ use contract::HEALTH_PATH;
 const ANSWER_MAX: usize = 12;
 
 /// The process did not answer the health check with 200 in time.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("http://{address}{HEALTH_PATH}: {why}")]
-pub struct Unhealthy {
-    address: SocketAddr,
-    why: String,
+#[derive(Debug, thiserror::Error)]
+pub enum Unhealthy {
+    #[error("http://{address}{HEALTH_PATH}: answered {status:?}")]
+    Answered { address: SocketAddr, status: String },
+    #[error("http://{address}{HEALTH_PATH}: no answer within {within:?}")]
+    Silent {
+        address: SocketAddr,
+        within: Duration,
+    },
+    #[error("http://{address}{HEALTH_PATH}")]
+    Failed {
+        address: SocketAddr,
+        source: io::Error,
+    },
 }
 
 /// Checks that the process that serves health on `bind` is alive. `within` limits the whole check.
@@ -24,10 +33,9 @@ pub struct Unhealthy {
 /// Returns [`Unhealthy`] when the process does not answer in time, or not with 200.
 pub fn check(bind: SocketAddr, within: Duration) -> Result<(), Unhealthy> {
     let address = SocketAddr::new(reachable(bind.ip()), bind.port());
-    let failed = |why: String| Unhealthy { address, why };
     match status(address, Instant::now() + within) {
         Ok(status) if status == "HTTP/1.1 200" => Ok(()),
-        Ok(status) => Err(failed(format!("answered {status:?}"))),
+        Ok(status) => Err(Unhealthy::Answered { address, status }),
         // The kinds with which a socket reports the end of its timeout.
         Err(error)
             if matches!(
@@ -35,9 +43,9 @@ pub fn check(bind: SocketAddr, within: Duration) -> Result<(), Unhealthy> {
                 io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
             ) =>
         {
-            Err(failed(format!("no answer within {within:?}")))
+            Err(Unhealthy::Silent { address, within })
         }
-        Err(error) => Err(failed(error.to_string())),
+        Err(source) => Err(Unhealthy::Failed { address, source }),
     }
 }
 
@@ -83,6 +91,7 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 mod tests {
     use std::net::TcpListener;
 
+    use contract::cause::chain;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -100,7 +109,7 @@ mod tests {
             .expect("a port");
         let address =
             health::serve(listener, role, Metrics::new(), CancellationToken::new()).expect("bound");
-        assert_eq!(check(address, Duration::from_secs(2)), Ok(()), "{address}");
+        check(address, Duration::from_secs(2)).expect("healthy");
     }
 
     #[test]
@@ -121,10 +130,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).expect("answered");
             });
             let error = check(address, Duration::from_secs(2)).expect_err("not healthy");
-            assert_eq!(
-                error.to_string(),
-                format!("http://{address}/healthz: {told}")
-            );
+            assert_eq!(chain(&error), format!("http://{address}/healthz: {told}"));
             serving.join().expect("served");
         }
     }
@@ -134,14 +140,11 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
         let begun = Instant::now();
-        let silent = check(address, WITHIN)
-            .expect_err("it says nothing")
-            .to_string();
+        let unhealthy = || chain(&check(address, WITHIN).expect_err("not healthy"));
+        let silent = unhealthy();
         assert!(silent.ends_with("no answer within 300ms"), "{silent}");
         drop(listener);
-        let nobody = check(address, WITHIN)
-            .expect_err("nobody is there")
-            .to_string();
+        let nobody = unhealthy();
         assert!(nobody.contains("refused"), "{nobody}");
         assert!(begun.elapsed() < WITHIN * 3);
     }

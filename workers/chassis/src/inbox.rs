@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use contract::cause::Cause;
 use time::OffsetDateTime;
 
 /// One delivery of a message. The same message may be delivered again.
@@ -27,8 +28,8 @@ pub struct Delivery {
 
 /// The queue could not be reached or refused the whole call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("queue: {0}")]
-pub struct QueueError(pub String);
+#[error("queue")]
+pub struct QueueError(#[source] pub Cause);
 
 /// The reason why one entry of a batch failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +38,8 @@ pub enum EntryError {
     #[error("the lease has ended")]
     HandleExpired,
     /// The entry can be retried.
-    #[error("{0}")]
-    Failed(String),
+    #[error(transparent)]
+    Failed(Cause),
 }
 
 pub trait Inbox: Send + Sync {

@@ -23,6 +23,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::cause::chain;
 use contract::metric::Metric;
 use time::OffsetDateTime;
 use tokio::task::{self, JoinSet};
@@ -104,7 +105,7 @@ where
                     read_now.insert(reader.id(), shard);
                 }
             }
-            Err(error) => follower.process.health.down(DEPENDENCY, error.to_string()),
+            Err(error) => follower.process.health.down(DEPENDENCY, chain(&*error)),
         }
         tokio::select! {
             () = sleep(LOOK_FOR_SHARDS_EVERY) => {}
@@ -296,12 +297,12 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
                         (reading.iterator, reading.handled, trimmed_before) = (None, None, true)
                     }
                     Err(error) => {
-                        tracing::warn!(error = %error, "Cannot read the table");
+                        tracing::warn!(error = %chain(&*error), "Cannot read the table");
                         pause(IDLE_MAX, shutdown).await;
                     }
                 },
                 Err(StreamError::Unavailable(error)) => {
-                    tracing::warn!(shard = reading.lease.shard, error = %error, "Cannot read a shard");
+                    tracing::warn!(shard = reading.lease.shard, error = %chain(&*error), "Cannot read a shard");
                     reading.iterator = None;
                     pause(IDLE_MAX, shutdown).await;
                 }
@@ -387,7 +388,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
             }
             // The lease stays ours until another worker sees its counter stand still for `LEASE`.
             Err(error) => {
-                tracing::warn!(shard = reading.lease.shard, error = %error, "A lease could not be renewed");
+                tracing::warn!(shard = reading.lease.shard, error = %chain(&*error), "A lease could not be renewed");
                 true
             }
         }
@@ -403,7 +404,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
             ..reading.lease
         };
         if let Err(error) = self.leases.write(&free, Some(counter)).await {
-            tracing::warn!(shard = free.shard, error = %error, "A lease could not be freed");
+            tracing::warn!(shard = free.shard, error = %chain(&*error), "A lease could not be freed");
         }
     }
 }

@@ -17,6 +17,22 @@ impl Cause {
     pub fn new(error: impl Into<BoxError>) -> Cause {
         Cause(Arc::from(error.into()))
     }
+
+    /// Creates a cause with its subject in front: `subject: error`.
+    pub fn about(subject: impl Into<String>, error: impl Into<BoxError>) -> Cause {
+        Cause::new(About {
+            subject: subject.into(),
+            cause: Cause::new(error),
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{subject}")]
+struct About {
+    subject: String,
+    #[source]
+    cause: Cause,
 }
 
 impl fmt::Debug for Cause {
@@ -40,65 +56,45 @@ impl Error for Cause {
 /// Causes are equal when their chains print the same text.
 impl PartialEq for Cause {
     fn eq(&self, other: &Cause) -> bool {
-        chain(self).to_string() == chain(other).to_string()
+        chain(self) == chain(other)
     }
 }
 
 impl Eq for Cause {}
 
-/// Prints an error and all its causes in one line: `what: cause: cause`.
-pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
-    Chain(error)
-}
-
-struct Chain<'a>(&'a (dyn Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+/// Returns an error and all its causes in one line: `what: cause: cause`. Leaves out a cause that
+/// the text before it already ends with, because some libraries print the cause themselves.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
         }
-        Ok(())
+        next = cause.source();
     }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[derive(Debug)]
-    struct Outer(Cause);
-
-    impl fmt::Display for Outer {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("orders is unavailable")
-        }
-    }
-
-    impl Error for Outer {
-        fn source(&self) -> Option<&(dyn Error + 'static)> {
-            Some(&self.0)
-        }
-    }
-
     #[test]
     fn a_chain_prints_each_cause_once() {
-        let inner = Outer(Cause::new("connection refused"));
-        let outer = Outer(Cause::new(inner));
-        assert_eq!(
-            chain(&outer).to_string(),
-            "orders is unavailable: orders is unavailable: connection refused"
-        );
-        let alone = std::fmt::Error;
-        assert_eq!(chain(&alone).to_string(), alone.to_string());
+        let refused = std::io::Error::other("connection refused");
+        let outer = Cause::about("orders is unavailable", refused);
+        assert_eq!(chain(&outer), "orders is unavailable: connection refused");
+        let twice = Cause::about("query: down", Cause::about("down", "down"));
+        assert_eq!(chain(&twice), "query: down");
+        assert_eq!(chain(&std::fmt::Error), std::fmt::Error.to_string());
     }
 
     #[test]
     fn causes_with_different_chains_differ() {
-        let of = |text: &str| Cause::new(Outer(Cause::new(text)));
+        let of = |text: &str| Cause::about("orders", text);
         assert_eq!(of("refused"), of("refused"));
         assert_ne!(of("refused"), of("reset"));
     }

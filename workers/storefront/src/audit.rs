@@ -3,6 +3,7 @@
 
 use app::ports::Source as _;
 use app::ports::access::{AuditEntry, AuditLog as _};
+use contract::cause::chain;
 use domain::access::Action;
 use serde_json::Value;
 use uuid::Uuid;
@@ -40,7 +41,7 @@ pub async fn append<P: Ports>(
             subject,
             ..
         } = entry;
-        tracing::error!(%error, actor, action, subject, "An act could not be written into the audit log");
+        tracing::error!(error = %chain(&error), actor, action, subject, "An act could not be written into the audit log");
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use app::ports::stock::{Catalogue as _, StockedProduct};
 use app::ports::{Backend, Source as _, StoreError};
 use app::use_cases::place_order::Offers;
+use contract::cause::chain;
 use domain::Timestamp;
 use domain::cart::Line;
 use domain::ids::ProductId;
@@ -181,7 +182,7 @@ impl Menu {
                 (known.failed, known.unanswered) = (None, false);
             }
             Err(error) => {
-                tracing::warn!(%error, "The menu cannot be read; the last copy is shown");
+                tracing::warn!(error = %chain(&error), "The menu cannot be read; the last copy is shown");
                 known.failed = Some((Instant::now(), error));
                 known.unanswered = true;
             }

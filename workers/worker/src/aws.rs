@@ -21,6 +21,7 @@ use app::ports::{Source as _, StoreError};
 use chassis::config::{AwsSettings, Secret};
 use chassis::metrics::{Datum, Kind};
 use chassis::{Metrics, Process, emf};
+use contract::cause::chain;
 use contract::event::{EventKind, Route};
 use contract::metric::{Metric, Shape};
 use contract::parameter::Parameter;
@@ -256,7 +257,7 @@ impl Aws {
                     Some(sink) => {
                         let series = data.iter().map(|datum| series(datum, &source)).collect();
                         if let Err(error) = sink.put(series).await {
-                            tracing::warn!(error, "A minute's numbers could not be sent");
+                            tracing::warn!(error = %chain(&*error), "A minute's numbers could not be sent");
                         }
                     }
                     None => {

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chassis::config::{Environment, ProcessEnvironment, Reader};
+use chassis::config::{Environment, Problems, ProcessEnvironment, Reader};
 use chassis::{EX_USAGE, health_check};
+use contract::cause::chain;
 use contract::role::Role;
 
 use crate::VERSION;
@@ -23,6 +24,20 @@ enum Ask {
     Version,
 }
 
+/// An argument that a role's binary does not take.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown argument {0:?} (see --help)")]
+struct UnknownArgument(String);
+
+/// The reason why a health check does not find the address of its process.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum NoHealthAddress {
+    #[error("{} must be set, with a port, to find the process by", HEALTH_BIND.variable)]
+    NotSet,
+    #[error(transparent)]
+    Unusable(#[from] Problems),
+}
+
 /// Does what the arguments after the binary's name say.
 pub fn main(role: &'static Role, arguments: impl Iterator<Item = String>) -> ExitCode {
     match parse(arguments) {
@@ -31,7 +46,7 @@ pub fn main(role: &'static Role, arguments: impl Iterator<Item = String>) -> Exi
         Ok(Ask::Help) => say(&help(role)),
         Ok(Ask::Version) => say(&format!("{} {VERSION}", role.slug)),
         Err(unknown) => {
-            complain(role, &format!("unknown argument {unknown:?} (see --help)"));
+            complain(role, &unknown.to_string());
             ExitCode::from(EX_USAGE)
         }
     }
@@ -50,18 +65,18 @@ fn complain(role: &Role, text: &str) {
     let _ = writeln!(std::io::stderr(), "{}: {text}", role.slug);
 }
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Ask, String> {
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Ask, UnknownArgument> {
     let ask = match arguments.next() {
         None => return Ok(Ask::Run),
         Some(word) => match word.as_str() {
             "health" => Ask::Health,
             "help" | "--help" | "-h" => Ask::Help,
             "--version" | "-V" => Ask::Version,
-            _ => return Err(word),
+            _ => return Err(UnknownArgument(word)),
         },
     };
     match arguments.next() {
-        Some(more) if ask != Ask::Help => Err(more),
+        Some(more) if ask != Ask::Help => Err(UnknownArgument(more)),
         _ => Ok(ask),
     }
 }
@@ -81,13 +96,13 @@ fn help(role: &Role) -> String {
 fn health(role: &Role) -> ExitCode {
     match health_address(&ProcessEnvironment) {
         Err(problem) => {
-            complain(role, &problem);
+            complain(role, &problem.to_string());
             ExitCode::from(EX_USAGE)
         }
         Ok(bind) => match health_check::check(bind, HEALTHY_WITHIN) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
-                complain(role, &format!("not healthy: {why}"));
+                complain(role, &format!("not healthy: {}", chain(&why)));
                 ExitCode::FAILURE
             }
         },
@@ -95,17 +110,11 @@ fn health(role: &Role) -> ExitCode {
 }
 
 /// Nothing else of the role's settings: a health check needs no secret.
-fn health_address(environment: &impl Environment) -> Result<SocketAddr, String> {
+fn health_address(environment: &impl Environment) -> Result<SocketAddr, NoHealthAddress> {
     let reader = Reader::new(environment);
     let bind: Option<SocketAddr> = reader.optional_parsed(HEALTH_BIND.variable, HEALTH_BIND.about);
-    match reader.finish(bind) {
-        Ok(Some(bind)) if bind.port() != 0 => Ok(bind),
-        Ok(_) => Err(format!(
-            "{} must be set, with a port, to find the process by",
-            HEALTH_BIND.variable
-        )),
-        Err(problems) => Err(problems.to_string()),
-    }
+    let bind = reader.finish(bind)?.filter(|bind| bind.port() != 0);
+    bind.ok_or(NoHealthAddress::NotSet)
 }
 
 #[cfg(test)]
@@ -114,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    fn parsed(line: &str) -> Result<Ask, String> {
+    fn parsed(line: &str) -> Result<Ask, UnknownArgument> {
         parse(line.split_whitespace().map(str::to_owned))
     }
 
@@ -130,7 +139,11 @@ mod tests {
             ("health now", "now"),
             ("run", "run"),
         ] {
-            assert_eq!(parsed(line), Err(unknown.to_owned()), "{line}");
+            assert_eq!(
+                parsed(line),
+                Err(UnknownArgument(unknown.to_owned())),
+                "{line}"
+            );
         }
     }
 
@@ -150,6 +163,7 @@ mod tests {
             assert!(
                 found(unusable)
                     .expect_err("unusable")
+                    .to_string()
                     .contains("HAVEN_HEALTH_BIND"),
                 "{unusable}"
             );

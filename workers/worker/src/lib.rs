@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use chassis::config::{Environment, ProcessEnvironment};
 use chassis::telemetry::Lines;
+use contract::cause::chain;
 use contract::role::Role;
 
 /// What is built here.
@@ -66,7 +67,7 @@ pub fn run(role: &'static Role) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            tracing::error!(role = role.slug, error = format!("{error:#}"), "Failed");
+            tracing::error!(role = role.slug, error = chain(&*error), "Failed");
             let is_setting = error.is::<chassis::CannotListen>()
                 || matches!(
                     error.downcast_ref(),
@@ -74,7 +75,7 @@ pub fn run(role: &'static Role) -> ExitCode {
                 );
             if is_setting {
                 // Where `haven up` looks for the reason, and a person.
-                let _ = writeln!(std::io::stderr(), "{}: {error:#}", role.slug);
+                let _ = writeln!(std::io::stderr(), "{}: {}", role.slug, chain(&*error));
                 return ExitCode::from(chassis::EX_USAGE);
             }
             ExitCode::FAILURE

@@ -193,8 +193,8 @@ async fn wait_for_database(
                 return Err(lasting.into());
             }
             Err(error) => {
-                process.health.down("database", error.to_string());
-                tracing::warn!(error = %error, "The database cannot be reached yet");
+                process.health.down("database", chain(&error));
+                tracing::warn!(error = %chain(&error), "The database cannot be reached yet");
             }
         }
         tokio::select! {
@@ -243,7 +243,7 @@ fn watch_database(store: Store, process: Process) {
             }
             match store.oldest_unpublished().await {
                 Ok(_) => process.health.up("database"),
-                Err(error) => process.health.down("database", error.to_string()),
+                Err(error) => process.health.down("database", chain(&error)),
             }
         }
     });
@@ -288,7 +288,7 @@ impl Apply for Applier {
 /// Reads a delivery, or parks it: a body that cannot be read today cannot be read tomorrow.
 fn decode(delivery: &Delivery) -> Result<Envelope, Settlement> {
     let envelope = Envelope::decode(&delivery.body).map_err(|error| Settlement::Park {
-        reason: chain(&error).to_string(),
+        reason: chain(&error),
     })?;
     if let Some(order_id) = envelope.order_id {
         tracing::Span::current().record("order.id", order_id.to_string());

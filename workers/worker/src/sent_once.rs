@@ -87,6 +87,8 @@ impl<T: Texter> Texter for SentOnce<T> {
 
 #[cfg(test)]
 mod tests {
+    use contract::cause::Cause;
+
     use super::*;
 
     /// Says no so often, then takes everything.
@@ -100,7 +102,7 @@ mod tests {
             let mut refusals = self.refusals.lock().expect("nobody panics");
             if *refusals > 0 {
                 *refusals -= 1;
-                return Err(SendError::Unavailable("closed".to_owned()));
+                return Err(SendError::Unavailable(Cause::new("closed")));
             }
             self.taken
                 .lock()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
+use contract::cause::Cause;
 use domain::ids::OrderId;
 use domain::money::Money;
 
@@ -157,9 +158,9 @@ impl SimGateway {
     fn unknown(&self, why: &str) -> GatewayError {
         self.engine.hit(Hit::UnknownPayment);
         if self.engine.is_mistaken(Mistake::UnknownIsRefused) {
-            return GatewayError::Refused(why.to_owned());
+            return GatewayError::Refused(Cause::new(why));
         }
-        GatewayError::Unknown(why.to_owned())
+        GatewayError::Unknown(Cause::new(why))
     }
 
     fn charge_now(&self, request: &Request) -> Result<ChargeOutcome, GatewayError> {
@@ -172,7 +173,7 @@ impl SimGateway {
         match request.token.as_str() {
             "tok_flaky" if tries <= 2 => {
                 engine.hit(Hit::FlakyGateway);
-                Err(GatewayError::Unavailable("500".to_owned()))
+                Err(GatewayError::Unavailable(Cause::new("500")))
             }
             "tok_timeout_before" if tries == 1 => Err(self.unknown("no answer")),
             "tok_timeout" => {
@@ -194,7 +195,7 @@ impl SimGateway {
         }
         // The client either knows that the request was not sent or does not; both are simulated.
         if engine.dice(|dice| dice.permille(500)) {
-            GatewayError::Unavailable("connection refused".to_owned())
+            GatewayError::Unavailable(Cause::new("connection refused"))
         } else {
             self.unknown("no answer")
         }
@@ -243,7 +244,7 @@ impl Gateway for SimGateway {
             .call(self.who, Port::Gateway, "ask after charge", None, effect)
             .await;
         // The query changes nothing, so a lost reply is no unknown outcome.
-        called.map_err(|_| GatewayError::Unavailable("no answer".to_owned()))
+        called.map_err(|_| GatewayError::Unavailable(Cause::new("no answer")))
     }
 
     async fn refund(&self, key: &str, charge_id: &str, amount: Money) -> Result<(), GatewayError> {
@@ -260,8 +261,8 @@ impl Gateway for SimGateway {
             .await
         {
             Ok(()) => Ok(()),
-            Err(Lost::After) => Err(GatewayError::Unknown("no answer".to_owned())),
-            Err(Lost::Before) => Err(GatewayError::Unavailable("connection refused".to_owned())),
+            Err(Lost::After) => Err(GatewayError::Unknown(Cause::new("no answer"))),
+            Err(Lost::Before) => Err(GatewayError::Unavailable(Cause::new("connection refused"))),
         }
     }
 }

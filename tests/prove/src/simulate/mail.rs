@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use app::ports::notices::{Mail, Mailer, NoticeKind, SendError, Text, Texter};
 use app::use_cases::notify::{Compose, News};
+use contract::cause::Cause;
 
 use super::engine::{Engine, Lost};
 use super::port::Port;
@@ -135,7 +136,7 @@ impl Mailer for SimMailer {
             .await;
         sent.map(|()| mail.dedup_id.clone())
             .map_err(|lost| match lost {
-                Lost::Before | Lost::After => SendError::Unavailable("no answer".to_owned()),
+                Lost::Before | Lost::After => SendError::Unavailable(Cause::new("no answer")),
             })
     }
 }
@@ -145,8 +146,8 @@ pub struct NoTexts;
 
 impl Texter for NoTexts {
     async fn send_text(&self, _text: &Text) -> Result<String, SendError> {
-        Err(SendError::Refused(
-            "the simulation sends no texts".to_owned(),
-        ))
+        Err(SendError::Refused(Cause::new(
+            "the simulation sends no texts",
+        )))
     }
 }

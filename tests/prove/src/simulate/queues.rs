@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use app::ports::publisher::Publisher;
+use app::ports::publisher::{PublishError, Publisher};
+use contract::cause::Cause;
 use contract::event::Route;
 use contract::messages::{Envelope, Message};
 use contract::queue::{QUEUES, Queue};
@@ -269,12 +270,16 @@ pub struct SimPublisher {
 }
 
 impl Publisher for SimPublisher {
-    async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
+    async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), PublishError>> {
         let engine = &*self.engine;
+        let error = |cause: &'static str| PublishError {
+            route,
+            cause: Cause::new(cause),
+        };
         let effect = || {
             let each = messages.iter().map(|envelope| {
                 if engine.strikes(engine.plan.partial_batch, Hit::PartialBatch) {
-                    return Err("not this one".to_owned());
+                    return Err(error("not this one"));
                 }
                 self.broker.deliver(engine, route, envelope);
                 Ok(())
@@ -290,7 +295,7 @@ impl Publisher for SimPublisher {
                 Lost::Before => "no connection",
                 Lost::After => "no answer",
             };
-            vec![Err(why.to_owned()); messages.len()]
+            vec![Err(error(why)); messages.len()]
         });
         if engine.is_mistaken(Mistake::SentUnseen) {
             vec![Ok(()); messages.len()]

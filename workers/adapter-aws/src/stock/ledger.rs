@@ -7,6 +7,7 @@
 use app::ports::ledger::{ENTRIES_MAX, Entry, Hold, Ledger};
 use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::types::AttributeValue;
+use contract::cause::chain;
 use domain::ids::ProductId;
 use domain::stock::Movement;
 use domain::text::{printable, shown};
@@ -72,7 +73,7 @@ fn hold(item: &Item) -> Result<Hold, StoreError> {
 fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, StoreError>) -> Option<T> {
     read(item)
         .inspect_err(
-            |error| tracing::error!(error = %error, "An item of the stock's books was left out"),
+            |error| tracing::error!(error = %chain(error), "An item of the stock's books was left out"),
         )
         .ok()
 }
@@ -97,7 +98,7 @@ impl<R: Readable> Ledger for DynamoStock<R> {
             .limit(i32::try_from(limit.clamp(1, ENTRIES_MAX)).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
         Ok(page
             .items()
             .iter()
@@ -118,7 +119,7 @@ impl<R: Readable> Ledger for DynamoStock<R> {
                 .set_exclusive_start_key(from)
                 .send()
                 .await
-                .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
+                .map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
             holds.extend(page.items().iter().filter_map(|item| readable(item, hold)));
             from = page.last_evaluated_key;
             if from.is_none() {

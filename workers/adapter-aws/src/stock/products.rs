@@ -38,13 +38,15 @@ impl Catalogue for DynamoProducts {
                 .set_exclusive_start_key(from)
                 .send()
                 .await
-                .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
+                .map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
             for item in page.items() {
                 match stocked_product(item) {
                     Ok(product) => products.push(product),
                     // An item that was written by hand may be invalid. The shop continues to sell
                     // the others.
-                    Err(error) => tracing::error!(error = %error, "A product cannot be read"),
+                    Err(error) => {
+                        tracing::error!(error = %contract::cause::chain(&error), "A product cannot be read")
+                    }
                 }
             }
             from = page.last_evaluated_key;
@@ -66,7 +68,7 @@ impl Catalogue for DynamoProducts {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| StoreError::new(Backend::Stock, crate::why(&error)))?;
+            .map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
         got.item.as_ref().map(stocked_product).transpose()
     }
 }

@@ -1,5 +1,5 @@
 use adapter_aws::{AwsPublisher, Clients, Destinations};
-use app::ports::publisher::Publisher;
+use app::ports::publisher::{PublishError, Publisher};
 use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::{Message as Received, MessageSystemAttributeName, QueueAttributeName};
 use contract::event::Route;
@@ -90,7 +90,7 @@ async fn arn(clients: &Clients, url: &str) -> String {
 }
 
 /// Publishes every message on all routes of its kind. Returns one result per message.
-async fn publish(publisher: &AwsPublisher, messages: &[Envelope]) -> Vec<Result<(), String>> {
+async fn publish(publisher: &AwsPublisher, messages: &[Envelope]) -> Vec<Result<(), PublishError>> {
     let routes = |message: &Envelope| message.message.kind().routes();
     let mut results = vec![Ok(()); messages.len()];
     let mut done: Vec<Route> = Vec::new();
@@ -316,7 +316,7 @@ async fn a_route_that_fails_fails_only_its_messages() {
     assert!(
         results[1]
             .as_ref()
-            .is_err_and(|why| why.contains(ORDER_CREATED.slug))
+            .is_err_and(|error| error.cause.to_string().contains(ORDER_CREATED.slug))
     );
     // A message that is too large for the queue, and the next message of its group.
     let huge = Message::PaymentFailed {

@@ -260,9 +260,7 @@ async fn a_hand_in_the_table_does_not_close_the_shop() {
         .await
         .expect_err("two cannot be sold of one");
     assert!(
-        chain(&refused)
-            .to_string()
-            .contains(product.product_id.as_str()),
+        chain(&refused).contains(product.product_id.as_str()),
         "{refused:?}"
     );
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use contract::cause::Cause;
 use domain::ids::OrderId;
 use domain::money::Money;
 
@@ -46,7 +47,7 @@ impl MemoryGateway {
 }
 
 fn lost() -> GatewayError {
-    GatewayError::Unknown("no answer came".to_owned())
+    GatewayError::Unknown(Cause::new("no answer came"))
 }
 
 impl Gateway for MemoryGateway {

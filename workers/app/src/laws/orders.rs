@@ -28,7 +28,7 @@ use crate::ports::orders::{
     Applied, Change, Due, KeyUse, Letter, NewOrder, OUTBOX_CLAIM, OrderChange, OrderFilter,
     OrderStore, OutboxRow, Outgoing, Payment, PaymentChange, PaymentKind, PaymentState, Placement,
 };
-use crate::ports::publisher::Publisher;
+use crate::ports::publisher::{PublishError, Publisher};
 use crate::ports::scope::Scope;
 use crate::use_cases::Maker;
 use crate::use_cases::progress::{ask_for, order_created};
@@ -967,7 +967,7 @@ async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
 struct TakesAll;
 
 impl Publisher for TakesAll {
-    async fn publish(&self, _route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
+    async fn publish(&self, _route: Route, messages: &[Envelope]) -> Vec<Result<(), PublishError>> {
         vec![Ok(()); messages.len()]
     }
 }

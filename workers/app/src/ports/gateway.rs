@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use contract::cause::Cause;
 use domain::ids::OrderId;
 use domain::money::Money;
 
@@ -19,14 +20,14 @@ pub enum ChargeOutcome {
 pub enum GatewayError {
     /// The gateway did not answer and may have carried out the request. Look up the result before
     /// another attempt.
-    #[error("the gateway did not answer: {0}")]
-    Unknown(String),
+    #[error("the gateway did not answer")]
+    Unknown(#[source] Cause),
     /// The gateway did nothing. A retry can succeed.
-    #[error("the gateway is unavailable: {0}")]
-    Unavailable(String),
+    #[error("the gateway is unavailable")]
+    Unavailable(#[source] Cause),
     /// The gateway rejected the request and did nothing. A retry would fail again.
-    #[error("the gateway refused the request: {0}")]
-    Refused(String),
+    #[error("the gateway refused the request")]
+    Refused(#[source] Cause),
 }
 
 /// The payment gateway.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use contract::cause::Cause;
 use domain::Timestamp;
 use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
@@ -37,11 +38,11 @@ pub struct Text {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// A retry can succeed. The message may have been sent when no answer arrived.
-    #[error("the provider is unavailable: {0}")]
-    Unavailable(String),
+    #[error("the provider is unavailable")]
+    Unavailable(#[source] Cause),
     /// A retry would fail again: the address is invalid, or the owner of the number opted out.
-    #[error("the provider refused it: {0}")]
-    Refused(String),
+    #[error("the provider refused it")]
+    Refused(#[source] Cause),
 }
 
 /// Maximum time in which a sender returns a result.

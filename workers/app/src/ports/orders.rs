@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use contract::cause::Cause;
 use contract::event::{EventKind, Route};
 use contract::messages::{Envelope, Undecodable};
 use domain::Timestamp;
@@ -301,7 +302,7 @@ pub fn address_of(text: Option<&str>) -> Result<Option<DeliveryAddress>, StoreEr
     text.map(serde_json::from_str).transpose().map_err(|error| {
         StoreError::new(
             Backend::Orders,
-            format!("an address cannot be read: {error}"),
+            Cause::about("an address cannot be read", error),
         )
     })
 }

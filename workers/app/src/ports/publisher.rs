@@ -2,8 +2,18 @@
 
 use std::future::Future;
 
+use contract::cause::Cause;
 use contract::event::Route;
 use contract::messages::Envelope;
+
+/// A message that its destination did not accept, or did not confirm in time. A retry can succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", route.code())]
+pub struct PublishError {
+    pub route: Route,
+    #[source]
+    pub cause: Cause,
+}
 
 /// Sends messages.
 pub trait Publisher: Send + Sync {
@@ -16,5 +26,5 @@ pub trait Publisher: Send + Sync {
         &self,
         route: Route,
         messages: &[Envelope],
-    ) -> impl Future<Output = Vec<Result<(), String>>> + Send;
+    ) -> impl Future<Output = Vec<Result<(), PublishError>>> + Send;
 }

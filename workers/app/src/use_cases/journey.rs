@@ -278,7 +278,7 @@ fn messages(records: &Records) -> Vec<Moment> {
                 ..Moment::new(at, Record::Outbox, what).of(envelope)
             },
             Err(why) => Moment {
-                note: Some(chain(why).to_string()),
+                note: Some(chain(why)),
                 ..Moment::new(at, Record::Outbox, what)
             },
         };

@@ -6,6 +6,7 @@ mod tests;
 
 use std::time::Duration;
 
+use contract::cause::{Cause, chain};
 use contract::messages::{Audience, Envelope, Message};
 use contract::settlement::Settlement;
 use domain::channel::Channel;
@@ -273,22 +274,25 @@ async fn tell(
         };
         let end = if is_on {
             let sent = send(post, &news, channel, event_id.to_string()).await;
-            let failed = sent.as_ref().err().map(ToString::to_string);
+            let failed = sent.as_ref().err().map(|error| chain(error));
             tried.push(Attempt { channel, failed });
             let another = channels[index + 1..]
                 .iter()
                 .any(|next| post.switches.on(*next));
             match sent {
                 Ok(message_id) => NoticeEnd::Sent { message_id },
-                Err(SendError::Refused(reason)) => NoticeEnd::Failed { reason },
+                Err(SendError::Refused(why)) => NoticeEnd::Failed {
+                    reason: chain(&why),
+                },
                 // Perhaps only the answer was lost, and the customer is notified twice. That is
                 // better than not at all.
                 Err(SendError::Unavailable(why)) if another && attempt >= TRIES => {
                     NoticeEnd::Failed {
-                        reason: format!("given up after {attempt} tries: {why}"),
+                        reason: format!("given up after {attempt} tries: {}", chain(&why)),
                     }
                 }
                 Err(SendError::Unavailable(why)) => {
+                    let why = chain(&why);
                     // An error is ignored, because the attempt becomes free when its claim expires.
                     let _ = store.give_back_notice(notice.event_id, channel, &why).await;
                     let after = another.then_some(TRY_AGAIN_AFTER);
@@ -350,7 +354,7 @@ async fn send(
         Channel::Email => post.mailer.send(&post.composer.mail(news, dedup_id)).await,
         Channel::Sms => match post.composer.text(news, dedup_id) {
             Some(text) => post.texter.send_text(&text).await,
-            None => Err(SendError::Refused("there is no number to text".to_owned())),
+            None => Err(SendError::Refused(Cause::new("there is no number to text"))),
         },
     }
 }

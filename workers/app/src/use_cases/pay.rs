@@ -8,6 +8,7 @@
 //! saga in one transaction. A crash before that transaction only causes another delivery, which
 //! finds the same result.
 
+use contract::cause::chain;
 use contract::messages::{Envelope, Message, PaymentFailure};
 use domain::ids::{EventId, OrderId};
 use domain::money::Money;
@@ -161,15 +162,18 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                     self.remember(Some(charge.state), unknown).await?;
                 }
                 return Err(Handled::retry(format!(
-                    "the charge's outcome is unknown: {why}"
+                    "the charge's outcome is unknown: {}",
+                    chain(&why)
                 )));
             }
-            Err(GatewayError::Unavailable(why)) => return Err(Handled::retry(why)),
+            Err(GatewayError::Unavailable(why)) => {
+                return Err(Handled::retry(chain(&why)));
+            }
             // The gateway rejected the request and charged nothing. The order fails instead of
             // waiting forever.
             Err(GatewayError::Refused(why)) => Payment {
                 state: PaymentState::Declined,
-                reason: Some(why),
+                reason: Some(chain(&why)),
                 ..charge.clone()
             },
         };
@@ -185,10 +189,10 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         {
             Ok(()) => Ok(()),
             Err(GatewayError::Unknown(why) | GatewayError::Unavailable(why)) => {
-                Err(Handled::retry(why))
+                Err(Handled::retry(chain(&why)))
             }
             // The customer must get the money back, and only a person can arrange it now.
-            Err(GatewayError::Refused(why)) => Err(Handled::park(why)),
+            Err(GatewayError::Refused(why)) => Err(Handled::park(chain(&why))),
         }
     }
 

@@ -81,7 +81,7 @@ pub struct Report {
 pub enum ReconcileError {
     #[error(transparent)]
     Unavailable(#[from] StoreError),
-    #[error("the gateway's ledger cannot be read: {0}")]
+    #[error("the gateway's ledger cannot be read")]
     Gateway(#[from] GatewayError),
 }
 

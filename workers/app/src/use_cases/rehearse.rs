@@ -103,7 +103,7 @@ pub async fn rehearse(
         Ok(envelope) => envelope,
         Err(error) => {
             return Foreseen::Parked {
-                reason: chain(&error).to_string(),
+                reason: chain(&error),
             };
         }
     };
@@ -113,7 +113,7 @@ pub async fn rehearse(
         Ok(Some(_)) => return Foreseen::Dropped,
         Err(error) => {
             return Foreseen::Later {
-                reason: chain(&error).to_string(),
+                reason: chain(&error),
             };
         }
     }

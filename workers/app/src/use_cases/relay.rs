@@ -20,7 +20,7 @@ use contract::retry::Backoff;
 use futures::future::join_all;
 
 use crate::ports::orders::{OrderStore, Outgoing, Unsendable};
-use crate::ports::publisher::Publisher;
+use crate::ports::publisher::{PublishError, Publisher};
 use crate::ports::{Source, StoreError};
 
 /// Maximum number of rows in one round: ten batches of ten.
@@ -41,7 +41,7 @@ pub struct Relayed {
     /// Rows that could not be sent and were put off.
     pub failed: u64,
     /// The error of one destination, if any failed.
-    pub why: Option<String>,
+    pub why: Option<PublishError>,
     /// The ids of rows that cannot be sent, with the reason.
     pub unreadable: Vec<(i64, Unsendable)>,
 }
@@ -135,8 +135,8 @@ async fn send(
             .iter_mut()
             .zip(publisher.publish(*route, &load.messages).await)
         {
-            if let Err(why) = sent {
-                *result = Err(format!("{}: {why}", route.code()));
+            if sent.is_err() {
+                *result = sent;
             }
         }
     }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::cause::{Cause, chain};
 use contract::metric::Metric;
 use contract::queue::{BATCH_MAX, Queue};
 use contract::retry::Backoff;
@@ -195,22 +196,17 @@ async fn carry_out<V: Verb, I: Inbox>(
     metrics: Metrics,
 ) -> Vec<Request<V::Entry>> {
     let entries: Vec<V::Entry> = batch.iter().map(|request| request.entry.clone()).collect();
-    let answer = match timeout(CALL_MAX, V::call(&*inbox, &entries)).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {CALL_MAX:?}")),
-    };
-    let mut results = match answer {
-        Ok(results) => results,
-        Err(reason) => batch
-            .iter()
-            .map(|_| Err(EntryError::Failed(reason.clone())))
-            .collect(),
+    let failed = |cause: Cause| vec![Err(EntryError::Failed(cause)); batch.len()];
+    let mut results = match timeout(CALL_MAX, V::call(&*inbox, &entries)).await {
+        Ok(Ok(results)) => results,
+        Ok(Err(error)) => failed(Cause::new(error)),
+        Err(_) => failed(Cause::new(format!("no answer within {CALL_MAX:?}"))),
     };
     results.resize(
         batch.len(),
-        Err(EntryError::Failed(
-            "the queue returned no result for this entry".to_owned(),
-        )),
+        Err(EntryError::Failed(Cause::new(
+            "the queue returned no result for this entry",
+        ))),
     );
 
     let mut again = Vec::new();
@@ -229,7 +225,7 @@ async fn carry_out<V: Verb, I: Inbox>(
                     tracing::warn!(
                         queue = queue.slug,
                         act = V::ACT,
-                        reason,
+                        reason = %chain(&reason),
                         "Gave up; the message will be delivered again"
                     );
                 }

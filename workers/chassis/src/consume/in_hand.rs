@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use contract::cause::chain;
 use contract::metric::Metric;
 use contract::queue::{BATCH_MAX, Queue};
 use tokio::sync::Notify;
@@ -167,7 +168,7 @@ impl InHand {
         let results = match timeout(lease / LOOK_EVERY, inbox.hide(&entries)).await {
             Ok(Ok(results)) => results,
             Ok(Err(error)) => {
-                tracing::warn!(queue = self.queue.slug, messages = batch.len(), error = %error, "Cannot renew leases");
+                tracing::warn!(queue = self.queue.slug, messages = batch.len(), error = %chain(&error), "Cannot renew leases");
                 return;
             }
             Err(_) => {
@@ -193,7 +194,7 @@ impl InHand {
                     metrics.count(Metric::ExpiredHandles, &[self.queue.slug], 1);
                 }
                 Err(EntryError::Failed(reason)) => {
-                    tracing::warn!(queue = self.queue.slug, reason, "A lease was not renewed");
+                    tracing::warn!(queue = self.queue.slug, reason = %chain(&reason), "A lease was not renewed");
                 }
             }
         }

@@ -29,6 +29,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use contract::cause::chain;
 use contract::metric::Metric;
 use contract::queue::Queue;
 use contract::retry::BETWEEN_ATTEMPTS;
@@ -294,7 +295,7 @@ impl<I: Inbox + 'static, H: Handler> Line<I, H> {
                 self.delete(held).await;
                 return Next::Free;
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => chain(&error),
             Err(_) => format!("no answer within {PARK_MAX:?}"),
         };
         self.back_off(

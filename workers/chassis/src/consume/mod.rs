@@ -23,6 +23,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::cause::chain;
 use contract::metric::Metric;
 use contract::queue::Queue;
 use contract::settlement::Settlement;
@@ -221,9 +222,9 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
                 }
             }
             Err(error) => {
-                tracing::warn!(queue = queue.slug, error = %error, in_a_row = pace.errors(), "Cannot receive");
+                tracing::warn!(queue = queue.slug, error = %chain(error), in_a_row = pace.errors(), "Cannot receive");
                 if pace.errors() >= ERRORS_UNTIL_DOWN {
-                    self.health.down(dependency, error.to_string());
+                    self.health.down(dependency, chain(error));
                 }
             }
         }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::cause::Cause;
 use contract::queue::{BATCH_MAX, LONG_POLL, Queue};
 use contract::retry::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -226,9 +227,9 @@ impl Poll {
         let started = Instant::now();
         let answer = match timeout(RECEIVE_MAX, inbox.receive(asked, wait, queue.lease)).await {
             Ok(answer) => answer,
-            Err(_) => Err(QueueError(format!(
+            Err(_) => Err(QueueError(Cause::new(format!(
                 "no answer to a receive within {RECEIVE_MAX:?}"
-            ))),
+            )))),
         };
         Polled {
             asked,

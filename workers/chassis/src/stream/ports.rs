@@ -2,10 +2,9 @@
 
 use std::future::Future;
 
-use time::OffsetDateTime;
-
 /// An error of an adapter or of a handler. The loop logs the error and tries again.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub use contract::cause::BoxError;
+use time::OffsetDateTime;
 
 /// A shard of the stream. A parent is read to its end before its children, so that no change is
 /// seen before an earlier one to the same item.

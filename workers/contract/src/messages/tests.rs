@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::samples::SAMPLES;
 use super::*;
+use crate::cause::chain;
 
 fn schemas() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
@@ -122,7 +123,7 @@ fn version_one_is_read_as_it_was_first_written() {
 
 #[test]
 fn a_body_that_cannot_be_read_says_why() {
-    let said = |body: &str| Envelope::decode(body).expect_err("refused").to_string();
+    let said = |body: &str| chain(&Envelope::decode(body).expect_err("refused"));
     assert_eq!(
         said(r#"{"schema":1,"type":"Teapot"}"#),
         "no message of type \"Teapot\" is known here"

@@ -15,6 +15,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use contract::cause::chain;
 use contract::route::RouteId;
 use domain::access::Action;
 use domain::cart::Line;
@@ -300,7 +301,7 @@ async fn views_of<P: Ports>(
         .map(|hash| app.ports.views().of_session(&scope, hash, limit, before));
     let why = match timeout(VIEWED_WITHIN, try_join_all(each)).await {
         Ok(Ok(views)) => return Some(newest(views, limit)),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => chain(&error),
         Err(_) => format!("no answer in {VIEWED_WITHIN:?}"),
     };
     tracing::warn!(error = why, "Listed the orders themselves");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use adapter_sql::ConnectError;
 use anyhow::Context as _;
 use chassis::{Process, chance};
+use contract::cause::chain;
 use tokio::task::JoinHandle;
 
 use crate::stores::Store;
@@ -39,7 +40,7 @@ async fn until_refused<F: Future<Output = Result<(), ConnectError>>>(
         // That it cannot be reached is told by whoever needs it.
         if let Err(refused @ ConnectError::LoginRefused { .. }) = check().await {
             let pause = LEAVE_WITHIN.mul_f64(chance::fraction());
-            tracing::warn!(error = %refused, pause_s = pause.as_secs(), "The login was changed; leaving soon");
+            tracing::warn!(error = %chain(&refused), pause_s = pause.as_secs(), "The login was changed; leaving soon");
             tokio::time::sleep(pause).await;
             // An error of the moment, or a change that was taken back, costs nobody a restart.
             if let Err(still @ ConnectError::LoginRefused { .. }) = check().await {

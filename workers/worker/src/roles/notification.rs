@@ -9,6 +9,7 @@ use app::ports::locations::LocationStore as _;
 use app::use_cases::notify::{Post, Switches, notify};
 use chassis::inbox::Delivery;
 use chassis::{Breaker, Handler, Metrics};
+use contract::cause::chain;
 use contract::metric::Metric;
 use contract::parameter::{EMAIL_ENABLED, SMS_ENABLED};
 use contract::queue::NOTIFICATIONS;
@@ -100,7 +101,7 @@ async fn read_zones(store: &Store, zones: &Zones) {
     match store.locations().await {
         Ok(shops) => zones.set(&shops),
         Err(error) => {
-            tracing::warn!(%error, "The locations cannot be read; their time zones stay as they were")
+            tracing::warn!(error = %chain(&error), "The locations cannot be read; their time zones stay as they were")
         }
     }
 }

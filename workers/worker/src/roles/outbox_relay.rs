@@ -112,7 +112,7 @@ async fn relay(
                 }
             }
             Err(error) => {
-                tracing::warn!(error = %error, "The outbox cannot be read");
+                tracing::warn!(error = %chain(&error), "The outbox cannot be read");
                 tokio::select! {
                     () = tokio::time::sleep(AFTER_FAILURE) => {}
                     () = process.shutdown.cancelled() => {}
@@ -142,7 +142,8 @@ fn report(relayed: Relayed, dependency: &str, process: &Process) {
         );
     }
     match relayed.why {
-        Some(why) => {
+        Some(error) => {
+            let why = chain(&error);
             tracing::warn!(
                 failed = relayed.failed,
                 why,

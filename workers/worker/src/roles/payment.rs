@@ -7,6 +7,7 @@ use adapter_gateway::HttpGateway;
 use app::use_cases::pay::pay;
 use chassis::inbox::Delivery;
 use chassis::{Breaker, Handler, Metrics};
+use contract::cause::chain;
 use contract::dependency::Dependency;
 use contract::parameter::PAYMENT_API;
 use contract::queue::PAYMENTS;
@@ -39,7 +40,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         let read = api_key.current().await.map_err(anyhow::Error::from);
         if let Err(error) = read.and_then(|key| rotated.use_api_key(&key)) {
             tracing::warn!(
-                error = format!("{error:#}"),
+                error = chain(&*error),
                 "The gateway's API key cannot be read again; the last one stands"
             );
         }

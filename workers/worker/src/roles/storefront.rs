@@ -12,6 +12,7 @@ use app::ports::locations::LocationStore;
 use app::ports::mailbox::Mailbox;
 use app::ports::{Backend, Source as _, StoreError};
 use chassis::Metrics;
+use contract::cause::chain;
 use contract::dependency::Dependency;
 use contract::metric::Metric;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SIGNING_KEY};
@@ -99,7 +100,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let store = things.store.clone();
     let tune = async || {
         if let Err(error) = read_shops(&store, &shops).await {
-            tracing::warn!(%error, "The locations cannot be read; what was read last stands");
+            tracing::warn!(error = %chain(&error), "The locations cannot be read; what was read last stands");
         }
         // What is no number leaves the last one in force.
         if let Ok(value) = max_queue_size.get().await.parse() {
@@ -120,7 +121,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             match secret.versions().await {
                 Ok(versions) => keys.set(versions),
                 Err(error) => {
-                    tracing::warn!(error = %error, "A secret cannot be read again; the last one stands")
+                    tracing::warn!(error = %chain(&error), "A secret cannot be read again; the last one stands")
                 }
             }
         }
@@ -128,7 +129,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let store = things.store.clone();
     let revoking = every(READ_REVOKED_EVERY, &process, async || {
         if let Err(error) = read_revoked(&store, &revoked).await {
-            tracing::warn!(%error, "Cannot read the revoked staff tokens; those that were read last stay refused");
+            tracing::warn!(error = %chain(&error), "Cannot read the revoked staff tokens; those that were read last stay refused");
         }
     });
     tracing::info!(%address, "Serving the shop");
@@ -296,7 +297,7 @@ mod tests {
         let told = read_shops(&store, &shops)
             .await
             .expect_err("the own one is not");
-        let told = contract::cause::chain(&told).to_string();
+        let told = chain(&told);
         assert!(told.contains(home.location_id.as_str()), "{told}");
         assert_eq!(shops.home().name, "Renamed", "what was read last stands");
     }

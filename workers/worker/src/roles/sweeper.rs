@@ -6,6 +6,7 @@ use adapter_aws::DynamoStock;
 use app::ports::stock::Stock as _;
 use app::use_cases::sweep::{Swept, sweep_holds, sweep_messages, sweep_orders};
 use app::use_cases::time_out::Timeouts;
+use contract::cause::chain;
 use contract::metric::Metric;
 use contract::parameter::{
     COLLECTION_TIMEOUT, PREPARATION_TIMEOUT, PROCESSING_TIMEOUT, UNCOLLECTED_TIMEOUT,
@@ -56,7 +57,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
                     tracing::info!(asked_again, timed_out, told, closed, "Swept overdue orders");
                 }
             }
-            Err(error) => tracing::warn!(error = %error, "Cannot sweep orders"),
+            Err(error) => tracing::warn!(error = %chain(&error), "Cannot sweep orders"),
         }
     });
     let holds = every(HOLDS_EVERY, &process, async || {
@@ -66,7 +67,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
                     .metrics
                     .count(Metric::ReservationsExpired, &[], swept.holds_released)
             }
-            Err(error) => tracing::warn!(error = %error, "Cannot sweep holds"),
+            Err(error) => tracing::warn!(error = %chain(&error), "Cannot sweep holds"),
         }
         match stock.products().await {
             Ok(products) => {
@@ -82,13 +83,15 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
                     .metrics
                     .set(Metric::StockDrift, &[], adrift.len() as f64);
             }
-            Err(error) => tracing::warn!(error = %error, "Cannot read the stock"),
+            Err(error) => tracing::warn!(error = %chain(&error), "Cannot read the stock"),
         }
     });
     let prune = async || match sweep_messages(&store, &SystemSource).await {
         Ok(0) => {}
         Ok(deleted) => tracing::info!(deleted, "Deleted old rows of inbox and outbox"),
-        Err(error) => tracing::warn!(error = %error, "Cannot delete old rows of inbox and outbox"),
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "Cannot delete old rows of inbox and outbox")
+        }
     };
     // Also at the start, because a local shop may never run for an hour.
     let messages = async {

@@ -131,7 +131,7 @@ pub async fn command(options: &Reconcile) -> anyhow::Result<bool> {
                 {
                     Ok(true) => Repaired::Done,
                     Ok(false) => Repaired::NoLongerFits,
-                    Err(error) => Repaired::Failed(error.to_string()),
+                    Err(error) => Repaired::Failed(contract::cause::chain(&error)),
                 },
             ),
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use contract::cause::Cause;
 use domain::Timestamp;
 use domain::channel::Preferences;
 use domain::ids::{EventId, OrderId};
@@ -212,11 +213,11 @@ impl World {
 }
 
 fn outage() -> SendError {
-    SendError::Unavailable("Throttled".to_owned())
+    SendError::Unavailable(Cause::new("Throttled"))
 }
 
 fn opted_out() -> SendError {
-    SendError::Refused("OptedOut".to_owned())
+    SendError::Refused(Cause::new("OptedOut"))
 }
 
 fn is_retry(told: &Notified) -> Option<Option<Duration>> {

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use contract::cause::{Cause, chain};
 use domain::Timestamp;
 use domain::ids::EventId;
 use futures::executor::block_on;
@@ -36,13 +37,16 @@ struct World {
 }
 
 impl Publisher for World {
-    async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), String>> {
+    async fn publish(&self, route: Route, messages: &[Envelope]) -> Vec<Result<(), PublishError>> {
         let refused =
             *self.refuses.lock().expect("no test panicked") == Some(route.code().as_str());
         let mut arrived = self.arrived.lock().expect("no test panicked");
         let take = |message: &Envelope| {
             if refused {
-                return Err("out of order".to_owned());
+                return Err(PublishError {
+                    route,
+                    cause: Cause::new("out of order"),
+                });
             }
             arrived.push((route.code(), message.event_id));
             Ok(())
@@ -112,7 +116,8 @@ fn a_destination_that_refuses_is_tried_again_alone_and_later_each_time() {
     let new = shop.place();
     let relayed = shop.relay();
     assert_eq!((relayed.sent, relayed.failed), (2, 1));
-    assert_eq!(relayed.why.as_deref(), Some("bus: out of order"));
+    let why = relayed.why.map(|error| chain(&error));
+    assert_eq!(why.as_deref(), Some("bus: out of order"));
     assert_eq!(
         shop.arrived(),
         [

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use contract::cause::Cause;
 use contract::queue::{BATCH_MAX, Queue};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -342,7 +343,7 @@ impl Inbox for FakeQueue {
         let answer = loop {
             let changed = self.changed.notified();
             if self.now() < self.state().faults.receives_until {
-                break Err(QueueError("connection refused".to_owned()));
+                break Err(QueueError(Cause::new("connection refused")));
             }
             let taken = self.take(max, lease);
             if !taken.is_empty() || self.now() >= until {
@@ -373,7 +374,7 @@ impl Inbox for FakeQueue {
                 .filter(|times| **times > 0)
             {
                 *times -= 1;
-                return Err(EntryError::Failed("internal error".to_owned()));
+                return Err(EntryError::Failed(Cause::new("internal error")));
             }
             let expires = state
                 .faults
@@ -412,7 +413,7 @@ impl Inbox for FakeQueue {
         let now = self.now();
         let mut state = self.state();
         if now < state.faults.hides_until {
-            return Err(QueueError("throttled".to_owned()));
+            return Err(QueueError(Cause::new("throttled")));
         }
         let mut hide = |(handle, so_long): &(String, Duration)| {
             state.named(handle, now)?.visible_from = now + *so_long;
@@ -428,7 +429,7 @@ impl Inbox for FakeQueue {
         let mut state = self.state();
         if state.faults.parks > 0 {
             state.faults.parks -= 1;
-            return Err(QueueError("throttled".to_owned()));
+            return Err(QueueError(Cause::new("throttled")));
         }
         state
             .parked
