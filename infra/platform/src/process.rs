@@ -259,7 +259,7 @@ mod tests {
         let link = std::env::temp_dir().join(format!("bh-{}", uuid::Uuid::now_v7()));
         std::os::unix::fs::symlink(std::env::current_exe().expect("a path"), &link)
             .expect("a link");
-        let test = "local::process::tests::this_process_is_its_own";
+        let test = "process::tests::this_process_is_its_own";
         let ran = Command::new(&link)
             .args(["--exact", test])
             .output()

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use adapter_aws::call::{Call, Operation, SNS};
 use adapter_aws::{Clients, DynamoStock, LocalAccess, StockTables, WriteTable};
 use adapter_sql::Login;
 use app::ports::access::{AuditEntry, AuditLog as _};
@@ -447,14 +448,12 @@ def client(service, **options):
             .attributes
             .and_then(|mut all| all.remove(&arn))
             .expect("an ARN");
-        let subscribe = self
-            .aws()
-            .sns()
-            .subscribe()
-            .topic_arn(topic_arn)
-            .protocol("sqs")
-            .endpoint(arn);
-        subscribe.send().await.expect("subscribed");
+        const SUBSCRIBE: Operation = Operation::new(&SNS, "Subscribe");
+        let subscription = json!({ "TopicArn": topic_arn, "Protocol": "sqs", "Endpoint": arn });
+        Call::new(self.aws().config(), &SUBSCRIBE)
+            .send(subscription)
+            .await
+            .expect("subscribed");
         queue
     }
 

@@ -35,7 +35,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SigningName;
 use aws_types::region::SigningRegion;
 use aws_types::service_config::ServiceConfigKey;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::services::*;
 pub use self::wire::Refused;
@@ -211,6 +211,11 @@ fn endpoint(config: &SdkConfig, service: &Service) -> String {
     } else {
         format!("https://{host}.{suffix}")
     }
+}
+
+/// Returns an entry of SNS's `MessageAttributes` with a text.
+pub fn text_attribute(name: &str, value: &str) -> Value {
+    json!({ "Name": name, "Value": { "DataType": "String", "StringValue": value } })
 }
 
 #[cfg(test)]

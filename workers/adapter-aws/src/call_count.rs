@@ -13,8 +13,6 @@ use aws_sdk_dynamodb::operation::scan::ScanInput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsInput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsInput;
-use aws_sdk_eventbridge::operation::put_events::PutEventsInput;
-use aws_sdk_sesv2::operation::send_email::SendEmailInput;
 use aws_sdk_sqs::config::interceptors::{
     BeforeSerializationInterceptorContextRef as BeforeSerialization,
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
@@ -27,6 +25,7 @@ use aws_sdk_sqs::operation::receive_message::ReceiveMessageInput;
 use aws_sdk_sqs::operation::send_message::SendMessageInput;
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchInput;
 use contract::billed::Billed;
+use serde_json::Value;
 
 /// The AWS services that the clients call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,13 +151,10 @@ fn billed(service: Service, call: &BeforeSerialization<'_>) -> Option<(Billed, u
     match service {
         Service::Sqs => Some((queue_request(queue_url(call)?), 1)),
         Service::Sns => Some((Billed::TopicRequest, 1)),
-        Service::EventBridge => Some((
-            Billed::Event,
-            call.input()
-                .downcast_ref::<PutEventsInput>()?
-                .entries()
-                .len() as u64,
-        )),
+        Service::EventBridge => {
+            let entries = call.input().downcast_ref::<Value>()?["Entries"].as_array()?;
+            Some((Billed::Event, entries.len() as u64))
+        }
         Service::DynamoDb => table(call),
         Service::DynamoDbStreams => call
             .input()
@@ -166,10 +162,7 @@ fn billed(service: Service, call: &BeforeSerialization<'_>) -> Option<(Billed, u
             .map(|_| (Billed::StreamRead, 1)),
         // The price of a text depends on country and carrier, so there is no list price.
         Service::Sms => None,
-        Service::Ses => call
-            .input()
-            .downcast_ref::<SendEmailInput>()
-            .map(|_| (Billed::Mail, 1)),
+        Service::Ses => Some((Billed::Mail, 1)),
         // Billed per month, or independent of the number of orders.
         Service::ParameterStore | Service::SecretsManager | Service::CloudWatch => None,
     }

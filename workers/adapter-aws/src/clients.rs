@@ -13,6 +13,7 @@ use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use contract::queue::{HANDLER_TIMEOUT_MIN, LONG_POLL};
 
 use crate::access::LocalAccess;
+use crate::call::{Call, PUBLISH, PUBLISH_BATCH, PUT_EVENTS, SEND_EMAIL};
 use crate::call_count::{CallCount, OnCall, Service};
 use crate::proxy::ByHost;
 
@@ -159,27 +160,21 @@ impl Clients {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// Returns a client of SNS for text messages. As with mails, an attempt without an answer is
-    /// not repeated here.
-    pub fn texts(&self) -> aws_sdk_sns::Client {
-        let config = aws_sdk_sns::config::Builder::from(&self.config)
-            .retry_config(RetryConfig::disabled())
-            .interceptor(self.count(Service::Sms));
-        aws_sdk_sns::Client::from_conf(config.build())
+    /// Prepares calls of `sns:PublishBatch`.
+    pub fn publish_batch(&self) -> Call {
+        Call::with(&self.config, &PUBLISH_BATCH, Some(self.count(Service::Sns)))
     }
 
-    /// Returns a client of SNS for topics.
-    pub fn sns(&self) -> aws_sdk_sns::Client {
-        let config =
-            aws_sdk_sns::config::Builder::from(&self.config).interceptor(self.count(Service::Sns));
-        aws_sdk_sns::Client::from_conf(config.build())
+    /// Prepares calls of `sns:Publish` for text messages. As with mails, an attempt without an
+    /// answer is not repeated here.
+    pub fn publish_text(&self) -> Call {
+        Call::with(&self.once(), &PUBLISH, Some(self.count(Service::Sms)))
     }
 
-    /// Returns a client of EventBridge.
-    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
-        let config = aws_sdk_eventbridge::config::Builder::from(&self.config)
-            .interceptor(self.count(Service::EventBridge));
-        aws_sdk_eventbridge::Client::from_conf(config.build())
+    /// Prepares calls of `events:PutEvents`.
+    pub fn put_events(&self) -> Call {
+        let count = self.count(Service::EventBridge);
+        Call::with(&self.config, &PUT_EVENTS, Some(count))
     }
 
     /// Returns a client of DynamoDB.
@@ -196,14 +191,16 @@ impl Clients {
         aws_sdk_dynamodbstreams::Client::from_conf(config.build())
     }
 
-    /// Returns a client of SES.
-    pub fn ses(&self) -> aws_sdk_sesv2::Client {
-        // A repeat would send a second mail, so the SDK must not retry an attempt without an
-        // answer. The queue retries later.
-        let config = aws_sdk_sesv2::config::Builder::from(&self.config)
-            .retry_config(RetryConfig::disabled())
-            .interceptor(self.count(Service::Ses));
-        aws_sdk_sesv2::Client::from_conf(config.build())
+    /// Prepares calls of `ses:SendEmail`. A repeat would send a second mail, so an attempt without
+    /// an answer is not repeated here. The queue retries later.
+    pub fn send_email(&self) -> Call {
+        Call::with(&self.once(), &SEND_EMAIL, Some(self.count(Service::Ses)))
+    }
+
+    /// Returns the configuration for calls with one attempt.
+    fn once(&self) -> SdkConfig {
+        let config = self.config.clone().into_builder();
+        config.retry_config(RetryConfig::disabled()).build()
     }
 
     /// Returns a client of Parameter Store.

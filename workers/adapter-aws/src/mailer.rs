@@ -1,17 +1,17 @@
 //! E-mail through SES.
 
 use app::ports::notices::{Mail, Mailer, SendError};
-use aws_sdk_sesv2::Client;
-use aws_sdk_sesv2::error::ProvideErrorMetadata as _;
-use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use contract::cause::Cause;
+use serde_json::json;
 
 use crate::Clients;
+use crate::call::Call;
 
 /// Sends mails through SES.
 #[derive(Clone)]
 pub struct SesMailer {
-    client: Client,
+    send_email: Call,
     from: String,
 }
 
@@ -19,7 +19,7 @@ impl SesMailer {
     /// Creates a mailer with this sender address.
     pub fn new(clients: &Clients, from: &str) -> SesMailer {
         SesMailer {
-            client: clients.ses(),
+            send_email: clients.send_email(),
             from: from.to_owned(),
         }
     }
@@ -27,40 +27,21 @@ impl SesMailer {
 
 impl Mailer for SesMailer {
     async fn send(&self, mail: &Mail) -> Result<String, SendError> {
-        let refused =
-            |error: aws_sdk_sesv2::error::BuildError| SendError::Refused(Cause::new(error));
-        let content = |text: &str| {
-            Content::builder()
-                .data(text)
-                .charset("UTF-8")
-                .build()
-                .map_err(refused)
-        };
-        let message = Message::builder()
-            .subject(content(&mail.subject)?)
-            .body(
-                Body::builder()
-                    .text(content(&mail.text)?)
-                    .html(content(&mail.html)?)
-                    .build(),
-            )
-            .build();
-        let tag = MessageTag::builder()
-            .name("event_id")
-            .value(tag_text(&mail.dedup_id))
-            .build()
-            .map_err(refused)?;
+        let content = |text: &str| json!({ "Data": text, "Charset": "UTF-8" });
         let sent = self
-            .client
-            .send_email()
-            .from_email_address(&self.from)
-            .destination(Destination::builder().to_addresses(&mail.to).build())
-            .content(EmailContent::builder().simple(message).build())
-            .email_tags(tag)
-            .send()
+            .send_email
+            .send(json!({
+                "FromEmailAddress": self.from,
+                "Destination": { "ToAddresses": [mail.to] },
+                "Content": { "Simple": {
+                    "Subject": content(&mail.subject),
+                    "Body": { "Text": content(&mail.text), "Html": content(&mail.html) },
+                } },
+                "EmailTags": [{ "Name": "event_id", "Value": tag_text(&mail.dedup_id) }],
+            }))
             .await;
         match sent {
-            Ok(sent) => Ok(sent.message_id.unwrap_or_default()),
+            Ok(sent) => Ok(sent["MessageId"].as_str().unwrap_or_default().to_owned()),
             Err(error) => {
                 // The message can contain the recipient's address, and the error is logged, so only
                 // the code is kept.

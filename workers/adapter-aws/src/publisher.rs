@@ -31,7 +31,9 @@ use contract::messages::{Envelope, Message};
 use contract::queue::{BATCH_MAX, Queue};
 use contract::topic::Topic;
 use contract::{EVENT_TYPE_ATTRIBUTE, STATUS_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
+use serde_json::{Value, json};
 
+use crate::call::{Call, text_attribute};
 use crate::{Clients, ServiceError};
 
 /// Maximum bytes of a call, entries and attributes together. SNS and EventBridge accept no more.
@@ -55,8 +57,8 @@ pub struct Destinations {
 #[derive(Clone)]
 pub struct AwsPublisher {
     sqs: aws_sdk_sqs::Client,
-    sns: aws_sdk_sns::Client,
-    events: aws_sdk_eventbridge::Client,
+    publish_batch: Call,
+    put_events: Call,
     destinations: Destinations,
 }
 
@@ -75,8 +77,8 @@ impl AwsPublisher {
     pub fn new(clients: &Clients, destinations: Destinations) -> AwsPublisher {
         AwsPublisher {
             sqs: clients.sqs(),
-            sns: clients.sns(),
-            events: clients.eventbridge(),
+            publish_batch: clients.publish_batch(),
+            put_events: clients.put_events(),
             destinations,
         }
     }
@@ -189,8 +191,8 @@ impl AwsPublisher {
         failures
     }
 
+    /// Publishes messages to a topic.
     async fn say(&self, topic: &'static Topic, letters: Vec<Letter<'_>>) -> Failures {
-        use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
         let Some(arn) = self.destinations.topics.get(topic.slug) else {
             return all_failed(&letters, format!("the topic {} has no ARN", topic.slug));
         };
@@ -199,92 +201,81 @@ impl AwsPublisher {
         while !waiting.is_empty() {
             let (batch, rest) = next_batch(waiting, false);
             waiting = rest;
-            let mut entries = Vec::with_capacity(batch.len());
-            let mut sent = Vec::with_capacity(batch.len());
-            for letter in batch {
-                let mut entry = PublishBatchRequestEntry::builder()
-                    .id(letter.index.to_string())
-                    .message(&letter.body);
-                for (name, value) in attributes(letter.envelope) {
-                    match MessageAttributeValue::builder()
-                        .data_type("String")
-                        .string_value(value)
-                        .build()
-                    {
-                        Ok(attribute) => entry = entry.message_attributes(name, attribute),
-                        Err(error) => {
-                            tracing::warn!(error = %error, name, "Published without an attribute")
-                        }
-                    }
+            let entry = |letter: &Letter<'_>| {
+                let attributes = attributes(letter.envelope).into_iter();
+                let attributes: Vec<Value> = attributes
+                    .map(|(name, value)| text_attribute(name, &value))
+                    .collect();
+                json!({
+                    "Id": letter.index.to_string(),
+                    "Message": letter.body,
+                    "MessageAttributes": { "entry": attributes },
+                })
+            };
+            let entries: Vec<Value> = batch.iter().map(entry).collect();
+            let request = json!({
+                "TopicArn": arn,
+                "PublishBatchRequestEntries": { "member": entries },
+            });
+            match self.publish_batch.send(request).await {
+                Ok(answer) => {
+                    let text =
+                        |entry: &Value, field: &str| entry[field].as_str().map(str::to_owned);
+                    let taken: Vec<String> = members(&answer["Successful"])
+                        .filter_map(|entry| text(entry, "Id"))
+                        .collect();
+                    let refused: Vec<_> = members(&answer["Failed"])
+                        .map(|entry| {
+                            [
+                                text(entry, "Id"),
+                                text(entry, "Code"),
+                                text(entry, "Message"),
+                            ]
+                        })
+                        .collect();
+                    failures.extend(not_taken(
+                        &batch,
+                        taken.iter().map(String::as_str),
+                        refused.iter().map(|[id, code, message]| {
+                            let id = id.as_deref().unwrap_or_default();
+                            (id, ServiceError::new(code.as_deref(), message.as_deref()))
+                        }),
+                    ));
                 }
-                match entry.build() {
-                    Ok(entry) => {
-                        entries.push(entry);
-                        sent.push(letter);
-                    }
-                    Err(error) => failures.push((letter.index, Cause::new(error))),
-                }
-            }
-            if entries.is_empty() {
-                continue;
-            }
-            let call = self.sns.publish_batch().topic_arn(arn);
-            match call
-                .set_publish_batch_request_entries(Some(entries))
-                .send()
-                .await
-            {
-                Ok(answer) => failures.extend(not_taken(
-                    &sent,
-                    answer
-                        .successful()
-                        .iter()
-                        .filter_map(|entry| entry.id.as_deref()),
-                    answer
-                        .failed()
-                        .iter()
-                        .map(|entry| refusal(&entry.id, &entry.code, entry.message.as_deref())),
-                )),
-                Err(error) => failures.extend(all_failed(&sent, crate::cause(error))),
+                Err(error) => failures.extend(all_failed(&batch, crate::cause(error))),
             }
         }
         failures
     }
 
+    /// Puts messages on the event bus.
     async fn put(&self, letters: Vec<Letter<'_>>) -> Failures {
-        use aws_sdk_eventbridge::types::PutEventsRequestEntry;
         let mut failures = Failures::new();
         let mut waiting = letters;
         while !waiting.is_empty() {
             let (batch, rest) = next_batch(waiting, false);
             waiting = rest;
-            let entries = batch.iter().map(|letter| {
-                PutEventsRequestEntry::builder()
-                    .event_bus_name(&self.destinations.bus)
-                    .source(format!("brew-haven.{}", letter.envelope.metadata.source))
-                    .detail_type(letter.envelope.message.kind().name())
-                    .detail(&letter.body)
-                    .build()
-            });
-            match self
-                .events
-                .put_events()
-                .set_entries(Some(entries.collect()))
-                .send()
-                .await
-            {
+            let entry = |letter: &Letter<'_>| {
+                json!({
+                    "EventBusName": self.destinations.bus,
+                    "Source": format!("brew-haven.{}", letter.envelope.metadata.source),
+                    "DetailType": letter.envelope.message.kind().name(),
+                    "Detail": letter.body,
+                })
+            };
+            let entries: Vec<Value> = batch.iter().map(entry).collect();
+            match self.put_events.send(json!({ "Entries": entries })).await {
                 // HTTP 200 does not confirm the entries. Each accepted entry has an id, in the
                 // order of the request.
                 Ok(answer) => {
-                    let mut results = answer.entries.unwrap_or_default().into_iter();
-                    failures.extend(batch.iter().filter_map(|letter| match results.next() {
-                        Some(entry) if entry.error_code.is_none() => None,
-                        Some(entry) => {
-                            let error =
-                                ServiceError::new(entry.error_code(), entry.error_message());
-                            Some((letter.index, Cause::new(error)))
-                        }
-                        None => Some((letter.index, Cause::new(NOT_SAID))),
+                    let mut results = answer["Entries"].as_array().into_iter().flatten();
+                    failures.extend(batch.iter().filter_map(|letter| {
+                        let Some(entry) = results.next() else {
+                            return Some((letter.index, Cause::new(NOT_SAID)));
+                        };
+                        let code = entry["ErrorCode"].as_str()?;
+                        let error = ServiceError::new(Some(code), entry["ErrorMessage"].as_str());
+                        Some((letter.index, Cause::new(error)))
                     }));
                 }
                 Err(error) => failures.extend(all_failed(&batch, crate::cause(error))),
@@ -292,6 +283,11 @@ impl AwsPublisher {
         }
         failures
     }
+}
+
+/// Returns the entries of a list in a response of SNS.
+fn members(list: &Value) -> impl Iterator<Item = &Value> {
+    list["member"].as_array().into_iter().flatten()
 }
 
 /// Returns the messages of the next call, in order and within the limits of a call, and the rest.

@@ -6,50 +6,45 @@
 //! the same `event_id`, so that a carrier or gateway could deduplicate them.
 
 use app::ports::notices::{SendError, Text, Texter};
-use aws_sdk_sns::Client;
-use aws_sdk_sns::error::{BuildError, ProvideErrorMetadata as _};
-use aws_sdk_sns::types::MessageAttributeValue;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use contract::cause::Cause;
+use serde_json::json;
 
 use crate::Clients;
+use crate::call::{Call, text_attribute};
 
 /// Sends text messages through SNS.
 #[derive(Clone)]
 pub struct SnsTexter {
-    client: Client,
+    publish: Call,
 }
 
 impl SnsTexter {
     /// Creates a texter.
     pub fn new(clients: &Clients) -> SnsTexter {
         SnsTexter {
-            client: clients.texts(),
+            publish: clients.publish_text(),
         }
     }
 }
 
 impl Texter for SnsTexter {
     async fn send_text(&self, text: &Text) -> Result<String, SendError> {
-        let attribute = |value: &str| {
-            let built = MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(value)
-                .build();
-            built.map_err(|error: BuildError| SendError::Refused(Cause::new(error)))
-        };
         let sent = self
-            .client
-            .publish()
-            .phone_number(&text.to)
-            .message(&text.body)
-            // SNS sends transactional texts before promotional ones, with the highest reliability
-            // (Amazon SNS Developer Guide, "Mobile text messaging").
-            .message_attributes("AWS.SNS.SMS.SMSType", attribute("Transactional")?)
-            .message_attributes("event_id", attribute(&text.dedup_id)?)
-            .send()
+            .publish
+            .send(json!({
+                "PhoneNumber": text.to,
+                "Message": text.body,
+                "MessageAttributes": { "entry": [
+                    // SNS sends transactional texts before promotional ones, with the highest
+                    // reliability (Amazon SNS Developer Guide, "Mobile text messaging").
+                    text_attribute("AWS.SNS.SMS.SMSType", "Transactional"),
+                    text_attribute("event_id", &text.dedup_id),
+                ] },
+            }))
             .await;
         match sent {
-            Ok(sent) => Ok(sent.message_id.unwrap_or_default()),
+            Ok(sent) => Ok(sent["MessageId"].as_str().unwrap_or_default().to_owned()),
             Err(error) => {
                 // The message can contain the phone number, and the error is logged, so only the
                 // code is kept.

@@ -305,8 +305,6 @@ fn stay_in_region(environment: &Environment) -> Value {
 mod tests {
     use std::collections::BTreeSet;
 
-    use contract::role::ROLES;
-
     use super::*;
 
     fn environments() -> Vec<Environment> {
@@ -343,10 +341,6 @@ mod tests {
             Value::Array(values) => values.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
         }
-    }
-
-    fn services(statement: &Value) -> Vec<&str> {
-        texts(&statement["Principal"]["Service"])
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use adapter_aws::call::{Call, Operation, SES};
 use adapter_aws::{
     Called, Clients, LocalAccess, MetricSink, ParameterReader, Series, Service, SesMailer,
     SnsTexter, Value, addresses, secret, secret_versions,
@@ -11,6 +12,7 @@ use aws_sdk_ssm::types::ParameterType;
 use contract::address::Address;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SMS_ENABLED};
 use contract::parameter_root;
+use serde_json::json;
 
 /// Clients of an endpoint on which nothing listens.
 fn nowhere() -> Clients {
@@ -164,11 +166,10 @@ async fn a_mail_is_sent_or_may_be_tried_again() {
     };
     let clients = super::clients(&aws.access);
     let from = "Brew Haven <orders@brew-haven.example>";
-    let verified = clients
-        .ses()
-        .create_email_identity()
-        .email_identity("orders@brew-haven.example")
-        .send()
+    const CREATE_EMAIL_IDENTITY: Operation =
+        Operation::rest(&SES, "CreateEmailIdentity", "POST", "/v2/email/identities");
+    let verified = Call::new(clients.config(), &CREATE_EMAIL_IDENTITY)
+        .send(json!({ "EmailIdentity": "orders@brew-haven.example" }))
         .await;
     println!("identity: {}", verified.is_ok());
     let id = SesMailer::new(&clients, from)

@@ -1,12 +1,13 @@
+use adapter_aws::call::{Call, EVENT_BRIDGE, Operation, SNS};
 use adapter_aws::{AwsPublisher, Clients, Destinations};
 use app::ports::publisher::{PublishError, Publisher};
-use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::{Message as Received, MessageSystemAttributeName, QueueAttributeName};
 use contract::event::Route;
 use contract::messages::{Envelope, Message, Metadata, PaymentFailure};
 use contract::queue::{ORDERS, PAYMENTS};
 use contract::topic::{ORDER_CREATED, ORDER_STATUS_CHANGED};
 use domain::ids::{EventId, OrderId};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::inbox::queue;
@@ -35,6 +36,20 @@ fn changed(order_id: OrderId, to: &str) -> Envelope {
         reason: None,
     };
     envelope(order_id, message)
+}
+
+/// Calls an operation that must succeed.
+async fn done(clients: &Clients, operation: &'static Operation, input: Value) -> Value {
+    let call = Call::new(clients.config(), operation);
+    call.send(input).await.expect("done")
+}
+
+/// Creates an event bus and returns its name.
+async fn event_bus(clients: &Clients) -> String {
+    const CREATE_EVENT_BUS: Operation = Operation::new(&EVENT_BRIDGE, "CreateEventBus");
+    let bus = super::unique("events");
+    done(clients, &CREATE_EVENT_BUS, json!({ "Name": bus })).await;
+    bus
 }
 
 /// Receives all messages, in order.
@@ -131,57 +146,34 @@ async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
         queue(&clients, "heard", false).await,
         queue(&clients, "seen", false).await,
     );
-    let topic = clients
-        .sns()
-        .create_topic()
-        .name(super::unique("status"))
-        .send()
-        .await
-        .expect("made");
-    let topic = topic.topic_arn.expect("an ARN");
-    let subscribe = clients
-        .sns()
-        .subscribe()
-        .topic_arn(&topic)
-        .protocol("sqs")
-        .endpoint(arn(&clients, &heard).await);
-    subscribe
-        .attributes("RawMessageDelivery", "true")
-        .attributes("FilterPolicy", r#"{"status":["confirmed"]}"#)
-        .send()
-        .await
-        .expect("subscribed");
-    let bus = super::unique("events");
-    let events = clients.eventbridge();
-    events
-        .create_event_bus()
-        .name(&bus)
-        .send()
-        .await
-        .expect("made");
+    const CREATE_TOPIC: Operation = Operation::new(&SNS, "CreateTopic");
+    const SUBSCRIBE: Operation = Operation::new(&SNS, "Subscribe");
+    const PUT_RULE: Operation = Operation::new(&EVENT_BRIDGE, "PutRule");
+    const PUT_TARGETS: Operation = Operation::new(&EVENT_BRIDGE, "PutTargets");
+    let topic = json!({ "Name": super::unique("status") });
+    let topic = done(&clients, &CREATE_TOPIC, topic).await;
+    let topic = topic["TopicArn"].as_str().expect("an ARN").to_owned();
+    let subscription = json!({
+        "TopicArn": topic,
+        "Protocol": "sqs",
+        "Endpoint": arn(&clients, &heard).await,
+        "Attributes": { "entry": [
+            { "key": "RawMessageDelivery", "value": "true" },
+            { "key": "FilterPolicy", "value": r#"{"status":["confirmed"]}"# },
+        ] },
+    });
+    done(&clients, &SUBSCRIBE, subscription).await;
+    let bus = event_bus(&clients).await;
     let rule = super::unique("rule");
     let pattern = r#"{"source":["brew-haven.order-worker"],"detail":{"data":{"to":["failed"]}}}"#;
-    events
-        .put_rule()
-        .name(&rule)
-        .event_bus_name(&bus)
-        .event_pattern(pattern)
-        .send()
-        .await
-        .expect("made");
-    let target = Target::builder()
-        .id("seen")
-        .arn(arn(&clients, &seen).await)
-        .build()
-        .expect("a target");
-    events
-        .put_targets()
-        .rule(&rule)
-        .event_bus_name(&bus)
-        .targets(target)
-        .send()
-        .await
-        .expect("set");
+    let named = json!({ "Name": rule, "EventBusName": bus, "EventPattern": pattern });
+    done(&clients, &PUT_RULE, named).await;
+    let target = json!({
+        "Rule": rule,
+        "EventBusName": bus,
+        "Targets": [{ "Id": "seen", "Arn": arn(&clients, &seen).await }],
+    });
+    done(&clients, &PUT_TARGETS, target).await;
     let destinations = Destinations {
         queues: [
             (ORDERS.slug, orders.clone()),
@@ -273,14 +265,7 @@ async fn a_route_that_fails_fails_only_its_messages() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let orders = queue(&clients, "orders", true).await;
-    let bus = super::unique("events");
-    clients
-        .eventbridge()
-        .create_event_bus()
-        .name(&bus)
-        .send()
-        .await
-        .expect("made");
+    let bus = event_bus(&clients).await;
     let destinations = Destinations {
         // The payments queue was deleted, and the publisher has no address of the topic for new
         // orders.

@@ -303,7 +303,7 @@ mod tests {
         assert!(error(&["dev", "--set", "network.zones=9"]).contains("2 to 3"));
         assert!(
             error(&["dev", "--set", "account.region=eu-west-1"])
-                .contains("no prices for eu-west-1")
+                .contains("no price table for the region eu-west-1")
         );
     }
 
