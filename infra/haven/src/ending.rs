@@ -166,6 +166,23 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_call_ends_with_the_code_of_its_cause() {
+        for (cause, code) in [
+            (Cause::Credentials, 77),
+            (Cause::Network, 69),
+            (Cause::NotAws, 69),
+            (Cause::Endpoint, 64),
+            (Cause::Throttled, 1),
+            (Cause::Busy, 1),
+            (Cause::Refused, 1),
+        ] {
+            let said = "why".to_owned();
+            let failure = anyhow::Error::new(AwsFailure { cause, said });
+            assert_eq!(code_of(&failure.context("look for a stack")), code);
+        }
+    }
+
+    #[test]
     fn what_a_flag_or_a_variable_says_wrong_is_bad_usage() {
         let refused = platform::given::POSTGRES
             .url(Some("mysql://h"))

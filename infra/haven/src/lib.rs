@@ -5,6 +5,7 @@
 #[macro_use]
 extern crate haven_console;
 
+mod agreement;
 mod arguments;
 mod cli;
 mod commands;
@@ -37,7 +38,7 @@ pub fn main() -> ExitCode {
         }
     };
     // Many commands write secrets, account ids or customers' data.
-    platform::guard::close_new_files();
+    platform::private_file::close_new_files();
     match &cli.command {
         Command::Role { name } => return role::run(name),
         Command::Keep(keep) => return keep::run(keep),

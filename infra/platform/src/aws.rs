@@ -11,11 +11,11 @@ use contract::parameter::SECRETS;
 use contract::parameter_root;
 use contract::queue::Queue;
 use contract::table::{LEASES, TABLES};
-use worker::grants::Grants;
-
-use provision::Target;
 use provision::account::parameters_of;
 use provision::aws_failure::failed;
+use provision::deploy::{Deployed, deploy};
+use provision::{Reporter, Target};
+use worker::grants::Grants;
 
 /// Clients for one AWS: the local AWS or an account in one region.
 pub struct Aws {
@@ -51,6 +51,15 @@ impl Aws {
     /// Returns the target for deployments of `environment`.
     pub fn target(&self, environment: blueprint::Environment) -> Target {
         Target::new(environment, self.clients.config())
+    }
+
+    /// Deploys the stacks of a local shop.
+    ///
+    /// # Errors
+    /// When a stack fails.
+    pub async fn deploy_shop(&self) -> anyhow::Result<Deployed> {
+        let target = self.target(blueprint::Environment::shop());
+        deploy(&target, &Reporter::quiet()).await
     }
 
     /// Returns the CloudWatch client.

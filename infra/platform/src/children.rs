@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::leftovers::Records;
 pub use crate::process::pid;
+use crate::records::Records;
 use crate::state::State;
 
 /// The first and the longest pause before a process that keeps dying is restarted. The pause
@@ -38,6 +38,24 @@ pub struct Program {
     pub environment: BTreeMap<String, String>,
     /// The time that the program may take to exit after SIGTERM before it is killed.
     pub stop_within: Duration,
+}
+
+impl Program {
+    /// Returns the program of a role, or of the payment gateway, in the executable of `haven`.
+    pub fn role(
+        haven: &Path,
+        name: &str,
+        environment: BTreeMap<String, String>,
+        stop_within: Duration,
+    ) -> Program {
+        Program {
+            name: name.to_owned(),
+            path: haven.to_owned(),
+            arguments: vec!["role".to_owned(), name.to_owned()],
+            environment,
+            stop_within,
+        }
+    }
 }
 
 /// Starts a program once. Its standard input is a pipe that ends when this process dies; a role

@@ -12,7 +12,7 @@ use chassis::config::{Environment as _, ProcessEnvironment};
 use tokio::process::Command;
 
 use crate::children::Program;
-use crate::guard;
+use crate::private_file;
 use crate::server::{Server, Stopped};
 use crate::state::State;
 
@@ -89,7 +89,7 @@ impl Container {
         let image = run.image.reference();
         run.image.must_exist(&image).await?;
         let kept = state.path(FOLDER);
-        guard::private_folder(&kept)?;
+        private_file::private_folder(&kept)?;
 
         let name = format!(
             "brew-haven-{}-{}",
@@ -108,7 +108,7 @@ impl Container {
         let data = run.data.map(|folder| (folder, DATA));
         for (folder, target) in data.into_iter().chain(run.mounts) {
             // Docker would make a missing directory as root.
-            guard::private_folder(&folder)?;
+            private_file::private_folder(&folder)?;
             option("--mount", mount(&folder, target));
         }
         let mut instead = run.instead.into_iter();

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use chassis::config::ProcessEnvironment;
@@ -18,14 +17,10 @@ use crate::emulator::free_port;
 use crate::keep::StopSignal;
 use crate::postgres::{self, Cluster, ContainerCluster};
 use crate::secrets::{Logins, new_password};
-use crate::server::Server;
+use crate::server::{STOP_WITHIN, Server, until};
 use crate::state::State;
-use crate::{format, given, guard};
-
-/// The time in which a server must become ready.
-const READY_WITHIN: Duration = Duration::from_secs(30);
-/// The time that a server may take to stop before it is killed.
-pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+use crate::tool::on_path;
+use crate::{format, given, private_file};
 
 /// The database and cart servers of the platform. Stops those that haven started.
 pub struct Servers {
@@ -240,11 +235,11 @@ impl Servers {
         let (port, password) = (free_port()?, new_password()?);
         if let (false, Some(binary)) = (containers, binary) {
             let folder = state.path("redis");
-            guard::private_folder(&folder)?;
+            private_file::private_folder(&folder)?;
             // The password is not an argument, because every account of the machine can read
             // arguments.
             let file = folder.join("redis.conf");
-            guard::write(&file, redis_settings(port, &folder, &password).as_bytes())?;
+            private_file::write(&file, redis_settings(port, &folder, &password).as_bytes())?;
             self.ours.push(spawn(
                 "redis",
                 binary,
@@ -351,37 +346,6 @@ fn redis_settings(port: u16, folder: &Path, password: &str) -> String {
     format!("bind 127.0.0.1\nport {port}\ndir \"{folder}\"\nrequirepass {password}\n")
 }
 
-/// Calls `ask` every 100 ms until it succeeds.
-///
-/// # Errors
-/// The last error of `ask`, when it has not succeeded within `READY_WITHIN`.
-pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(
-    what: &str,
-    ask: impl Fn() -> F,
-) -> anyhow::Result<T> {
-    let begun = std::time::Instant::now();
-    loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if begun.elapsed() > READY_WITHIN => {
-                return Err(error.context(format!(
-                    "{what} did not answer within {} s",
-                    READY_WITHIN.as_secs()
-                )));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
-}
-
-/// Returns the first file of this name on the `PATH`.
-pub fn on_path(program: &str) -> Option<PathBuf> {
-    let path = ProcessEnvironment.get_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
-}
-
 fn log_hint(state: &State, process: &str) -> String {
     format!(
         "its log is {}",
@@ -419,7 +383,7 @@ mod tests {
                 "{refused}"
             );
             assert!(
-                begun.elapsed() < Duration::from_secs(10),
+                begun.elapsed() < std::time::Duration::from_secs(10),
                 "{:?}",
                 begun.elapsed()
             );

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use haven_console::BadUsage;
 use rustix::process::Signal;
 
 use crate::children;
@@ -13,7 +14,6 @@ use crate::facts::Facts;
 use crate::state::State;
 use crate::stop::Stop;
 use crate::up::{TOKEN_IN_FACTS, shown_token};
-use haven_console::BadUsage;
 
 /// Starts `haven up` again in the background and waits until the shop is ready.
 ///

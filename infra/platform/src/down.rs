@@ -8,8 +8,9 @@ use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
 use crate::facts::Facts;
+use crate::lock::Holder;
 use crate::process::{Identity, started_at};
-use crate::state::{Held, Holder, State};
+use crate::state::{Held, State};
 use crate::{emulator_state, facts, leftovers};
 
 /// The time to wait for a stop: the longest drain, the stop of the local AWS and of PostgreSQL, and

@@ -23,7 +23,7 @@ use crate::refusals;
 use crate::server::{Server, Stopped};
 use crate::socket::SocketDirectory;
 use crate::state::State;
-use crate::{guard, ports};
+use crate::{ports, private_file};
 
 /// The file with the last port of the signed front. The port stays the same, because queue URLs
 /// contain it.
@@ -122,7 +122,7 @@ impl Emulator {
         let front = Front::serve(listener, &options).context("serve the front of the local AWS")?;
 
         let folder = state.path("aws");
-        guard::private_folder(&folder)?;
+        private_file::private_folder(&folder)?;
         let mut environment = BTreeMap::new();
         let mut set = |key: &str, value: &str| environment.insert(key.to_owned(), value.to_owned());
         // MiniStack writes these two values into queue URLs, so they must be the address of the
@@ -226,7 +226,7 @@ fn start_process(
     state: &State,
 ) -> anyhow::Result<Server> {
     let temporary = folder.join("tmp");
-    guard::private_folder(&temporary)?;
+    private_file::private_folder(&temporary)?;
     let mut set = |key: &str, value: String| environment.insert(key.to_owned(), value);
     set("STATE_DIR", folder.display().to_string());
     set("S3_DATA_DIR", folder.join("s3").display().to_string());
@@ -317,7 +317,7 @@ async fn listen(state: &State) -> anyhow::Result<TcpListener> {
     let port = ports::free_port_of_aws()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     let listener = listener.with_context(|| format!("listen on port {port} for the local AWS"))?;
-    guard::write(&state.path(PORT_FILE), port.to_string().as_bytes())?;
+    private_file::write(&state.path(PORT_FILE), port.to_string().as_bytes())?;
     Ok(listener)
 }
 

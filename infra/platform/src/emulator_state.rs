@@ -37,8 +37,8 @@ use worker::stores::Store;
 use crate::audit;
 use crate::aws::Aws;
 use crate::emulator::{Emulator, Source};
-use crate::guard;
 use crate::phases::Phases;
+use crate::private_file;
 use crate::server::Stopped;
 use crate::state::State;
 
@@ -108,12 +108,7 @@ pub async fn restore(
             rebuild.set_aside(state)?;
             let emulator = Emulator::start(source, state, redis_url).await?;
             let clients = Aws::local(&emulator.access);
-            let environment = blueprint::Environment::shop();
-            let deployed = provision::deploy::deploy(
-                &clients.target(environment),
-                &provision::Reporter::quiet(),
-            )
-            .await;
+            let deployed = clients.deploy_shop().await;
             let stopped = emulator.stop().await;
             deployed.context("deploy the stacks on an empty local AWS")?;
             if let Some(unsaved) = unsaved(&stopped) {
@@ -191,7 +186,7 @@ impl Rebuild {
             aside: format!("{FOLDER}.torn-{}", now.context("write the time")?),
             damaged,
         };
-        guard::write(&marker, &serde_json::to_vec(&rebuild).context("encode")?)?;
+        private_file::write(&marker, &serde_json::to_vec(&rebuild).context("encode")?)?;
         Ok(Some(rebuild))
     }
 

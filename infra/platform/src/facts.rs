@@ -6,10 +6,10 @@ use std::path::Path;
 
 use adapter_aws::LocalAccess;
 use anyhow::Context as _;
+use haven_console::BadUsage;
 use serde::{Deserialize, Serialize};
 
-use crate::{format, guard};
-use haven_console::BadUsage;
+use crate::{format, private_file};
 
 /// The name of the file in the state directory.
 pub const FILE: &str = "haven.json";
@@ -69,11 +69,11 @@ impl Facts {
     /// symbolic link or has another format. Another error when the file is missing, so nothing runs
     /// on the directory.
     pub fn read(folder: &Path) -> anyhow::Result<Facts> {
-        guard::check_owner(folder)?;
+        private_file::check_owner(folder)?;
         let path = folder.join(FILE);
-        let text = match guard::read_own(&path) {
-            Err(error) if guard::is_refusal(&error) => {
-                return Err(guard::unusable(
+        let text = match private_file::read_own(&path) {
+            Err(error) if private_file::is_refusal(&error) => {
+                return Err(private_file::unusable(
                     error,
                     format!("{} cannot be used", path.display()),
                 ));
@@ -101,7 +101,7 @@ impl Facts {
     /// When the file cannot be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self).context("encode haven.json")?;
-        guard::write(&folder.join(FILE), text.as_bytes())
+        private_file::write(&folder.join(FILE), text.as_bytes())
     }
 
     /// Removes the file, if it exists.

@@ -6,9 +6,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context as _;
-
-use crate::guard;
 use haven_console::BadUsage;
+
+use crate::private_file;
 
 /// The current format. Format 1 belongs to all releases before this file existed. In format 2 the
 /// directory is closed to other accounts, and the servers require passwords.
@@ -66,10 +66,10 @@ pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
 /// As [`check`], or when the files cannot be written.
 pub fn accept(folder: &Path) -> anyhow::Result<()> {
     if check(folder)? != Some(FORMAT) {
-        guard::write(&folder.join(FILE), format!("{FORMAT}\n").as_bytes())?;
+        private_file::write(&folder.join(FILE), format!("{FORMAT}\n").as_bytes())?;
     }
     if written_by(folder).as_deref() != Some(VERSION) {
-        guard::write(
+        private_file::write(
             &folder.join(VERSION_FILE),
             format!("{VERSION}\n").as_bytes(),
         )?;

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use chassis::config::{Environment as _, ProcessEnvironment};
-
 use haven_console::BadUsage;
 
 /// The flag, the environment variable and the URL schemes of one kind of server.

@@ -2,28 +2,25 @@
 //! of the platform. The directory must belong to our user, be closed to other accounts, and contain
 //! no symbolic links where files are written.
 
-use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions, Permissions, ReadDir};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::fs::{self, DirBuilder, DirEntry, File, Metadata, Permissions, ReadDir};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use chassis::config::ProcessEnvironment;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use haven_console::BadUsage;
 
 use crate::facts::Facts;
-use crate::{format, python, state};
-use haven_console::BadUsage;
+use crate::format;
+use crate::lock::{LOCK, parse_holder};
+use crate::private_file::{OTHERS, open_own, refuse_another_owner, unusable};
+use crate::python::marks;
 
 /// Files that show that haven made a directory, each with a test of its content. Other programs use
 /// some of these names too.
 const MARKS: [(&str, IsHavens); 5] = [
-    (state::LOCK, |content| {
-        state::parse_holder(content).is_some()
-    }),
+    (LOCK, |content| parse_holder(content).is_some()),
     ("format", |content| {
         text(content).is_some_and(|number| number.parse::<u32>().is_ok())
     }),
@@ -70,18 +67,8 @@ const PYTHON_LOCK: &str = "python.lock";
 /// The longest path of a state directory in bytes. PostgreSQL truncates paths at 1,024 bytes
 /// (`MAXPGPATH`), and its files in the directory need the rest.
 const PATH_BYTES_MAX: usize = 900;
-const OTHERS: u32 = 0o077;
 /// The sticky bit, which directories for all accounts such as /tmp have.
 const STICKY: u32 = 0o1000;
-
-/// Sets the umask so that files of this process and its children are closed to other accounts.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that sets the umask, at the start of haven"
-)]
-pub fn close_new_files() {
-    rustix::process::umask(Mode::from_raw_mode(OTHERS));
-}
 
 /// Returns the real path of the state directory. Makes the directory if it is missing (0700), and
 /// removes the permissions of other accounts from it and from everything of haven's in it.
@@ -147,61 +134,6 @@ pub fn admit(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Refuses a state directory of another user. Its files name the processes that commands signal and
-/// the servers that they send secrets to. A missing directory is accepted.
-///
-/// # Errors
-/// [`BadUsage`] when the directory belongs to another user.
-pub fn check_owner(folder: &Path) -> Result<(), BadUsage> {
-    match fs::metadata(folder) {
-        Ok(metadata) => refuse_another_owner(folder, &metadata),
-        // A directory that cannot be examined cannot be read either.
-        Err(_) => Ok(()),
-    }
-}
-
-fn refuse_another_owner(folder: &Path, metadata: &Metadata) -> Result<(), BadUsage> {
-    let us = rustix::process::geteuid().as_raw();
-    if metadata.uid() != us {
-        return Err(BadUsage(format!(
-            "the state directory {} belongs to the user with id {}, and this is the user with id {us}: choose another with --state DIR",
-            folder.display(),
-            metadata.uid()
-        )));
-    }
-    Ok(())
-}
-
-/// Converts a system error about a state directory or a file in it. Returns [`BadUsage`] if another
-/// directory would help: the path leads nowhere, permissions are missing, or the file system is
-/// read-only. A full or broken disk stays an error of the system.
-pub fn unusable(error: io::Error, what: String) -> anyhow::Error {
-    const OF_THE_PATH: [ErrorKind; 5] = [
-        ErrorKind::NotFound,
-        ErrorKind::NotADirectory,
-        ErrorKind::IsADirectory,
-        ErrorKind::AlreadyExists,
-        ErrorKind::ReadOnlyFilesystem,
-    ];
-    let is_too_long = Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG);
-    if is_refusal(&error) || is_too_long || OF_THE_PATH.contains(&error.kind()) {
-        return BadUsage(format!(
-            "{what} ({error}): choose another state directory with --state DIR"
-        ))
-        .into();
-    }
-    anyhow::Error::new(error).context(what)
-}
-
-/// Returns whether a file cannot be opened because it belongs to another user, is a symbolic link,
-/// or is a device.
-pub fn is_refusal(error: &io::Error) -> bool {
-    // `open` fails with `ELOOP` for a symbolic link that it must not follow. `ErrorKind` has no
-    // stable variant for it.
-    let is_link = Errno::from_io_error(error) == Some(Errno::LOOP);
-    is_link || [ErrorKind::PermissionDenied, ErrorKind::InvalidInput].contains(&error.kind())
-}
-
 /// Refuses paths that cannot be written exactly in `haven.json`, in a container label or in a URL.
 fn check_path(path: &Path) -> Result<(), BadUsage> {
     let refused = |why: &str| {
@@ -243,7 +175,7 @@ fn is_marked(folder: &Path, metadata: &Metadata) -> bool {
         let Ok(content) = open_own(&folder.join(name)).and_then(begin) else {
             return false;
         };
-        is_havens(&content) || (*name == state::LOCK && content.is_empty() && may_be_empty)
+        is_havens(&content) || (*name == LOCK && content.is_empty() && may_be_empty)
     })
 }
 
@@ -313,8 +245,8 @@ fn is_of_another_command(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy().into_owned();
     let is_lock = name.starts_with(PYTHON) && name.ends_with(".lock");
     name == DEPLOYED
-        || python::is_unfinished(&name)
-        || python::is_havens(&entry.path())
+        || marks::is_unfinished(&name)
+        || marks::is_havens(&entry.path())
         || (is_lock && entry.metadata().is_ok_and(|lock| lock.len() == 0))
 }
 
@@ -352,9 +284,7 @@ fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
                 Kind::Ours
             };
             inspection.look(&entry.path(), &metadata, kind)?;
-        } else if name == PYTHON
-            && metadata.mode() & OTHERS != 0
-            && python::is_havens(&entry.path())
+        } else if name == PYTHON && metadata.mode() & OTHERS != 0 && marks::is_havens(&entry.path())
         {
             // Thousands of files. If the directory itself is closed, nobody else could open its
             // files.
@@ -446,98 +376,6 @@ fn close(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         closed => closed.with_context(|| format!("close {} to other accounts", path.display())),
     }
-}
-
-/// Returns options that create files for their owner only and never follow a symbolic link.
-pub fn private() -> OpenOptions {
-    opened(OFlags::NOFOLLOW)
-}
-
-fn opened(flags: OFlags) -> OpenOptions {
-    let mut options = OpenOptions::new();
-    // `custom_flags` takes a C int; the flags fit on every platform.
-    options
-        .mode(0o600)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
-    options
-}
-
-/// Opens a file of a state directory for reading. If the directory was open to other accounts, one
-/// of them could have placed the file.
-///
-/// # Errors
-/// When the file is missing, a symbolic link or a device, or belongs to another user.
-pub fn open_own(path: &Path) -> io::Result<File> {
-    // Without `O_NONBLOCK`, opening a named pipe would block until a writer opens it.
-    own(opened(OFlags::NOFOLLOW | OFlags::NONBLOCK)
-        .read(true)
-        .open(path)?)
-}
-
-/// Returns the file if it is a regular file of our user.
-///
-/// # Errors
-/// When it is anything else, or cannot be examined.
-pub fn own(file: File) -> io::Result<File> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            "it is not a regular file",
-        ));
-    }
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        let owner = format!("it belongs to the user with id {}", metadata.uid());
-        return Err(io::Error::new(ErrorKind::PermissionDenied, owner));
-    }
-    Ok(file)
-}
-
-/// Reads a whole file of a state directory.
-///
-/// # Errors
-/// As [`open_own`], or when the read fails.
-pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    open_own(path)?.read_to_end(&mut content)?;
-    Ok(content)
-}
-
-/// Makes a directory and its parents with mode 0700, if they are missing.
-///
-/// # Errors
-/// When the directory cannot be made.
-pub fn private_folder(path: &Path) -> anyhow::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("make {}", path.display()))
-}
-
-/// Replaces a file, with mode 0600, in one step. Readers see the old content or the new one, never
-/// half of it.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let fresh = path.with_file_name(name);
-    let written = private()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(&fresh)
-        .and_then(|mut file: File| {
-            file.set_permissions(Permissions::from_mode(0o600))?;
-            file.write_all(content)?;
-            // Sync before the rename: otherwise a power failure can leave an empty file under the
-            // final name.
-            file.sync_all()
-        });
-    written.with_context(|| format!("write {}", fresh.display()))?;
-    fs::rename(&fresh, path).with_context(|| format!("write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -884,27 +722,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_user_is_not_read() {
-        let folder = Folder::new();
-        let file = folder.0.join("file");
-        fs::write(&file, "mine").expect("written");
-        assert_eq!(read_own(&file).expect("ours"), b"mine");
-        let (link, pipe) = (folder.0.join("link"), folder.0.join("pipe"));
-        symlink(&file, &link).expect("a link");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.expect("mkfifo runs").success());
-        for other in [&link, &pipe, &folder.0] {
-            read_own(other).expect_err("not a regular file");
-        }
-        if std::os::unix::fs::chown(&file, Some(65534), Some(65534)).is_ok() {
-            assert_eq!(
-                read_own(&file).expect_err("theirs").kind(),
-                ErrorKind::PermissionDenied
-            );
-        }
-    }
-
-    #[test]
     fn paths_that_do_not_work_everywhere_are_refused_before_anything_is_made() {
         let folder = Folder::new();
         let long = format!("{}/{}", "a".repeat(200), "b".repeat(200));
@@ -922,45 +739,5 @@ mod tests {
         }
         assert_eq!(fs::read_dir(&folder.0).expect("a list").count(), 0);
         admit(&folder.0.join("100% of a? #1 Käfer's \"shop\"")).expect("odd, and fine");
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_used_is_bad_usage_and_a_full_disk_is_not() {
-        for errno in [
-            Errno::ACCESS,
-            Errno::ROFS,
-            Errno::NOTDIR,
-            Errno::LOOP,
-            Errno::NAMETOOLONG,
-        ] {
-            let refused = refusal(Err::<(), _>(unusable(
-                errno.into(),
-                "the state directory".to_owned(),
-            )));
-            assert!(
-                refused.starts_with("the state directory (") && refused.contains("--state DIR"),
-                "{refused}"
-            );
-        }
-        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::IO] {
-            let failed = unusable(errno.into(), "the state directory".to_owned());
-            assert!(
-                !failed.is::<BadUsage>() && failed.is::<io::Error>(),
-                "{failed:#}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_file_is_written_whole_and_for_its_owner_alone() {
-        let folder = Folder::new();
-        let path = folder.0.join("secret");
-        write(&path, b"one").expect("written");
-        write(&path, b"two").expect("written");
-        assert_eq!(
-            (fs::read(&path).expect("there"), mode(&path)),
-            (b"two".to_vec(), 0o600)
-        );
-        assert_eq!(fs::read_dir(&folder.0).expect("a list").count(), 1);
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use blueprint::Stack;
-use serde_json::Value;
-
-use crate::guard;
 use haven_console::BadUsage;
 use provision::deploy::{Outcome, StackOutcome};
+use serde_json::Value;
+
+use crate::private_file;
 
 /// The file with the duration of each stack.
 const SECONDS: &str = "seconds.json";
@@ -36,7 +36,7 @@ impl History {
     /// # Errors
     /// When the file is not JSON, or the state directory belongs to another user.
     pub fn template(&self, stack: &str) -> anyhow::Result<Value> {
-        guard::check_owner(&self.state)?;
+        private_file::check_owner(&self.state)?;
         read_template(&self.folder, stack)
     }
 
@@ -45,7 +45,7 @@ impl History {
     /// # Errors
     /// When the directory belongs to another user, so that [`History::remember`] would fail.
     pub fn check(&self) -> Result<(), BadUsage> {
-        guard::check_owner(&self.state)
+        private_file::check_owner(&self.state)
     }
 
     /// Writes the templates and durations of a deployment.
@@ -53,8 +53,8 @@ impl History {
     /// # Errors
     /// When a file cannot be written, or the state directory belongs to another user.
     pub fn remember(&self, stacks: &[Stack], outcomes: &[StackOutcome]) -> anyhow::Result<()> {
-        guard::check_owner(&self.state)?;
-        guard::private_folder(&self.folder)?;
+        private_file::check_owner(&self.state)?;
+        private_file::private_folder(&self.folder)?;
         let mut seconds = self.seconds();
         for outcome in outcomes {
             let Some(stack) = stacks.iter().find(|stack| stack.name == outcome.name) else {
@@ -70,7 +70,7 @@ impl History {
 
     /// Removes the files that `remember` writes, and the directory if it is empty then.
     pub fn forget(&self) {
-        if guard::check_owner(&self.state).is_err() {
+        if private_file::check_owner(&self.state).is_err() {
             return;
         }
         for entry in std::fs::read_dir(&self.folder)
@@ -95,7 +95,7 @@ impl History {
     fn write(&self, file: &str, value: &Value) -> anyhow::Result<()> {
         let path = self.folder.join(file);
         let text = serde_json::to_string_pretty(value).context("write JSON")? + "\n";
-        guard::write(&path, text.as_bytes())
+        private_file::write(&path, text.as_bytes())
     }
 }
 

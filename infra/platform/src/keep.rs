@@ -32,9 +32,9 @@ use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::guard;
-use crate::leftovers;
+use crate::private_file;
 use crate::process::{self, Identity};
+use crate::records;
 
 /// The exit code of shells for a program that could not be started.
 const NOT_STARTED: u8 = 127;
@@ -133,7 +133,7 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
             child.id().and_then(|pid| Identity::of(pid, &keep.mark)),
         ];
         if let Err(error) =
-            leftovers::write(path, &processes.into_iter().flatten().collect::<Vec<_>>())
+            records::write(path, &processes.into_iter().flatten().collect::<Vec<_>>())
         {
             eprintln!("haven: {error:#}");
         }
@@ -173,7 +173,7 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
             if let Some(path) = &keep.record {
                 // If the parent has ended and cannot see the exit code, this file tells the next
                 // start that the program was killed.
-                let _ = guard::write(&leftovers::killed(path), b"");
+                let _ = private_file::write(&records::killed(path), b"");
             }
             child.start_kill().context("kill the program")?;
             child.wait().await.context("wait for the program")

@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use chassis::chance;
-
 use haven_console::BadUsage;
 
 /// The first port that needs no privileges: the default of Linux's `ip_unprivileged_port_start`.

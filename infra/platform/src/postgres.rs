@@ -21,8 +21,9 @@ use tokio::process::Command;
 use crate::containers::{POSTGRES, Run};
 use crate::emulator::free_port;
 use crate::secrets::{Logins, Passwords};
+use crate::server::{self, until};
 use crate::state::State;
-use crate::{database, guard, tool};
+use crate::{private_file, tool};
 
 const SUPERUSER: &str = "haven";
 /// All logins with a password.
@@ -165,7 +166,7 @@ impl ContainerCluster {
         Run {
             image: &POSTGRES,
             publish: Some((self.port, 5432)),
-            stop_within: database::STOP_WITHIN,
+            stop_within: server::STOP_WITHIN,
             environment: BTreeMap::from([("POSTGRES_PASSWORD".to_owned(), password)]),
             data: Some(self.data.clone()),
             mounts: Vec::new(),
@@ -227,7 +228,7 @@ impl Access {
 }
 
 async fn wait_until_it_answers(url: &str) -> anyhow::Result<()> {
-    let refused = database::until("PostgreSQL", || async {
+    let refused = until("PostgreSQL", || async {
         match Store::connect_with(url, &Login::default(), 1).await {
             Ok(_) => Ok(None),
             // A refused login cannot succeed later, so do not retry.
@@ -295,7 +296,7 @@ fn hba(folder: &Path) -> PathBuf {
 }
 
 fn write_hba(folder: &Path) -> anyhow::Result<()> {
-    guard::write(&hba(folder), HBA.as_bytes())
+    private_file::write(&hba(folder), HBA.as_bytes())
 }
 
 /// Returns whether a rule of the cluster accepts connections without a password.
@@ -401,5 +402,5 @@ pub fn binaries() -> Option<PathBuf> {
         .collect();
     versions.sort();
     let packaged = versions.pop().map(|(_, folder)| folder);
-    packaged.or_else(|| database::on_path("postgres")?.parent().map(Path::to_owned))
+    packaged.or_else(|| tool::on_path("postgres")?.parent().map(Path::to_owned))
 }

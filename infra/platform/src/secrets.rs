@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::guard;
+use crate::private_file;
 
 /// Returns a new password: 192 random bits as hexadecimal digits, which never need quotes.
 ///
@@ -59,7 +59,7 @@ impl Passwords {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        guard::write(
+        private_file::write(
             path,
             serde_json::to_string_pretty(&self.0)
                 .context("encode passwords")?

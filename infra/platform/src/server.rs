@@ -13,14 +13,19 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::children::{self, Program};
 use crate::keep::{KILLED, StopSignal};
-use crate::leftovers::{self, Records};
 use crate::process;
+use crate::records::{self, Records};
 use crate::state::State;
 
 /// The executable that provides `haven keep`.
 static HAVEN: OnceLock<PathBuf> = OnceLock::new();
 /// The time that `haven keep` may take to exit after it has killed its program.
 const KEEPER_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The time that a server may take to stop before it is killed.
+pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// The time in which a server must become ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Makes servers run under `haven keep` of this executable. Without this call, as in tests that use
 /// this crate as a library, servers are direct children of this process and are killed when their
@@ -130,7 +135,7 @@ impl Server {
             return self.child.id();
         }
         // The record contains `haven keep` and the program.
-        match leftovers::read(&self.records.path(&self.name)).as_slice() {
+        match records::read(&self.records.path(&self.name)).as_slice() {
             [_, program] => Some(program.pid),
             _ => None,
         }
@@ -167,7 +172,7 @@ impl Server {
         end_group(keeper, Duration::ZERO).await;
         self.records.ended(keeper);
         // The caller reports the kill, so the next start must not report it again.
-        let _ = std::fs::remove_file(leftovers::killed(&self.records.path(&self.name)));
+        let _ = std::fs::remove_file(records::killed(&self.records.path(&self.name)));
         waited.map_or(Stopped::Killed, Stopped::of)
     }
 }
@@ -239,6 +244,29 @@ async fn end_group(group: u32, within: Duration) {
             let _ = kill_process_group(group, Signal::TERM);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Calls `ask` every 100 ms until it succeeds.
+///
+/// # Errors
+/// The last error of `ask`, when it has not succeeded within `READY_WITHIN`.
+pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(
+    what: &str,
+    ask: impl Fn() -> F,
+) -> anyhow::Result<T> {
+    let begun = std::time::Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if begun.elapsed() > READY_WITHIN => {
+                return Err(error.context(format!(
+                    "{what} did not answer within {} s",
+                    READY_WITHIN.as_secs()
+                )));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
     }
 }
 

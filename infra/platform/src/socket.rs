@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use chassis::chance;
 use chassis::config::ProcessEnvironment;
-
-use crate::guard;
-use crate::state::State;
 use haven_console::BadUsage;
+
+use crate::private_file;
+use crate::state::State;
 
 /// The longest path of a socket in bytes. Linux allows 108 with the final zero byte (unix(7)).
 const PATH_MAX: usize = 107;
@@ -64,7 +64,7 @@ impl SocketDirectory {
             // An existing directory belongs to somebody else, and making it again fails.
             if fits(&directory) && make(&directory).is_ok() {
                 let text = directory.to_str().context("a path that is text")?;
-                guard::write(&note, text.as_bytes())?;
+                private_file::write(&note, text.as_bytes())?;
                 return Ok(SocketDirectory {
                     directory,
                     note: Some(note),

@@ -9,15 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde::{Deserialize, Serialize};
-
-use crate::leftovers::Records;
-use crate::process::Identity;
-use crate::{format, guard};
 use haven_console::BadUsage;
 
-/// The name of the lock file.
-pub const LOCK: &str = "lock";
+use crate::lock::{Holder, LOCK, parse_holder};
+use crate::process::Identity;
+use crate::records::Records;
+use crate::{format, guard, private_file};
 
 /// A state directory whose lock this process holds until the value is dropped.
 #[derive(Debug)]
@@ -27,17 +24,6 @@ pub struct State {
     /// ends. Children do not inherit the file, except the one that `haven up --detach` starts.
     lock: File,
     records: Records,
-}
-
-/// The content of the lock file: the process that holds the lock, or the last one that held it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    #[serde(flatten)]
-    pub identity: Identity,
-    /// Whether the process was asked to stop. A second signal would make it stop without saving.
-    pub stopping: bool,
-    /// What could not be saved during the stop, one sentence each.
-    pub unsaved: Vec<String>,
 }
 
 /// Whether a process holds the lock of a state directory.
@@ -63,14 +49,14 @@ impl State {
         const LOOKED_AT: Duration = Duration::from_secs(1);
         let folder = guard::admit(folder)?;
         let path = folder.join(LOCK);
-        let open = guard::private()
+        let open = private_file::private()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
             .open(&path);
         let why = || format!("the state directory {} cannot be written", folder.display());
-        let lock = open.map_err(|error| guard::unusable(error, why()))?;
+        let lock = open.map_err(|error| private_file::unusable(error, why()))?;
         let begun = Instant::now();
         loop {
             match lock.try_lock() {
@@ -100,7 +86,7 @@ impl State {
             }
         }
         format::accept(&folder)?;
-        guard::private_folder(&folder.join("logs"))?;
+        private_file::private_folder(&folder.join("logs"))?;
         State::held(folder, lock)
     }
 
@@ -117,7 +103,7 @@ impl State {
                 .try_clone_to_owned()
                 .context("read standard input")?,
         );
-        guard::check_owner(folder)?;
+        private_file::check_owner(folder)?;
         let folder = folder
             .canonicalize()
             .with_context(|| format!("find {}", folder.display()))?;
@@ -148,13 +134,13 @@ impl State {
     /// Takes the lock of an existing directory that belongs to this user. Returns `None` if another
     /// process holds the lock.
     pub fn take(folder: &Path) -> Option<State> {
-        guard::check_owner(folder).ok()?;
+        private_file::check_owner(folder).ok()?;
         let folder = folder.canonicalize().ok()?;
-        let lock = guard::private()
+        let lock = private_file::private()
             .read(true)
             .write(true)
             .open(folder.join(LOCK))
-            .and_then(guard::own)
+            .and_then(private_file::own)
             .ok()?;
         lock.try_lock().ok()?;
         Some(State {
@@ -169,9 +155,9 @@ impl State {
     /// # Errors
     /// [`BadUsage`] when the directory or its lock file belongs to another user.
     pub fn holder(folder: &Path) -> anyhow::Result<Held> {
-        guard::check_owner(folder)?;
+        private_file::check_owner(folder)?;
         let path = folder.join(LOCK);
-        let lock = match guard::open_own(&path) {
+        let lock = match private_file::open_own(&path) {
             Err(error)
                 if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) =>
             {
@@ -179,7 +165,7 @@ impl State {
             }
             opened => {
                 let why = || format!("the lock file {} cannot be used", path.display());
-                opened.map_err(|error| guard::unusable(error, why()))?
+                opened.map_err(|error| private_file::unusable(error, why()))?
             }
         };
         Ok(match lock.try_lock_shared() {
@@ -198,8 +184,8 @@ impl State {
 
     /// Returns the content of the lock file: the process that holds the lock or held it last.
     pub fn last_holder(folder: &Path) -> Option<Holder> {
-        guard::check_owner(folder).ok()?;
-        read_holder(&guard::open_own(&folder.join(LOCK)).ok()?)
+        private_file::check_owner(folder).ok()?;
+        read_holder(&private_file::open_own(&folder.join(LOCK)).ok()?)
     }
 
     /// Writes into the lock file that this process is stopping, and what it could not save.
@@ -286,7 +272,7 @@ impl State {
             fs::rename(&path, path.with_extension("log.old"))
                 .with_context(|| format!("set {} aside", path.display()))?;
         }
-        guard::private()
+        private_file::private()
             .create(true)
             .append(true)
             .open(&path)
@@ -342,15 +328,6 @@ fn read_holder(lock: &File) -> Option<Holder> {
     let mut text = vec![0; LONGEST];
     let read = lock.read_at(&mut text, 0).ok()?;
     parse_holder(&text[..read])
-}
-
-/// Parses the content of a lock file. Returns `None` if it names no holder.
-pub fn parse_holder(content: &[u8]) -> Option<Holder> {
-    // The rest of an older and longer document may follow the first one.
-    serde_json::Deserializer::from_slice(content)
-        .into_iter()
-        .next()?
-        .ok()
 }
 
 #[cfg(test)]

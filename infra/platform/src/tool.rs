@@ -9,13 +9,15 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 
+use chassis::config::ProcessEnvironment;
 use tokio::process::Command;
 
-use crate::leftovers::{self, Records};
 use crate::process::Identity;
+use crate::records::{self, Records};
 use crate::server;
 
 /// The seconds between SIGTERM and SIGKILL. None of these programs has anything to save.
@@ -70,11 +72,19 @@ pub async fn output(mut command: Command, name: &str) -> io::Result<Output> {
         (&record, child.id().and_then(|pid| Identity::of(pid, MARK)))
     {
         // Without a record the program still ends with this process.
-        let _ = leftovers::write(record, &[keeper]);
+        let _ = records::write(record, &[keeper]);
     }
     let output = child.wait_with_output().await;
     if let Some(record) = record {
         let _ = fs::remove_file(record);
     }
     output
+}
+
+/// Returns the first file of this name on the `PATH`.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = ProcessEnvironment.get_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
 }

@@ -14,6 +14,7 @@ use app::ports::access::{StaffToken, StaffTokens as _};
 use app::use_cases::project::reproject;
 use contract::parameter::{SECRETS, SIGNING_KEY};
 use contract::role::ROLES;
+use haven_console::BadUsage;
 use tokio::sync::Notify;
 use worker::stores::{Store, SystemSource};
 
@@ -29,8 +30,6 @@ use crate::staff_token;
 use crate::state::{Ground, State};
 use crate::stop::Stop;
 use crate::{containers, emulator, emulator_state, ports, python, repair, seed, tool};
-
-use haven_console::BadUsage;
 
 /// The text that logs of a shop in the background contain instead of the staff token.
 pub const TOKEN_IN_FACTS: &str = "(staff_token in haven.json)";
@@ -272,14 +271,9 @@ async fn start_roles<'a>(
     keeper: &'a mut Option<Keeper>,
 ) -> anyhow::Result<&'a mut Keeper> {
     let clients = aws::Aws::local(&emulator.access);
-    let environment = blueprint::Environment::shop();
     phases
         .run("deploying the stacks", async {
-            let deployed = provision::deploy::deploy(
-                &clients.target(environment.clone()),
-                &provision::Reporter::quiet(),
-            )
-            .await?;
+            let deployed = clients.deploy_shop().await?;
             Ok(((), deployed.summary()))
         })
         .await?;
@@ -412,14 +406,7 @@ fn start_processes(
 
     let mut keep =
         |name: &'static str, environment: BTreeMap<String, String>, stop_within: Duration| {
-            let program = Program {
-                name: name.to_owned(),
-                path: executable.clone(),
-                arguments: vec!["role".to_owned(), name.to_owned()],
-                environment,
-                stop_within,
-            };
-            keeper.keep(program);
+            keeper.keep(Program::role(&executable, name, environment, stop_within));
         };
     let ledger = state.path("payment-ledger.jsonl").display().to_string();
     let gateway = surroundings.of_gateway(&format!("127.0.0.1:{payment_port}"), ledger)?;

@@ -16,8 +16,7 @@ use platform::aws::Aws;
 use platform::children::{self, Program};
 use platform::database::{ServerOptions, Servers};
 use platform::emulator::{Emulator, Settings, Source, free_port};
-use platform::environment::Surroundings;
-use platform::environment::{ENVIRONMENT, GATEWAY};
+use platform::environment::{ENVIRONMENT, GATEWAY, GATEWAY_STOPS_WITHIN, Surroundings};
 use platform::state::State;
 use platform::{python, seed, staff_token};
 use strum::IntoStaticStr;
@@ -118,8 +117,7 @@ impl Shop {
         let emulator =
             Emulator::start_with(&Source::Python(python), &state, None, settings).await?;
         let aws = Aws::local(&emulator.access);
-        let target = aws.target(blueprint::Environment::shop());
-        provision::deploy::deploy(&target, &provision::Reporter::quiet()).await?;
+        aws.deploy_shop().await?;
         let (addresses, secrets) = (
             aws.addresses(ENVIRONMENT).await?,
             aws.secrets(ENVIRONMENT).await?,
@@ -146,11 +144,13 @@ impl Shop {
             secrets,
         };
         let ledger = state.path("payment-ledger.jsonl").display().to_string();
-        let gateway = role(
+        let executable = std::env::current_exe().context("find this program")?;
+        let gateway = Program::role(
+            &executable,
             GATEWAY,
             surroundings.of_gateway(&payment, ledger)?,
-            Duration::from_secs(10),
-        )?;
+            GATEWAY_STOPS_WITHIN,
+        );
         let gateway = children::spawn(&gateway, state.log(GATEWAY)?)?;
         let store = Store::connect(&servers.database_url, &Login::default()).await?;
         let mut shop = Shop {
@@ -232,7 +232,12 @@ impl Shop {
             .between(role.slug, Dependency::Gateway, &seen.payment_url, upstream)
             .await?;
         let health = format!("127.0.0.1:{}", free_port()?);
-        let program = self::role(role.slug, seen.of_role(role, &health)?, role.stop_timeout())?;
+        let program = Program::role(
+            &std::env::current_exe().context("find this program")?,
+            role.slug,
+            seen.of_role(role, &health)?,
+            role.stop_timeout(),
+        );
         let child = self.spawn(role.slug, &program)?;
         self.processes().insert(
             role.slug,
@@ -461,18 +466,4 @@ impl Shop {
 pub enum Keep {
     Nothing,
     Logs,
-}
-
-fn role(
-    name: &str,
-    environment: BTreeMap<String, String>,
-    stop_within: Duration,
-) -> anyhow::Result<Program> {
-    Ok(Program {
-        name: name.to_owned(),
-        path: std::env::current_exe().context("find this program")?,
-        arguments: vec!["role".to_owned(), name.to_owned()],
-        environment,
-        stop_within,
-    })
 }

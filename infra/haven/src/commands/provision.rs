@@ -1,6 +1,5 @@
 //! Commands that check, plan and deploy the stacks.
 
-pub mod agreement;
 pub mod apply;
 pub mod bootstrap;
 pub mod check;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use contract::parameter::PARAMETERS;
 use serde_json::{Map, Value};
 
-use crate::guard;
+use crate::private_file;
 
 /// Carries over the data of the files that are not in `damaged`. Returns a description for people.
 ///
@@ -40,7 +40,7 @@ pub fn over(old: &Path, new: &Path, damaged: &BTreeMap<String, String>) -> anyho
                 let (before, mut after) = (read(&path)?, read(&target)?);
                 if let Some(what) = merge(service, &before["payload"], &mut after["payload"]) {
                     let text = serde_json::to_vec(&after).context("encode")?;
-                    guard::write(&target, &text)?;
+                    private_file::write(&target, &text)?;
                     carried.extend((!what.is_empty()).then_some(what));
                 }
             }
@@ -169,7 +169,7 @@ fn read(path: &Path) -> anyhow::Result<Value> {
 }
 
 fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
-    guard::private_folder(to)?;
+    private_file::private_folder(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
         let entry = entry.with_context(|| format!("read {}", from.display()))?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));

@@ -10,19 +10,13 @@ use anyhow::{Context as _, bail};
 use tokio::process::Command;
 use uuid::Uuid;
 
-use super::{
-    MARKER, Place, REQUIREMENTS, REQUIREMENTS_FILE, beside, clean, examine, find, interpreter,
-    pinned,
+use crate::python::interpreter::{clean, examine, find, interpreter};
+use crate::python::marks::{
+    MARKER, REPLACED, REQUIREMENTS, REQUIREMENTS_FILE, UNFINISHED, beside, pinned,
 };
-use crate::guard;
-use crate::tool;
+use crate::python::place::{Place, named};
+use crate::{private_file, tool};
 
-/// Part of the name of a folder that is being built.
-const UNFINISHED: &str = ".haven-unfinished-";
-/// Part of the name of a replaced environment that is being removed.
-const REPLACED: &str = ".haven-replaced-";
-/// The common part of both names.
-const OF_HAVEN: &str = ".haven-";
 /// The age at which an unfinished folder counts as abandoned. A build takes about 20 s.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 /// The pip settings about the connection to the package index, which are passed on. All other
@@ -90,11 +84,6 @@ impl Fresh {
     }
 }
 
-/// Returns whether a build gives names like this one to the folders beside the place.
-pub fn is_unfinished(name: &str) -> bool {
-    name.starts_with('.') && name.contains(OF_HAVEN)
-}
-
 /// Removes what interrupted builds left beside the place: folders with the names of a build that
 /// belong to our user.
 pub fn remove_abandoned(place: &Place) {
@@ -137,7 +126,7 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     let folder = place.folder();
     if let Some(above) = folder.parent() {
         match place {
-            Place::InState(_) => guard::private_folder(above)?,
+            Place::InState(_) => private_file::private_folder(above)?,
             Place::Shared(_) => make_parents(above)?,
         }
     }
@@ -294,7 +283,7 @@ async fn run(
         .args(command.get_args());
     clean(&mut shell).env("PIP_CONFIG_FILE", "/dev/null");
     for variable in NETWORK_VARIABLES {
-        if let Some(value) = super::named(variable) {
+        if let Some(value) = named(variable) {
             shell.env(variable, value);
         }
     }
@@ -302,13 +291,6 @@ async fn run(
     tool::output(shell, name)
         .await
         .with_context(|| format!("start {shown}"))
-}
-
-/// Returns the last line that a program printed to standard error, or its status if there is none.
-pub fn last_line(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned())
 }
 
 fn last_lines(output: &Output) -> String {

@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::interpreter::{OLDEST, version};
+use super::marks::{REQUIREMENTS_FILE, REQUIREMENTS_TITLE, pinned};
 use super::*;
 
 /// A folder for one test, deleted with the value.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use super::Place;
+use crate::python::place::Place;
 
 /// The owner of a Python environment that may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use haven_console::{Interrupted, terminal};
 
 use super::{logs, reproject};
 use crate::arguments::{STATE, order_id};
-use crate::commands::operate::dlq::{Desk, Letter};
+use crate::commands::operate::dlq::desk::{Desk, Letter};
 
 #[derive(Debug, Subcommand)]
 pub enum Orders {

@@ -7,9 +7,9 @@ use provision::Reporter;
 use provision::deploy::Deployed;
 use provision::plan::{Plan, forget, plan};
 
-use super::agreement::is_agreed;
 use super::apply::{apply_and_tell, tell};
 use super::plan::{planning, show};
+use crate::agreement::is_agreed;
 use crate::arguments::{Guard, Target};
 use crate::target;
 

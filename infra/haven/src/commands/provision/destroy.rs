@@ -8,7 +8,7 @@ use provision::account;
 use provision::deploy::destroy::{check, destroy, doomed};
 use provision::guard::Named;
 
-use super::agreement::is_agreed;
+use crate::agreement::is_agreed;
 use crate::arguments::{Target, stack_and_resource};
 use crate::target;
 

@@ -9,7 +9,7 @@ use provision::guard::Named;
 use provision::{Reporter, Target, account};
 use serde_json::{Value, json};
 
-use super::agreement::is_agreed;
+use crate::agreement::is_agreed;
 use crate::arguments;
 use crate::target;
 

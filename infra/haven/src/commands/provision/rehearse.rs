@@ -17,7 +17,7 @@ use platform::emulator::{Emulator, Source};
 use platform::python::{self, Place};
 use platform::state::State;
 use platform::stop::Stop;
-use platform::{guard, leftovers};
+use platform::{leftovers, private_file};
 use provision::Reporter;
 use provision::deploy::{Outcome, deploy_stacks};
 use provision::guard::Named;
@@ -101,7 +101,7 @@ async fn interpreter(state: &State) -> anyhow::Result<PathBuf> {
         Place::InState(folder) => {
             // Use a finished environment, but do not build one here: `haven up` does that under the
             // lock of the state directory.
-            if guard::check_owner(here).is_ok()
+            if private_file::check_owner(here).is_ok()
                 && let Some(found) = python::finished(&Place::Shared(folder)).await
             {
                 return Ok(found);

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::Letter;
+use super::desk::Letter;
 use haven_console::BadUsage;
 
 /// The hexadecimal digits of a fingerprint, enough to make a collision in one shop improbable.

@@ -1,10 +1,11 @@
 //! The text output of `haven dlq`.
 
+use app::use_cases::rehearse::Foreseen;
 use comfy_table::{Table, presets};
 use domain::text::printable;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Cause;
+use super::cause::Cause;
 use haven_console::terminal;
 
 /// Prints a table of all causes.
@@ -99,5 +100,15 @@ fn pretty(body: &Value) -> String {
     match body {
         Value::String(text) => printable(text),
         body => terminal::json(body),
+    }
+}
+
+/// Returns the result of a rehearsal as JSON.
+pub fn foreseen(foreseen: &Foreseen) -> Value {
+    match foreseen {
+        Foreseen::Done { what } => json!({ "verdict": "done", "what": what }),
+        Foreseen::Dropped => json!({ "verdict": "dropped", "what": "it was applied before" }),
+        Foreseen::Parked { reason } => json!({ "verdict": "parked", "what": reason }),
+        Foreseen::Later { reason } => json!({ "verdict": "later", "what": reason }),
     }
 }

@@ -11,7 +11,6 @@
 //! order would lose it.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use adapter_aws::{Parked, SqsParking};
@@ -29,7 +28,9 @@ use uuid::Uuid;
 use worker::stores::SystemSource;
 
 use super::cause::{self, Cause};
-use super::{Common, Desk, Letter, foreseen_json};
+use super::desk::{Common, Desk, Letter, READ_MAX};
+use super::print;
+use crate::agreement;
 use crate::arguments::person;
 use haven_console::{BadUsage, terminal};
 use platform::audit;
@@ -167,17 +168,12 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
 }
 
 fn is_agreed(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
+    if !agreement::can_answer() {
         let said = "this sends messages back to work: say --yes, or --dry-run to see what would become of them";
         return Err(BadUsage(said.to_owned()).into());
     }
     print_plan(options, cause, plan);
-    eprint!("\nSend them back? Type yes: ");
-    let mut typed = String::new();
-    std::io::stdin()
-        .read_line(&mut typed)
-        .context("read the answer")?;
-    Ok(typed.trim() == "yes")
+    agreement::ask("Send them back?", "yes")
 }
 
 /// What sending needs.
@@ -396,7 +392,7 @@ impl Run<'_> {
             }
             let parked = self
                 .parking
-                .read(super::READ_MAX, self.stop)
+                .read(READ_MAX, self.stop)
                 .await
                 .context("read the parking queue")?;
             for one in sent.iter_mut().filter(|one| one.end.is_none()) {
@@ -438,7 +434,7 @@ fn prospect(foreseen: &Foreseen) -> u8 {
 fn counts(plan: &[Planned]) -> Value {
     let count = |verdict: &str| {
         plan.iter()
-            .filter(|planned| foreseen_json(&planned.foreseen)["verdict"] == verdict)
+            .filter(|planned| print::foreseen(&planned.foreseen)["verdict"] == verdict)
             .count()
     };
     json!({ "done": count("done"), "dropped": count("dropped"), "later": count("later"), "parked": count("parked") })
@@ -447,7 +443,7 @@ fn counts(plan: &[Planned]) -> Value {
 fn print_plan(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) {
     if options.common.json {
         let messages = plan.iter().map(|planned| {
-            let mut message = foreseen_json(&planned.foreseen);
+            let mut message = print::foreseen(&planned.foreseen);
             message["message_id"] = json!(planned.letter.parked.message_id);
             message["order_id"] = json!(planned.letter.order_id());
             message
@@ -465,7 +461,7 @@ fn print_plan(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) {
         printable(&cause.reason)
     );
     for planned in plan {
-        let foreseen = foreseen_json(&planned.foreseen);
+        let foreseen = print::foreseen(&planned.foreseen);
         let text = |name: &str| foreseen[name].as_str().unwrap_or_default().to_owned();
         println!(
             "  {}  would be {:<7}  {}",
