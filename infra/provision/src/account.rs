@@ -6,18 +6,9 @@ use anyhow::{Context as _, bail};
 use aws_config::SdkConfig;
 use aws_sdk_ssm::types::Parameter;
 use chassis::config::{Environment as _, ProcessEnvironment};
-use sha2::{Digest as _, Sha256};
 
 use crate::aws_failure::{AwsFailure, Cause, failed, quick};
 use crate::target::Target;
-
-/// Returns the SHA-256 hash of a text in hexadecimal.
-pub fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
 
 /// Returns the id of the account that the credentials belong to.
 ///

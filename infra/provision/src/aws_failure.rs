@@ -170,12 +170,13 @@ where
     anyhow::Error::new(AwsFailure::of(error)).context(attempt.to_string())
 }
 
-/// Returns the message of a failed call, without the SDK's nested types.
-pub fn why<E>(error: &SdkError<E, HttpResponse>) -> String
+/// Returns whether CloudFormation refused a call because the stack does not exist. It has no error
+/// code of its own for this.
+pub(crate) fn is_missing_stack<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
-    AwsFailure::of(error).to_string()
+    AwsFailure::of(error).said.contains("does not exist")
 }
 
 /// Returns the cause for an error code. Services use several codes for one cause (IAM User Guide,

@@ -28,7 +28,7 @@ use crate::deployed_stack::{DeployedStack, deployed_template};
 use crate::execution_role::role_for;
 use crate::guard::Named;
 use crate::report::Line;
-use crate::stack::{LOOK, find, status_of};
+use crate::stack::{find, poll_until, status_of};
 use crate::target::Target;
 
 /// The time in which CloudFormation must compute a change set. Normally this takes seconds;
@@ -303,8 +303,7 @@ async fn create(
 /// there are none, which CloudFormation reports as a failure with a reason.
 async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Option<Vec<Said>>> {
     let begun = std::time::Instant::now();
-    let mut pause = LOOK.0;
-    loop {
+    poll_until(async || {
         let mut call = client
             .describe_change_set()
             .stack_name(stack)
@@ -321,10 +320,12 @@ async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Opt
                     said.extend(page.changes().iter().filter_map(said_of));
                     match page.next_token() {
                         Some(token) => call = call.next_token(token),
-                        None => return Ok(Some(said)),
+                        None => return Ok(Some(Some(said))),
                     }
                 }
-                Some(ChangeSetStatus::Failed) if says_no_change(reason) => return Ok(None),
+                Some(ChangeSetStatus::Failed) if says_no_change(reason) => {
+                    return Ok(Some(None));
+                }
                 Some(ChangeSetStatus::Failed) => {
                     let cause = cause::of_change_set(client, arn).await;
                     let cause = cause
@@ -338,12 +339,11 @@ async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Opt
                         COMPUTED_WITHIN.as_secs()
                     )
                 }
-                _ => break,
+                _ => return Ok(None),
             }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LOOK.1);
-    }
+    })
+    .await
 }
 
 fn said_of(change: &SdkChange) -> Option<Said> {
@@ -396,9 +396,8 @@ async fn watch(
     line: &Line,
 ) -> anyhow::Result<()> {
     let client = &target.cloudformation;
-    let mut pause = LOOK.0;
     let mut evidence = None;
-    loop {
+    poll_until(async || {
         let stack = find(client, name).await?;
         let seen: Vec<Seen> = events(client, id)
             .await
@@ -425,7 +424,7 @@ async fn watch(
         let status = status_of(&stack);
         if is_at_rest(status) {
             return match is_good(status) {
-                true => Ok(()),
+                true => Ok(Some(())),
                 false => bail!("{}", told(target, name, status, &seen, evidence).await),
             };
         }
@@ -436,9 +435,9 @@ async fn watch(
                 last.status.to_ascii_lowercase().replace('_', " ")
             ));
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LOOK.1);
-    }
+        Ok(None)
+    })
+    .await
 }
 
 /// Waits until a stack is deleted.
@@ -447,19 +446,17 @@ async fn watch(
 /// The cause, when the deletion fails.
 pub async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Result<()> {
     let client = &target.cloudformation;
-    let mut pause = LOOK.0;
-    loop {
-        match find(client, name).await?.as_ref().map(status_of) {
-            None => return Ok(()),
+    poll_until(
+        async || match find(client, name).await?.as_ref().map(status_of) {
+            None => Ok(Some(())),
             Some("DELETE_FAILED") => {
                 let seen = events(client, name).await.context("find out why")?;
                 bail!("{}", told(target, name, "DELETE_FAILED", &seen, &[]).await);
             }
-            Some(_) => {}
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LOOK.1);
-    }
+            Some(_) => Ok(None),
+        },
+    )
+    .await
 }
 
 /// Returns whether a stack with this status cannot be updated, only deleted.

@@ -8,8 +8,8 @@ use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::account::sha256;
-use crate::aws_failure::{failed, why};
+use crate::aws_failure::{failed, is_missing_stack};
+use crate::digest::sha256;
 use crate::stack::{find, status_of};
 
 /// The state of one stack when it was read.
@@ -111,12 +111,9 @@ async fn template(client: &Client, name: &str) -> anyhow::Result<Value> {
         Ok(got) => Ok(
             serde_json::from_str(got.template_body().unwrap_or_default()).unwrap_or(Value::Null),
         ),
-        Err(error) => {
-            let said = why(&error);
-            match said.contains("does not exist") {
-                true => Ok(Value::Null),
-                false => Err(failed(format!("read the template of {name}"), &error)),
-            }
-        }
+        Err(error) => match is_missing_stack(&error) {
+            true => Ok(Value::Null),
+            false => Err(failed(format!("read the template of {name}"), &error)),
+        },
     }
 }

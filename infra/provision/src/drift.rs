@@ -18,7 +18,7 @@ use crate::deployed_stack::DeployedStack;
 use crate::drift::drifted::{By, Difference, Drifted, How, StackDrift};
 use crate::guard::Named;
 use crate::report::{Line, Reporter};
-use crate::stack::LOOK;
+use crate::stack::poll_until;
 use crate::target::Target;
 
 /// The time for a drift detection. CloudFormation reads every resource in turn, so a stack with
@@ -93,8 +93,7 @@ async fn detect(
 /// Waits until a drift detection ends. Returns the reason if it failed.
 async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Option<String>> {
     let begun = std::time::Instant::now();
-    let mut pause = LOOK.0;
-    loop {
+    poll_until(async || {
         let call = target
             .cloudformation
             .describe_stack_drift_detection_status()
@@ -103,13 +102,11 @@ async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Opti
         let seen =
             seen.map_err(|error| failed(format!("follow the look for drift of {stack}"), &error))?;
         match seen.detection_status() {
-            Some(StackDriftDetectionStatus::DetectionComplete) => return Ok(None),
+            Some(StackDriftDetectionStatus::DetectionComplete) => Ok(Some(None)),
             Some(StackDriftDetectionStatus::DetectionFailed) => {
-                return Ok(Some(
-                    seen.detection_status_reason()
-                        .unwrap_or("CloudFormation gave no reason")
-                        .to_owned(),
-                ));
+                let reason = seen.detection_status_reason();
+                let reason = reason.unwrap_or("CloudFormation gave no reason");
+                Ok(Some(Some(reason.to_owned())))
             }
             _ if begun.elapsed() > DETECTED_WITHIN => {
                 bail!(
@@ -117,11 +114,10 @@ async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Opti
                     DETECTED_WITHIN.as_secs()
                 )
             }
-            _ => {}
+            _ => Ok(None),
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LOOK.1);
-    }
+    })
+    .await
 }
 
 fn drifted(said: &StackResourceDrift) -> Option<Drifted> {

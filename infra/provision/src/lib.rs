@@ -9,15 +9,16 @@ pub mod aws_failure;
 pub mod change_set;
 pub mod deploy;
 pub mod deployed_stack;
+mod digest;
 pub mod doctor;
 pub mod drift;
 pub mod execution_role;
 pub mod guard;
 pub mod plan;
-pub mod report;
+mod report;
 pub mod stack;
 pub mod status;
-pub mod target;
+mod target;
 pub mod templates;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use crate::aws_failure::failed;
 use crate::change_set::{ChangeSet, discard, prepare};
 use crate::deployed_stack::DeployedStack;
+use crate::digest::sha256;
 use crate::drift::drifted::{Drifted, StackDrift};
 use crate::guard::Named;
 use crate::report::Reporter;
@@ -157,7 +158,7 @@ impl Plan {
     fn seal_of(&self) -> anyhow::Result<String> {
         let mut open = serde_json::to_value(self).context("write the plan")?;
         open["seal"] = Value::Null;
-        Ok(account::sha256(&open.to_string()))
+        Ok(sha256(&open.to_string()))
     }
 
     /// Reads a plan file.
@@ -402,7 +403,7 @@ async fn plan_stack(
         slug: stack.slug.to_owned(),
         name: stack.name.clone(),
         action,
-        template_sha256: account::sha256(&stack.template.to_string()),
+        template_sha256: sha256(&stack.template.to_string()),
         live,
         drift,
         drift_unknown,

@@ -5,13 +5,13 @@ use std::time::Duration;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{Stack, StackResourceSummary};
 
-use crate::aws_failure::{failed, why};
+use crate::aws_failure::{failed, is_missing_stack};
 
 /// The status of a stack that does not exist.
 pub const NOT_DEPLOYED: &str = "NOT_DEPLOYED";
 
 /// The first and the longest pause between two reads of something that is in progress.
-pub const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Returns a stack, or `None` if it does not exist or was deleted.
 ///
 /// # Errors
@@ -23,13 +23,10 @@ pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> 
             .unwrap_or_default()
             .into_iter()
             .find(|stack| status_of(stack) != "DELETE_COMPLETE")),
-        Err(error) => {
-            let said = why(&error);
-            match said.contains("does not exist") {
-                true => Ok(None),
-                false => Err(failed(format!("look for the stack {name}"), &error)),
-            }
-        }
+        Err(error) => match is_missing_stack(&error) {
+            true => Ok(None),
+            false => Err(failed(format!("look for the stack {name}"), &error)),
+        },
     }
 }
 
@@ -58,4 +55,21 @@ pub async fn resources(client: &Client, stack: &str) -> anyhow::Result<Vec<Stack
         resources.extend(page.stack_resource_summaries.unwrap_or_default());
     }
     Ok(resources)
+}
+
+/// Calls `ask` until it returns a value, with pauses that double from 100 ms to 2 s.
+///
+/// # Errors
+/// The first error of `ask`, which decides about timeouts too.
+pub(crate) async fn poll_until<T>(
+    mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let (mut pause, longest) = PAUSES;
+    loop {
+        if let Some(found) = ask().await? {
+            return Ok(found);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::aws_failure::why;
+use crate::aws_failure::AwsFailure;
 use crate::target::Target;
 
 const MARK: &str = "Encoded authorization failure message:";
@@ -26,7 +26,7 @@ pub async fn decoded(target: &Target, reason: &str) -> String {
         }
         Err(error) => format!(
             "what was refused is encoded, and could not be decoded: {}",
-            why(&error)
+            AwsFailure::of(&error)
         ),
     };
     reason

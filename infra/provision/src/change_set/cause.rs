@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::EventFilter;
 
-use crate::aws_failure::{failed, why};
+use crate::aws_failure::{failed, is_missing_stack};
 use crate::change_set::access_denied;
 use crate::change_set::events::{Seen, explain, first_cause, root_cause};
 use crate::target::Target;
@@ -109,7 +109,7 @@ pub async fn events(client: &Client, stack: &str) -> anyhow::Result<Vec<Seen>> {
     while let Some(page) = pages.next().await {
         match page {
             Ok(page) => seen.extend(page.stack_events().iter().map(Seen::from)),
-            Err(error) if why(&error).contains("does not exist") => break,
+            Err(error) if is_missing_stack(&error) => break,
             Err(error) => return Err(failed(format!("read the events of {stack}"), &error)),
         }
     }

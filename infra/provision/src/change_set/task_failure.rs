@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use aws_config::SdkConfig;
 use serde_json::{Value, json};
 
-use crate::aws_failure::{failed, why};
+use crate::aws_failure::{AwsFailure, failed};
 
 /// The lines of a container's log that are shown.
 const LAST_LINES: u32 = 20;
@@ -82,7 +82,12 @@ async fn log(config: &SdkConfig, task: &Value) -> Vec<String> {
         .await
     {
         Ok(described) => described,
-        Err(error) => return vec![format!("where it logs could not be read: {}", why(&error))],
+        Err(error) => {
+            return vec![format!(
+                "where it logs could not be read: {}",
+                AwsFailure::of(&error)
+            )];
+        }
     };
     let read = Call::new(config, &GET_LOG_EVENTS);
     let containers = described["taskDefinition"]["containerDefinitions"].as_array();
@@ -111,7 +116,7 @@ async fn log(config: &SdkConfig, task: &Value) -> Vec<String> {
             }
             Err(error) => lines.push(format!(
                 "the log of {name} could not be read: {}",
-                why(&error)
+                AwsFailure::of(&error)
             )),
         }
     }

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use crate::change_set::{ChangeSet, Changed, discard, execute, prepare, read};
 use crate::deploy::{Deployed, StackOutcome, in_waves};
 use crate::deployed_stack::DeployedStack;
+use crate::digest::sha256;
 use crate::drift::drifted::StackDrift;
 use crate::plan::{Plan, StackAction, StackPlan};
 use crate::report::{Line, Reporter};
@@ -96,7 +97,7 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
             ));
             continue;
         };
-        if account::sha256(&stack.template.to_string()) != planned.template_sha256 {
+        if sha256(&stack.template.to_string()) != planned.template_sha256 {
             moved.push(format!(
                 "{}: its template has changed, by code or by settings",
                 planned.name

@@ -4,7 +4,7 @@ use adapter_aws::call::{Call, DESCRIBE_IMAGES};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use serde_json::json;
 
-use crate::aws_failure::why;
+use crate::aws_failure::AwsFailure;
 use crate::deployed_stack::DeployedStack;
 use crate::doctor::check::Check;
 use crate::stack::resources;
@@ -70,7 +70,7 @@ async fn in_repository(target: &Target, what: &str, digest: &str, repository: &s
         Err(error) => match error.code() {
             Some("ImageNotFoundException") => missing(""),
             Some("RepositoryNotFoundException") => missing(", which is gone"),
-            _ => Check::not_made(what, why(&error)),
+            _ => Check::not_made(what, AwsFailure::of(&error)),
         },
     }
 }

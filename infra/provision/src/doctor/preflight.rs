@@ -11,7 +11,7 @@ use chassis::config::{Environment as _, ProcessEnvironment};
 use serde_json::json;
 
 use crate::account;
-use crate::aws_failure::{AwsFailure, why};
+use crate::aws_failure::AwsFailure;
 use crate::deployed_stack::deployed_template;
 use crate::doctor::check::Check;
 use crate::doctor::{image, quotas};
@@ -176,7 +176,7 @@ async fn mail_identity(target: &Target) -> Check {
             format!("{what} cannot be sent yet: the stack messaging makes the identity"),
             format!("haven deploy {}", target.environment.name),
         ),
-        Err(error) => Check::not_made(&what, why(&error)),
+        Err(error) => Check::not_made(&what, AwsFailure::of(&error)),
     }
 }
 
@@ -198,7 +198,7 @@ async fn certificate(target: &Target) -> Check {
         .await
     {
         Ok(described) => described,
-        Err(error) => return Check::not_made("the certificate", why(&error)),
+        Err(error) => return Check::not_made("the certificate", AwsFailure::of(&error)),
     };
     let resources = described.stack_resources().iter();
     let certificates = resources.filter(|resource| {

@@ -1,11 +1,12 @@
 //! Checks the quotas of an account that the stacks could exceed.
 
 use adapter_aws::call::{Call, GET_AWS_DEFAULT_SERVICE_QUOTA, GET_SERVICE_QUOTA};
+use anyhow::Context as _;
 use aws_config::SdkConfig;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use serde_json::{Value, json};
 
-use crate::aws_failure::why;
+use crate::aws_failure::AwsFailure;
 use crate::deployed_stack::DeployedStack;
 use crate::doctor::check::Check;
 use crate::target::Target;
@@ -130,7 +131,7 @@ fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
 }
 
 /// Returns the quota of this account, or the default if the account never requested an increase.
-async fn applied(config: &SdkConfig, quota: &Quota) -> Result<usize, String> {
+async fn applied(config: &SdkConfig, quota: &Quota) -> anyhow::Result<usize> {
     let wanted = json!({ "ServiceCode": quota.service, "QuotaCode": quota.code });
     let own = Call::new(config, &GET_SERVICE_QUOTA)
         .send(wanted.clone())
@@ -143,11 +144,11 @@ async fn applied(config: &SdkConfig, quota: &Quota) -> Result<usize, String> {
         }
         own => own,
     };
-    let found = found.map_err(|error| why(&error))?;
+    let found = found.map_err(|error| AwsFailure::of(&error))?;
     // The value is a whole number, sent as a floating-point number.
     let value = found["Quota"]["Value"].as_f64();
     let whole = value.and_then(|value| format!("{value:.0}").parse().ok());
-    whole.ok_or_else(|| "Service Quotas gave no value".to_owned())
+    whole.context("Service Quotas gave no value")
 }
 
 #[cfg(test)]
