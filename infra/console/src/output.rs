@@ -1,13 +1,13 @@
 //! Everything that the command prints.
 //!
-//! In this crate, `println!`, `print!`, `eprintln!` and `eprint!` are the macros of this module.
-//! Those of the standard library panic if standard output or standard error is a closed pipe or on
-//! a full disk, and a panic would stop a deployment in the middle.
+//! In `haven`, `platform` and `provision`, `println!`, `print!`, `eprintln!` and `eprint!` are the
+//! macros of this module. Those of the standard library panic if standard output or standard error
+//! is a closed pipe or on a full disk, and a panic would stop a deployment in the middle.
 //!
 //! The macros of this module remember the first failed write to standard output, drop later output,
 //! and let the command continue. [`ending`] then converts the failure into an exit code. `prove`
-//! prints through `haven::println!` and the others too, because it runs code of this crate and both
-//! must share the remembered failure.
+//! prints through `haven_console::println!` and the others too, because it runs code of these crates
+//! and all must share the remembered failure.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};

@@ -56,7 +56,7 @@ fn products() -> Vec<(String, String)> {
             "_tests.rs",
             "/laws/",
             "/fakes/",
-            "/stub.rs",
+            "/testing.rs",
         ];
         in_crate
             && name.contains("/src/")
