@@ -142,6 +142,10 @@ pub fn order_id(text: &str) -> Result<OrderId, String> {
     })
 }
 
+/// Parses a duration, such as `90s` or `2h`.
+///
+/// # Errors
+/// When the text is not a number with a known unit.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let at = text
         .find(|letter: char| letter.is_ascii_alphabetic())

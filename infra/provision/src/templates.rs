@@ -21,6 +21,7 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// Returns the heading of the findings of this severity.
     pub const fn title(self) -> &'static str {
         match self {
             Severity::Refused => "CLOUDFORMATION WOULD REFUSE IT",

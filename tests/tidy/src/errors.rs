@@ -9,8 +9,14 @@ use crate::root;
 
 /// Results of product code whose error is still text, by crate. The numbers only fall: an entry for
 /// a crate without any fails.
-const KNOWN_TEXTS: [(&str, usize); 4] =
-    [("adapter-aws", 3), ("app", 3), ("haven", 17), ("worker", 2)];
+const KNOWN_TEXTS: [(&str, usize); 6] = [
+    ("adapter-aws", 3),
+    ("app", 3),
+    ("haven", 15),
+    ("platform", 1),
+    ("provision", 1),
+    ("worker", 2),
+];
 
 /// Collects the error types of each `Result<_, _>` among tokens.
 fn error_types(tokens: &[TokenTree], found: &mut Vec<String>) {

@@ -10,6 +10,7 @@ use adapter_redis::RedisCarts;
 use app::laws;
 use app::ports::carts::{CART_LIFETIME, CartStore};
 use app::ports::{Backend, StoreError};
+use chassis::renewal::Renewal;
 use contract::cause::chain;
 use domain::cart::Quantity;
 use redis::AsyncCommands as _;
@@ -323,6 +324,22 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
     assert!(!told.contains("of-"), "{told}");
     carts.set_password("of-tuesday").expect("a password");
     assert_eq!(carts.get("s").await.expect("let in").lines.units(), 1);
+    // A store with a renewal reads the next password itself.
+    let read = || async { Ok("of-wednesday".to_owned()) };
+    let carts = carts.renewing(Some(Renewal::new(read)));
+    rotate(&mut owner, "of-wednesday").await;
+    let begun = Instant::now();
+    let cart = loop {
+        match carts.get("s").await {
+            Ok(cart) => break cart,
+            Err(error) => assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it does not read the password: {error:?}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(cart.lines.units(), 1);
 }
 
 #[tokio::test]

@@ -66,7 +66,9 @@ static PLACE: LazyLock<String> = LazyLock::new(|| {
 /// SQLite has no statements that write within others, so it places one order with a statement for
 /// each table. The first one inserts the order.
 static PLACE_ONE: LazyLock<[String; 4]> = LazyLock::new(|| {
-    let after = format!("WITH {INPUT}, placed AS (SELECT order_id FROM input)");
+    // Not from `input`, which SQLite would then materialize with all its columns.
+    let placed = "placed AS (SELECT order_id FROM jsonb_to_recordset($2) AS p (order_id uuid))";
+    let after = format!("WITH {INPUT}, {placed}");
     [
         format!("WITH {INPUT} {ADD_ORDERS}"),
         format!("{after} {ADD_ITEMS}"),
