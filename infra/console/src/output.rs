@@ -1,20 +1,20 @@
 //! Everything that the command prints.
 //!
-//! In `haven`, `platform` and `provision`, `println!`, `print!`, `eprintln!` and `eprint!` are the
-//! macros of this module. Those of the standard library panic if standard output or standard error
-//! is a closed pipe or on a full disk, and a panic would stop a deployment in the middle.
+//! In the crates of the command line, `println!`, `print!`, `eprintln!` and `eprint!` are the macros
+//! of this module. Those of the standard library panic if standard output or standard error is a
+//! closed pipe or on a full disk, and a panic would stop a deployment in the middle.
 //!
 //! The macros of this module remember the first failed write to standard output, drop later output,
-//! and let the command continue. [`ending`] then converts the failure into an exit code. `prove`
-//! prints through `haven_console::println!` and the others too, because it runs code of these crates
-//! and all must share the remembered failure.
+//! and let the command continue. [`ending`] then converts the failure into an exit code. All
+//! programs that run code of these crates print through them, so that they share the remembered
+//! failure. Colors are removed here where they are not wanted ([`crate::style`]).
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use crate::exit;
+use crate::exit::Exit;
 
 /// Prints to standard output, as the standard macro does, but never panics.
 #[macro_export]
@@ -51,7 +51,7 @@ pub fn to_stdout(text: fmt::Arguments<'_>) {
     if failed.is_none() {
         // Flush at once: progress output without a line end must appear now, and a failure must be
         // noticed here.
-        let mut stdout = io::stdout().lock();
+        let mut stdout = anstream::stdout().lock();
         *failed = stdout.write_fmt(text).and_then(|()| stdout.flush()).err();
     }
 }
@@ -69,29 +69,31 @@ pub fn note(written: io::Result<()>) {
 /// Writes to standard error. A failure is ignored: there is no other place to report it, and
 /// standard error carries no results.
 pub fn to_stderr(text: fmt::Arguments<'_>) {
-    let _ = io::stderr().lock().write_fmt(text);
+    let _ = anstream::stderr().lock().write_fmt(text);
 }
 
-/// Returns the exit code of a command of `program` that ended with `code`. A success whose output
+/// Returns the exit code of a command of `program` that ended with `exit`. A success whose output
 /// could not be written becomes a failure, because the result was not delivered. The code of a
 /// failed command stays the same.
-pub fn ending(program: &str, code: u8) -> ExitCode {
+pub fn ending(program: &str, exit: Exit) -> ExitCode {
     let failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    ExitCode::from(ending_with(program, code, failed))
+    ending_with(program, exit, failed).into()
 }
 
-fn ending_with(program: &str, code: u8, failed: Option<io::Error>) -> u8 {
-    let Some(error) = failed else { return code };
-    // Code 2 is a result like 0: it reports changes or differences.
-    let was_answer = matches!(code, 0 | exit::NOT_WELL);
+fn ending_with(program: &str, exit: Exit, failed: Option<io::Error>) -> Exit {
+    let Some(error) = failed else { return exit };
     // A reader that has enough, such as `head`, closes the pipe. This is no error to report.
     if error.kind() == ErrorKind::BrokenPipe {
-        return if was_answer { exit::CLOSED_PIPE } else { code };
+        return if exit.is_answer() {
+            Exit::ClosedPipe
+        } else {
+            exit
+        };
     }
     eprintln!(
         "{program}: standard output cannot be written: {error}. The command itself went on to its end."
     );
-    if was_answer { exit::FAILED } else { code }
+    if exit.is_answer() { Exit::Failed } else { exit }
 }
 
 #[cfg(test)]
@@ -99,22 +101,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_was_not_told_is_none_and_a_failure_stays_one() {
+    fn an_undelivered_answer_becomes_a_failure_and_a_failure_stays_one() {
         let pipe = || Some(io::Error::from(ErrorKind::BrokenPipe));
         let disk = || Some(io::Error::from(ErrorKind::StorageFull));
-        for (code, failed, expected) in [
-            (0, None, 0),
-            (2, None, 2),
-            (0, pipe(), 141),
-            (2, pipe(), 141),
-            (64, pipe(), 64),
-            (1, pipe(), 1),
-            (0, disk(), 1),
-            (2, disk(), 1),
-            (77, disk(), 77),
+        for (exit, failed, expected) in [
+            (Exit::Done, None, 0),
+            (Exit::No, None, 2),
+            (Exit::Done, pipe(), 141),
+            (Exit::No, pipe(), 141),
+            (Exit::Usage, pipe(), 64),
+            (Exit::Failed, pipe(), 1),
+            (Exit::Done, disk(), 1),
+            (Exit::No, disk(), 1),
+            (Exit::Denied, disk(), 77),
         ] {
-            let shown = format!("{code} {failed:?}");
-            assert_eq!(ending_with("haven", code, failed), expected, "{shown}");
+            let shown = format!("{exit:?} {failed:?}");
+            assert_eq!(
+                ending_with("haven", exit, failed).code(),
+                expected,
+                "{shown}"
+            );
         }
     }
 }

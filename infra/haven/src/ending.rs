@@ -2,7 +2,8 @@
 //! decide what to do next. 64, 69 and 77 are those of BSD's `sysexits.h`.
 
 use adapter_sql::ConnectError;
-use haven_console::{BadUsage, Interrupted, exit};
+use haven_console::exit::{Exit, Interrupted};
+use haven_console::usage::BadUsage;
 use migrations::{FailureKind, MigrateError};
 use provision::aws_failure::{AwsFailure, Cause, Several};
 
@@ -10,40 +11,40 @@ use crate::cli::Command;
 use crate::target::BadSettings;
 
 /// Returns the exit code of a command that failed.
-pub fn code_of(error: &anyhow::Error) -> u8 {
+pub fn exit_of(error: &anyhow::Error) -> Exit {
     if error.is::<BadUsage>()
         || error.is::<BadSettings>()
         || error.is::<chassis::config::Problems>()
     {
-        return exit::USAGE;
+        return Exit::Usage;
     }
     if error.is::<Interrupted>() || error.is::<platform::Interrupted>() {
-        return exit::INTERRUPTED;
+        return Exit::Interrupted;
     }
     let failure = error
         .downcast_ref::<AwsFailure>()
         .map(|failure| failure.cause);
     if let Some(cause) = failure.or_else(|| error.downcast_ref::<Several>()?.cause) {
         return match cause {
-            Cause::Credentials => exit::NO_PERMISSION,
-            Cause::Network | Cause::NotAws => exit::UNAVAILABLE,
-            Cause::Endpoint => exit::USAGE,
-            Cause::Throttled | Cause::Busy | Cause::Refused => exit::FAILED,
+            Cause::Credentials => Exit::Denied,
+            Cause::Network | Cause::NotAws => Exit::Unavailable,
+            Cause::Endpoint => Exit::Usage,
+            Cause::Throttled | Cause::Busy | Cause::Refused => Exit::Failed,
         };
     }
     if let Some(failure) = error.downcast_ref::<MigrateError>() {
         return match failure.kind() {
-            FailureKind::BadSetting => exit::USAGE,
-            FailureKind::Unreachable => exit::UNAVAILABLE,
-            FailureKind::Refused => exit::NO_PERMISSION,
-            FailureKind::Failed => exit::FAILED,
+            FailureKind::BadSetting => Exit::Usage,
+            FailureKind::Unreachable => Exit::Unavailable,
+            FailureKind::Refused => Exit::Denied,
+            FailureKind::Failed => Exit::Failed,
         };
     }
     if let Some(failure) = error.downcast_ref::<ConnectError>() {
         return match failure {
-            ConnectError::LoginRefused { .. } => exit::NO_PERMISSION,
-            ConnectError::BadUrl(_) => exit::USAGE,
-            ConnectError::Unavailable(_) => exit::UNAVAILABLE,
+            ConnectError::LoginRefused { .. } => Exit::Denied,
+            ConnectError::BadUrl(_) => Exit::Usage,
+            ConnectError::Unavailable(_) => Exit::Unavailable,
         };
     }
     let is_network = |error: &(dyn std::error::Error + 'static)| {
@@ -52,9 +53,9 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
             .is_some_and(|error| error.is_connect() || error.is_timeout())
     };
     if error.chain().any(is_network) {
-        exit::UNAVAILABLE
+        Exit::Unavailable
     } else {
-        exit::FAILED
+        Exit::Failed
     }
 }
 
@@ -82,7 +83,7 @@ async fn end_at_interrupt(on_interrupt: OnInterrupt) {
     // If the signal cannot be handled, it ends the program as usual.
     if tokio::signal::ctrl_c().await.is_ok() {
         eprintln!("haven: {word}");
-        std::process::exit(exit::INTERRUPTED.into());
+        std::process::exit(Exit::Interrupted.code().into());
     }
 }
 
@@ -143,16 +144,17 @@ mod tests {
                 .await
                 .context("migrate")
                 .expect_err("refused");
-            code_of(&failed)
+            exit_of(&failed).code()
         };
         let connecting = async |url: &str| {
             let store = worker::stores::Store::connect(url, &adapter_sql::Login::default()).await;
-            code_of(
+            exit_of(
                 &store
                     .context("open the shop's database")
                     .err()
                     .expect("refused"),
             )
+            .code()
         };
         // Nothing listens on this port.
         for (url, code) in [("mysql://h/d", 64), ("postgres://127.0.0.1:1/x", 69)] {
@@ -187,11 +189,11 @@ mod tests {
         let refused = platform::given::POSTGRES
             .url(Some("mysql://h"))
             .expect_err("another kind");
-        assert_eq!(code_of(&refused), 64, "{refused}");
+        assert_eq!(exit_of(&refused).code(), 64, "{refused}");
         let state = platform::state::State::open(std::path::Path::new("/dev/null"));
         let refused = state
             .context("start the platform")
             .expect_err("it is no directory");
-        assert_eq!(code_of(&refused), 64, "{refused:#}");
+        assert_eq!(exit_of(&refused).code(), 64, "{refused:#}");
     }
 }

@@ -17,7 +17,8 @@ mod target;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use haven_console::{exit, output, terminal};
+use haven_console::exit::Exit;
+use haven_console::{output, terminal};
 
 use crate::cli::Command;
 use crate::commands::run::{keep, role};
@@ -31,10 +32,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let printed = error.print();
             if error.use_stderr() {
-                return ExitCode::from(exit::USAGE);
+                return Exit::Usage.into();
             }
             output::note(printed);
-            return output::ending("haven", 0);
+            return output::ending("haven", Exit::Done);
         }
     };
     // Many commands write secrets, account ids or customers' data.
@@ -59,16 +60,15 @@ pub fn main() -> ExitCode {
             runtime.spawn(ending::watch_for_interrupt(&cli.command));
             runtime.block_on(cli::run(cli.command))
         });
-    let code = match ran {
-        Ok(true) => 0,
-        Ok(false) => exit::NOT_WELL,
-        Err(error) => {
+    let exit = ran.map_or_else(
+        |error| {
             eprintln!(
                 "haven: {}",
                 terminal::text(&contract::cause::chain(&*error))
             );
-            ending::code_of(&error)
-        }
-    };
-    output::ending("haven", code)
+            ending::exit_of(&error)
+        },
+        Exit::from,
+    );
+    output::ending("haven", exit)
 }

@@ -4,11 +4,3 @@
 
 pub mod model;
 pub mod simulate;
-
-/// Exit code of a proof that found a violation.
-pub const EXIT_BROKEN: u8 = 2;
-
-/// Returns the exit code of a proof.
-pub fn outcome(holds: bool) -> u8 {
-    if holds { 0 } else { EXIT_BROKEN }
-}

@@ -12,13 +12,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use haven_console::BadUsage;
-use haven_console::output;
-
-/// Exit code if the proof could not run.
-const EX_FAILED: u8 = 1;
-/// Exit code for bad usage, as in BSD's `sysexits.h`.
-const EX_USAGE: u8 = 64;
+use haven_console::exit::Exit;
+use haven_console::{BadUsage, output};
 
 #[derive(Parser)]
 #[command(
@@ -64,10 +59,10 @@ fn main() -> ExitCode {
         Err(error) => {
             let printed = error.print();
             if error.use_stderr() {
-                return ExitCode::from(EX_USAGE);
+                return Exit::Usage.into();
             }
             output::note(printed);
-            return output::ending("prove", 0);
+            return output::ending("prove", Exit::Done);
         }
     };
     let proved = match cli.proof {
@@ -76,26 +71,29 @@ fn main() -> ExitCode {
         Proof::Crash(options) => with_processes(crash::prove(&options)),
         Proof::Faults(options) => with_processes(faults::prove(&options)),
     };
-    output::ending("prove", code(proved))
+    output::ending("prove", exit_of(proved))
 }
 
 /// Runs a proof that starts processes.
-fn with_processes(proof: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<u8> {
+fn with_processes(proof: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<bool> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start a runtime")?;
-    Ok(prove::outcome(runtime.block_on(proof)?))
+    runtime.block_on(proof)
 }
 
-fn code(proved: anyhow::Result<u8>) -> u8 {
-    proved.unwrap_or_else(|error| {
-        haven_console::eprintln!("prove: {error:#}");
-        if error.is::<BadUsage>() {
-            EX_USAGE
-        } else {
-            EX_FAILED
-        }
-    })
+fn exit_of(proved: anyhow::Result<bool>) -> Exit {
+    proved.map_or_else(
+        |error| {
+            haven_console::eprintln!("prove: {error:#}");
+            if error.is::<BadUsage>() {
+                Exit::Usage
+            } else {
+                Exit::Failed
+            }
+        },
+        Exit::from,
+    )
 }

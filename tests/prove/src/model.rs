@@ -17,7 +17,6 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model as _};
 
 use self::shop::{Hit, Hits, ModelShop};
 use self::world::{Mistake, ORDERS_MAX, WORKERS_MAX};
-use crate::outcome;
 
 /// How large the model is.
 #[derive(Debug, Clone, Args)]
@@ -66,18 +65,18 @@ struct Verdict {
     counterexample: Vec<String>,
 }
 
-/// Checks the whole model, prints the result, and returns the exit code.
+/// Checks the whole model, prints the result, and returns whether it holds.
 ///
 /// # Errors
 /// Returns an error if the result cannot be encoded.
-pub fn run(options: &Options) -> anyhow::Result<u8> {
+pub fn run(options: &Options) -> anyhow::Result<bool> {
     let report = check(options);
     if options.json {
         haven_console::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         haven_console::print!("{}", describe(&report));
     }
-    Ok(outcome(report.holds))
+    Ok(report.holds)
 }
 
 fn check(options: &Options) -> ModelReport {

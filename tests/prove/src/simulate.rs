@@ -37,7 +37,6 @@ use self::mistake::Mistake;
 use self::plan::Plan;
 use self::report::SimulationReport;
 use self::shop::SimulatedShop;
-use crate::outcome;
 
 /// Number of seeds from which every kind of fault must have occurred.
 const SEEDS_THAT_SEE_ALL: u64 = 200;
@@ -102,18 +101,18 @@ struct Run {
     last_events: Vec<String>,
 }
 
-/// Runs the seeds, prints the result, and returns the exit code.
+/// Runs the seeds, prints the result, and returns whether all hold.
 ///
 /// # Errors
 /// Returns an error if the result cannot be encoded.
-pub fn run(options: &Options) -> anyhow::Result<u8> {
+pub fn run(options: &Options) -> anyhow::Result<bool> {
     let report = simulate(options);
     if options.json {
         haven_console::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         haven_console::print!("{report}");
     }
-    Ok(outcome(report.holds))
+    Ok(report.holds)
 }
 
 fn simulate(options: &Options) -> SimulationReport {
