@@ -4,41 +4,112 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use app::use_cases::staff_tokens::actor_name;
-use clap::Args;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use domain::ids::OrderId;
+use haven_console::usage::BadUsage;
 
-/// The default state directory.
-pub const STATE: &str = ".haven";
+pub use crate::cli::global::STATE;
+
+// The meaning of each flag that several commands have.
+pub const ALLOW: &str = "Allow deletion or replacement of this stateful resource (repeatable)";
+pub const BUDGET: &str = "Most that a month may cost, in USD";
+pub const DATABASE_URL: &str = "Database URL, such as postgres://host/db";
+pub const ENVIRONMENTS: &str = "Read environments from this directory, not the built-in ones";
+pub const FIX: &str = "Repair what is safe to repair";
+pub const OUT: &str = "Write to this file or directory";
+pub const RATE: &str = "Rate per second";
+pub const YES: &str = "Answer yes to the question";
+/// The heading of the flags that change what an environment is.
+const OPTIONS: &str = "Environment options";
 
 #[derive(Debug, Args)]
 pub struct StateFolder {
-    /// The state folder
+    /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
 }
 
-/// An environment as its files describe it: all that a command needs which asks no AWS.
-#[derive(Debug, Clone, Args)]
+/// An environment as its files describe it, for a command that does not need AWS.
+#[derive(Debug, Clone)]
 pub struct Which {
-    /// The environment: local, dev, staging or prod, or one of --environments
-    #[arg(default_value = "local")]
     pub environment: String,
-    #[command(flatten)]
     pub settings: Settings,
-    /// JSON instead of text: one document, or one object a line for what takes time
-    #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of a [`Which`], without the global flag `--env`.
+#[derive(Debug, Args)]
+struct WhichArguments {
+    /// Environment: local, dev, staging, prod, or one of --environments [default: local]
+    #[arg(value_name = "ENV")]
+    environment: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args for Which {
+    fn augment_args(command: Command) -> Command {
+        WhichArguments::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        WhichArguments::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for Which {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Which, clap::Error> {
+        let arguments = WhichArguments::from_arg_matches(matches)?;
+        // A command of a unit test has no global flags.
+        let flag = matches.try_get_one::<String>("env").ok().flatten();
+        let names = arguments.environment.as_slice();
+        let mut names = environments(names, flag.map(String::as_str), &["local"])
+            .map_err(|error| clap::Error::raw(ErrorKind::ArgumentConflict, error))?;
+        Ok(Which {
+            environment: names.swap_remove(0),
+            settings: arguments.settings,
+            json: arguments.json,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Which::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Returns the environments that are named by position or by `--env`, else `default`.
+///
+/// # Errors
+/// When both name one, and not the same.
+pub fn environments(
+    names: &[String],
+    flag: Option<&str>,
+    default: &[&str],
+) -> Result<Vec<String>, BadUsage> {
+    match (names, flag) {
+        ([], None) => Ok(default.iter().map(ToString::to_string).collect()),
+        (names, None) => Ok(names.to_vec()),
+        ([], Some(flag)) => Ok(vec![flag.to_owned()]),
+        ([name], Some(flag)) if name == flag => Ok(vec![flag.to_owned()]),
+        (names, Some(flag)) => Err(BadUsage(format!(
+            "--env is `{flag}`, but the command names `{}`: name the environment once",
+            names.join(" ")
+        ))),
+    }
 }
 
 /// Where the settings of an environment are from, and what stands instead of some.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// Another value for a setting, such as network.zones=2; may be given again
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    /// Override a setting, such as network.zones=2 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = OPTIONS)]
     pub set: Vec<String>,
-    /// A folder with base.toml and a file for each environment, instead of the ones that haven was
-    /// built with
-    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    /// The directory with base.toml and a file for each environment.
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS", help = ENVIRONMENTS, help_heading = OPTIONS)]
     pub environments: Option<PathBuf>,
 }
 
@@ -65,10 +136,10 @@ pub struct Target {
 /// Where AWS is, and what we remember of it.
 #[derive(Debug, Clone, Args)]
 pub struct Place {
-    /// The AWS endpoint; for `local` that of the platform that `haven up` runs
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", value_parser = http_url)]
+    /// URL of the AWS endpoint [default for local: the running platform]
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", value_parser = http_url, help_heading = OPTIONS)]
     pub endpoint: Option<String>,
-    /// The state folder of `haven up`; what was deployed is remembered there too
+    /// The state directory, which also records deployments
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
 }
@@ -76,10 +147,10 @@ pub struct Place {
 /// What becomes of a plan.
 #[derive(Debug, Clone, Args)]
 pub struct PlanFile {
-    /// Where the plan goes; without it, it is only shown
-    #[arg(long, value_name = "FILE")]
+    /// The plan file. Without it, the plan is only shown.
+    #[arg(long, value_name = "PATH", help = OUT)]
     pub out: Option<PathBuf>,
-    /// For how long it may be applied, such as 30m or 8h
+    /// Time until the plan expires, such as 30m or 8h
     #[arg(long, default_value = "8h", value_parser = duration)]
     pub valid_for: Duration,
 }
@@ -87,15 +158,11 @@ pub struct PlanFile {
 /// What a plan is held to.
 #[derive(Debug, Clone, Args)]
 pub struct Guard {
-    /// Let this one be removed or replaced though it holds data, such as data/Database; may be
-    /// given again
-    #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
+    #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource, help = ALLOW)]
     pub allow: Vec<String>,
-    /// The most that a month may cost, USD
-    #[arg(long, value_name = "USD", value_parser = budget)]
+    #[arg(long, value_name = "USD", value_parser = budget, help = BUDGET)]
     pub budget: Option<f64>,
-    /// Do not look for what was changed by hand since the last deployment; on AWS that takes a
-    /// minute or two
+    /// Skip drift detection (saves 1 to 2 minutes on AWS)
     #[arg(long)]
     pub no_drift: bool,
 }

@@ -1,9 +1,17 @@
 //! The command line: the commands, their options and their help texts.
 
-use chassis::config::ProcessEnvironment;
-use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::ffi::OsString;
 
-use crate::arguments::{StateFolder, Target, Which};
+use chassis::config::ProcessEnvironment;
+use clap::error::ErrorKind;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::settings::{self, Settings};
+use haven_console::table::{Column, Table};
+use haven_console::{help, output, width};
+
+use crate::arguments::{StateFolder, Target};
 use crate::commands::completions;
 use crate::commands::look::{config, env, notify, orders, outputs, status};
 use crate::commands::operate::{dlq, reconcile, runbook, staff};
@@ -13,27 +21,91 @@ use crate::commands::provision::{
 };
 use crate::commands::run::{down, keep, load, migrate, seed, up};
 
-/// Brew Haven: a coffee shop's order platform, run whole on a laptop or deployed to AWS.
+pub mod global;
+mod screens;
+#[cfg(test)]
+mod tests;
+
+/// Brew Haven: a coffee-shop order platform, on this machine or on AWS
 #[derive(Debug, Parser)]
 #[command(
     name = "haven",
-    version,
-    arg_required_else_help = true,
-    after_help = "Start here:  haven up"
+    version = env!("HAVEN_VERSION"),
+    propagate_version = true,
+    after_help = "Help for a command: haven help plan. Exit codes: haven help exit-codes."
 )]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Parses the command line. An empty environment variable counts as unset, because `NAME= haven` is
+/// Returns the whole command line, with help for a width.
+fn command_line(columns: usize) -> clap::Command {
+    let folder = std::env::current_dir().unwrap_or_default();
+    let command = global::complete(Cli::command(), &global::nearest_state(&folder));
+    help::grouped(without_empty_variables(command), &screens::GROUPS, columns)
+}
+
+/// Returns the screen of `haven` without arguments.
+pub fn first_screen() -> String {
+    help::first_screen(
+        &Cli::command(),
+        &screens::FIRST,
+        "plan",
+        width::stdout_text(),
+    )
+}
+
+/// Parses a command line. An empty environment variable counts as unset, because `NAME= haven` is
 /// the only shell syntax that removes a variable for one command.
 ///
 /// # Errors
 /// When the command line is wrong, or asks for help or the version.
-pub fn parse() -> Result<Cli, clap::Error> {
-    let matches = without_empty_variables(Cli::command()).try_get_matches()?;
-    Cli::from_arg_matches(&matches)
+pub fn parse(arguments: &[OsString]) -> Result<(Command, Settings), clap::Error> {
+    let mut command = command_line(width::stdout_text());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    if let Some(environment) = global::ignored_environment(&matches) {
+        let why = format!("this command works on the local platform only, not on `{environment}`");
+        return Err(command.error(ErrorKind::ArgumentConflict, why));
+    }
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((cli.command, global::settings(&matches)))
+}
+
+/// Prints help, the version, or what is wrong with a command line. Returns the exit code.
+pub fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    if !error.use_stderr() {
+        output::note(error.print());
+        return Exit::Done;
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n");
+    let message = paragraphs
+        .next()
+        .and_then(|text| text.strip_prefix("error: "));
+    if let Some(message) = message.filter(|_| arguments.iter().any(|flag| flag == "--json")) {
+        let json = Settings {
+            json: true,
+            ..settings::get()
+        };
+        settings::set(json);
+        let mut failure = Failure::usage(message);
+        failure.tip =
+            paragraphs.find_map(|text| Some(text.trim().strip_prefix("tip: ")?.to_owned()));
+        return failure.print();
+    }
+    // There is no other place to report a failed write to.
+    let _ = error.print();
+    Exit::Usage
+}
+
+/// Prints the exit codes: `haven help exit-codes`.
+pub fn print_exit_codes() {
+    let mut table = Table::new([Column::number("Exit"), Column::text("Meaning")]);
+    for exit in Exit::ALL {
+        table.row([exit.code().to_string(), exit.meaning().to_owned()]);
+    }
+    table.print();
 }
 
 fn without_empty_variables(command: clap::Command) -> clap::Command {
@@ -53,23 +125,24 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the whole platform on this machine: local AWS, database, payment gateway, every role
+    /// Start the platform on this machine
     #[command(
-        after_help = "Examples:\n  haven up\n  haven up --port 9000 --state /tmp/shop\n  haven up --postgres --redis\n  haven up --containers\n  haven up --detach && haven down"
+        after_help = "Examples:\n  haven up\n  haven up --port 9000 --state /tmp/shop\n  haven up --postgres --redis --detach\n\nRuns the local AWS, the database, the payment gateway and every role. The first\nstart also creates a Python environment for the local AWS.\nCtrl-C stops the platform; orders and stock are kept.\n\n--postgres and --redis use the server at a URL. Without one, they start a server\nfrom the programs of this machine, else in a container. @FILE reads the URL from\na file. --containers uses the images that localstack/images/build makes, except\nwhere a URL is given."
     )]
     Up(up::Up),
-    /// Stop a platform that was started with `haven up`
-    #[command(after_help = "Example:  haven down --state .haven")]
-    Down(StateFolder),
-    /// Print the variables that make the aws command and any SDK use the local AWS of a running
-    /// shop
+    /// Stop the platform; data is kept
     #[command(
-        after_help = "Examples:\n  eval \"$(haven env)\"\n  eval \"$(haven env)\" && aws sqs list-queues\n  haven env --state /tmp/shop --json\n\nThe key pair is good until this `haven up` stops. It is a secret: whoever has it can read and change everything in the\nlocal AWS.\n\nPresigned URLs of S3 need Signature Version 4. boto3 and the aws command make them with version 2 by default:\n  boto3            boto3.client('s3', config=botocore.config.Config(signature_version='s3v4'))\n  the aws command  aws configure set default.s3.signature_version s3v4"
+        after_help = "Examples:\n  haven down\n  haven down --state /tmp/shop\n\nAlso ends processes that a killed `haven up` left behind."
+    )]
+    Down(StateFolder),
+    /// Print the variables with which SDKs use the local AWS
+    #[command(
+        after_help = "Examples:\n  eval \"$(haven env)\"\n  eval \"$(haven env)\" && aws sqs list-queues\n  haven env --state /tmp/shop --json\n\nThe aws command and any AWS SDK read these variables. The key pair is valid\nuntil this `haven up` stops. Keep it secret: it can read and change everything\nin the local AWS.\n\nPresigned URLs of S3 need Signature Version 4; boto3 and the aws command use\nversion 2 by default. For boto3, create the client with\n  boto3.client('s3', config=botocore.config.Config(signature_version='s3v4'))\nFor the aws command, run once\n  aws configure set default.s3.signature_version s3v4"
     )]
     Env(env::Env),
-    /// Run one role in the foreground, configured by its environment, as its container would
+    /// Run one role in the foreground, as its container does
     #[command(
-        after_help = "Example:  HAVEN_ENV=local DATABASE_URL=sqlite://orders.db ... haven role order-worker\n\nWithout its settings it lists what is missing, and what each is for."
+        after_help = "Example:\n  HAVEN_ENV=local DATABASE_URL=sqlite://orders.db haven role order-worker\n\nThe role reads its settings from the environment. Missing settings are listed,\neach with its purpose."
     )]
     Role {
         /// One of the worker roles, or payment-gateway
@@ -78,242 +151,202 @@ pub enum Command {
     /// Run a server program that ends when its parent ends
     #[command(
         hide = true,
-        after_help = "Example:  haven keep --within 30 -- redis-server --port 6379\n\nUsed by `haven up` itself."
+        after_help = "Example:\n  haven keep --within 30 -- redis-server --port 6379\n\nUsed by `haven up` itself."
     )]
     Keep(keep::Keep),
-    /// Write the CloudFormation templates, one JSON file a stack
+    /// Write the CloudFormation templates
     #[command(
-        after_help = "Examples:\n  haven synth local --out templates\n  haven synth prod --stack data\n  haven synth prod --json\n\nExit 2, with nothing written, when CloudFormation would refuse a template."
+        after_help = "Examples:\n  haven synth local --out templates\n  haven synth prod --stack data\n  haven synth prod --json\n\nEach stack is one JSON file.\nExit 2, with nothing written, if CloudFormation would refuse a template."
     )]
     Synth(synth::Synth),
-    /// Hold the templates against CloudFormation's schemas and limits, our own policy and the
-    /// contract; needs no account
+    /// Validate templates against schemas, limits and policy
     #[command(
-        after_help = "Examples:\n  haven check\n  haven check prod --set database.backup_days=10\n  haven check --templates templates --json\n\nExit 2 when there is a finding. What is waived is listed with its reason and is none."
+        after_help = "Examples:\n  haven check\n  haven check prod --set database.backup_days=10\n  haven check --templates templates --json\n\nNeeds no account. Without ENV, all environments are checked. Waived findings\nare listed with their reason and do not count.\nExit 2 if there is a finding."
     )]
     Check(check::Check),
-    /// Explain a resource: what it is for, who uses it, who may, what watches it, what a change of
-    /// it would do
+    /// Explain a resource: purpose, users, permissions, changes
     #[command(
-        after_help = "Examples:\n  haven why data/Database\n  haven why OrdersQueue\n  haven why orders                 (a queue, topic, table, role, secret or alarm of the contract)\n  haven why ConsumesOrders dev     (a statement of a policy)\n\nAsks nothing of AWS. Exit 2 when there is no such thing; what was probably meant is named."
+        after_help = "Examples:\n  haven why data/Database --env prod\n  haven why orders\n  haven why ConsumesOrders --env prod\n\nRESOURCE is a logical id, STACK/LogicalId, the Sid of a policy statement, or the\nname of a queue, topic, table, role, secret or alarm. Makes no call to AWS.\nExit 2 if nothing has that name; a similar name is suggested."
     )]
     Why(why::Why),
-    /// The settings of an environment
-    #[command(after_help = "Example:  haven config explain prod")]
+    /// Show each setting: value, source, allowed range
+    #[command(after_help = "Example:\n  haven config explain prod")]
     Config {
         #[command(subcommand)]
         command: config::Config,
     },
-    /// What the deployed stacks give out, and the addresses and settings in Parameter Store; never
-    /// a secret
+    /// Print stack outputs and parameters; never secrets
     #[command(
-        after_help = "Examples:\n  haven outputs local\n  haven outputs prod queue/orders/url      (that value alone)\n  haven outputs dev --json\n\nExit 2 when nothing is deployed, or nothing has that name."
+        alias = "output",
+        after_help = "Examples:\n  haven outputs\n  haven outputs prod queue/orders/url\n  haven outputs dev --json\n\nWith NAME, prints that value alone.\nExit 2 if nothing is deployed, or nothing has that name."
     )]
     Outputs(outputs::Outputs),
-    /// Print a script that completes `haven` in a shell
+    /// Print a shell completion script
     #[command(
         after_help = "Examples:\n  haven completions bash > ~/.local/share/bash-completion/completions/haven\n  haven completions zsh > ~/.zfunc/_haven"
     )]
     Completions(completions::Completions),
-    /// What a month costs, computed from the templates; needs no account
+    /// Estimate the monthly cost from the templates
     #[command(
-        after_help = "Examples:\n  haven cost prod\n  haven cost dev staging prod\n  haven cost prod --budget 2500 --orders-a-day 5000\n  haven cost dev --set network.nat_gateways=2\n\nExit 2 when an environment costs more than --budget, or has resources without a price."
+        after_help = "Examples:\n  haven cost prod\n  haven cost dev staging prod\n  haven cost prod --budget 2500 --orders-a-day 5000\n\nNeeds no account. Without ENV, all environments on AWS are compared.\nExit 2 if an environment costs more than --budget, or has resources without a\nprice."
     )]
     Cost(cost::Cost),
-    /// Show what a deployment would do, worst first, and seal it into a file for `haven apply`
+    /// Show what a deployment would change; --out saves it
     #[command(
-        after_help = "Examples:\n  haven plan dev --out dev.plan.json\n  haven plan prod --allow data/Database --valid-for 2h\n\nExit 2 when the plan would be refused: something that holds data would go, and was not named."
+        after_help = "Examples:\n  haven plan dev --out dev.plan.json\n  haven plan prod --allow data/Database --valid-for 2h\n\nExit 2 if the plan is refused: it deletes or replaces a stateful resource that\n--allow does not name, or it costs more than --budget."
     )]
     Plan(plan::PlanOf),
-    /// Do what a plan says, and nothing else
+    /// Apply a saved plan, exactly
     #[command(
-        after_help = "Example:  haven apply dev.plan.json\n\nIt refuses a plan that was edited, has expired, was made for another account, or does not fit what stands there now."
+        after_help = "Example:\n  haven apply dev.plan.json\n\nRefuses a plan that was edited, has expired, was made for another account, or\nno longer fits the deployed stacks."
     )]
     Apply(apply::Apply),
-    /// Plan, ask, and apply; no change is success
+    /// Plan, ask and apply
     #[command(
-        after_help = "Examples:\n  haven deploy local                 (to the local AWS that `haven up` runs; nothing is asked)\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database\n\n`local` gets every stack, as far as the local AWS can hold it: what is left out, and why, is said at the end."
+        after_help = "Examples:\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database\n  haven deploy local\n\nExits 0 if nothing changes. `local` deploys every stack to the local AWS of\n`haven up` without a question; resources that the local AWS does not support\nare left out and listed at the end."
     )]
     Deploy(deploy::Deploy),
-    /// Plan for one environment what was proven in another: the same code, the same image
+    /// Plan for one environment the release that runs in another
     #[command(
-        after_help = "Example:  haven promote staging prod --out prod.plan.json && haven apply prod.plan.json\n\nIt shows which settings differ, and refuses when the first does not run what this code makes."
+        after_help = "Example:\n  haven promote staging prod --out prod.plan.json\n\nPlans the same code and image. Shows the settings that differ, and refuses if\nthe first environment does not run the templates of this code."
     )]
     Promote(promote::Promote),
-    /// Deploy an environment on a local AWS of its own, check it, and plan one failure
+    /// Deploy to a local AWS, test, break and recover
     #[command(
-        after_help = "Example:  haven rehearse prod\n\nNeeds no account. Exit 2 when a step did not go as it must."
+        after_help = "Example:\n  haven rehearse prod\n\nUses a local AWS of its own and needs no account.\nExit 2 if a step fails."
     )]
-    Rehearse(Which),
-    /// Check that what was deployed works
+    Rehearse(rehearse::Rehearse),
+    /// Test a deployed environment with a marked order
     #[command(
-        after_help = "Examples:\n  haven smoke local\n  haven smoke prod --shop https://shop.example.com\n\nFor `local` a marked order goes through the whole chain. Exit 2 when a check does not hold."
+        after_help = "Examples:\n  haven smoke\n  haven smoke prod --shop https://shop.example.com\n\nOn `local`, the marked order passes through all services.\nExit 2 if a check fails."
     )]
     Smoke(smoke::Smoke),
-    /// Compare the templates with those that were last deployed from here, without asking AWS
+    /// Compare templates with the last deployment, offline
     #[command(
-        after_help = "Example:  haven diff prod --set database.multi_az=false\n\nExit 2 when something differs."
+        after_help = "Example:\n  haven diff prod --set database.multi_az=false\n\nCompares with the templates that were last deployed from this state directory.\nExit 2 if something differs."
     )]
     Diff(diff::Diff),
-    /// Show what was changed by hand since the last deployment, and bring back what the templates
-    /// say
+    /// Show changes made outside CloudFormation; --revert undoes
     #[command(
-        after_help = "Examples:\n  haven drift prod\n  haven drift prod --revert\n  haven drift local --revert --yes --json\n\nA revert goes back to the templates that were last deployed, not to what the code would make now.\nExit 0 when nothing differs, or no more; 2 when something does."
+        after_help = "Examples:\n  haven drift prod\n  haven drift prod --revert\n  haven drift local --revert --yes --json\n\nA revert restores the templates that were last deployed, not those that this\ncode would make.\nExit 0 if nothing differs, or no longer; 2 if something does."
     )]
     Drift(drift::Drift),
-    /// Say what is the matter with stacks, change sets and the account, with the one next command
-    /// for each
+    /// Diagnose credentials, account, quotas and stacks
     #[command(
-        after_help = "Examples:\n  haven doctor prod\n  haven doctor dev --fix\n\nEach line is ok, look (nothing is broken, somebody should know) or wrong.\nExit 0 when nothing is wrong, 2 when something is."
+        after_help = "Examples:\n  haven doctor prod\n  haven doctor dev --fix\n\nEach problem has a command that helps. --fix deletes change sets of haven that\nwere never executed, and empty stacks that wait for them. A saved plan that uses\none must be made again.\nExit 0 if nothing is wrong, 2 if something is."
     )]
     Doctor(doctor::Doctor),
-    /// Prepare an account, once: the role that CloudFormation deploys with. It costs nothing
+    /// Prepare an account: create CloudFormation's role
     #[command(
-        after_help = "Example:  haven bootstrap dev\n\nOne stack, brew-haven-ENV-bootstrap: a role that only CloudFormation can take, for our stacks alone, which may do\nwhat AWS names for the resource types in our templates. Every change set but that of security uses it from then on.\nIt needs rights over IAM, may be run again at any time, and `haven destroy` leaves what it made.\nNo bucket is made: every template is small enough to be sent along (51,200 bytes)."
+        after_help = "Example:\n  haven bootstrap dev\n\nCreates one stack, brew-haven-ENV-bootstrap, which costs nothing. Its role can\nbe assumed by CloudFormation only, for our stacks only, and has the permissions\nthat the resource types in our templates need. All change sets but those of\nsecurity use it. Needs IAM permissions, can be repeated at any time, and is not\ndeleted by `haven destroy`. No bucket is created: each template is below the\n51,200 bytes that an API call accepts."
     )]
     Bootstrap(bootstrap::Bootstrap),
-    /// Show the stacks, the roles and the queues
-    #[command(after_help = "Examples:\n  haven status local --json\n  haven status prod")]
+    /// Show whether everything is healthy
+    #[command(after_help = "Examples:\n  haven status\n  haven status prod\n  haven status --json")]
     Status(Target),
-    /// Delete the stacks, and say what was kept
-    #[command(after_help = "Example:  haven destroy local --yes")]
-    Destroy(destroy::Destroy),
-    /// Bring a database's schema up to date; never done by a service itself
+    /// Delete the stacks; keep data unless it is named
     #[command(
-        after_help = "Example:  DATABASE_URL=postgres://user:password@host/db haven migrate\n\nA login that the URL has not is taken from PGUSER and PGPASSWORD; with sslmode=verify-full in the URL, PGSSLROOTCERT\nnames the file of the roots that the server's certificate is checked against."
+        after_help = "Example:\n  haven destroy dev\n\nResources that hold data are kept, unless --allow names them, and listed at the\nend."
+    )]
+    Destroy(destroy::Destroy),
+    /// Apply database migrations
+    #[command(
+        after_help = "Example:\n  DATABASE_URL=postgres://user@host/db haven migrate\n\nThe URL starts with postgres:// or sqlite://. If it has no login, PGUSER and\nPGPASSWORD are used. With sslmode=verify-full in the URL, PGSSLROOTCERT names\nthe file of root certificates. Services never apply migrations themselves."
     )]
     Migrate(migrate::Migrate),
-    /// Put the menu and its first stock into the products table; what is there is left alone
-    #[command(after_help = "Example:  haven seed    (into the platform that `haven up` runs)")]
-    Seed(StateFolder),
-    /// Order at a steady rate from the platform that `haven up` runs, and report how long customers
-    /// waited
+    /// Add the menu and first stock
     #[command(
-        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --duration 30s --hot-product espresso --json\n  haven load --rate 17 --duration 10m --mix customers.toml\n  haven load --rate 20 --duration 1m --poison 1\n\nIt fills the shelves first. Exit 2 when an order was not accepted, or did not end as its customer's card and wish\ndemand, or was not told of within 30 s, or when\norders, money and stock disagree at the end (see `haven reconcile`).\n\nA mix: [[customer]] share = 90, products = 2, quantity = 1; [[customer]] share = 5, payment_token = \"tok_declined\";\n[[customer]] share = 5, cancels = true"
+        after_help = "Example:\n  haven seed\n\nChanges the running platform. Existing products stay as they are."
+    )]
+    Seed(StateFolder),
+    /// Send orders at a steady rate and measure the result
+    #[command(
+        after_help = "Examples:\n  haven load --rate 20 --duration 30s\n  haven load --rate 20 --hot-product espresso --json\n  haven load --rate 17 --duration 10m --mix customers.toml\n\nNeeds a running platform, and restocks it first.\nExit 2 if an order was not accepted, did not end as its customer expects, was\nnot confirmed by a notification within 30 s, or if orders, money and stock\ndisagree at the end (see `haven reconcile`).\n\nA mix is a TOML file such as\n  [[customer]]\n  share = 90\n  products = 2\n  quantity = 1\n  [[customer]]\n  share = 5\n  payment_token = \"tok_declined\"\n  [[customer]]\n  share = 5\n  cancels = true"
     )]
     Load(load::Load),
-    /// Parked messages (dead letters): why they lie there, and back to work with them
-    #[command(after_help = "Example:  haven dlq list")]
+    /// List, show and redrive dead letters
+    #[command(after_help = "Example:\n  haven dlq list")]
     Dlq {
         #[command(subcommand)]
         command: dlq::Dlq,
     },
-    /// Orders, moment by moment
-    #[command(after_help = "Example:  haven orders show 01954f0c-6b00-7000-8000-000000000047")]
+    /// Show an order's timeline, or rebuild the order view
+    #[command(alias = "order", after_help = "Example:\n  haven orders show A-047")]
     Orders {
         #[command(subcommand)]
         command: orders::Orders,
     },
-    /// Compare orders, payments, the gateway's own ledger, holds on stock, stock and its ledger;
-    /// changes nothing by itself
+    /// Compare orders, payments and stock; --fix repairs
     #[command(
-        after_help = "Examples:\n  haven reconcile\n  haven reconcile --json\n  haven reconcile --fix\n\nWorks on the platform that `haven up` runs, while it runs. An order that is on its way is no difference: one that awaits\nan answer and moved within the last minute, or that moved while it was looked at.\n--fix gives back units of orders that have ended, makes holds of sold orders sales, asks again what is overdue, and\nwrites down what the gateway did; it moves no money. What it did stands under `reconcile` in the order's history, or in\nthe stock's ledger.\nExit 0 when nothing differs, or no more; 2 when something does."
+        after_help = "Examples:\n  haven reconcile\n  haven reconcile --json\n  haven reconcile --fix\n\nAlso compares the payment gateway's ledger and the stock ledger, on a running\nplatform. An order in progress is no difference: it waits for a response and\nmoved within the last minute, or it moved during the comparison.\n--fix releases the stock of ended orders, completes the reservations of sold\norders, repeats overdue requests, and records what the gateway did. It moves no\nmoney. The order timeline and the stock ledger show each repair as `reconcile`.\nExit 0 if nothing differs, or no longer; 2 if something does."
     )]
     Reconcile(reconcile::Reconcile),
-    /// Staff tokens
+    /// Issue, list and revoke staff tokens
     #[command(after_help = "Examples:\n  haven staff token --name Ana\n  haven staff tokens")]
     Staff {
         #[command(subcommand)]
         command: staff::Staff,
     },
-    /// What customers and staff are told: how it reads, and how it fared
+    /// List or preview notifications
     #[command(after_help = "Examples:\n  haven notify preview\n  haven notify list --failed")]
     Notify {
         #[command(subcommand)]
         command: notify::Notify,
     },
-    /// Runbooks, one for each alarm
-    #[command(after_help = "Examples:\n  haven runbook list\n  haven runbook show queue-age")]
+    /// List and show runbooks
+    #[command(
+        alias = "runbooks",
+        after_help = "Examples:\n  haven runbook list\n  haven runbook show queue-age"
+    )]
     Runbook {
         #[command(subcommand)]
         command: runbook::Runbook,
     },
 }
 
-/// Runs a command. Returns whether its result is good.
+/// Runs a command. Returns its exit code.
 ///
 /// # Errors
 /// When the command fails.
-pub async fn run(command: Command) -> anyhow::Result<bool> {
+pub async fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Up(options) => up::command(options).await?,
         Command::Down(options) => down::command(&options).await?,
         Command::Env(options) => env::print(&options)?,
         Command::Role { .. } | Command::Keep(_) => unreachable!("it runs in a runtime of its own"),
-        Command::Synth(options) => return synth::print(&options),
-        Command::Check(options) => return check::print(&options),
-        Command::Why(options) => return why::print(&options),
+        Command::Synth(options) => return synth::print(&options).map(Exit::from),
+        Command::Check(options) => return check::print(&options).map(Exit::from),
+        Command::Why(options) => return why::print(&options).map(Exit::from),
         Command::Config {
             command: config::Config::Explain(options),
-        } => return config::explain(&options),
-        Command::Outputs(options) => return outputs::print(&options).await,
-        Command::Completions(options) => return completions::print(&options, Cli::command()),
-        Command::Cost(options) => return cost::print(&options),
-        Command::Plan(options) => return plan::command(&options).await,
-        Command::Apply(options) => return apply::command(&options).await,
-        Command::Deploy(options) => return deploy::command(&options).await,
-        Command::Promote(options) => return promote::command(&options).await,
-        Command::Rehearse(which) => return rehearse::command(&which).await,
-        Command::Smoke(options) => return smoke::command(&options).await,
-        Command::Diff(options) => return diff::command(&options),
-        Command::Doctor(options) => return doctor::command(&options).await,
-        Command::Bootstrap(options) => return bootstrap::command(&options).await,
-        Command::Drift(options) => return drift::command(&options).await,
-        Command::Status(options) => return status::command(&options).await,
-        Command::Destroy(options) => return destroy::command(&options).await,
+        } => return config::explain(&options).map(Exit::from),
+        Command::Outputs(options) => return outputs::print(&options).await.map(Exit::from),
+        Command::Completions(options) => {
+            return completions::print(&options, command_line(width::stdout_text()))
+                .map(Exit::from);
+        }
+        Command::Cost(options) => return cost::print(&options).map(Exit::from),
+        Command::Plan(options) => return plan::command(&options).await.map(Exit::from),
+        Command::Apply(options) => return apply::command(&options).await.map(Exit::from),
+        Command::Deploy(options) => return deploy::command(&options).await.map(Exit::from),
+        Command::Promote(options) => return promote::command(&options).await.map(Exit::from),
+        Command::Rehearse(options) => return rehearse::command(&options).await.map(Exit::from),
+        Command::Smoke(options) => return smoke::command(&options).await.map(Exit::from),
+        Command::Diff(options) => return diff::command(&options).map(Exit::from),
+        Command::Doctor(options) => return doctor::command(&options).await.map(Exit::from),
+        Command::Bootstrap(options) => return bootstrap::command(&options).await.map(Exit::from),
+        Command::Drift(options) => return drift::command(&options).await.map(Exit::from),
+        Command::Status(options) => return status::command(&options).await.map(Exit::from),
+        Command::Destroy(options) => return destroy::command(&options).await.map(Exit::from),
         Command::Migrate(options) => migrate::command(&options).await?,
         Command::Seed(options) => seed::command(&options.state).await?,
-        Command::Reconcile(options) => return reconcile::command(&options).await,
-        Command::Load(options) => return load::command(&options).await,
-        Command::Dlq { command } => return dlq::command(&command).await,
-        Command::Orders { command } => return orders::command(&command).await,
-        Command::Staff { command } => return staff::command(&command).await,
+        Command::Reconcile(options) => return reconcile::command(&options).await.map(Exit::from),
+        Command::Load(options) => return load::command(&options).await.map(Exit::from),
+        Command::Dlq { command } => return dlq::command(&command).await.map(Exit::from),
+        Command::Orders { command } => return orders::command(&command).await.map(Exit::from),
+        Command::Staff { command } => return staff::command(&command).await.map(Exit::from),
         Command::Notify { command } => notify::command(&command).await?,
         Command::Runbook { command } => runbook::command(&command)?,
     }
-    Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::ValueEnum as _;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_help_of_every_command_has_an_example() {
-        fn look(command: &clap::Command, lacking: &mut Vec<String>) {
-            for inner in command.get_subcommands() {
-                if !inner
-                    .get_after_help()
-                    .is_some_and(|help| help.to_string().contains("haven "))
-                {
-                    lacking.push(format!("{} {}", command.get_name(), inner.get_name()));
-                }
-                look(inner, lacking);
-            }
-        }
-        let mut lacking = Vec::new();
-        look(&Cli::command(), &mut lacking);
-        assert!(lacking.is_empty(), "{lacking:?}");
-    }
-
-    #[test]
-    fn every_shell_is_offered_every_command() {
-        for shell in clap_complete::Shell::value_variants() {
-            let script = completions::script(*shell, &mut Cli::command()).expect("text");
-            for command in Cli::command().get_subcommands() {
-                assert!(
-                    script.contains(command.get_name()),
-                    "{shell}: {}",
-                    command.get_name()
-                );
-            }
-        }
-    }
+    Ok(Exit::Done)
 }

@@ -2,6 +2,7 @@
 //! decide what to do next. 64, 69 and 77 are those of BSD's `sysexits.h`.
 
 use adapter_sql::ConnectError;
+use haven_console::error::Failure;
 use haven_console::exit::{Exit, Interrupted};
 use haven_console::usage::BadUsage;
 use migrations::{FailureKind, MigrateError};
@@ -10,8 +11,29 @@ use provision::aws_failure::{AwsFailure, Cause, Several};
 use crate::cli::Command;
 use crate::target::BadSettings;
 
+/// Prints the error of a command that failed. Returns the exit code.
+pub fn report(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.print(),
+        None => failure_of(error).print(),
+    }
+}
+
+/// Returns the failure for an error of another type: the chain as one sentence, and the next step
+/// after a failed call of AWS as the tip.
+fn failure_of(error: &anyhow::Error) -> Failure {
+    let text = format!("{error:#}");
+    let failure = error.downcast_ref::<AwsFailure>();
+    let tip = failure.map(|failure| failure.cause.next());
+    let message = tip.and_then(|tip| text.strip_suffix(tip)?.strip_suffix(": "));
+    match message.zip(tip) {
+        Some((message, tip)) => Failure::new(exit_of(error), message).tip(tip),
+        None => Failure::new(exit_of(error), text),
+    }
+}
+
 /// Returns the exit code of a command that failed.
-pub fn exit_of(error: &anyhow::Error) -> Exit {
+fn exit_of(error: &anyhow::Error) -> Exit {
     if error.is::<BadUsage>()
         || error.is::<BadSettings>()
         || error.is::<chassis::config::Problems>()

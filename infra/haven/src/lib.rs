@@ -14,30 +14,34 @@ mod login;
 mod shop;
 mod target;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use haven_console::exit::Exit;
-use haven_console::{output, terminal};
+use haven_console::{output, settings, style};
 
 use crate::cli::Command;
 use crate::commands::run::{keep, role};
 
 /// Runs the command line. `ending` and `docs/interfaces.md` describe the exit codes.
 pub fn main() -> ExitCode {
-    let cli = match cli::parse() {
-        Ok(cli) => cli,
-        // clap returns help and version as errors. They are printed to standard output, and
-        // succeed.
-        Err(error) => {
-            let printed = error.print();
-            if error.use_stderr() {
-                return Exit::Usage.into();
-            }
-            output::note(printed);
-            return output::ending("haven", Exit::Done);
-        }
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    style::choose_color(&arguments);
+    settings::set(cli::global::of_variables());
+    if arguments.len() < 2 {
+        print!("{}", cli::first_screen());
+        return output::ending("haven", Exit::Done);
+    }
+    if arguments[1..] == ["help", "exit-codes"] {
+        cli::print_exit_codes();
+        return output::ending("haven", Exit::Done);
+    }
+    let (command, settings) = match cli::parse(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return output::ending("haven", cli::explain(&error, &arguments)),
     };
+    settings::set(settings);
     // Many commands write secrets, account ids or customers' data.
     platform::private_file::close_new_files();
     match &cli.command {
@@ -57,18 +61,9 @@ pub fn main() -> ExitCode {
         .and_then(|runtime| {
             // The watch needs its own task: a command that waits for the user's answer blocks its
             // thread.
-            runtime.spawn(ending::watch_for_interrupt(&cli.command));
-            runtime.block_on(cli::run(cli.command))
+            runtime.spawn(ending::watch_for_interrupt(&command));
+            runtime.block_on(cli::run(command))
         });
-    let exit = ran.map_or_else(
-        |error| {
-            eprintln!(
-                "haven: {}",
-                terminal::text(&contract::cause::chain(&*error))
-            );
-            ending::exit_of(&error)
-        },
-        Exit::from,
-    );
+    let exit = ran.unwrap_or_else(|error| ending::report(&error));
     output::ending("haven", exit)
 }

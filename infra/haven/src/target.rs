@@ -5,10 +5,10 @@ use std::path::Path;
 use crate::arguments;
 use adapter_aws::LocalAccess;
 use anyhow::Context as _;
-use blueprint::spelling::nearest;
 use blueprint::{Configuration, Environment, File, Override, Problems};
 use chassis::config::{Environment as _, ProcessEnvironment};
-use haven_console::BadUsage;
+use haven_console::error::unknown;
+use haven_console::usage::BadUsage;
 use platform::aws::Aws;
 use platform::facts::Facts;
 use provision::account;
@@ -34,7 +34,8 @@ pub fn configuration(which: &arguments::Which) -> anyhow::Result<Configuration> 
         Some(folder) => configuration_in(folder, &which.environment, &overrides),
         None => {
             let name = &which.environment;
-            let files = blueprint::embedded(name).ok_or_else(|| BadUsage(no_environment(name)))?;
+            let files =
+                blueprint::embedded(name).ok_or_else(|| unknown("environment", name, &OURS))?;
             Ok(Configuration::load(name, &files, &overrides)
                 .map_err(|problems| wrong(name, problems))?)
         }
@@ -162,14 +163,4 @@ fn wrong(name: &str, problems: Problems) -> BadSettings {
         environment: name.to_owned(),
         problems,
     }
-}
-
-fn no_environment(name: &str) -> String {
-    let hint = nearest(name, OURS)
-        .map(|near| format!(" (did you mean {near}?)"))
-        .unwrap_or_default();
-    format!(
-        "there is no environment {name:?}{hint}; there are {}, and your own with --environments DIR",
-        OURS.join(", ")
-    )
 }

@@ -33,6 +33,8 @@ fn haven(folder: &Path, arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env_clear()
+        // Messages are not wrapped, so that tests can search for phrases.
+        .env("COLUMNS", "1000")
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("HOME", folder.join("home"));
     command

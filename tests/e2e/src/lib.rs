@@ -133,7 +133,7 @@ impl World {
 
     /// Runs a `haven` command on this shop's state directory.
     pub fn haven(&self, arguments: &[&str]) -> std::process::Output {
-        Command::new(haven())
+        haven_command()
             .args(arguments)
             .arg("--state")
             .arg(&self.state)
@@ -160,7 +160,7 @@ impl World {
 
     /// Stops the shop with `haven down`.
     pub fn close(&mut self) {
-        let stopped = Command::new(haven())
+        let stopped = haven_command()
             .args(["down", "--state"])
             .arg(&self.state)
             .status();
@@ -541,7 +541,7 @@ def client(service, **options):
 
     /// Returns the number of messages over all queues: waiting, in flight, and dead letters.
     pub async fn messages(&self) -> (u64, u64, u64) {
-        let status = Command::new(haven())
+        let status = haven_command()
             .args(["status", "--json", "--state"])
             .arg(&self.state)
             .output();
@@ -569,10 +569,7 @@ impl Drop for World {
             OsStr::new("--state"),
             self.state.as_os_str(),
         ];
-        let _ = Command::new(haven())
-            .args(down)
-            .stdout(Stdio::null())
-            .status();
+        let _ = haven_command().args(down).stdout(Stdio::null()).status();
         for container in containers_on(&self.state).unwrap_or_default() {
             let _ = Command::new("docker")
                 .args(["rm", "--force", &container])
@@ -641,7 +638,7 @@ fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsStrin
         .expect("a state folder");
     let said = std::fs::File::create(state.join("said")).expect("a log");
     let port = platform::emulator::free_port().expect("a port");
-    Command::new(haven())
+    haven_command()
         .args(["up", "--port", &port.to_string(), "--state"])
         .arg(state)
         .args(arguments)
@@ -653,6 +650,14 @@ fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsStrin
         .stderr(said)
         .spawn()
         .expect("haven starts")
+}
+
+/// Returns a command that runs `haven`. Its messages are not wrapped, so that tests can search for
+/// phrases.
+pub fn haven_command() -> Command {
+    let mut command = Command::new(haven());
+    command.env("COLUMNS", "1000");
+    command
 }
 
 /// Returns the path of this checkout's `haven`, built if needed.

@@ -49,6 +49,7 @@ impl Supervised {
             .arg(&self.state);
         command
             .env("HAVEN_PYTHON_ENV", servers::python_folder())
+            .env("COLUMNS", "1000")
             .stdin(Stdio::null());
         // `haven up` passes this variable to every role, so it identifies the roles.
         command.env("TMPDIR", self.temporary());

@@ -3,10 +3,10 @@
 //! AWS.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use blueprint::{Environment, Stack};
-use e2e::haven;
+use e2e::haven_command;
 use provision::deploy::{Outcome, deploy_stacks};
 use provision::guard::Named;
 use provision::{Reporter, Target};
@@ -220,7 +220,7 @@ impl Drop for Folder {
 /// Runs `haven` with credentials of an account. The local AWS takes the access key id as the
 /// account.
 fn haven_in(aws: &LocalAws, folder: &Path, account: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(haven());
+    let mut command = haven_command();
     command
         .args(arguments)
         .args(["--endpoint", &aws.access.endpoint, "--state"])

@@ -1,16 +1,16 @@
 //! Provisioning as a user runs it, on a local AWS of the test's own.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use e2e::{World, haven};
+use e2e::{World, haven_command};
 use serde_json::Value;
 use servers::{LocalAws, local_aws};
 
 /// Runs `haven` against a local AWS without a running shop.
 fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
-    let mut command = Command::new(haven());
+    let mut command = haven_command();
     command
         .args(arguments)
         .args(["--endpoint", &aws.access.endpoint, "--state"])

@@ -2,12 +2,12 @@
 
 use std::process::{Command, Output, Stdio};
 
-use e2e::haven;
+use e2e::{haven, haven_command};
 use serde_json::Value;
 use servers::local_aws;
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(haven())
+    haven_command()
         .args(arguments)
         .output()
         .expect("haven runs")
@@ -81,7 +81,10 @@ fn a_weakness_in_a_folder_of_templates_is_found_worst_first() {
 #[test]
 fn bad_usage_ends_with_64_and_says_what_would_be_right() {
     let cases: [(&[&str], &str); 5] = [
-        (&["check", "prd"], "did you mean prod?"),
+        (
+            &["check", "prd"],
+            "did you mean `prod`? Known: local, dev, staging, prod",
+        ),
         (&["synth", "prod", "--stack", "dta"], "did you mean data?"),
         (
             &["config", "explain", "prod", "--set", "network.zones=9"],
@@ -140,7 +143,7 @@ fn a_resource_a_slug_and_a_statement_are_explained() {
     assert_eq!(queue["resources"][0]["name"], "messaging/OrdersQueue");
     let statement = json(&["why", "ConsumesOrders", "prod", "--json"]);
     assert_eq!(statement["statements"][0]["edge"], "consumes orders");
-    let database = text(&run(&["why", "data/Database"]).stdout);
+    let database = text(&run(&["why", "data/Database", "--env", "prod"]).stdout);
     assert!(database.contains("--allow data/Database"), "{database}");
     let missed = run(&["why", "OrderQueue"]);
     assert_eq!(code(&missed), Some(2));
@@ -170,7 +173,7 @@ fn a_reader_that_leaves_early_is_no_fault_worth_a_word() {
         &["why", "orders"],
         &["config", "explain"],
     ] {
-        let mut child = Command::new(haven())
+        let mut child = haven_command()
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -213,7 +216,7 @@ async fn outputs_are_told_by_name_and_secrets_are_not() {
     let nowhere = nowhere.to_str().expect("text");
     let place = ["--endpoint", &aws.access.endpoint, "--state", nowhere];
     let at = |arguments: &[&str]| {
-        let mut command = Command::new(haven());
+        let mut command = haven_command();
         command
             .args(arguments)
             .args(place)

@@ -2,12 +2,12 @@
 //! test's own.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 
 use adapter_aws::Clients;
 use aws_sdk_sqs::types::QueueAttributeName;
-use e2e::haven;
+use e2e::haven_command;
 use serde_json::Value;
 use servers::{LocalAws, local_aws};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// Runs `haven` against a local AWS without a running shop.
 fn haven_on(aws: &LocalAws, arguments: &[&str]) -> Output {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
-    let mut command = Command::new(haven());
+    let mut command = haven_command();
     command
         .args(arguments)
         .args(["--endpoint", &aws.access.endpoint, "--state"])

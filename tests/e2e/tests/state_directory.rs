@@ -126,7 +126,7 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     assert_eq!(marker(&theirs), before);
     let library = theirs.join("lib");
     fs::set_permissions(&library, fs::Permissions::from_mode(0o777)).expect("changed");
-    let mut up = Command::new(e2e::haven());
+    let mut up = e2e::haven_command();
     up.args(["up", "--port", "0", "--state"])
         .arg(world.state())
         .env("HAVEN_PYTHON_ENV", &theirs);

@@ -460,7 +460,7 @@ async fn orders_on_their_way_are_no_difference() {
 #[test]
 fn without_a_running_shop_it_says_so() {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
-    let output = Command::new(e2e::haven())
+    let output = e2e::haven_command()
         .args(["reconcile", "--state"])
         .arg(nowhere)
         .output()

@@ -1,9 +1,9 @@
 //! A shop in unusual surroundings: with a company's proxy in every variable, and with a reader of
 //! the output that leaves.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use e2e::{World, haven};
+use e2e::{World, haven_command};
 use reqwest::StatusCode;
 use serde_json::Value;
 use servers::local_aws;
@@ -31,7 +31,7 @@ async fn a_proxy_that_cannot_reach_this_machine_stops_nothing() {
         &["dlq", "list"],
         &["load", "--rate", "5", "--duration", "2s"],
     ] {
-        let mut command = Command::new(haven());
+        let mut command = haven_command();
         command
             .args(arguments)
             .arg("--state")
@@ -46,7 +46,7 @@ async fn a_proxy_that_cannot_reach_this_machine_stops_nothing() {
 async fn a_deployment_whose_reader_leaves_goes_on_to_its_end() {
     let aws = local_aws().await;
     let nowhere = std::env::temp_dir().join(format!("haven-e2e-{}", uuid::Uuid::now_v7()));
-    let mut command = Command::new(haven());
+    let mut command = haven_command();
     command
         .args([
             "deploy",
@@ -66,7 +66,7 @@ async fn a_deployment_whose_reader_leaves_goes_on_to_its_end() {
     drop(deploys.stdout.take());
     let output = deploys.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(141), "{output:?}");
-    let mut again = Command::new(haven());
+    let mut again = haven_command();
     again
         .args([
             "deploy",

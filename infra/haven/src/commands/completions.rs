@@ -7,7 +7,7 @@ use clap_complete::{Shell, generate};
 
 #[derive(Debug, Args)]
 pub struct Completions {
-    /// The shell that is to complete
+    /// Shell to complete
     pub shell: Shell,
     /// The script in a JSON document
     #[arg(long)]

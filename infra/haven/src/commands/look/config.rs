@@ -10,9 +10,9 @@ use crate::target::{self, BadSettings};
 
 #[derive(Debug, Subcommand)]
 pub enum Config {
-    /// Show each value with the file and line it is from, its default and what is allowed
+    /// Show each setting: value, source, allowed range
     #[command(
-        after_help = "Examples:\n  haven config explain prod\n  haven config explain prod database.multi_az\n  haven config explain dev network --set network.zones=2\n\nExit 2 when there is no such key, 64 when the settings are wrong: then all that is wrong is told."
+        after_help = "Examples:\n  haven config explain prod\n  haven config explain prod database.multi_az\n  haven config explain dev network --set network.zones=2\n\nThe source is a file and line, a variable or --set.\nExit 2 if there is no such key; 64 if settings are wrong, with all problems."
     )]
     Explain(Explain),
 }
@@ -21,7 +21,7 @@ pub enum Config {
 pub struct Explain {
     #[command(flatten)]
     pub which: Which,
-    /// A key such as network.zones, or a group such as network
+    /// Key such as network.zones, or group such as network
     pub key: Option<String>,
 }
 

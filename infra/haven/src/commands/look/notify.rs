@@ -7,16 +7,14 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub enum Notify {
-    /// Show every notice as its reader gets it, of an order that never was; nothing is sent, and
-    /// nothing need run
+    /// Show notifications as their reader gets them
     #[command(
-        after_help = "Examples:\n  haven notify preview\n  haven notify preview order_ready --channel sms\n  haven notify preview order_confirmed --html confirmed.html\n  haven notify preview --json"
+        after_help = "Examples:\n  haven notify preview\n  haven notify preview order_ready --channel sms\n  haven notify preview order_confirmed --html confirmed.html\n\nShows an invented order, sends nothing, and needs no running platform."
     )]
     Preview(preview::Preview),
-    /// List the notices of the platform that `haven up` runs and how they fared, newest first; at
-    /// most 200
+    /// List notifications and their states, newest first
     #[command(
-        after_help = "Examples:\n  haven notify list\n  haven notify list --failed\n  haven notify list --order 01954f0c-6b00-7000-8000-000000000047 --json\n\nA notice is pending, sent (with the provider's id of it), failed or suppressed (with the reason).\nA failed or suppressed text was followed by an e-mail, which has a line of its own."
+        after_help = "Examples:\n  haven notify list\n  haven notify list --failed\n  haven notify list --order 01954f0c-6b00-7000-8000-000000000047 --json\n\nLists at most 200. The state is pending, sent (with the provider's id), failed\nor suppressed (with the reason). A failed or suppressed text message is followed\nby an e-mail, which has its own line."
     )]
     List(list::List),
 }

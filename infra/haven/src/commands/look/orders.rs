@@ -18,24 +18,24 @@ use crate::commands::operate::dlq::desk::{Desk, Letter};
 
 #[derive(Debug, Subcommand)]
 pub enum Orders {
-    /// All that is recorded about one order, in one line of time, and what it waits for
+    /// Show the timeline of an order and what is pending
     #[command(
-        after_help = "Examples:\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show A-047\n  haven orders show 01934d3c-2a00-7000-8000-000000000002 --json\n\nHistory, money, stock, messages with their deliveries, notices, parked messages, and the roles' log lines.\nExit 2 when there is no such order."
+        after_help = "Examples:\n  haven orders show A-047\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show A-047 --json\n\nShows history, money, stock, messages with their deliveries, notifications, dead\nletters and log lines.\nExit 2 if there is no such order."
     )]
     Show(Show),
-    /// Make the view that customers' lists are read from again, from the orders themselves
+    /// Rebuild the order view from the orders
     #[command(
-        after_help = "Examples:\n  haven orders reproject\n  DATABASE_URL=postgres://host/db haven orders reproject prod --json\n\nIt may run beside the platform, and again: what is newer stays. A login that the URL has not is taken from PGUSER and PGPASSWORD."
+        after_help = "Examples:\n  haven orders reproject\n  DATABASE_URL=postgres://host/db haven orders reproject --env prod --json\n\nCustomers' order lists read this view. Can run beside the platform and be\nrepeated: newer entries stay. The default database is that of the local\nplatform. If the URL has no login, PGUSER and PGPASSWORD are used."
     )]
     Reproject(reproject::Reproject),
 }
 
 #[derive(Debug, Args)]
 pub struct Show {
-    /// The order's id, or its number: numbers restart each day, and the newest order is meant
+    /// Order id or order number; of several orders with one number, the newest
     #[arg(value_name = "ID|NUMBER", value_parser = order_name)]
     pub order: OrderName,
-    /// The state folder of `haven up`
+    /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// One JSON object instead of text

@@ -15,7 +15,7 @@ use provision::{Target, account};
 pub struct Outputs {
     #[command(flatten)]
     pub target: arguments::Target,
-    /// Print this value alone: an output, an export, or a parameter such as queue/orders/url
+    /// Output, export, or parameter such as queue/orders/url
     pub name: Option<String>,
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use worker::stores::Store;
 
-use crate::arguments::Target;
+use crate::arguments::{DATABASE_URL, Target};
 use crate::login::database_login;
 use crate::target;
 use haven_console::BadUsage;
@@ -19,9 +19,8 @@ use platform::facts::Facts;
 pub struct Reproject {
     #[command(flatten)]
     pub target: Target,
-    /// The database of the orders, postgres://...; for `local` that of the platform that `haven up`
-    /// runs
-    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    /// The database of the orders. Without it, that of the local platform.
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, help = DATABASE_URL)]
     pub database_url: Option<String>,
 }
 

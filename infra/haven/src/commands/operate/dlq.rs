@@ -27,28 +27,28 @@ use haven_console::{Interrupted, terminal};
 
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
-    /// Everything that is parked, grouped by cause
+    /// List dead letters, grouped by cause
     #[command(
-        after_help = "Examples:\n  haven dlq list\n  haven dlq list --json\n\nWhat is read is handed back at once. Of one order's messages SQS shows ten at a time."
+        after_help = "Examples:\n  haven dlq list\n  haven dlq list --json\n\nMessages become visible again at once. Of the messages of one order, SQS returns\nat most ten."
     )]
     List(Common),
-    /// One parked message beside a good one, with its order and what would become of it now
+    /// Show a dead letter beside a valid message
     #[command(
-        after_help = "Examples:\n  haven dlq show 3f2a91c04d17\n  haven dlq show 3f2a --message 6e0c... --json\n\nThe beginning of a fingerprint is enough. Exit 2 when nothing that is parked has it."
+        after_help = "Examples:\n  haven dlq show 3f2a91c04d17\n  haven dlq show 3f2a --message 6e0c --json\n\nAlso shows its order, and what a redrive would do now. A unique prefix of the\ncause is enough. Exit 2 if no dead letter has this cause."
     )]
     Show(Show),
-    /// Send the messages of one cause back to work: one first, then the rest
+    /// Send the dead letters of a cause back to their queue
     #[command(
-        after_help = "Examples:\n  haven dlq redrive 3f2a --dry-run\n  haven dlq redrive 3f2a --rate 5 --yes\n\nEach is rehearsed against today's code. One is sent and its end awaited; if it is parked again, the rest stays. A parked\nmessage is deleted only after its copy was sent, and who sent what stands in the order's journey. Exit 2 when a message\nwas parked again, has not ended, or nothing has that fingerprint. Ctrl-C hands back what is not sent."
+        after_help = "Examples:\n  haven dlq redrive 3f2a --dry-run\n  haven dlq redrive 3f2a --rate 5 --yes\n\nEach message is first tested against the current code. One message is sent and\nits end awaited; if it becomes a dead letter again, the others stay. A dead\nletter is deleted only after its copy was sent. The order timeline records who\nsent it. Ctrl-C returns the messages that are not sent.\nExit 2 if a message became a dead letter again or has not ended, or if no dead\nletter has this cause."
     )]
     Redrive(redrive::Redrive),
 }
 
 #[derive(Debug, Args)]
 pub struct Show {
-    /// The cause, as `haven dlq list` names it
+    /// Cause from `haven dlq list`, or a unique prefix
     pub fingerprint: String,
-    /// This message of it, instead of the newest
+    /// Show the message with this id [default: the newest]
     #[arg(long, value_name = "ID")]
     pub message: Option<String>,
     #[command(flatten)]

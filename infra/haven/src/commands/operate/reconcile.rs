@@ -15,7 +15,7 @@ use domain::text::printable;
 use serde_json::{Value, json};
 use worker::stores::{Store, SystemSource};
 
-use crate::arguments::STATE;
+use crate::arguments::{FIX, STATE};
 use haven_console::terminal;
 use platform::audit;
 use platform::aws::Aws;
@@ -24,13 +24,12 @@ use platform::facts::Facts;
 
 #[derive(Debug, Args)]
 pub struct Reconcile {
-    /// Repair what is safe to repair, and compare again
-    #[arg(long)]
+    #[arg(long, help = FIX)]
     pub fix: bool,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
-    /// The state folder of `haven up`
+    /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
 }

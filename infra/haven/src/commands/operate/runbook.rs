@@ -5,13 +5,13 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub enum Runbook {
-    /// The runbooks there are
-    #[command(after_help = "Example:  haven runbook list")]
+    /// List the runbooks, one for each alarm
+    #[command(after_help = "Example:\n  haven runbook list")]
     List,
-    /// Print one
-    #[command(after_help = "Example:  haven runbook show queue-age")]
+    /// Show a runbook
+    #[command(after_help = "Example:\n  haven runbook show queue-age")]
     Show {
-        /// Its name, as the alarm gives it
+        /// Name of the runbook, as the alarm names it
         id: String,
     },
 }

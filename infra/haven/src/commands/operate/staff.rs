@@ -22,20 +22,19 @@ use time::Duration;
 use uuid::Uuid;
 use worker::stores::{Store, SystemSource};
 
-use crate::arguments::{STATE, person};
+use crate::arguments::{DATABASE_URL, STATE, person};
 use crate::login::database_login;
 
 #[derive(Debug, Subcommand)]
 pub enum Staff {
-    /// Print a token for a member of staff: the bearer token of the API, and the sign-in of the
-    /// staff pages
+    /// Create a sign-in token for a member of staff
     #[command(
-        after_help = "Examples:\n  haven staff token --name Ana --role barista\n  haven staff token --name Ana --role manager --hours 4\n\nThe token is recorded by its id, never by its text. The text is shown once. Roles: admin, manager, barista, support, staff."
+        after_help = "Examples:\n  haven staff token --name Ana --role barista\n  haven staff token --name Ana --role manager --hours 4\n\nThe token signs in to the staff pages and is the bearer token of the API. It is\nshown once; only its id is recorded.\nUses the database of the local platform, or the one of --database-url. Without a\nlocal platform, HAVEN_SIGNING_KEY has the signing key."
     )]
     Token(Token),
-    /// List the tokens that were issued, newest first
+    /// List the issued tokens, newest first
     #[command(
-        after_help = "Examples:\n  haven staff tokens\n  DATABASE_URL=postgres://host/db haven staff tokens --json"
+        after_help = "Examples:\n  haven staff tokens\n  DATABASE_URL=postgres://host/db haven staff tokens --json\n\nUses the database of the local platform, or the one of --database-url."
     )]
     Tokens {
         #[command(flatten)]
@@ -44,12 +43,12 @@ pub enum Staff {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a token: every storefront refuses it within 2 seconds
+    /// Revoke a token
     #[command(
-        after_help = "Example:  haven staff revoke 01954f0c-6b00-7000-8000-000000000047\n\nExit 2 when there is no token of this id."
+        after_help = "Example:\n  haven staff revoke 01954f0c-6b00-7000-8000-000000000047\n\nEvery storefront refuses the token within 2 seconds. Uses the database of the\nlocal platform, or the one of --database-url.\nExit 2 if there is no token of this id."
     )]
     Revoke {
-        /// The token's id, as `haven staff tokens` shows it
+        /// Id of the token, as `haven staff tokens` shows it
         id: Uuid,
         #[command(flatten)]
         database: StaffDatabase,
@@ -58,13 +57,13 @@ pub enum Staff {
 
 #[derive(Debug, Args)]
 pub struct Token {
-    /// Who it is for; stands in the history of every order they change
+    /// Name of the person, recorded with every change
     #[arg(long, default_value = "staff", value_parser = person)]
     pub name: String,
-    /// What they may do: admin, manager, barista, support or staff
+    /// Role: admin, manager, barista, support or staff
     #[arg(long, default_value = "staff", value_parser = staff_role)]
     pub role: StaffRole,
-    /// How long it is good for, in hours
+    /// Lifetime in hours
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=8_760))]
     pub hours: u16,
     #[command(flatten)]
@@ -74,10 +73,10 @@ pub struct Token {
 /// Where staff tokens are recorded.
 #[derive(Debug, Args)]
 pub struct StaffDatabase {
-    /// The shop's database, postgres://...; without it that of the platform that `haven up` runs
-    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    /// The database of the tokens. Without it, that of the local platform.
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, help = DATABASE_URL)]
     pub database_url: Option<String>,
-    /// The state folder of `haven up`; elsewhere the key is read from HAVEN_SIGNING_KEY
+    /// The state directory. Without a local platform, HAVEN_SIGNING_KEY has the key.
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
 }

@@ -10,15 +10,15 @@ use provision::deploy::Deployed;
 use provision::plan::Plan;
 
 use super::left_out::print_left_out;
-use crate::arguments::{Place, Settings, Target};
+use crate::arguments::{ENVIRONMENTS, Place, Settings, Target};
 use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// The file that `haven plan --out` wrote
+    /// Plan file that `haven plan --out` wrote
     pub plan: PathBuf,
-    /// The folder of environment files that the plan was made with, if it was
-    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS")]
+    /// The environments that the plan was made with.
+    #[arg(long, value_name = "DIR", env = "HAVEN_ENVIRONMENTS", help = ENVIRONMENTS)]
     pub environments: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,

@@ -8,16 +8,19 @@ use clap::Args;
 use provision::templates::{Checked, Finding, check_environment, check_folder};
 use serde_json::json;
 
-use crate::arguments::Settings;
+use crate::arguments::{self, Settings};
 use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Environments; without any: dev, staging, prod and local
+    /// Environments [default: dev, staging, prod and local]
     #[arg(value_name = "ENV")]
     pub names: Vec<String>,
-    /// A folder of JSON templates to check instead. What holds between stacks is not asked of them
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["names", "set", "environments"])]
+    /// One environment, from the global flag.
+    #[arg(long)]
+    pub env: Option<String>,
+    /// Check the templates in this directory instead; rules between stacks are skipped
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["names", "env", "set", "environments"])]
     pub templates: Option<PathBuf>,
     #[command(flatten)]
     pub settings: Settings,
@@ -52,12 +55,8 @@ pub fn print(options: &Check) -> anyhow::Result<bool> {
 }
 
 fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
-    let all = ["dev", "staging", "prod", "local"].map(str::to_owned);
-    let names = if options.names.is_empty() {
-        &all[..]
-    } else {
-        &options.names
-    };
+    const ALL: [&str; 4] = ["dev", "staging", "prod", "local"];
+    let names = arguments::environments(&options.names, options.env.as_deref(), &ALL)?;
     // Read all settings first, so that errors in them are reported before a long check.
     let environments = names
         .iter()

@@ -8,21 +8,23 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::json;
 
-use crate::arguments::{Settings, budget};
+use crate::arguments::{self, BUDGET, Settings, budget};
 use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Cost {
-    /// Environments: dev, staging or prod; several are set beside each other
-    #[arg(required = true, value_name = "ENV")]
+    /// Environments [default: dev, staging and prod]
+    #[arg(value_name = "ENV")]
     pub names: Vec<String>,
+    /// One environment, from the global flag.
+    #[arg(long)]
+    pub env: Option<String>,
     /// One JSON document instead of a table
     #[arg(long)]
     pub json: bool,
-    /// The most that each may cost, USD a month
-    #[arg(long, value_name = "USD", value_parser = budget)]
+    #[arg(long, value_name = "USD", value_parser = budget, help = BUDGET)]
     pub budget: Option<f64>,
-    /// Orders a day, instead of what the settings say
+    /// Orders a day [default: from the settings]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=ORDERS_A_DAY_MAX))]
     pub orders_a_day: Option<u64>,
     #[command(flatten)]
@@ -37,8 +39,9 @@ const ORDERS_A_DAY_MAX: u64 = 30_000_000;
 /// # Errors
 /// When an environment does not exist or its settings are wrong, or its region has no prices.
 pub fn print(options: &Cost) -> anyhow::Result<bool> {
-    let estimates = options
-        .names
+    const ON_AWS: [&str; 3] = ["dev", "staging", "prod"];
+    let names = arguments::environments(&options.names, options.env.as_deref(), &ON_AWS)?;
+    let estimates = names
         .iter()
         .map(|name| estimate(name, options))
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -297,7 +300,7 @@ mod tests {
     fn what_is_not_known_is_told() {
         let error =
             |arguments: &[&str]| format!("{:#}", print(&options(arguments)).expect_err("an error"));
-        assert!(error(&["production"]).contains("there is no environment"));
+        assert_eq!(error(&["production"]), "unknown environment `production`");
         assert!(error(&["local"]).contains("costs nothing"));
         assert!(error(&["dev", "--set", "network.zones"]).contains("must be KEY=VALUE"));
         assert!(error(&["dev", "--set", "network.zones=9"]).contains("2 to 3"));

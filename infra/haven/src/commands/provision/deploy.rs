@@ -10,7 +10,7 @@ use provision::plan::{Plan, forget, plan};
 use super::apply::{apply_and_tell, tell};
 use super::plan::{planning, show};
 use crate::agreement::is_agreed;
-use crate::arguments::{Guard, Target};
+use crate::arguments::{Guard, Target, YES};
 use crate::target;
 
 /// The validity of a plan that `haven deploy` applies at once.
@@ -22,8 +22,7 @@ pub struct Deploy {
     pub target: Target,
     #[command(flatten)]
     pub guard: Guard,
-    /// Do not ask
-    #[arg(long)]
+    #[arg(long, help = YES)]
     pub yes: bool,
 }
 

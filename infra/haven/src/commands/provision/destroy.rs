@@ -9,18 +9,16 @@ use provision::deploy::destroy::{check, destroy, doomed};
 use provision::guard::Named;
 
 use crate::agreement::is_agreed;
-use crate::arguments::{Target, stack_and_resource};
+use crate::arguments::{ALLOW, Target, YES, stack_and_resource};
 use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Destroy {
     #[command(flatten)]
     pub target: Target,
-    /// Let this one be deleted though it holds data, such as data/Database; may be given again
-    #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource)]
+    #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource, help = ALLOW)]
     pub allow: Vec<String>,
-    /// Do not ask
-    #[arg(long)]
+    #[arg(long, help = YES)]
     pub yes: bool,
 }
 

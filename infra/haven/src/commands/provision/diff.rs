@@ -18,7 +18,7 @@ use crate::target;
 pub struct Diff {
     #[command(flatten)]
     pub which: Which,
-    /// The folder with the templates to compare with, as `haven synth --out` writes them
+    /// Compare with the templates in this directory, as `haven synth --out` writes them
     #[arg(long, value_name = "DIR")]
     pub against: Option<PathBuf>,
     /// The folder where deployments are remembered

@@ -6,16 +6,14 @@ use provision::doctor::check::Check;
 use provision::doctor::diagnose;
 use provision::doctor::next_step::Verdict;
 
-use crate::arguments;
+use crate::arguments::{self, FIX};
 use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
     pub target: arguments::Target,
-    /// Delete change sets of haven that were never executed, and the empty stacks that they wait
-    /// in. A sealed plan that counts on one must be made again
-    #[arg(long)]
+    #[arg(long, help = FIX)]
     pub fix: bool,
 }
 

@@ -10,22 +10,19 @@ use provision::{Reporter, Target, account};
 use serde_json::{Value, json};
 
 use crate::agreement::is_agreed;
-use crate::arguments;
+use crate::arguments::{self, ALLOW, YES};
 use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Drift {
     #[command(flatten)]
     pub target: arguments::Target,
-    /// Bring back what the templates say that were last deployed
+    /// Restore the templates that were last deployed
     #[arg(long)]
     pub revert: bool,
-    /// Do not ask before that
-    #[arg(long, requires = "revert")]
+    #[arg(long, requires = "revert", help = YES)]
     pub yes: bool,
-    /// Let this one be removed or replaced though it holds data, such as data/Database; may be
-    /// given again
-    #[arg(long, value_name = "STACK/RESOURCE", value_parser = arguments::stack_and_resource, requires = "revert")]
+    #[arg(long, value_name = "STACK/RESOURCE", value_parser = arguments::stack_and_resource, requires = "revert", help = ALLOW)]
     pub allow: Vec<String>,
 }
 

@@ -15,9 +15,9 @@ use provision::deployed_stack::deployed_template;
 
 #[derive(Debug, Args)]
 pub struct Promote {
-    /// Where it was proven
+    /// Environment that runs the release
     pub from: String,
-    /// Where it goes
+    /// Environment to plan for; --set applies to this one
     pub to: String,
     /// Those of --set are for the second.
     #[command(flatten)]

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use clap::Args;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::smoke::{Check, of_the_platform, print};
-use crate::arguments;
+use crate::arguments::{STATE, Which};
 use haven_console::Interrupted;
 use platform::aws::Aws;
 use platform::emulator::{Emulator, Source};
@@ -25,20 +26,29 @@ use provision::guard::Named;
 /// The logical id of a resource that cannot be created: an alarm without a metric.
 const BROKEN: &str = "PlannedFailure";
 
+#[derive(Debug, Args)]
+pub struct Rehearse {
+    #[command(flatten)]
+    pub which: Which,
+    /// The state directory, whose Python environment is used if there is one.
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
 /// Runs the rehearsal and prints each step. Returns whether all steps succeeded.
 ///
 /// # Errors
 /// When the local AWS cannot be started, or a signal ends the rehearsal. Its directory is removed
 /// in every case.
-pub async fn command(which: &arguments::Which) -> anyhow::Result<bool> {
-    let mut environment = crate::target::environment(which)?;
+pub async fn command(options: &Rehearse) -> anyhow::Result<bool> {
+    let mut environment = crate::target::environment(&options.which)?;
     // The templates then lack what the local AWS does not support, as for `haven deploy local`.
     environment.local = true;
     let stop = Stop::listen()?;
     let folder = Folder::new();
     let state = State::open(&folder.0)?;
     let rehearsed = tokio::select! {
-        rehearsed = on_a_local_aws(&state, &environment) => rehearsed,
+        rehearsed = on_a_local_aws(&state, &environment, &options.state) => rehearsed,
         // A rehearsal has nothing to save.
         why = async {
             stop.asked().await;
@@ -50,7 +60,7 @@ pub async fn command(which: &arguments::Which) -> anyhow::Result<bool> {
     leftovers::end(&state).await;
     let checks = rehearsed?;
     let well = checks.iter().all(|check| check.ok);
-    if which.json {
+    if options.which.json {
         println!(
             "{}",
             serde_json::to_string_pretty(&json!({ "well": well, "steps": checks }))
@@ -85,17 +95,18 @@ impl Drop for Folder {
 async fn on_a_local_aws(
     state: &State,
     environment: &blueprint::Environment,
+    here: &Path,
 ) -> anyhow::Result<Vec<Check>> {
-    let emulator = Emulator::start(&Source::Python(interpreter(state).await?), state, None).await?;
+    let python = interpreter(state, here).await?;
+    let emulator = Emulator::start(&Source::Python(python), state, None).await?;
     let rehearsed = steps(&Aws::local(&emulator.access), environment).await;
     emulator.stop().await;
     rehearsed
 }
 
-/// Returns the Python interpreter from `HAVEN_PYTHON_ENV`, or from the state directory in the
-/// current directory, or from the user's cache directory.
-async fn interpreter(state: &State) -> anyhow::Result<PathBuf> {
-    let here = Path::new(arguments::STATE);
+/// Returns the Python interpreter from `HAVEN_PYTHON_ENV`, or from the state directory `here` of the
+/// command line, or from the user's cache directory.
+async fn interpreter(state: &State, here: &Path) -> anyhow::Result<PathBuf> {
     let place = match python::place(here) {
         named @ Place::Shared(_) => named,
         Place::InState(folder) => {

@@ -26,7 +26,7 @@ use provision::aws_failure::failed;
 pub struct Smoke {
     #[command(flatten)]
     pub target: Target,
-    /// The shop's address, if it is not the domain of the settings
+    /// URL of the shop [default: the domain of the settings]
     #[arg(long, value_name = "URL", value_parser = http_url)]
     pub shop: Option<String>,
 }

@@ -9,7 +9,7 @@ use blueprint::{Stack, limits};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::arguments::Which;
+use crate::arguments::{OUT, Which};
 use crate::target;
 use haven_console::BadUsage;
 use provision::templates::{self, Finding};
@@ -18,10 +18,10 @@ use provision::templates::{self, Finding};
 pub struct Synth {
     #[command(flatten)]
     pub which: Which,
-    /// The folder to write to; without it the names and sizes are printed
-    #[arg(long, value_name = "DIR")]
+    /// The directory. Without it, the names and sizes are printed.
+    #[arg(long, value_name = "PATH", help = OUT)]
     pub out: Option<PathBuf>,
-    /// Print this stack's template, such as data, and nothing else
+    /// Print only the template of this stack, such as data
     #[arg(long, value_name = "SLUG", conflicts_with = "out")]
     pub stack: Option<String>,
 }

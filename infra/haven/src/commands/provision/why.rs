@@ -8,22 +8,15 @@ use blueprint::why::{Answer, Export, Item, Property, Resource, Statement, Watch,
 use clap::Args;
 use serde_json::json;
 
-use crate::arguments::Settings;
+use crate::arguments::Which;
 use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Why {
-    /// A logical id, stack/LogicalId, the slug of a queue, topic, table, role, secret or alarm, or
-    /// the Sid of a statement
+    /// Resource to explain
     pub resource: String,
-    /// The environment: dev, staging, prod or local, or one of --environments
-    #[arg(default_value = "prod", value_name = "ENV")]
-    pub environment: String,
     #[command(flatten)]
-    pub settings: Settings,
-    /// One JSON document instead of text
-    #[arg(long)]
-    pub json: bool,
+    pub which: Which,
 }
 
 /// Prints the explanation. Returns whether the name exists.
@@ -31,15 +24,10 @@ pub struct Why {
 /// # Errors
 /// When the environment does not exist, or its settings are wrong.
 pub fn print(options: &Why) -> anyhow::Result<bool> {
-    let Why {
-        resource,
-        environment,
-        settings,
-        json,
-    } = options;
-    let environment = target::environment(&settings.of(environment, *json))?;
+    let Why { resource, which } = options;
+    let environment = target::environment(which)?;
     match why(&environment, resource) {
-        Ok(answer) if *json => {
+        Ok(answer) if which.json => {
             println!(
                 "{}",
                 serde_json::to_string_pretty(&answer).context("write JSON")?
@@ -51,7 +39,7 @@ pub fn print(options: &Why) -> anyhow::Result<bool> {
             Ok(true)
         }
         Err(miss) => {
-            if *json {
+            if which.json {
                 println!("{:#}", json!({ "missing": miss.name, "hint": miss.hint }));
             }
             eprintln!("haven: {miss}");

@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::arguments::{STATE, duration};
+use crate::arguments::{RATE, STATE, duration};
 use crate::commands::operate::reconcile::books;
 use crate::shop::{Receipt, Shop};
 use platform::facts::Facts;
@@ -36,24 +36,21 @@ use report::{Aws, Notices, Percentiles, Report};
 
 #[derive(Debug, Args)]
 pub struct Load {
-    /// Orders a second
-    #[arg(long, default_value_t = 20.0, value_parser = rate)]
+    #[arg(long, default_value_t = 20.0, value_parser = rate, help = RATE)]
     pub rate: f64,
-    /// For how long, such as 30s, 5m or 500ms
+    /// Duration, such as 30s, 5m or 500ms
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub duration: Duration,
-    /// Everybody wants the same product: this one, or the first of the menu
+    /// Order only this product [default: the first of the menu]
     #[arg(long, value_name = "PRODUCT_ID", num_args = 0..=1, default_missing_value = "")]
     pub hot_product: Option<String>,
-    /// Who comes: a TOML file of [[customer]] with share, products, quantity, payment_token and
-    /// cancels
+    /// TOML file that describes the customers
     #[arg(long, value_name = "FILE")]
     pub mix: Option<PathBuf>,
-    /// So many of a hundred messages for the order and payment workers are unreadable; they end up
-    /// parked
+    /// Percent of messages to corrupt; each must become a dead letter
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub poison: f64,
-    /// The state folder of `haven up`
+    /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// One JSON object instead of text

@@ -3,12 +3,12 @@
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::arguments::DATABASE_URL;
 use crate::login::migration_login;
 
 #[derive(Debug, Args)]
 pub struct Migrate {
-    /// postgres://... or sqlite://...
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, help = DATABASE_URL)]
     pub database_url: String,
 }
 

@@ -10,25 +10,22 @@ use crate::arguments::STATE;
 
 #[derive(Debug, Clone, Args)]
 pub struct Up {
-    /// The state folder
+    /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// The storefront's port on loopback; 0 for any free one
+    /// Port of the storefront on loopback; 0 takes any free port
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
-    /// Return once everything is ready; stop it with `haven down`
+    /// Return when everything is ready; stop with `haven down`
     #[arg(long)]
     pub detach: bool,
-    /// PostgreSQL instead of SQLite: at the URL (or @FILE with it, or HAVEN_POSTGRES_URL), else
-    /// from the machine's own binaries, else from a container
+    /// Use PostgreSQL: at URL, @FILE or HAVEN_POSTGRES_URL, else started here
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub postgres: Option<String>,
-    /// Carts in Redis: at the URL (or @FILE with it, or HAVEN_REDIS_URL), else from the machine's
-    /// own binary, else from a container
+    /// Keep carts in Redis: at URL, @FILE or HAVEN_REDIS_URL, else started here
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub redis: Option<String>,
-    /// The local AWS, PostgreSQL and Redis in containers (from localstack/images/build); a URL goes
-    /// before a container
+    /// Start the local AWS, PostgreSQL and Redis in containers
     #[arg(long)]
     pub containers: bool,
     /// Take over the lock of the state directory, which is open as standard input (used by

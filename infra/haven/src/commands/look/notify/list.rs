@@ -20,13 +20,13 @@ use platform::facts::Facts;
 
 #[derive(Debug, Args)]
 pub struct List {
-    /// Only those that were given up, or whose last try came to nothing
+    /// Show only notifications that failed or were given up
     #[arg(long)]
     pub failed: bool,
-    /// Only those of this order
+    /// Show only the notifications of this order
     #[arg(long, value_name = "ORDER_ID", value_parser = order_id)]
     pub order: Option<OrderId>,
-    /// The state folder of `haven up`
+    /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// One JSON object instead of text

@@ -18,13 +18,13 @@ use haven_console::BadUsage;
 
 #[derive(Debug, Args)]
 pub struct Preview {
-    /// Which notice; all without it
+    /// Notification to show [default: all]
     #[arg(value_parser = PossibleValuesParser::new(NoticeKind::ALL.map(NoticeKind::code)))]
     pub kind: Option<String>,
-    /// Only what goes this way
+    /// Show only this channel
     #[arg(long, value_parser = PossibleValuesParser::new(Channel::ALL.map(Channel::code)))]
     pub channel: Option<String>,
-    /// Write the e-mail's HTML there, to look at in a browser
+    /// Write the HTML of the e-mail to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// One JSON object instead of text

@@ -31,7 +31,7 @@ use super::cause::{self, Cause};
 use super::desk::{Common, Desk, Letter, READ_MAX};
 use super::print;
 use crate::agreement;
-use crate::arguments::person;
+use crate::arguments::{RATE, YES, person};
 use haven_console::{BadUsage, terminal};
 use platform::audit;
 
@@ -50,18 +50,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub struct Redrive {
-    /// The cause, as `haven dlq list` names it
+    /// Cause from `haven dlq list`, or a unique prefix
     pub fingerprint: String,
-    /// Messages a second, after the first
-    #[arg(long, default_value_t = 10.0, value_parser = rate)]
+    /// The rate after the first message.
+    #[arg(long, default_value_t = 10.0, value_parser = rate, help = RATE)]
     pub rate: f64,
-    /// Say what would become of each message, and send none
+    /// Show what would happen, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
+    #[arg(long, help = YES)]
     pub yes: bool,
-    /// Who does this, for the record
+    /// Name for the record of who does this
     #[arg(long, value_name = "NAME", default_value_t = audit::operator(), value_parser = person)]
     pub by: String,
     #[command(flatten)]

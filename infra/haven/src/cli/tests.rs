@@ -1,0 +1,303 @@
+//! Tests of the command line: names, groups, help texts and forms that must parse.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use clap::ValueEnum as _;
+
+use super::screens::{FIRST, GROUPS};
+use super::*;
+
+/// The whole command line, as `main` uses it.
+fn tree() -> clap::Command {
+    let mut tree = command_line(80);
+    tree.build();
+    tree
+}
+
+/// Every command that is listed, with the words that call it. The help command is clap's own.
+fn listed() -> Vec<(String, clap::Command)> {
+    fn below(words: &str, command: &clap::Command, all: &mut Vec<(String, clap::Command)>) {
+        for inner in command.get_subcommands() {
+            if inner.get_name() != "help" && !inner.is_hide_set() {
+                let words = format!("{words} {}", inner.get_name());
+                all.push((words.clone(), inner.clone()));
+                below(&words, inner, all);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    below("haven", &tree(), &mut all);
+    all
+}
+
+fn parsed(line: &str) -> Result<(Command, Settings), clap::Error> {
+    let arguments: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
+    parse(&arguments)
+}
+
+#[track_caller]
+fn parses(line: &str) -> (Command, Settings) {
+    parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    command_line(80).debug_assert();
+}
+
+#[test]
+fn each_listed_command_is_in_one_group() {
+    // `haven help` is known, and the scripts of `haven completions` are installed once.
+    const UNLISTED: [&str; 2] = ["help", "completions"];
+    let commands = tree();
+    let listed = commands
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let mut listed: Vec<&str> = listed.map(clap::Command::get_name).collect();
+    listed.retain(|name| !UNLISTED.contains(name));
+    let mut grouped: Vec<&str> = GROUPS
+        .iter()
+        .flat_map(|group| group.commands)
+        .copied()
+        .collect();
+    listed.sort_unstable();
+    grouped.sort_unstable();
+    assert_eq!(grouped, listed);
+}
+
+#[test]
+fn each_help_line_of_a_command_is_imperative_and_short() {
+    const VERBS: [&str; 24] = [
+        "Add", "Apply", "Compare", "Create", "Delete", "Deploy", "Diagnose", "Estimate", "Explain",
+        "Issue", "List", "Plan", "Prepare", "Print", "Rebuild", "Revoke", "Run", "Send", "Show",
+        "Start", "Stop", "Test", "Validate", "Write",
+    ];
+    for (words, command) in listed() {
+        let about = command
+            .get_about()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let verb = about.split(' ').next().unwrap_or_default();
+        assert!(
+            VERBS.contains(&verb.trim_end_matches(',')),
+            "{words}: {about}"
+        );
+        assert!(
+            about.len() <= 62 && !about.ends_with('.'),
+            "{words}: {about}"
+        );
+    }
+}
+
+#[test]
+fn each_flag_has_one_meaning_everywhere() {
+    let mut meanings: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (_, command) in listed() {
+        for flag in command.get_arguments().filter(|arg| !arg.is_positional()) {
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let meaning = format!("{:?} {help}", flag.get_value_names().unwrap_or_default());
+            let name = flag.get_long().unwrap_or_default().to_owned();
+            // clap's own texts differ with the length of the help.
+            if name != "help" {
+                meanings.entry(name).or_default().insert(meaning);
+            }
+        }
+    }
+    meanings.retain(|_, meanings| meanings.len() > 1);
+    assert!(meanings.is_empty(), "{meanings:#?}");
+}
+
+#[test]
+fn no_help_is_wider_than_eighty_columns_and_the_short_one_has_three_examples() {
+    let mut root = tree();
+    let mut screens = vec![
+        ("haven -h".to_owned(), root.render_help().to_string()),
+        (
+            "haven --help".to_owned(),
+            root.render_long_help().to_string(),
+        ),
+    ];
+    for (words, command) in listed() {
+        let mut command = command.term_width(80);
+        screens.push((format!("{words} -h"), command.render_help().to_string()));
+        screens.push((
+            format!("{words} --help"),
+            command.render_long_help().to_string(),
+        ));
+    }
+    for (words, screen) in screens {
+        for line in screen.lines() {
+            assert!(line.chars().count() <= 80, "{words}: {line}");
+        }
+        let examples = examples_in(&screen);
+        if words != "haven -h" && words != "haven --help" {
+            assert!((1..=3).contains(&examples.len()), "{words}: {screen}");
+        }
+    }
+}
+
+/// Returns the lines below the heading of the examples.
+fn examples_in(screen: &str) -> Vec<&str> {
+    let lines = screen
+        .lines()
+        .skip_while(|line| !line.starts_with("Example"));
+    lines
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
+        .map(str::trim)
+        .collect()
+}
+
+/// Returns the `haven` commands in a line of a shell.
+fn commands_in(line: &str) -> Vec<&str> {
+    let commands = line
+        .split(" && ")
+        .filter_map(|part| Some(&part[part.find("haven ")?..]));
+    commands
+        .map(|command| command.split([')', '>']).next().unwrap_or_default().trim())
+        .collect()
+}
+
+#[test]
+fn every_command_on_a_help_screen_parses() {
+    for (words, command) in listed() {
+        let help = command.clone().render_long_help().to_string();
+        for example in examples_in(&help) {
+            let commands = commands_in(example);
+            assert!(
+                !commands.is_empty() || !example.contains("haven"),
+                "{words}: {example}"
+            );
+            // The variable stands for the flag, and tests do not set variables of their process.
+            let is_by_variable = example.starts_with("DATABASE_URL=");
+            let flag = if is_by_variable {
+                " --database-url postgres://h/d"
+            } else {
+                ""
+            };
+            for command in commands {
+                parses(&format!("{command}{flag}"));
+            }
+        }
+    }
+    for (line, _) in FIRST.iter().flat_map(|section| section.lines) {
+        parses(line);
+    }
+}
+
+#[test]
+fn every_form_of_the_releases_before_still_parses() {
+    for line in [
+        "haven up --state x --port 0 --postgres postgres://h/d --redis --containers --detach",
+        "haven why data/Database dev --json",
+        "haven why orders",
+        "haven check prod dev --json",
+        "haven cost prod dev --budget 1",
+        "haven orders reproject prod --json --database-url postgres://h/d",
+        "haven status prod --json --endpoint http://127.0.0.1:1",
+        "haven destroy local --yes --allow data/Database",
+        "haven outputs local queue/orders/url --state x",
+        "haven config explain prod network.zones --set network.zones=2",
+        "haven keep --within 30 -- redis-server --port 6379 --json -v",
+        "haven promote staging prod --out p.json --valid-for 2h --no-drift --json",
+        "haven drift local --revert --yes --json",
+        "haven load --rate 1 --duration 1s --hot-product --json",
+    ] {
+        parses(line);
+    }
+}
+
+#[test]
+fn global_flags_work_before_and_after_the_command() {
+    for (line, settings) in [
+        (
+            "haven --json -q --state x status",
+            "haven status --state x --json --quiet",
+        ),
+        (
+            "haven -v --no-input dlq list",
+            "haven dlq --verbose list --no-input",
+        ),
+    ] {
+        let (one, other) = (parses(line), parses(settings));
+        assert_eq!(one.1, other.1, "{line}");
+        assert_eq!(format!("{:?}", one.0), format!("{:?}", other.0), "{line}");
+        assert_ne!(one.1, global::of_variables(), "{line}");
+    }
+    assert_eq!(
+        parses("haven status").1.state,
+        None,
+        "not from the command line"
+    );
+}
+
+#[test]
+fn the_environment_is_local_unless_it_is_named_once() {
+    let environment = |line: &str| match parses(line).0 {
+        Command::Status(options) => options.which.environment,
+        Command::Why(options) => options.which.environment,
+        other => panic!("{other:?}"),
+    };
+    for (line, expected) in [
+        ("haven status", "local"),
+        ("haven why orders", "local"),
+        ("haven status prod", "prod"),
+        ("haven --env prod status", "prod"),
+        ("haven status --env prod", "prod"),
+        ("haven why orders prod", "prod"),
+        ("haven why orders --env prod", "prod"),
+        ("haven --env prod status prod", "prod"),
+    ] {
+        assert_eq!(environment(line), expected, "{line}");
+    }
+    let refused = parsed("haven --env prod status dev").expect_err("two environments");
+    assert!(refused.to_string().contains("`prod`"), "{refused}");
+    let refused = parsed("haven --env prod seed").expect_err("the flag would be ignored");
+    assert!(refused.to_string().contains("local platform"), "{refused}");
+    parses("haven --env local seed");
+}
+
+#[test]
+fn nouns_parse_in_singular_and_plural_and_list_as_ls() {
+    for line in [
+        "haven order show A-047",
+        "haven runbooks ls",
+        "haven dlq ls",
+        "haven notify ls --failed",
+        "haven output local",
+    ] {
+        parses(line);
+    }
+}
+
+#[test]
+fn the_nearest_state_directory_above_is_found() {
+    let folder = std::env::temp_dir().join(format!("haven-cli-{}", uuid::Uuid::now_v7()));
+    let deep = folder.join("a/b");
+    std::fs::create_dir_all(&deep).expect("folders");
+    let below_root = |state: &Path| state.starts_with(&folder);
+    assert!(!below_root(&global::nearest_state(&deep)), "none yet");
+    std::fs::create_dir(folder.join(global::STATE)).expect("a folder");
+    assert_eq!(global::nearest_state(&deep), folder.join(global::STATE));
+    assert_eq!(
+        global::nearest_state(&folder),
+        Path::new(global::STATE),
+        "as it was always shown"
+    );
+    std::fs::remove_dir_all(folder).expect("removed");
+}
+
+#[test]
+fn every_shell_is_offered_every_command() {
+    for shell in clap_complete::Shell::value_variants() {
+        let script = completions::script(*shell, &mut command_line(80)).expect("text");
+        for command in command_line(80).get_subcommands() {
+            assert!(
+                script.contains(command.get_name()),
+                "{shell}: {}",
+                command.get_name()
+            );
+        }
+    }
+}
