@@ -202,7 +202,7 @@ mod tests {
         ] {
             let said = "why".to_owned();
             let failure = anyhow::Error::new(AwsFailure { cause, said });
-            assert_eq!(code_of(&failure.context("look for a stack")), code);
+            assert_eq!(exit_of(&failure.context("look for a stack")).code(), code);
         }
     }
 

@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
     settings::set(settings);
     // Many commands write secrets, account ids or customers' data.
     platform::private_file::close_new_files();
-    match &cli.command {
+    match &command {
         Command::Role { name } => return role::run(name),
         Command::Keep(keep) => return keep::run(keep),
         _ => {}

@@ -149,10 +149,11 @@ fn problems(route: &Route) -> Vec<Kind> {
     let may_answer = |kind: Kind| match kind {
         // A path that is not UTF-8.
         Kind::BadRequest | Kind::NotFound => in_path,
-        Kind::Malformed => has_body,
         Kind::Unauthorized => staff,
         Kind::Forbidden => staff || of_order,
-        Kind::CrossSite | Kind::TooSlow | Kind::TooLarge | Kind::Uncertain => writes,
+        Kind::CrossSite | Kind::Malformed | Kind::TooSlow | Kind::TooLarge | Kind::Uncertain => {
+            writes
+        }
         Kind::MethodNotAllowed => false,
         Kind::IllegalTransition | Kind::Stale => sets_status || route.id == RouteId::CancelOrder,
         Kind::PriceChanged | Kind::SlotFull => route.id == RouteId::PlaceOrder,

@@ -33,10 +33,15 @@ pub trait Ports: Clone + Send + Sync + 'static {
     type Views: OrderViewReader + Send + Sync + 'static;
     type Source: Source + Send + Sync + 'static;
 
+    /// Returns the store of orders, locations and staff tokens.
     fn orders(&self) -> &Self::Orders;
+    /// Returns the stock.
     fn stock(&self) -> &Self::Stock;
+    /// Returns the store of carts.
     fn carts(&self) -> &Self::Carts;
+    /// Returns the reader of order views.
     fn views(&self) -> &Self::Views;
+    /// Returns the source of time and ids.
     fn source(&self) -> &Self::Source;
     /// Returns how long to wait before a retry while the circuit breaker of one of these
     /// dependencies is open, and `None` while all of them may be called.

@@ -123,3 +123,25 @@ pub async fn with_body(request: Request) -> Result<Request, Problem> {
         Err(_) => Err(Problem::too_slow(BODY_WITHIN)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_body_over_the_limit_is_too_large() {
+        let refused = async |parts: Vec<Result<Vec<u8>, std::io::Error>>| {
+            let body = Body::from_stream(futures::stream::iter(parts));
+            with_body(Request::new(body)).await.map_err(|it| it.status)
+        };
+        let most = refused(vec![Ok(vec![0; BODY_MAX])]).await;
+        assert!(most.is_ok(), "{most:?}");
+        let large = refused(vec![Ok(vec![0; BODY_MAX]), Ok(vec![0])]).await;
+        assert_eq!(large.err(), Some(StatusCode::PAYLOAD_TOO_LARGE));
+        let cut = Err(std::io::ErrorKind::UnexpectedEof.into());
+        let cut = refused(vec![Ok(vec![0; 3]), cut]).await;
+        assert_eq!(cut.err(), Some(StatusCode::BAD_REQUEST));
+    }
+}

@@ -12,6 +12,7 @@ use app::use_cases::change_order::{
 };
 use app::use_cases::place_order::{Accepted, PlaceOrderDeps, Refusal, Request, place_order};
 use axum::http::HeaderMap;
+use contract::cause::chain;
 use domain::access::{Action, Actor, Denial, Resource, may};
 use domain::ids::{OrderId, OrderNumber};
 use domain::order::{HistoryEntry, Order, Status};
@@ -213,7 +214,7 @@ pub async fn history_after<P: Ports>(
     order: &Order,
 ) -> Vec<HistoryEntry> {
     app.ports.orders().history(scope, order.order_id, 0).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, order_id = %order.order_id, "An order was changed, and is answered without its history");
+        tracing::warn!(error = %chain(&error), order_id = %order.order_id, "An order was changed, and is answered without its history");
         Vec::new()
     })
 }

@@ -6,6 +6,7 @@ use app::location::Location;
 use app::ports::locations::LocationStore as _;
 use app::ports::{Backend, Source as _, StoreError};
 use app::use_cases::place_order::{is_past, is_too_far_ahead};
+use contract::cause::chain;
 use domain::Timestamp;
 use domain::hours::Slot;
 use time::Date;
@@ -75,7 +76,7 @@ pub async fn offered<P: Ports>(app: &App<P>, shop: &Location, date: Date) -> Res
             (taken, None)
         }
         (Err(error), Some((at, taken))) => {
-            tracing::warn!(%error, "Pickup slots are shown as they were");
+            tracing::warn!(error = %chain(&error), "Pickup slots are shown as they were");
             (taken, Some(at))
         }
         (Err(error), None) => return Err(error.into()),

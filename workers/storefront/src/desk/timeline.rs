@@ -5,6 +5,7 @@ use std::time::Duration;
 use app::ports::stock::{Reservation, Reservations};
 use app::ports::{Backend, StoreError};
 use app::use_cases::journey::{Journey, journey};
+use contract::cause::chain;
 use domain::ids::OrderId;
 use tokio::time::timeout;
 
@@ -27,7 +28,7 @@ pub async fn of<P: Ports>(app: &App<P>, id: &str) -> Result<Journey, Problem> {
     .await?;
     let journey = found.ok_or_else(Problem::no_such_order)?;
     if let Some(error) = &journey.missing {
-        tracing::warn!(%error, %order_id, "The timeline of an order lacks a record");
+        tracing::warn!(error = %chain(error), %order_id, "The timeline of an order lacks a record");
     }
     Ok(journey)
 }

@@ -25,7 +25,7 @@ use crate::arguments::STATE;
 /// The options that all commands share.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// The state folder of `haven up`
+    /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
     /// One JSON object instead of text
