@@ -88,7 +88,8 @@ pub async fn stub<A: Into<Answer>>(answer: impl Fn(&Form) -> A + Send + Sync + '
         .expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let serves = tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-    let config = local_target(&LocalAccess::unverified(&endpoint, "us-east-1")).config;
+    let access = LocalAccess::unverified(&endpoint, "us-east-1");
+    let config = target_on(&access, Environment::local()).config;
     Stub {
         endpoint,
         config,
@@ -96,10 +97,10 @@ pub async fn stub<A: Into<Answer>>(answer: impl Fn(&Form) -> A + Send + Sync + '
     }
 }
 
-/// Returns the local environment on a local AWS.
-pub fn local_target(access: &LocalAccess) -> Target {
+/// Returns an environment on a local AWS.
+pub fn target_on(access: &LocalAccess, environment: Environment) -> Target {
     let clients = Clients::local(access, Arc::new(|_| {}));
-    Target::new(Environment::local(), clients.config())
+    Target::new(environment, clients.config())
 }
 
 fn of_form(body: &[u8]) -> Form {

@@ -93,8 +93,7 @@ mod tests {
 
     use super::*;
     use crate::doctor::next_step::Verdict;
-    use crate::testing::local_target;
-    use crate::testing::{Answer, Stub, stub};
+    use crate::testing::{Answer, Stub, stub, target_on};
 
     /// Runs the check against an account with a repository, whose describe-images call has this
     /// response.
@@ -124,8 +123,8 @@ mod tests {
             }
         })
         .await;
-        let local = local_target(&LocalAccess::unverified(endpoint, "us-east-1"));
-        check(&Target::new(prod, &local.config)).await
+        let access = LocalAccess::unverified(endpoint, "us-east-1");
+        check(&target_on(&access, prod)).await
     }
 
     #[tokio::test]

@@ -243,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_told_to_bootstrap_a_local_aws() {
         let aws = servers::local_aws().await;
-        let target = crate::testing::local_target(&aws.access);
+        let target = crate::testing::target_on(&aws.access, blueprint::Environment::local());
         let checks = checks(&target).await;
         assert!(
             checks

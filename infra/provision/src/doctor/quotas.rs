@@ -157,8 +157,7 @@ mod tests {
 
     use super::*;
     use crate::doctor::next_step::Verdict;
-    use crate::testing::local_target;
-    use crate::testing::{Answer, Stub, stub};
+    use crate::testing::{Answer, Stub, stub, target_on};
     use blueprint::Environment;
 
     fn prod() -> Environment {
@@ -175,8 +174,8 @@ mod tests {
                 _ => Answer::from(format!("{{\"Quota\": {{\"Value\": {most}.0}}}}")),
             })
             .await;
-        let local = local_target(&LocalAccess::unverified(endpoint, "us-east-1"));
-        checks(&Target::new(prod(), &local.config)).await
+        let access = LocalAccess::unverified(endpoint, "us-east-1");
+        checks(&target_on(&access, prod())).await
     }
 
     #[tokio::test]

@@ -3,15 +3,10 @@ use serde_json::json;
 use servers::{LocalAws, local_aws};
 
 use super::*;
-use crate::deployed_stack::DeployedStack;
-use crate::guard::Named;
-use crate::plan::Plan;
-use crate::report::Reporter;
-use crate::target::Target;
-use crate::testing::local_target;
+use crate::testing::target_on;
 
 fn target(aws: &LocalAws) -> Target {
-    local_target(&aws.access)
+    target_on(&aws.access, Environment::local())
 }
 
 fn stack(slug: &'static str, resources: Value) -> Stack {
