@@ -35,7 +35,7 @@ pub async fn append(
 ///
 /// # Errors
 /// When the database refuses the row.
-pub async fn append_once(
+pub(crate) async fn append_once(
     store: &Store,
     act_id: String,
     actor: &str,

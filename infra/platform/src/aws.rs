@@ -163,7 +163,7 @@ impl Aws {
 
     /// Sets the time to live of every table that has one. The local AWS ignores this setting in
     /// templates. Nothing depends on the deletion of old items, so a failure is ignored.
-    pub async fn set_time_to_live(&self, addresses: &HashMap<String, String>) {
+    pub(crate) async fn set_time_to_live(&self, addresses: &HashMap<String, String>) {
         use aws_sdk_dynamodb::types::TimeToLiveSpecification;
         for table in TABLES {
             let name = addresses.get(&Address::Table(table).variable());
@@ -191,7 +191,10 @@ impl Aws {
     ///
     /// # Errors
     /// When the leases cannot be read or deleted.
-    pub async fn forget_leases(&self, addresses: &HashMap<String, String>) -> anyhow::Result<()> {
+    pub(crate) async fn forget_leases(
+        &self,
+        addresses: &HashMap<String, String>,
+    ) -> anyhow::Result<()> {
         let name = addresses
             .get(&Address::Table(&LEASES).variable())
             .context("the leases table was not deployed")?;

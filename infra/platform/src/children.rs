@@ -150,7 +150,7 @@ impl Keeper {
 
     /// Waits until a process has refused its configuration (exit code 64, `EX_USAGE`). That process
     /// is not restarted.
-    pub async fn misconfigured(&mut self) -> Misconfigured {
+    pub(crate) async fn misconfigured(&mut self) -> Misconfigured {
         match self.refusals.1.recv().await {
             Some(refusal) => refusal,
             // `self` keeps a sender, so the channel does not close.

@@ -279,7 +279,7 @@ fn serve(socket: &str) -> Vec<String> {
 }
 
 /// Returns the variables that make an AWS SDK use the local AWS and never the real AWS.
-pub fn sdk_environment(access: &LocalAccess) -> BTreeMap<String, String> {
+pub(crate) fn sdk_environment(access: &LocalAccess) -> BTreeMap<String, String> {
     access
         .variables()
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -287,7 +287,7 @@ pub fn sdk_environment(access: &LocalAccess) -> BTreeMap<String, String> {
 }
 
 /// Reserves the previous port of the local AWS, so that no other server of this process gets it.
-pub fn reserve_port(state: &State) {
+pub(crate) fn reserve_port(state: &State) {
     if let Some(port) = kept_port(state) {
         ports::give_aws(port);
     }

@@ -39,7 +39,7 @@ use crate::records;
 /// The exit code of shells for a program that could not be started.
 const NOT_STARTED: u8 = 127;
 /// The exit code of shells for a program that SIGKILL ended.
-pub const KILLED: u8 = 128 + 9;
+pub(crate) const KILLED: u8 = 128 + 9;
 
 /// A program to keep.
 #[derive(Debug, Clone)]

@@ -28,7 +28,7 @@ pub struct Ended {
 
 impl Ended {
     /// Returns whether the local AWS was killed before it had saved its state.
-    pub fn lost_aws_state(&self) -> bool {
+    pub(crate) fn lost_aws_state(&self) -> bool {
         self.killed.iter().any(|name| name == SERVERS[0])
     }
 }

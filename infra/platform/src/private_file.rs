@@ -98,7 +98,7 @@ fn opened(flags: OFlags) -> OpenOptions {
 ///
 /// # Errors
 /// When the file is missing, a symbolic link or a device, or belongs to another user.
-pub fn open_own(path: &Path) -> io::Result<File> {
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
     // Without `O_NONBLOCK`, opening a named pipe would block until a writer opens it.
     own(opened(OFlags::NOFOLLOW | OFlags::NONBLOCK)
         .read(true)
@@ -128,7 +128,7 @@ pub fn own(file: File) -> io::Result<File> {
 ///
 /// # Errors
 /// As [`open_own`], or when the read fails.
-pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open_own(path)?.read_to_end(&mut content)?;
     Ok(content)
@@ -138,7 +138,7 @@ pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the directory cannot be made.
-pub fn private_folder(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn private_folder(path: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -14,7 +14,7 @@ use crate::private_file;
 ///
 /// # Errors
 /// When the system returns no random bytes.
-pub fn new_password() -> anyhow::Result<String> {
+pub(crate) fn new_password() -> anyhow::Result<String> {
     let mut bytes = [0; 24];
     aws_lc_rs::rand::fill(&mut bytes)
         .map_err(|_| anyhow::anyhow!("the system returned no random bytes"))?;
@@ -29,7 +29,7 @@ impl Passwords {
     /// Makes a new password for each login.
     ///
     /// # Errors
-    /// As [`new_password`].
+    /// When the system returns no random bytes.
     pub fn new(logins: &[&str]) -> anyhow::Result<Passwords> {
         let passwords = logins
             .iter()

@@ -23,7 +23,7 @@ static HAVEN: OnceLock<PathBuf> = OnceLock::new();
 const KEEPER_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The time that a server may take to stop before it is killed.
-pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// The time in which a server must become ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 

@@ -77,7 +77,7 @@ pub fn subject(id: Uuid) -> String {
 ///
 /// The function returns when `publish` returns `false`. If a token cannot be issued, the next check
 /// tries again.
-pub async fn keep_fresh<I, R>(
+pub(crate) async fn keep_fresh<I, R>(
     clock: impl Source,
     mut token: StaffToken,
     is_revoked: impl Fn(Uuid) -> R,

@@ -183,13 +183,13 @@ impl State {
     }
 
     /// Returns the content of the lock file: the process that holds the lock or held it last.
-    pub fn last_holder(folder: &Path) -> Option<Holder> {
+    pub(crate) fn last_holder(folder: &Path) -> Option<Holder> {
         private_file::check_owner(folder).ok()?;
         read_holder(&private_file::open_own(&folder.join(LOCK)).ok()?)
     }
 
     /// Writes into the lock file that this process is stopping, and what it could not save.
-    pub fn write_stopping(&self, unsaved: &[String]) {
+    pub(crate) fn write_stopping(&self, unsaved: &[String]) {
         // The lock does not depend on its content; without it `haven down` only reports less.
         let _ = self.write_holder(true, unsaved);
     }
@@ -215,7 +215,7 @@ impl State {
     ///
     /// # Errors
     /// When the system cannot duplicate the file descriptor.
-    pub fn lock_for_child(&self) -> anyhow::Result<File> {
+    pub(crate) fn lock_for_child(&self) -> anyhow::Result<File> {
         self.lock.try_clone().context("use the lock twice")
     }
 
@@ -223,7 +223,7 @@ impl State {
     ///
     /// # Errors
     /// When the metadata of the lock file cannot be read.
-    pub fn ground(&self) -> anyhow::Result<Ground> {
+    pub(crate) fn ground(&self) -> anyhow::Result<Ground> {
         let lock = self.lock.metadata().context("look at the lock file")?;
         Ok(Ground {
             folder: self.folder.clone(),
@@ -255,7 +255,7 @@ impl State {
     }
 
     /// Returns the path of the log of a process.
-    pub fn log_path(folder: &Path, process: &str) -> PathBuf {
+    pub(crate) fn log_path(folder: &Path, process: &str) -> PathBuf {
         folder.join("logs").join(format!("{process}.log"))
     }
 
@@ -264,7 +264,7 @@ impl State {
     ///
     /// # Errors
     /// When the file cannot be opened or renamed.
-    pub fn log_in(folder: &Path, process: &str) -> anyhow::Result<File> {
+    pub(crate) fn log_in(folder: &Path, process: &str) -> anyhow::Result<File> {
         /// The size in bytes above which a log is set aside at the next start.
         const LOG_MAX: u64 = 50 * 1024 * 1024;
         let path = State::log_path(folder, process);

@@ -32,11 +32,11 @@ use crate::stop::Stop;
 use crate::{containers, emulator, emulator_state, ports, python, repair, seed, tool};
 
 /// The text that logs of a shop in the background contain instead of the staff token.
-pub const TOKEN_IN_FACTS: &str = "(staff_token in haven.json)";
+pub(crate) const TOKEN_IN_FACTS: &str = "(staff_token in haven.json)";
 
 /// Returns the staff token if standard output is a terminal. Otherwise the output is a log, and
 /// logs must not contain tokens.
-pub fn shown_token(token: &str) -> &str {
+pub(crate) fn shown_token(token: &str) -> &str {
     if std::io::stdout().is_terminal() {
         token
     } else {

@@ -64,7 +64,7 @@ impl Cause {
     }
 
     /// Returns whether all calls of this caller fail for this cause, not only this one.
-    pub fn is_of_the_caller(self) -> bool {
+    fn is_of_the_caller(self) -> bool {
         match self {
             Cause::Credentials
             | Cause::Network

@@ -36,7 +36,7 @@ use crate::target::Target;
 const COMPUTED_WITHIN: Duration = Duration::from_secs(600);
 
 /// The prefix of the names of our change sets.
-pub const CHANGE_SET_PREFIX: &str = "haven-";
+pub(crate) const CHANGE_SET_PREFIX: &str = "haven-";
 
 /// The effect of a change set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub async fn prepare(
 ///
 /// # Errors
 /// As [`prepare`].
-pub async fn prepare_revert(
+pub(crate) async fn prepare_revert(
     target: &Target,
     stack: &blueprint::Stack,
     standing: &DeployedStack,
@@ -247,7 +247,7 @@ pub async fn execute(
 }
 
 /// Deletes a change set, and the empty stack if the change set would have created one.
-pub async fn discard(client: &Client, stack: &str, arn: &str) {
+pub(crate) async fn discard(client: &Client, stack: &str, arn: &str) {
     let _ = client
         .delete_change_set()
         .stack_name(stack)
@@ -444,7 +444,7 @@ async fn watch(
 ///
 /// # Errors
 /// The cause, when the deletion fails.
-pub async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Result<()> {
     let client = &target.cloudformation;
     poll_until(
         async || match find(client, name).await?.as_ref().map(status_of) {

@@ -79,7 +79,7 @@ impl Deployed {
 /// Deploys all stacks that have changed. After a failure, no further stack is started.
 ///
 /// # Errors
-/// As [`in_waves`].
+/// As [`deploy_stacks`].
 pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Deployed> {
     let stacks = deploy_stacks(
         target,
@@ -98,7 +98,8 @@ pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Depl
 /// contains it.
 ///
 /// # Errors
-/// As [`in_waves`].
+/// All failures of stacks that are deployed at the same time. Stacks that depend on them are not
+/// started.
 pub async fn deploy_stacks(
     target: &Target,
     stacks: Vec<Stack>,
@@ -118,7 +119,7 @@ pub async fn deploy_stacks(
 ///
 /// # Errors
 /// All failures of a wave, with the stacks that were changed before. Later waves are not started.
-pub async fn in_waves(
+pub(crate) async fn in_waves(
     stacks: Vec<Stack>,
     act: impl AsyncFn(&Stack) -> anyhow::Result<StackOutcome>,
 ) -> anyhow::Result<Vec<StackOutcome>> {

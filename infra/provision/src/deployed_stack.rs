@@ -42,7 +42,7 @@ impl DeployedStack {
     ///
     /// # Errors
     /// As [`DeployedStack::of`].
-    pub async fn of_all(
+    pub(crate) async fn of_all(
         client: &Client,
         stacks: &[&blueprint::Stack],
     ) -> anyhow::Result<Vec<DeployedStack>> {

@@ -10,7 +10,7 @@ use crate::target::Target;
 ///
 /// # Errors
 /// When the bootstrap stack cannot be read.
-pub async fn role_for(target: &Target, stack: &Stack) -> anyhow::Result<Option<String>> {
+pub(crate) async fn role_for(target: &Target, stack: &Stack) -> anyhow::Result<Option<String>> {
     match stack.slug {
         // The execution role must not change itself or its permissions boundaries.
         BOOTSTRAP | "security" => Ok(None),

@@ -244,7 +244,7 @@ pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> an
 ///
 /// # Errors
 /// As [`plan`].
-pub async fn plan_of(
+pub(crate) async fn plan_of(
     target: &Target,
     wanted: &[Stack],
     options: &Options,

@@ -65,7 +65,7 @@ impl Fresh {
     ///
     /// # Errors
     /// When the place contains something other than an empty folder.
-    pub fn move_to(&self, folder: &Path) -> anyhow::Result<()> {
+    pub(crate) fn move_to(&self, folder: &Path) -> anyhow::Result<()> {
         fs::rename(&self.0, folder)
             .with_context(|| format!("put the Python environment in {}", folder.display()))
     }
@@ -86,7 +86,7 @@ impl Fresh {
 
 /// Removes what interrupted builds left beside the place: folders with the names of a build that
 /// belong to our user.
-pub fn remove_abandoned(place: &Place) {
+pub(crate) fn remove_abandoned(place: &Place) {
     let folder = place.folder();
     let names = [UNFINISHED, REPLACED].map(|purpose| beside(folder, purpose));
     let Some(above) = folder.parent() else { return };
@@ -237,7 +237,7 @@ async fn index_settings(fresh: &Path) -> Vec<(String, String)> {
 
 /// Parses lines such as `global.index-url='https://mirror'`. pip lists environment variables under
 /// `:env:`. They take precedence over `install.`, and `install.` over `global.`.
-pub fn read_settings(listed: &str) -> Vec<(String, String)> {
+pub(crate) fn read_settings(listed: &str) -> Vec<(String, String)> {
     let mut settings = Vec::new();
     for section in ["global", "install", ":env:"] {
         for line in listed.lines() {

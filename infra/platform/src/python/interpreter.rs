@@ -138,7 +138,7 @@ pub fn version(answer: &str) -> Option<((u32, u32), &str)> {
 }
 
 /// Returns the last line that a program printed to standard error, or its status if there is none.
-pub fn last_line(output: &Output) -> String {
+fn last_line(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let line = text.lines().rev().find(|line| !line.trim().is_empty());
     line.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned())

@@ -6,21 +6,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The requirements: exact versions, and the hashes of their files.
-pub const REQUIREMENTS: &str = include_str!("../../../../localstack/requirements.txt");
+pub(crate) const REQUIREMENTS: &str = include_str!("../../../../localstack/requirements.txt");
 /// The first line of `REQUIREMENTS` begins with this in every release.
-pub const REQUIREMENTS_TITLE: &str = "# The local AWS, pinned by version and by hash.";
+pub(crate) const REQUIREMENTS_TITLE: &str = "# The local AWS, pinned by version and by hash.";
 /// The marker of a finished environment. It holds the requirements that are installed.
-pub const MARKER: &str = "requirements.installed";
+pub(crate) const MARKER: &str = "requirements.installed";
 /// The copy of the requirements that `pip` reads.
-pub const REQUIREMENTS_FILE: &str = "requirements.txt";
+pub(crate) const REQUIREMENTS_FILE: &str = "requirements.txt";
 /// Part of the name of a folder that is being built.
-pub const UNFINISHED: &str = ".haven-unfinished-";
+pub(crate) const UNFINISHED: &str = ".haven-unfinished-";
 /// Part of the name of a replaced environment that is being removed.
-pub const REPLACED: &str = ".haven-replaced-";
+pub(crate) const REPLACED: &str = ".haven-replaced-";
 /// The common part of both names.
-pub const OF_HAVEN: &str = ".haven-";
+const OF_HAVEN: &str = ".haven-";
 /// Returns whether haven made the environment in a folder, finished or not.
-pub fn is_havens(folder: &Path) -> bool {
+pub(crate) fn is_havens(folder: &Path) -> bool {
     let is_titled = |text: String| text.starts_with(REQUIREMENTS_TITLE);
     let written =
         read_text(&folder.join(MARKER)).or_else(|| read_text(&folder.join(REQUIREMENTS_FILE)));
@@ -28,20 +28,20 @@ pub fn is_havens(folder: &Path) -> bool {
 }
 
 /// Returns the text of a regular file, or `None` for anything else.
-pub fn read_text(path: &Path) -> Option<String> {
+pub(crate) fn read_text(path: &Path) -> Option<String> {
     fs::symlink_metadata(path)
         .is_ok_and(|metadata| metadata.is_file())
         .then(|| fs::read_to_string(path).ok())?
 }
 
 /// Returns whether a build gives names like this one to the folders beside the place.
-pub fn is_unfinished(name: &str) -> bool {
+pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.contains(OF_HAVEN)
 }
 
 /// Returns the pinned packages without an environment marker, which every supported Python
 /// installs, as `NAME==VERSION`.
-pub fn pinned() -> impl Iterator<Item = &'static str> {
+pub(crate) fn pinned() -> impl Iterator<Item = &'static str> {
     REQUIREMENTS.lines().filter_map(|line| {
         let requirement = line.trim_end_matches('\\').trim();
         let plain = requirement.contains("==")

@@ -63,7 +63,7 @@ async fn find(target: &Target, name: &str, seen: &[Seen]) -> Option<Seen> {
 
 /// Returns the cause of a failed change set if CloudFormation reports more than the status reason:
 /// a failed validation or hook.
-pub async fn of_change_set(client: &Client, arn: &str) -> Option<String> {
+pub(crate) async fn of_change_set(client: &Client, arn: &str) -> Option<String> {
     first_cause(&failures(client, None, Some(arn), &[]).await).map(explain)
 }
 

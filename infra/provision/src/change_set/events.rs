@@ -21,12 +21,12 @@ pub struct Seen {
 
 impl Seen {
     /// Returns whether the event is about a nested stack, whose own events have the details.
-    pub fn is_nested_stack(&self) -> bool {
+    pub(crate) fn is_nested_stack(&self) -> bool {
         self.kind == STACK && !self.physical.is_empty() && self.physical != self.stack
     }
 
     /// Returns whether the resource failed.
-    pub fn is_failure(&self) -> bool {
+    pub(crate) fn is_failure(&self) -> bool {
         self.status.ends_with("_FAILED")
     }
 
@@ -95,7 +95,7 @@ impl From<&OperationEvent> for Seen {
 
 /// Returns the root cause: the earliest failure that does not follow from another one. `events`
 /// must be in order of time.
-pub fn root_cause(events: &[Seen]) -> Option<&Seen> {
+pub(crate) fn root_cause(events: &[Seen]) -> Option<&Seen> {
     let failed = || events.iter().filter(|event| event.is_failure());
     failed()
         .find(|event| !event.is_consequence())
@@ -109,7 +109,7 @@ pub fn root_cause(events: &[Seen]) -> Option<&Seen> {
 }
 
 /// Returns the root cause among events that are all failures, whatever their status.
-pub fn first_cause(failures: &[Seen]) -> Option<&Seen> {
+pub(crate) fn first_cause(failures: &[Seen]) -> Option<&Seen> {
     failures
         .iter()
         .find(|event| !event.is_consequence())

@@ -61,7 +61,7 @@ impl<'a> Protection<'a> {
     ///
     /// # Errors
     /// When CloudFormation refuses the setting.
-    pub async fn terminable(&self, terminable: bool) -> anyhow::Result<()> {
+    pub(crate) async fn terminable(&self, terminable: bool) -> anyhow::Result<()> {
         let call = self
             .target
             .cloudformation

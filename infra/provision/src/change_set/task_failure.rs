@@ -15,7 +15,7 @@ const LAST_LINES: u32 = 20;
 
 /// Returns lines about the last stopped task of a service, or one line with the reason if they
 /// cannot be read.
-pub async fn last_words(config: &SdkConfig, service: &str) -> Vec<String> {
+pub(crate) async fn last_words(config: &SdkConfig, service: &str) -> Vec<String> {
     match read(config, service).await {
         Ok(lines) => lines,
         Err(error) => vec![format!("its tasks could not be read: {error:#}")],

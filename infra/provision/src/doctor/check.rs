@@ -42,7 +42,7 @@ impl Check {
     }
 
     /// Makes the result of a check that was not possible.
-    pub fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
+    pub(crate) fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
         Check {
             verdict: Verdict::Look,
             what: format!("{what} could not be checked: {error}"),
