@@ -94,7 +94,11 @@ impl Store {
     async fn is_worth_a_write(&self, exists: Query<'_>) -> Result<bool, StoreError> {
         match &self.database {
             Database::Postgres(_) => Ok(true),
-            Database::Sqlite(_) => Ok(exists.fetch_one::<(bool,)>().await?.0),
+            Database::Sqlite(_) => {
+                let (exists,): (bool,) = exists.first_of_call().fetch_one().await?;
+                // Without a write, the call ends here.
+                self.answered(Ok(exists), !exists)
+            }
         }
     }
 }
@@ -137,7 +141,13 @@ impl OrderStore for Store {
     }
 
     async fn place(&self, orders: &[NewOrder]) -> Vec<Result<Placement, StoreError>> {
-        self.place_orders(orders).await
+        if let [_] = orders {
+            return self.place_orders(orders).await;
+        }
+        let silent = self.clone().reporting_to(None);
+        let placements = silent.place_orders(orders).await;
+        self.report_batch(&placements);
+        placements
     }
 
     async fn key_use(&self, scope: &Scope, key_hash: &str) -> Result<Option<KeyUse>, StoreError> {
@@ -286,7 +296,13 @@ impl OrderStore for Store {
     }
 
     async fn apply(&self, changes: &[Change]) -> Vec<Result<Applied, StoreError>> {
-        self.apply_changes(changes).await
+        if let [_] = changes {
+            return self.apply_changes(changes).await;
+        }
+        let silent = self.clone().reporting_to(None);
+        let applied = silent.apply_changes(changes).await;
+        self.report_batch(&applied);
+        applied
     }
 
     async fn take_outbox(

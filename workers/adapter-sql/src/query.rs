@@ -136,6 +136,13 @@ impl<'c> Query<'c> {
         values.iter().fold(self, |query, value| query.bind(value))
     }
 
+    /// Marks the statement as the beginning of a call. The circuit breaker hears of its failure,
+    /// and not of its success.
+    pub fn first_of_call(mut self) -> Query<'c> {
+        self.alone = false;
+        self
+    }
+
     /// Returns the number of changed rows.
     ///
     /// # Errors
@@ -277,7 +284,7 @@ impl Store {
 
     /// Converts an error, and reports the outcome of a call to the circuit breaker. A statement of
     /// a transaction is no success yet: the commit is.
-    fn answered<T>(
+    pub(crate) fn answered<T>(
         &self,
         outcome: Result<T, sqlx::Error>,
         complete: bool,
@@ -295,6 +302,20 @@ impl Store {
             }
         }
         outcome.map_err(store_error)
+    }
+
+    /// Reports a batch to the circuit breaker as one call: one success shows that the database
+    /// works.
+    pub(crate) fn report_batch<T>(&self, batch: &[Result<T, StoreError>]) {
+        let Some(breaker) = &self.breaker else {
+            return;
+        };
+        match batch.iter().find_map(|one| one.as_ref().err()) {
+            Some(error) if batch.iter().all(Result::is_err) => {
+                breaker.failure(&chain(error).to_string());
+            }
+            Some(_) | None => breaker.success(),
+        }
     }
 }
 
