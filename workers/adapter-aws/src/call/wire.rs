@@ -269,12 +269,12 @@ mod tests {
     #[test]
     fn a_form_has_the_names_of_the_query_protocol() {
         let input = json!({
-            "TopicArn": "arn:1",
             "PublishBatchRequestEntries": { "member": [
                 { "Id": "0", "MessageAttributes": { "entry": [
                     { "Name": "a", "Value": { "DataType": "String" } }
                 ] } }
             ] },
+            "TopicArn": "arn:1",
         });
         let request = request(&PUBLISH_BATCH, input).expect("a request");
         let body = std::str::from_utf8(request.body().bytes().expect("bytes")).expect("text");

@@ -119,6 +119,7 @@ pub struct StatusChange {
     status: Parsed<Status>,
     /// For other staff.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 300)]
+    #[deserr(default)]
     note: Option<Parsed<Note>>,
 }
 

@@ -48,6 +48,7 @@ pub struct OrderChange {
     status: Parsed<Status>,
     /// For other staff.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 300)]
+    #[deserr(default)]
     note: Option<Parsed<Note>>,
 }
 

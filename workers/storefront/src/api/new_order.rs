@@ -22,34 +22,44 @@ use crate::schema;
 pub struct NewOrder {
     pub customer: Person,
     #[schema(required = false)]
+    #[deserr(default)]
     pub notify: Option<Channels>,
     /// The products, unless the cart is ordered.
     #[schema(value_type = Vec<CartItem>, required = false, min_items = 1, max_items = 49)]
+    #[deserr(default)]
     items: Option<Vec<CartItem>>,
     /// true instead of items: orders what is in the session's cart.
     #[schema(value_type = bool, required = false)]
+    #[deserr(default)]
     cart: Option<bool>,
     #[schema(schema_with = schema::order_type, required = false)]
+    #[deserr(default)]
     order_type: Option<Text>,
     /// Where a delivery goes. Required with order_type delivery from version 0.2.0 on; until then
     /// an order without it is accepted with warnings.
     #[schema(value_type = AddressBody, required = false)]
+    #[deserr(default)]
     pub delivery_address: Option<ParsedAddress>,
     /// The shop's own location by default.
     #[schema(value_type = String, required = false)]
+    #[deserr(default)]
     pub location_id: Option<Parsed<LocationId>>,
     /// Within an open pickup slot.
     #[schema(value_type = String, required = false, format = DateTime)]
+    #[deserr(default)]
     pub pickup_at: Option<Parsed<Timestamp>>,
     #[schema(value_type = String, required = false, max_length = 500)]
+    #[deserr(default)]
     pub special_instructions: Option<Text>,
     /// The total that the customer was shown: nothing is placed for another one (409
     /// price-changed).
     #[schema(value_type = i64, required = false)]
+    #[deserr(default)]
     expected_total_minor: Option<i64>,
     /// With cart: the version of the cart that the customer was shown. Nothing is placed from
     /// another one (409 price-changed).
     #[schema(value_type = i64, required = false)]
+    #[deserr(default)]
     cart_version: Option<i64>,
     /// The payment gateway's token of the card.
     #[schema(value_type = String, pattern = "^tok_[a-z0-9_]+$", example = "tok_ok")]
@@ -83,9 +93,11 @@ pub struct Person {
 pub struct Channels {
     /// True by default.
     #[schema(value_type = bool, required = false)]
+    #[deserr(default)]
     email: Option<bool>,
     /// False by default. For sms, customer.phone has no extension.
     #[schema(value_type = bool, required = false)]
+    #[deserr(default)]
     sms: Option<bool>,
 }
 
@@ -108,14 +120,19 @@ impl Channels {
 #[schema(as = DeliveryAddress)]
 pub struct AddressBody {
     #[schema(value_type = String, required = true, min_length = 1, max_length = 100)]
+    #[deserr(default)]
     line1: Option<Text>,
     #[schema(value_type = String, required = false, max_length = 100)]
+    #[deserr(default)]
     line2: Option<Text>,
     #[schema(value_type = String, required = true, min_length = 1, max_length = 90)]
+    #[deserr(default)]
     city: Option<Text>,
     #[schema(value_type = String, required = true, min_length = 1, max_length = 12)]
+    #[deserr(default)]
     postal_code: Option<Text>,
     #[schema(value_type = String, required = false, max_length = 200)]
+    #[deserr(default)]
     note: Option<Text>,
 }
 

@@ -104,6 +104,7 @@ pub struct Restock {
     reason: Parsed<Note>,
     /// The client's id of the change: a repeat with the same id is counted once.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
+    #[deserr(default)]
     movement_id: Option<Parsed<MovementId>>,
 }
 
@@ -119,6 +120,7 @@ pub struct WriteOff {
     reason: Parsed<Note>,
     /// The client's id of the change: a repeat with the same id is counted once.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
+    #[deserr(default)]
     movement_id: Option<Parsed<MovementId>>,
 }
 
@@ -135,6 +137,7 @@ pub struct Adjustment {
     reason: Parsed<Note>,
     /// The client's id of the change: a repeat with the same id is counted once.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
+    #[deserr(default)]
     movement_id: Option<Parsed<MovementId>>,
 }
 
