@@ -21,15 +21,6 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Returns the heading of the findings of this severity.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Severity::Refused => "CLOUDFORMATION WOULD REFUSE IT",
-            Severity::Weak => "NOT SAFE OR NOT RELIABLE",
-            Severity::Untidy => "UNTIDY",
-        }
-    }
-
     /// Returns the severity of a rule of our policy.
     fn of(rule: &str) -> Severity {
         match rule.split('-').next() {

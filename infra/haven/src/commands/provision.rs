@@ -19,3 +19,28 @@ pub mod smoke;
 pub mod synth;
 pub mod targets;
 pub mod why;
+
+use haven_console::time::thousands;
+
+/// Returns a number with its noun, such as `1 finding` or `1,204 resources`.
+pub fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(count as u64))
+}
+
+#[cfg(test)]
+pub mod testing {
+    /// Returns the text without colors. Fails if a line is wider than the columns or ends in a blank.
+    pub fn plain(text: &str, columns: usize) -> String {
+        for line in text.lines() {
+            let width = haven_console::width::of_text(line);
+            assert!(width <= columns, "wider than {columns}: {line:?}");
+            assert_eq!(line, line.trim_end(), "ends in a blank");
+        }
+        let mut parts = text.split("\u{1b}[");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |plain, part| {
+            plain + part.split_once('m').map_or(part, |(_, rest)| rest)
+        })
+    }
+}
