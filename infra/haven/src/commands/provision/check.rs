@@ -88,7 +88,7 @@ fn text(checked: &[Checked], columns: usize, verbose: bool) -> String {
         text += &counts(checked, columns);
     }
     if checked.iter().any(|one| !one.policy) {
-        text += "The local environment is checked against schemas and limits only.\n";
+        text += "`local` is checked against schemas and limits only.\n";
     }
     let waived: Vec<&Finding> = checked.iter().flat_map(|one| &one.waived).collect();
     if verbose {
