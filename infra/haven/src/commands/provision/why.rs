@@ -1,13 +1,20 @@
 //! `haven why`: explains the purpose of a resource and the effect of changes. Makes no call to AWS.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use blueprint::consequence::Rung;
-use blueprint::why::{Answer, Export, Item, Property, Resource, Statement, Watch, why};
+use blueprint::why::{Answer, Item, Resource, Statement, Watch, why};
 use clap::Args;
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::style::Meaning;
+use haven_console::verdict::Verdict;
+use haven_console::width::wrap;
+use haven_console::{settings, width};
 use serde_json::json;
 
+use super::counted;
 use crate::arguments::Which;
 use crate::target;
 
@@ -22,242 +29,327 @@ pub struct Why {
 /// Prints the explanation. Returns whether the name exists.
 ///
 /// # Errors
-/// When the environment does not exist, or its settings are wrong.
+/// When the environment does not exist, its settings are wrong, or nothing has the name.
 pub fn print(options: &Why) -> anyhow::Result<bool> {
+    const SCHEMA: &str = "haven.why/1";
     let Why { resource, which } = options;
     let environment = target::environment(which)?;
-    match why(&environment, resource) {
+    let exit = match why(&environment, resource) {
         Ok(answer) if which.json => {
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&answer).context("write JSON")?
-            );
-            Ok(true)
+            let fields = serde_json::to_value(&answer).context("write JSON")?;
+            verdict(&answer).print_json(SCHEMA, fields)
         }
         Ok(answer) => {
-            print!("{}", text(&answer));
-            Ok(true)
+            let (columns, verbose) = (width::stdout_text(), settings::get().verbose);
+            println!("{}", text(&answer, &environment.name, columns, verbose));
+            verdict(&answer).print()
         }
         Err(miss) => {
-            if which.json {
-                println!("{:#}", json!({ "missing": miss.name, "hint": miss.hint }));
+            let message = format!("nothing in {} is named `{}`", miss.environment, miss.name);
+            if !which.json {
+                let mut failure = Failure::not_found(message);
+                failure.tip = miss.hint;
+                return Err(failure.into());
             }
-            eprintln!("haven: {miss}");
-            Ok(false)
+            let fields = json!({ "missing": miss.name, "hint": miss.hint });
+            Verdict::no(format!("Not found: {message}.")).print_json(SCHEMA, fields)
         }
+    };
+    Ok(exit == Exit::Done)
+}
+
+fn verdict(answer: &Answer) -> Verdict {
+    let (resources, statements) = (&answer.resources, &answer.statements);
+    let stateful = resources.iter().filter(|resource| resource.stateful);
+    let stateful: Vec<&str> = stateful.map(|resource| resource.name.as_str()).collect();
+    Verdict::neutral(match (stateful.as_slice(), resources.as_slice()) {
+        ([], []) if statements.is_empty() => "No resource of its own.".to_owned(),
+        ([], []) => format!("{}.", counted(statements.len(), "policy statement")),
+        ([], [_]) => "Not stateful: a replacement loses no data.".to_owned(),
+        ([], several) => {
+            let resources = counted(several.len(), "resource");
+            format!("{resources}, none stateful: a replacement loses no data.")
+        }
+        (names, _) => {
+            let flags: Vec<String> = names.iter().map(|name| format!("--allow {name}")).collect();
+            format!(
+                "Stateful: deleted or replaced only with {}.",
+                flags.join(", ")
+            )
+        }
+    })
+}
+
+/// Returns the explanation. Without `verbose`, long lists are counted.
+fn text(answer: &Answer, environment: &str, columns: usize, verbose: bool) -> String {
+    let mut paragraphs = Vec::new();
+    for item in &answer.items {
+        // Each resource lists its alarms itself.
+        let alarms = if answer.resources.is_empty() {
+            item.alarms.as_slice()
+        } else {
+            &[]
+        };
+        paragraphs.push(of_item(item, alarms, columns));
     }
+    for resource in &answer.resources {
+        let title = format!("  {}, {environment}", resource.kind);
+        let mut paragraph = Meaning::Name.paint(&resource.name) + &title + "\n";
+        // The items above have said it.
+        if answer.items.is_empty() {
+            for item in &resource.contract {
+                paragraph += &(wrap(item, columns, "", "") + "\n");
+            }
+        }
+        for (label, text) in rows(resource, verbose) {
+            paragraph += &row(label, &text, columns);
+        }
+        paragraphs.push(paragraph);
+    }
+    if !answer.statements.is_empty() {
+        let statements = answer.statements.iter();
+        paragraphs.push(
+            statements
+                .map(|statement| row(&statement.effect, &in_full(statement), columns))
+                .collect(),
+        );
+    }
+    if !answer.also.is_empty() {
+        paragraphs.push(row("Also", &answer.also.join(", "), columns));
+    }
+    paragraphs.join("\n")
 }
 
-fn text(answer: &Answer) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = write(&mut text, answer);
-    text
+/// Returns a fact below its label.
+fn row(label: &str, text: &str, columns: usize) -> String {
+    wrap(text, columns, &format!("  {label:10}"), "            ") + "\n"
 }
 
-fn write(out: &mut String, answer: &Answer) -> std::fmt::Result {
-    for Item {
+fn of_item(item: &Item, alarms: &[Watch], columns: usize) -> String {
+    let Item {
         what,
         slug,
         about,
         facts,
-        alarms,
         ..
-    } in &answer.items
-    {
-        writeln!(out, "{what} {slug}: {about}")?;
+    } = item;
+    let name = Meaning::Name.paint(format!("{what} {slug}:")) + " ";
+    let mut text = wrap(about, columns, &name, "") + "\n";
+    text.extend(
         facts
             .iter()
-            .try_for_each(|fact| writeln!(out, "  {fact}"))?;
-        // Each resource lists its alarms itself.
-        if answer.resources.is_empty() {
-            write_alarms(out, alarms)?;
-        }
-        writeln!(out)?;
-    }
-    answer
-        .resources
-        .iter()
-        .try_for_each(|resource| write_resource(out, resource))?;
-    if !answer.statements.is_empty() {
-        writeln!(out, "Statements")?;
-        answer
-            .statements
+            .map(|fact| wrap(fact, columns, "  ", "    ") + "\n"),
+    );
+    text.extend(
+        alarms
             .iter()
-            .try_for_each(|statement| write_statement(out, statement))?;
-    }
-    if !answer.also.is_empty() {
-        writeln!(out, "Resources: {}", answer.also.join(", "))?;
-    }
-    Ok(())
+            .map(|alarm| row("Alarm", &of_alarm(alarm), columns)),
+    );
+    text
 }
 
-fn write_resource(out: &mut String, resource: &Resource) -> std::fmt::Result {
+/// Returns the facts about a resource, each with its label.
+fn rows(resource: &Resource, verbose: bool) -> Vec<(&'static str, String)> {
     let Resource {
-        name,
-        kind,
         about,
-        stateful,
         deletion_policy,
         update_replace_policy,
         ..
     } = resource;
-    writeln!(out, "{name} ({kind})\n  Stack: {about}")?;
-    resource
-        .contract
-        .iter()
-        .try_for_each(|item| writeln!(out, "  Contract: {item}"))?;
-    let kept = format!(
-        "when it leaves the stack: {deletion_policy}; when it is replaced: {update_replace_policy}"
+    let mut rows = vec![("Stack", (*about).to_owned())];
+    let left_out = resource.left_out.iter();
+    rows.extend(left_out.map(|why| ("Lacks", why.clone())));
+    for statement in resource.may.iter().chain(&resource.statements) {
+        let text = match verbose {
+            true => in_full(statement),
+            false => in_short(statement),
+        };
+        let is_allowed = statement.effect == "Allow";
+        rows.push((if is_allowed { "Allows" } else { "Denies" }, text));
+    }
+    rows.extend(
+        resource
+            .alarms
+            .iter()
+            .map(|alarm| ("Alarm", of_alarm(alarm))),
     );
-    match stateful {
-        true => writeln!(
-            out,
-            "  Holds data: removed or replaced only with --allow {name}; {kept}"
-        )?,
-        false => writeln!(out, "  Holds no data; {kept}")?,
-    }
-    resource
-        .left_out
-        .iter()
-        .try_for_each(|why| writeln!(out, "  Here without a part of it: {why}"))?;
-    if !resource.referenced_by.is_empty() || !resource.exports.is_empty() {
-        writeln!(out, "\nWho refers to it")?;
-    }
-    resource
-        .referenced_by
-        .iter()
-        .try_for_each(|by| writeln!(out, "  {}  {}", by.from, by.path))?;
-    for Export { name, imported_by } in &resource.exports {
-        writeln!(
-            out,
-            "  export {name}{}",
-            if imported_by.is_empty() {
-                ": nobody imports it"
-            } else {
-                ""
-            }
-        )?;
-        imported_by
-            .iter()
-            .try_for_each(|by| writeln!(out, "    {}  {}", by.from, by.path))?;
-    }
-    if !resource.refers_to.is_empty() {
-        writeln!(out, "\nIt refers to\n  {}", resource.refers_to.join(", "))?;
-    }
-    if !resource.may.is_empty() {
-        writeln!(out, "\nWho may do what with it")?;
-        resource
-            .may
-            .iter()
-            .try_for_each(|statement| write_statement(out, statement))?;
-    }
-    if !resource.statements.is_empty() {
-        writeln!(out, "\nIts statements")?;
-        resource
-            .statements
-            .iter()
-            .try_for_each(|statement| write_statement(out, statement))?;
-    }
-    if !resource.alarms.is_empty() {
-        writeln!(out)?;
-    }
-    write_alarms(out, &resource.alarms)?;
-    if !resource.properties.is_empty() {
-        writeln!(out, "\nWhat a change of each property does")?;
-    }
-    for Property {
-        path,
-        rung,
-        consequence,
-    } in &resource.properties
-    {
-        match rung {
-            Rung::Metadata | Rung::InPlace => writeln!(out, "  {path:32} {}", rung.title())?,
+    rows.extend(changes(resource, verbose));
+    rows.extend(references(resource, verbose));
+    let policies = format!("{deletion_policy} when deleted, {update_replace_policy} when replaced");
+    rows.push(("Policy", policies));
+    let waivers = resource.waivers.iter();
+    rows.extend(waivers.map(|waiver| ("Waived", format!("{}: {}", waiver.rule, waiver.reason))));
+    rows
+}
+
+/// Returns who has a permission, and the first actions.
+fn in_short(statement: &Statement) -> String {
+    const SHOWN: usize = 2;
+    let Statement {
+        of, actions, roles, ..
+    } = statement;
+    let who = if roles.is_empty() {
+        of.clone()
+    } else {
+        roles.join(", ")
+    };
+    let first: Vec<&str> = actions.iter().take(SHOWN).map(String::as_str).collect();
+    let more = match actions.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(", {more} more"),
+    };
+    format!("{who}: {}{more}", first.join(", "))
+}
+
+/// Returns a statement with its reason, actions and resources.
+fn in_full(statement: &Statement) -> String {
+    let Statement {
+        sid,
+        of,
+        actions,
+        resources,
+        edge,
+        roles,
+        ..
+    } = statement;
+    let sid = if sid.is_empty() { "(no Sid)" } else { sid };
+    let roles = match roles.as_slice() {
+        [] => String::new(),
+        roles => format!(" for {}", roles.join(", ")),
+    };
+    let because = match edge {
+        Some(edge) => format!("because the contract says: {edge}"),
+        None => "for the platform itself; not in the contract".to_owned(),
+    };
+    let (actions, resources) = (actions.join(", "), resources.join(", "));
+    format!("{sid} in {of}{roles}\n{because}\n{actions}\non {resources}")
+}
+
+fn of_alarm(alarm: &Watch) -> String {
+    let Watch {
+        slug,
+        severity,
+        impact,
+        runbook,
+    } = alarm;
+    format!("{slug}, {severity}: {impact} `haven runbook show {runbook}`")
+}
+
+/// Returns what a change of each property does, worst first.
+fn changes(resource: &Resource, verbose: bool) -> Vec<(&'static str, String)> {
+    let mut kinds: BTreeMap<(Rung, &str), Vec<&str>> = BTreeMap::new();
+    for property in &resource.properties {
+        let consequence = match property.rung {
+            // Their sentences differ in words only.
+            Rung::Metadata | Rung::InPlace => "",
             Rung::Interruption
             | Rung::RollingReplacement
             | Rung::Replacement
             | Rung::ZoneLoss
             | Rung::IamBroadening
             | Rung::NetworkExposure
-            | Rung::DataLoss => writeln!(out, "  {path:32} {}: it {consequence}", rung.title())?,
+            | Rung::DataLoss => property.consequence.as_str(),
+        };
+        let key = (property.rung.max(Rung::InPlace), consequence);
+        kinds.entry(key).or_default().push(&property.path);
+    }
+    let rows = kinds.into_iter().rev().map(|((rung, consequence), paths)| {
+        if rung == Rung::InPlace && !verbose {
+            let noun = if paths.len() == 1 {
+                "property"
+            } else {
+                "properties"
+            };
+            return format!("~ {} {noun} in place  (list: -v)", paths.len());
+        }
+        let paths = paths.join(", ");
+        match rung {
+            Rung::Metadata | Rung::InPlace => format!("~ {paths}: in place"),
+            Rung::Replacement | Rung::DataLoss => format!("-/+ {paths}: {consequence}"),
+            Rung::Interruption
+            | Rung::RollingReplacement
+            | Rung::ZoneLoss
+            | Rung::IamBroadening
+            | Rung::NetworkExposure => format!("~ {paths}: {consequence}"),
+        }
+    });
+    rows.map(|text| ("Change", text)).collect()
+}
+
+/// Returns what refers to the resource, and to what it refers.
+fn references(resource: &Resource, verbose: bool) -> Vec<(&'static str, String)> {
+    let exports = &resource.exports;
+    let imports = exports.iter().flat_map(|export| &export.imported_by);
+    let used_by: Vec<String> = resource
+        .referenced_by
+        .iter()
+        .chain(imports)
+        .map(|by| format!("{} {}", by.from, by.path))
+        .collect();
+    let mut rows = Vec::new();
+    match (used_by.len(), verbose) {
+        (0, _) => {}
+        (_, true) => rows.extend(used_by.into_iter().map(|by| ("Used by", by))),
+        (count, false) => {
+            let count = counted(count, "reference");
+            rows.push(("Used by", format!("{count}  (list: -v)")));
         }
     }
-    if !resource.waivers.is_empty() {
-        writeln!(out, "\nWaived")?;
+    if verbose {
+        rows.extend(exports.iter().map(|export| ("Export", export.name.clone())));
     }
-    resource
-        .waivers
-        .iter()
-        .try_for_each(|waiver| writeln!(out, "  {}: {}", waiver.rule, waiver.reason))?;
-    writeln!(out)
-}
-
-fn write_statement(out: &mut String, statement: &Statement) -> std::fmt::Result {
-    let Statement {
-        sid,
-        of,
-        effect,
-        actions,
-        resources,
-        edge,
-        roles,
-    } = statement;
-    let sid = if sid.is_empty() { "(no Sid)" } else { sid };
-    let who = if roles.is_empty() {
-        String::new()
-    } else {
-        format!("  {}", roles.join(", "))
-    };
-    writeln!(out, "  {sid} in {of}{who}")?;
-    match edge {
-        Some(edge) => writeln!(out, "      because the contract says: {edge}")?,
-        None => writeln!(
-            out,
-            "      the platform's own machinery: no edge of the contract"
-        )?,
+    if !resource.refers_to.is_empty() {
+        rows.push(("Uses", resource.refers_to.join(", ")));
     }
-    writeln!(
-        out,
-        "      {effect} {}\n      on {}",
-        actions.join(", "),
-        resources.join(", ")
-    )
-}
-
-fn write_alarms(out: &mut String, alarms: &[Watch]) -> std::fmt::Result {
-    for Watch {
-        slug,
-        severity,
-        impact,
-        runbook,
-    } in alarms
-    {
-        writeln!(
-            out,
-            "  alarm {slug} ({severity}): {impact}  haven runbook show {runbook}"
-        )?;
-    }
-    Ok(())
+    rows
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::provision::testing::plain;
+
+    fn answer(name: &str) -> Answer {
+        let prod = blueprint::Environment::named("prod").expect("it is one of ours");
+        why(&prod, name).expect("it exists")
+    }
 
     #[test]
     fn a_text_says_what_it_is_who_may_and_what_a_change_does() {
-        let prod = blueprint::Environment::named("prod").expect("it is one of ours");
-        let text = text(&why(&prod, "orders").expect("a queue"));
-        for part in [
-            "queue orders: Saga commands",
-            "messaging/OrdersQueue (AWS::SQS::Queue)",
-            "--allow messaging/OrdersQueue",
-            "because the contract says: consumes orders",
-            "haven runbook show queue-age",
-            "VisibilityTimeout                in place",
-        ] {
-            assert!(text.contains(part), "{part}:\n{text}");
+        let orders = answer("orders");
+        for columns in [60, 80, 120] {
+            let text = plain(&text(&orders, "prod", columns, false), columns);
+            for part in [
+                "queue orders: Saga commands",
+                "messaging/OrdersQueue  AWS::SQS::Queue, prod\n",
+                "  Allows    order-worker: ",
+                "`haven runbook show queue-age`",
+                "  Change    -/+ ",
+                "in place  (list: -v)\n",
+            ] {
+                assert!(text.contains(part), "{part}:\n{text}");
+            }
+            assert!(!text.contains("because the contract says"), "{text}");
         }
+        let verbose = text(&orders, "prod", 100, true);
+        for part in [
+            "because the contract says: consumes orders",
+            "VisibilityTimeout",
+        ] {
+            assert!(verbose.contains(part), "{part}:\n{verbose}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_says_what_a_deletion_needs() {
+        let queue = verdict(&answer("messaging/OrdersQueue"));
+        let expected = "Stateful: deleted or replaced only with --allow messaging/OrdersQueue.";
+        assert_eq!(queue, Verdict::neutral(expected));
+        let statement = verdict(&answer("ConsumesOrders"));
+        assert!(
+            format!("{statement:?}").contains("policy statement"),
+            "{statement:?}"
+        );
+        assert_eq!(statement.exit(), Exit::Done);
     }
 }
