@@ -292,7 +292,9 @@ fn missing_credentials_and_an_unknown_profile_are_77() {
         let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(
-            told.starts_with("wrong") && told.contains("-> sign in again (aws sso login)"),
+            told.starts_with("FAIL")
+                && told.contains("-> sign in again (aws sso login)")
+                && told.trim_end().ends_with("Not ready: 1 failed."),
             "{told}"
         );
     }

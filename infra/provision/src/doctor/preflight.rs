@@ -59,7 +59,7 @@ fn identity_check(target: &Target, account: anyhow::Result<String>) -> Check {
                 failure.cause.next(),
             ),
             None => Check::wrong(
-                format!("AWS does not know us: {error:#}"),
+                format!("AWS did not return the account: {error:#}"),
                 "aws sts get-caller-identity",
             ),
         },
