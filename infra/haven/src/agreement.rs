@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal as _;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use haven_console::error::Failure;
+use haven_console::prompt::Question;
 
 /// Returns whether standard input is a terminal, so that the user can answer.
 pub fn can_answer() -> bool {
@@ -22,14 +24,20 @@ pub fn ask(question: &str, expected: &str) -> anyhow::Result<bool> {
     Ok(typed.trim() == expected)
 }
 
-/// Asks the user to type the name of an environment before a change of it. Returns whether they
-/// did.
+/// Asks before a change of an environment, unless the flag `--yes` is set. For `prod`, the user must
+/// type the account id.
 ///
 /// # Errors
-/// When standard input is not a terminal.
-pub fn is_agreed(environment: &str) -> anyhow::Result<bool> {
-    if !can_answer() {
-        bail!("this changes {environment}: say --yes, or use haven plan and haven apply");
+/// A usage failure when standard input is not a terminal, or with `--no-input`.
+pub fn is_agreed(
+    question: Question<'_>,
+    environment: &str,
+    account: &str,
+    yes: bool,
+) -> Result<bool, Failure> {
+    if yes || environment != "prod" {
+        question.confirm(yes)
+    } else {
+        question.confirm_typed(account, None)
     }
-    ask("Do this?", environment)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use haven_console::prompt::Question;
 use provision::Reporter;
 use provision::deploy::Deployed;
 use provision::plan::{Plan, forget, plan};
@@ -68,5 +69,16 @@ fn is_to_be_done(target: &provision::Target, plan: &Plan, yes: bool) -> anyhow::
         return Ok(true);
     }
     show(plan, false)?;
-    Ok(yes || is_agreed(&target.environment.name)?)
+    let Plan {
+        environment: name,
+        account,
+        region,
+        ..
+    } = plan;
+    let question = Question {
+        text: &format!("Apply to {name} (account {account}, {region})?"),
+        command: "haven deploy",
+        tip: &format!("review with `haven plan {name}`, then add `--yes`"),
+    };
+    Ok(is_agreed(question, name, account, yes)?)
 }

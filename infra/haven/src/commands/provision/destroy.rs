@@ -1,7 +1,9 @@
 //! `haven destroy`: deletes the stacks of an environment after a confirmation.
 
 use anyhow::Context as _;
+use blueprint::Environment;
 use clap::Args;
+use haven_console::prompt::Question;
 use platform::history::History;
 use provision::Reporter;
 use provision::account;
@@ -29,12 +31,24 @@ pub struct Destroy {
 pub async fn command(options: &Destroy) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
-    if !target.environment.local {
-        account::expected_account(&target).await?;
-    }
+    let account = if target.environment.local {
+        String::new()
+    } else {
+        account::expected_account(&target).await?
+    };
     let doomed = doomed(&target).await?;
     check(&target, &doomed, &Named::new(&options.allow))?;
-    if !options.yes && !is_agreed(&target.environment.name)? {
+    let Environment { name, settings, .. } = &target.environment;
+    let place = match account.as_str() {
+        "" => "this machine".to_owned(),
+        account => format!("account {account}, {}", settings.account.region),
+    };
+    let question = Question {
+        text: &format!("Delete the stacks of {name} ({place})?"),
+        command: "haven destroy",
+        tip: &format!("review with `haven status {name}`, then add `--yes`"),
+    };
+    if !is_agreed(question, name, &account, options.yes)? {
         eprintln!("Nothing was deleted.");
         return Ok(true);
     }

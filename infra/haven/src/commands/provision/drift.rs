@@ -1,14 +1,23 @@
 //! `haven drift`: finds changes that were made by hand since the last deployment, and reverts them.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
 use blueprint::Stack;
 use clap::Args;
-use provision::drift::drifted::{By, Drifted, How, StackDrift};
+use haven_console::exit::Exit;
+use haven_console::prompt::Question;
+use haven_console::style::Meaning;
+use haven_console::verdict::Verdict;
+use haven_console::width::wrap;
+use haven_console::{time, width};
+use provision::drift::drifted::{By, Difference, Drifted, How, StackDrift};
 use provision::drift::{look_at_all, revert};
 use provision::guard::Named;
-use provision::{Reporter, Target, account};
+use provision::{Reporter, account};
 use serde_json::{Value, json};
 
+use super::counted;
 use crate::agreement::is_agreed;
 use crate::arguments::{self, ALLOW, YES};
 use crate::target;
@@ -26,32 +35,34 @@ pub struct Drift {
     pub allow: Vec<String>,
 }
 
-/// Returns a line for a resource and one for each difference.
-pub fn lines(slug: &str, drifted: &Drifted) -> Vec<String> {
-    let what = match &drifted.how {
-        How::Modified => String::new(),
-        How::Deleted => ": it is gone".to_owned(),
-        How::Unknown(reason) => format!(": could not be read: {reason}"),
+/// Returns the differences of a resource, each with the name of the resource.
+pub fn lines(slug: &str, drifted: &Drifted, columns: usize) -> String {
+    let facts = match &drifted.how {
+        How::Modified => drifted.differences.iter().map(of_difference).collect(),
+        How::Deleted => vec!["deleted outside CloudFormation".to_owned()],
+        How::Unknown(reason) => vec![format!("could not be read: {reason}")],
     };
-    let by = if drifted.by == By::Reading {
-        " (as haven reads it: CloudFormation does not compare it)"
-    } else {
-        ""
+    let by = match drifted.by {
+        By::CloudFormation => "",
+        By::Reading => " (compared by haven, not by CloudFormation)",
     };
-    let mut lines = vec![format!(
-        "{slug}/{} ({}){what}{by}",
-        drifted.resource, drifted.kind
-    )];
-    lines.extend(drifted.differences.iter().map(|difference| {
-        let path = difference.path.trim_start_matches('/').replace('/', ".");
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
-        format!(
-            "    {path}: template {}, actual {}",
-            text(&difference.expected),
-            text(&difference.actual)
-        )
-    }));
-    lines
+    let first = format!("{}{slug}/{}  ", Meaning::Drift.mark(2), drifted.resource);
+    facts
+        .iter()
+        .map(|fact| wrap(&format!("{fact}{by}"), columns, &first, "    ") + "\n")
+        .collect()
+}
+
+fn of_difference(difference: &Difference) -> String {
+    let Difference {
+        path,
+        expected,
+        actual,
+    } = difference;
+    let path = path.trim_start_matches('/').replace('/', ".");
+    let [expected, actual] =
+        [expected, actual].map(|value| value.as_deref().unwrap_or("(none)").to_owned());
+    format!("{path}: template {expected}, now {actual}")
 }
 
 /// Shows the drift and reverts it with `--revert`. Returns whether everything matches its template
@@ -60,35 +71,53 @@ pub fn lines(slug: &str, drifted: &Drifted) -> Vec<String> {
 /// # Errors
 /// When the account differs from the settings, a stack cannot be read, or a revert fails.
 pub async fn command(options: &Drift) -> anyhow::Result<bool> {
+    let begun = Instant::now();
     let which = &options.target.which;
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
-    account::expected_account(&target).await?;
+    let name = &target.environment.name;
+    let account = account::expected_account(&target).await?;
     let stacks = blueprint::stacks(&target.environment);
     let all: Vec<&Stack> = stacks.iter().collect();
+    let resources = resources(&all);
     let reporter = Reporter::aside(which.json);
     let found = look_at_all(&target, &all, &reporter).await?;
     if !which.json {
-        print(&found);
+        print!("{}", text(&found, width::stdout_text()));
     }
+    let show = |stacks: &[StackDrift], reverted: &[Value], verdict: &Verdict| {
+        let exit = if which.json {
+            let fields = json!({ "environment": name, "stacks": stacks, "reverted": reverted });
+            verdict.print_json("haven.drift/1", fields)
+        } else {
+            println!();
+            verdict.print()
+        };
+        exit == Exit::Done
+    };
     let drifts: Vec<&StackDrift> = found
         .iter()
         .filter(|stack| !stack.drift.is_empty())
         .collect();
     if !options.revert || drifts.is_empty() {
-        if which.json {
-            tell(&target, &found, &[])?;
-        } else if !drifts.is_empty() {
-            eprintln!(
-                "\nBring back what the templates say with: haven drift {} --revert",
-                which.environment
-            );
+        let mut verdict = verdict(&found, resources, begun.elapsed());
+        if !drifts.is_empty() {
+            verdict = verdict.next(format!(
+                "haven drift {name} --revert, or change the setting and deploy"
+            ));
         }
-        return Ok(found.iter().all(is_clean));
+        return Ok(show(&found, &[], &verdict));
     }
-    if !options.yes && !is_agreed(&target.environment.name)? {
-        eprintln!("Nothing was done.");
-        return Ok(false);
+    let count = counted(count(&found), "resource");
+    let region = &target.environment.settings.account.region;
+    let question = Question {
+        text: &format!("Revert {count} of {name} (account {account}, {region})?"),
+        command: "haven drift --revert",
+        tip: &format!("review with `haven drift {name}`, then add `--yes`"),
+    };
+    if !is_agreed(question, name, &account, options.yes)? {
+        let verdict = Verdict::no(format!("Not reverted: {count} still differ."));
+        return Ok(show(&found, &[], &verdict));
     }
     let named = Named::new(&options.allow);
     let mut reverted = Vec::new();
@@ -97,7 +126,7 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
             .iter()
             .find(|ours| ours.name == stack.name)
             .context("it is one of ours")?;
-        let line = reporter.begin(&stack.name, "bringing back what its template says");
+        let line = reporter.begin(&stack.name, "reverting to the template");
         match revert(&target, ours, &stack.drift, &named, &line).await {
             Ok(how) => {
                 line.end(how);
@@ -110,54 +139,74 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
         }
     }
     let left = look_at_all(&target, &all, &Reporter::quiet()).await?;
-    if which.json {
-        tell(&target, &left, &reverted)?;
-    } else if left.iter().all(is_clean) {
-        println!("\nEverything is as the templates say.");
-    } else {
-        println!("\nThis is left:");
-        print(&left);
+    if !which.json {
+        print!("{}", text(&left, width::stdout_text()));
     }
-    Ok(left.iter().all(is_clean))
+    let verdict = match self::count(&left) {
+        0 => Verdict::good(format!(
+            "Reverted {count}: every stack matches its template."
+        )),
+        _ => verdict(&left, resources, begun.elapsed()),
+    };
+    Ok(show(&left, &reverted, &verdict))
 }
 
-/// A stack whose drift is unknown counts as clean: it shows no drift, and the output names it.
-fn is_clean(stack: &StackDrift) -> bool {
-    stack.drift.is_empty()
+fn resources(stacks: &[&Stack]) -> usize {
+    let of = |stack: &&Stack| {
+        stack.template["Resources"]
+            .as_object()
+            .map(serde_json::Map::len)
+    };
+    stacks.iter().filter_map(of).sum()
 }
 
-fn tell(target: &Target, stacks: &[StackDrift], reverted: &[Value]) -> anyhow::Result<()> {
-    let document =
-        json!({ "environment": target.environment.name, "stacks": stacks, "reverted": reverted });
-    println!(
-        "{}",
-        serde_json::to_string_pretty(&document).context("write JSON")?
-    );
-    Ok(())
+fn count(stacks: &[StackDrift]) -> usize {
+    stacks.iter().map(|stack| stack.drift.len()).sum()
 }
 
-fn print(stacks: &[StackDrift]) {
+/// Returns the verdict. A stack whose drift is unknown counts as equal, and is named.
+fn verdict(stacks: &[StackDrift], resources: usize, took: Duration) -> Verdict {
+    let unknown = stacks
+        .iter()
+        .filter(|stack| stack.unknown.is_some())
+        .count();
+    let unknown = match unknown {
+        0 => String::new(),
+        count => format!(", unknown in {}", counted(count, "stack")),
+    };
+    let resources = counted(resources, "resource");
+    let place = format!("{resources} in {}", counted(stacks.len(), "stack"));
+    let took = time::duration(took);
+    match count(stacks) {
+        0 => Verdict::good(format!("No drift: {place} as deployed{unknown} ({took}).")),
+        1 => Verdict::no(format!("Drift: 1 of {place} differs{unknown} ({took}).")),
+        count => Verdict::no(format!(
+            "Drift: {count} of {place} differ{unknown} ({took})."
+        )),
+    }
+}
+
+fn text(stacks: &[StackDrift], columns: usize) -> String {
+    let mut text = String::new();
     for stack in stacks {
-        for line in stack
-            .drift
-            .iter()
-            .flat_map(|drifted| lines(stack.slug, drifted))
-        {
-            println!("{line}");
-        }
+        text.extend(
+            stack
+                .drift
+                .iter()
+                .map(|drifted| lines(stack.slug, drifted, columns)),
+        );
         if let Some(unknown) = &stack.unknown {
-            println!("{}: not known: {unknown}", stack.slug);
+            let first = format!("{}{}: drift unknown: ", Meaning::Warn.mark(6), stack.slug);
+            text += &(wrap(unknown, columns, &first, "      ") + "\n");
         }
     }
-    let count: usize = stacks.iter().map(|stack| stack.drift.len()).sum();
-    println!("{count} resources differ from their templates");
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use provision::drift::drifted::Difference;
-
     use super::*;
+    use crate::commands::provision::testing::plain;
 
     fn modified(path: &str, expected: Option<&str>, actual: Option<&str>) -> Drifted {
         let text = |text: Option<&str>| text.map(str::to_owned);
@@ -175,16 +224,48 @@ mod tests {
         }
     }
 
+    fn messaging(drift: Vec<Drifted>, unknown: Option<&str>) -> StackDrift {
+        StackDrift {
+            slug: "messaging",
+            name: "brew-haven-dev-messaging".to_owned(),
+            drift,
+            unknown: unknown.map(str::to_owned),
+        }
+    }
+
     #[test]
     fn each_difference_is_a_line_with_both_values() {
-        let told = lines(
-            "messaging",
-            &modified("/RedrivePolicy/maxReceiveCount", Some("5"), None),
-        );
-        assert_eq!(told[0], "messaging/Orders (AWS::SQS::Queue)");
-        assert_eq!(
-            told[1],
-            "    RedrivePolicy.maxReceiveCount: template 5, actual (none)"
-        );
+        let orders = modified("/RedrivePolicy/maxReceiveCount", Some("5"), None);
+        let deleted = Drifted {
+            how: How::Deleted,
+            differences: Vec::new(),
+            ..orders.clone()
+        };
+        let found = [
+            messaging(vec![orders, deleted], None),
+            messaging(Vec::new(), Some("skipped")),
+        ];
+        let expected = "! messaging/Orders  RedrivePolicy.maxReceiveCount: template 5, now (none)\n\
+            ! messaging/Orders  deleted outside CloudFormation\n\
+            warn  messaging: drift unknown: skipped\n";
+        for columns in [80, 120] {
+            assert_eq!(plain(&text(&found, columns), columns), expected);
+        }
+        plain(&text(&found, 60), 60);
+    }
+
+    #[test]
+    fn drift_is_no_and_an_unknown_stack_is_counted() {
+        let took = Duration::from_secs(48);
+        let orders = modified("/VisibilityTimeout", Some("30"), Some("77"));
+        let found = [messaging(vec![orders], None), messaging(Vec::new(), None)];
+        let drift = verdict(&found, 377, took);
+        let expected = "Drift: 1 of 377 resources in 2 stacks differs (48 s).";
+        assert_eq!(drift, Verdict::no(expected));
+        assert_eq!(drift.exit(), Exit::No);
+        let clean = verdict(&[messaging(Vec::new(), Some("skipped"))], 30, took);
+        let expected = "No drift: 30 resources in 1 stack as deployed, unknown in 1 stack (48 s).";
+        assert_eq!(clean, Verdict::good(expected));
+        assert_eq!(clean.exit(), Exit::Done);
     }
 }

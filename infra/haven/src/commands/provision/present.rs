@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use blueprint::consequence::{Action, Change, PropertyChange, Rung};
 use blueprint::cost::CostDelta;
+use haven_console::width;
 use serde_json::Value;
 
 use super::drift::lines;
@@ -107,9 +108,7 @@ fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
                 "\nchanged by hand since the last deployment; this plan does not undo it ({way} does)"
             )?;
         }
-        lines(slug, drifted)
-            .iter()
-            .try_for_each(|line| writeln!(out, "  ! {line}"))?;
+        write!(out, "{}", lines(slug, drifted, width::stdout_text()))?;
     }
     // Group by reason, because most stacks have the same one.
     let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
