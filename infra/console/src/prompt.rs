@@ -30,7 +30,7 @@ impl Question<'_> {
     /// Asks for y or N. Returns the answer, which is yes at once with `yes`, the flag `--yes`.
     ///
     /// # Errors
-    /// A usage failure when standard input is not a terminal, or with `--no-input`.
+    /// A usage failure when standard input is not a terminal, or with `--no-input` or `--json`.
     pub fn confirm(&self, yes: bool) -> Result<bool, Failure> {
         if yes {
             return Ok(true);
@@ -61,10 +61,15 @@ impl Question<'_> {
     }
 
     fn refuse_without_terminal(&self) -> Result<(), Failure> {
-        let why = match (crate::settings::get().no_input, io::stdin().is_terminal()) {
-            (true, _) => "--no-input is set",
-            (false, false) => "stdin is not a terminal",
-            (false, true) => return Ok(()),
+        let settings = crate::settings::get();
+        let why = if settings.no_input {
+            "--no-input is set"
+        } else if settings.json {
+            "--json is set"
+        } else if io::stdin().is_terminal() {
+            return Ok(());
+        } else {
+            "stdin is not a terminal"
         };
         let message = format!("`{}` asks for confirmation, and {why}", self.command);
         Err(Failure::usage(message)

@@ -210,7 +210,7 @@ impl Table {
 }
 
 /// Returns the text, with `...` at its end if it is wider than the columns.
-pub(crate) fn shortened(text: &str, columns: usize) -> String {
+pub fn shortened(text: &str, columns: usize) -> String {
     const SIGN: &str = "...";
     if of_text(text) <= columns {
         return text.to_owned();

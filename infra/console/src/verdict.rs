@@ -120,7 +120,8 @@ impl Verdict {
         document.insert("ok".to_owned(), (self.exit() == Exit::Done).into());
         document.insert("verdict".to_owned(), self.sentence.clone().into());
         document.extend(fields);
-        format!("{:#}", Value::Object(document))
+        // Fields can quote what people typed.
+        crate::terminal::json(&Value::Object(document))
     }
 
     fn text(&self, settings: &Settings, columns: usize) -> String {

@@ -295,9 +295,9 @@ async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
         (
             &["dlq", "redrive", "0000", "--yes"][..],
             2,
-            "nothing that is parked has the fingerprint",
+            "no dead letters match `0000`",
         ),
-        (&["dlq", "show", "0000"], 2, "there are"),
+        (&["dlq", "show", "0000"], 2, fingerprint(newer).as_str()),
         (&["dlq", "redrive", &fingerprint(newer)], 64, "--dry-run"),
         (
             &["dlq", "redrive", &fingerprint(newer), "--rate", "0"],

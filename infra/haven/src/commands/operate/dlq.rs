@@ -11,19 +11,25 @@ mod print;
 mod redrive;
 
 use anyhow::Context as _;
+use app::ports::Source as _;
 use app::ports::journey::JourneyStore as _;
 use app::ports::orders::OrderStore as _;
 use app::use_cases::journey::time_text;
+use app::use_cases::rehearse::Foreseen;
 use clap::{Args, Subcommand};
 use contract::event::{EventKind, Route};
 use contract::messages::samples;
 use contract::topic::SUBSCRIPTIONS;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use worker::stores::SystemSource;
 
 use self::cause::Cause;
 use self::desk::{Common, Desk, Letter};
-use haven_console::{Interrupted, terminal};
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::reference::resolve;
+use haven_console::{Interrupted, settings, width};
 
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
@@ -34,7 +40,7 @@ pub enum Dlq {
     List(Common),
     /// Show a dead letter beside a valid message
     #[command(
-        after_help = "Examples:\n  haven dlq show 3f2a91c04d17\n  haven dlq show 3f2a --message 6e0c --json\n\nAlso shows its order, and what a redrive would do now. A unique prefix of the\ncause is enough. Exit 2 if no dead letter has this cause."
+        after_help = "Examples:\n  haven dlq show 3f2a91c04d17\n  haven dlq show 3f2a --message 6e0c --json\n\nAlso shows its order, and what a redrive would do now. A unique prefix of the\ncause is enough. -v shows both messages in full.\nExit 2 if no dead letter has this cause."
     )]
     Show(Show),
     /// Send the dead letters of a cause back to their queue
@@ -47,8 +53,9 @@ pub enum Dlq {
 #[derive(Debug, Args)]
 pub struct Show {
     /// Cause from `haven dlq list`, or a unique prefix
+    #[arg(value_name = "CAUSE")]
     pub fingerprint: String,
-    /// Show the message with this id [default: the newest]
+    /// Show the message with this id, or unique prefix [default: the newest]
     #[arg(long, value_name = "ID")]
     pub message: Option<String>,
     #[command(flatten)]
@@ -65,77 +72,79 @@ pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
         Dlq::List(common) => list(common, &stop).await,
         Dlq::Show(options) => show(options, &stop).await,
         Dlq::Redrive(options) => redrive::redrive(options, &stop).await,
-    }?;
+    };
     // All messages have been returned to their queues by now, but the printed result is incomplete.
-    if stop.is_cancelled() {
-        Err(Interrupted.into())
-    } else {
-        Ok(ended)
+    match ended {
+        Ok(_) if stop.is_cancelled() => Err(Interrupted.into()),
+        // An interrupted read can miss the cause.
+        Err(error) if stop.is_cancelled() && error.is::<Failure>() => Err(Interrupted.into()),
+        ended => ended,
     }
 }
 
 async fn list(common: &Common, stop: &CancellationToken) -> anyhow::Result<bool> {
     let letters = Desk::open(&common.state).await?.read(stop).await?;
     let causes = cause::group(&letters);
-    if common.json {
+    let verdict = print::of_causes(&causes);
+    let exit = if common.json {
         let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
-        println!(
-            "{}",
-            terminal::json(&json!({ "messages": letters.len(), "causes": causes }))
-        );
+        let document = json!({ "messages": letters.len(), "causes": causes });
+        verdict.print_json("haven.dlq-list/1", document)
+    } else if causes.len() > 1 {
+        let table = print::causes(&causes, SystemSource.now(), width::stdout());
+        let note = table.print();
+        println!();
+        verdict.note(note).print()
     } else {
-        print::causes(&causes);
-    }
-    Ok(true)
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
 }
 
 async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<bool> {
     let desk = Desk::open(&options.common.state).await?;
     let letters = desk.read(stop).await?;
     let causes = cause::group(&letters);
-    let Some(cause) = cause::find(&causes, &options.fingerprint)? else {
-        return Ok(false);
-    };
+    let cause = cause::find(&causes, &options.fingerprint)?;
     let letter = match &options.message {
-        None => cause.letters.last().copied(),
-        Some(id) => cause
-            .letters
-            .iter()
-            .find(|letter| letter.parked.message_id == *id)
-            .copied(),
+        None => cause.letters.last().context("a cause has a dead letter")?,
+        Some(id) => resolve("message", id, 1, &cause.letters, |letter| {
+            letter.parked.message_id.as_str()
+        })?,
     };
-    let Some(letter) = letter else {
-        let ids: Vec<&str> = cause
-            .letters
-            .iter()
-            .map(|letter| letter.parked.message_id.as_str())
-            .collect();
-        eprintln!(
-            "haven: no message of {} has that id; there are {}",
-            cause.fingerprint,
-            ids.join(", ")
-        );
-        return Ok(false);
-    };
-    let document = examine(&desk, cause, letter).await?;
-    if options.common.json {
-        println!("{}", terminal::json(&document));
+    let foreseen = desk.rehearse(letter).await;
+    let document = examine(&desk, cause, letter, &foreseen).await?;
+    let is_full = settings::get().verbose;
+    let verdict = print::of_message(&foreseen, print::short(cause, &causes), is_full);
+    let exit = if options.common.json {
+        verdict.print_json("haven.dlq-show/1", document)
     } else {
-        print::message(&document);
-    }
-    Ok(true)
+        let received = print::received(&cause.letters);
+        let columns = width::stdout_text();
+        println!(
+            "{}\n",
+            print::message(&document, received, columns, is_full)
+        );
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
 }
 
 /// Returns everything about one dead letter: a valid message of its kind, the differences, the
 /// result of a rehearsal, and its order.
-async fn examine(desk: &Desk, cause: &Cause<'_>, letter: &Letter) -> anyhow::Result<Value> {
+async fn examine(
+    desk: &Desk,
+    cause: &Cause<'_>,
+    letter: &Letter,
+    foreseen: &Foreseen,
+) -> anyhow::Result<Value> {
     let parked = &letter.parked;
     let (kind, bad) = (kind_of(letter), letter.json());
     let (source, good) = match desk.store.newest_of(kind).await? {
         Some(envelope) => ("outbox", envelope.encode()),
         None => ("sample", samples::of(kind).to_owned()),
     };
-    let good: Value = serde_json::from_str(&good).context("read a good message")?;
+    let good: Value = serde_json::from_str(&good).context("read a valid message")?;
     let order = match letter.order_id() {
         None => Value::Null,
         Some(order_id) => match desk.store.load(order_id).await? {
@@ -158,7 +167,7 @@ async fn examine(desk: &Desk, cause: &Cause<'_>, letter: &Letter) -> anyhow::Res
         },
         "good": { "from": source, "body": good },
         "differences": compare::differences(&good, bad.as_ref()),
-        "foreseen": print::foreseen(&desk.rehearse(letter).await),
+        "foreseen": print::foreseen(foreseen),
         "order": order,
     }))
 }

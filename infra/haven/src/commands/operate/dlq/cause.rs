@@ -9,7 +9,9 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::desk::Letter;
-use haven_console::BadUsage;
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::reference::resolve;
 
 /// The hexadecimal digits of a fingerprint, enough to make a collision in one shop improbable.
 const DIGITS: usize = 12;
@@ -79,46 +81,30 @@ pub fn group(letters: &[Letter]) -> Vec<Cause<'_>> {
     causes
 }
 
-/// Returns the cause whose fingerprint begins with `beginning`. Prints to standard error if there
-/// is none.
+/// Returns the cause whose fingerprint begins with `beginning`.
 ///
 /// # Errors
-/// [`BadUsage`] when several fingerprints begin so.
-pub fn find<'a, 'b>(
-    causes: &'b [Cause<'a>],
-    beginning: &str,
-) -> anyhow::Result<Option<&'b Cause<'a>>> {
-    let fits: Vec<_> = causes
-        .iter()
-        .filter(|cause| cause.fingerprint.starts_with(beginning))
-        .collect();
-    match fits.as_slice() {
-        [cause] => Ok(Some(*cause)),
-        [] if causes.is_empty() => {
-            eprintln!("haven: nothing is parked, nor has the fingerprint {beginning}");
-            Ok(None)
+/// A failure that exits with 2 when there is none, or a usage failure when several begin so.
+pub fn find<'a, 'b>(causes: &'b [Cause<'a>], beginning: &str) -> Result<&'b Cause<'a>, Failure> {
+    let names = causes.iter().map(|cause| cause.fingerprint.as_str());
+    let names = names.collect::<Vec<_>>().join(", ");
+    resolve("cause", beginning, 1, causes, |cause| {
+        cause.fingerprint.as_str()
+    })
+    .map_err(|mut failure| {
+        if failure.exit == Exit::No {
+            failure.message = format!("no dead letters match `{beginning}`");
+            let known = match causes {
+                [] => "all dead-letter queues are empty".to_owned(),
+                _ => format!("known causes: {names}"),
+            };
+            failure.tip = Some(match failure.tip.take() {
+                Some(alike) => format!("{alike} ({known})"),
+                None => known,
+            });
         }
-        [] => {
-            let there = names(&causes.iter().collect::<Vec<_>>());
-            eprintln!(
-                "haven: nothing that is parked has the fingerprint {beginning}; there are {there}"
-            );
-            Ok(None)
-        }
-        several => Err(BadUsage(format!(
-            "fingerprint {beginning}: must be one of {}",
-            names(several)
-        ))
-        .into()),
-    }
-}
-
-fn names(causes: &[&Cause<'_>]) -> String {
-    causes
-        .iter()
-        .map(|cause| cause.fingerprint.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+        failure
+    })
 }
 
 fn fingerprint(queue: &Queue, reason: &str) -> String {
@@ -219,6 +205,34 @@ mod tests {
         ] {
             assert_eq!(normalized(reason), expected);
         }
+    }
+
+    #[test]
+    fn an_unknown_cause_is_an_answer_and_an_ambiguous_one_bad_usage() {
+        let cause = |fingerprint: &str| Cause {
+            fingerprint: fingerprint.to_owned(),
+            queue: &contract::queue::ORDERS,
+            reason: String::new(),
+            letters: Vec::new(),
+        };
+        let causes = [cause("d9d61c00811e"), cause("d9d6ffffffff")];
+        let found = find(&causes, "d9d61").expect("unique");
+        assert_eq!(found.fingerprint, "d9d61c00811e");
+        let failure = |causes: &[Cause<'_>], beginning: &str| {
+            let failure = find(causes, beginning).expect_err("none");
+            let tip = failure.tip.clone().unwrap_or_default();
+            (failure.exit.code(), failure.to_string(), tip)
+        };
+        assert_eq!(failure(&causes, "d9d6").0, 64);
+        assert_eq!(
+            failure(&causes, "00"),
+            (
+                2,
+                "no dead letters match `00`".to_owned(),
+                "known causes: d9d61c00811e, d9d6ffffffff".to_owned()
+            )
+        );
+        assert_eq!(failure(&[], "00").2, "all dead-letter queues are empty");
     }
 
     #[test]

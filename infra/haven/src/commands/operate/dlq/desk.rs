@@ -79,8 +79,8 @@ impl Desk {
     pub async fn read(&self, stop: &CancellationToken) -> anyhow::Result<Vec<Letter>> {
         let read = self.queues.iter().map(|parking| async move {
             let parked = parking.read(READ_MAX, stop).await;
-            let parked =
-                parked.with_context(|| format!("read what is parked of {}", parking.queue.slug))?;
+            let parked = parked
+                .with_context(|| format!("read the dead letters of {}", parking.queue.slug))?;
             anyhow::Ok(
                 parked
                     .into_iter()

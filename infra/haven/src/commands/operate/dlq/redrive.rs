@@ -20,7 +20,6 @@ use app::ports::redrives::{Redrive as Record, RedriveEnd, RedriveLog as _};
 use app::use_cases::rehearse::Foreseen;
 use clap::Args;
 use contract::queue::BATCH_MAX;
-use domain::text::printable;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,10 +28,14 @@ use worker::stores::SystemSource;
 
 use super::cause::{self, Cause};
 use super::desk::{Common, Desk, Letter, READ_MAX};
-use super::print;
-use crate::agreement;
+use super::print::{self, Ended};
 use crate::arguments::{RATE, YES, person};
-use haven_console::{BadUsage, terminal};
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::progress::{Step, Steps};
+use haven_console::prompt::Question;
+use haven_console::settings;
+use haven_console::verdict::Verdict;
 use platform::audit;
 
 /// The time in which a message must end. Normally this takes less than a second, but its consumer
@@ -45,12 +48,15 @@ const DROPPED_AFTER: Duration = Duration::from_secs(3);
 /// The seconds for which messages are held before they are sent, well below their lease.
 const IN_HAND_S: f64 = 20.0;
 const RATE_MAX: f64 = 500.0;
+/// The messages that the plan shows at most, unless `-v` is given.
+const SHOWN_MAX: usize = 20;
 /// The time between two reads of the database.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub struct Redrive {
     /// Cause from `haven dlq list`, or a unique prefix
+    #[arg(value_name = "CAUSE")]
     pub fingerprint: String,
     /// The rate after the first message.
     #[arg(long, default_value_t = 10.0, value_parser = rate, help = RATE)]
@@ -102,15 +108,14 @@ struct Report {
 /// Runs the command. Returns whether every sent message has ended well.
 ///
 /// # Errors
-/// When the platform cannot be reached, a store or queue fails, or the user was not asked and gave
-/// no `--yes`.
+/// When the platform cannot be reached, no dead letter has the cause, a store or queue fails, or
+/// nobody can confirm.
 pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Result<bool> {
     let desk = Desk::open(&options.common.state).await?;
     let letters = desk.read(stop).await?;
     let causes = cause::group(&letters);
-    let Some(cause) = cause::find(&causes, &options.fingerprint)? else {
-        return Ok(false);
-    };
+    let cause = cause::find(&causes, &options.fingerprint)?;
+    let short = print::short(cause, &causes);
     let mut plan = Vec::new();
     for letter in &cause.letters {
         plan.push(Planned {
@@ -119,11 +124,15 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
         });
     }
     if options.dry_run {
-        print_plan(options, cause, &plan);
-        return Ok(true);
+        return Ok(print_plan(options, cause, &plan, short) == Exit::Done);
     }
-    if !options.yes && !is_agreed(options, cause, &plan)? {
-        return Ok(false);
+    if !is_agreed(options, cause, &plan, short)? {
+        let remaining = print::dead_letters(plan.len());
+        let verdict = Verdict::no(format!(
+            "Not redriven: {remaining} in {}.",
+            cause.queue.slug
+        ));
+        return Ok(verdict.print() == Exit::Done);
     }
     let run = Run {
         desk: &desk,
@@ -131,6 +140,7 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
         cause,
         by: &options.by,
         stop,
+        steps: Steps::new("dlq redrive"),
     };
     let subject = format!("dead-letters/{}", cause.fingerprint);
     let before = json!({ "queue": cause.queue.slug, "messages": plan.len() });
@@ -155,24 +165,31 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
         Some(after),
     )
     .await?;
-    let left = plan.len() - report.sent.len();
-    print_report(options, cause, &plan, &report, left);
-    let ended_well = |sent: &Sent| {
-        matches!(
-            sent.end,
-            Some((RedriveEnd::Applied | RedriveEnd::Dropped, _))
-        )
-    };
-    Ok(report.stopped.is_none() && report.sent.iter().all(ended_well))
+    Ok(print_report(options, cause, &plan, &report, short) == Exit::Done)
 }
 
-fn is_agreed(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) -> anyhow::Result<bool> {
-    if !agreement::can_answer() {
-        let said = "this sends messages back to work: say --yes, or --dry-run to see what would become of them";
-        return Err(BadUsage(said.to_owned()).into());
+/// Shows the plan and asks, unless `--yes` was given.
+///
+/// # Errors
+/// As [`Question::confirm`].
+fn is_agreed(
+    options: &Redrive,
+    cause: &Cause<'_>,
+    plan: &[Planned],
+    short: &str,
+) -> Result<bool, Failure> {
+    let letters = print::dead_letters(plan.len());
+    let text = format!("Redrive {letters} in {}?", cause.queue.slug);
+    let tip = format!("review with `haven dlq redrive {short} --dry-run`, then add `--yes`");
+    if !options.yes && !options.common.json {
+        print_table(plan);
     }
-    print_plan(options, cause, plan);
-    agreement::ask("Send them back?", "yes")
+    Question {
+        text: &text,
+        command: "haven dlq redrive",
+        tip: &tip,
+    }
+    .confirm(options.yes)
 }
 
 /// What sending needs.
@@ -182,6 +199,7 @@ struct Run<'a> {
     cause: &'a Cause<'a>,
     by: &'a str,
     stop: &'a CancellationToken,
+    steps: Steps,
 }
 
 impl Run<'_> {
@@ -197,31 +215,33 @@ impl Run<'_> {
             return Ok(report);
         };
         let canary_id = &canary.letter.parked.message_id;
-        eprintln!("canary: {canary_id}");
+        let step = self.steps.begin("Canary: waiting for its result");
         report.sent = self
-            .send(&mut BTreeSet::from([canary_id.clone()]), 1.0)
+            .send(&mut BTreeSet::from([canary_id.clone()]), 1.0, &step)
             .await?;
         self.await_ends(&mut report.sent).await?;
         report.stopped = match report.sent.first().map(|sent| &sent.end) {
-            None => Some("the canary is not there any more: somebody else has taken it".to_owned()),
+            None => Some("the canary left the queue before it was sent".to_owned()),
             Some(Some((RedriveEnd::Applied | RedriveEnd::Dropped, _))) => None,
             Some(Some((RedriveEnd::ParkedAgain, reason))) => Some(format!(
-                "the canary was parked again: {}",
+                "the canary failed again: {}",
                 reason.as_deref().unwrap_or_default()
             )),
             Some(Some((RedriveEnd::Unknown, _)) | None) => Some(format!(
-                "the canary has not ended within {} s",
+                "the canary has no result after {} s",
                 ENDS_WITHIN.as_secs()
             )),
         };
         if self.stop.is_cancelled() {
             report
                 .stopped
-                .get_or_insert_with(|| "asked to stop".to_owned());
+                .get_or_insert_with(|| "interrupted".to_owned());
         }
         if report.stopped.is_some() {
+            step.failed("Canary: did not end well");
             return Ok(report);
         }
+        step.ok("Canary: ended well");
         let rest = plan
             .iter()
             .filter(|planned| !matches!(planned.foreseen, Foreseen::Parked { .. }));
@@ -230,11 +250,14 @@ impl Run<'_> {
             .collect();
         rest.remove(canary_id);
         if !rest.is_empty() {
-            let mut sent = self.send(&mut rest, rate).await?;
+            let step = self.steps.begin("Others: sending");
+            let mut sent = self.send(&mut rest, rate, &step).await?;
+            step.doing("Others: waiting for their results");
             self.await_ends(&mut sent).await?;
+            step.ok(&format!("Others: {} sent", sent.len()));
             report.sent.extend(sent);
         }
-        report.stopped = self.stop.is_cancelled().then(|| "asked to stop".to_owned());
+        report.stopped = self.stop.is_cancelled().then(|| "interrupted".to_owned());
         Ok(report)
     }
 
@@ -246,7 +269,12 @@ impl Run<'_> {
     ///
     /// # Errors
     /// When a queue or the database fails. The messages that were put aside are returned then too.
-    async fn send(&self, wanted: &mut BTreeSet<String>, rate: f64) -> anyhow::Result<Vec<Sent>> {
+    async fn send(
+        &self,
+        wanted: &mut BTreeSet<String>,
+        rate: f64,
+        step: &Step,
+    ) -> anyhow::Result<Vec<Sent>> {
         let (all, mut sent, mut aside) = (wanted.len(), Vec::new(), Vec::<Parked>::new());
         let mut due = Instant::now();
         let outcome = loop {
@@ -256,7 +284,7 @@ impl Run<'_> {
             let batch = match self.parking.receive().await {
                 Ok(batch) => batch.into_iter(),
                 Err(error) => {
-                    break Err(anyhow::Error::from(error).context("read the parking queue"));
+                    break Err(anyhow::Error::from(error).context("read the dead-letter queue"));
                 }
             };
             let known = |parked: &Parked| {
@@ -290,8 +318,8 @@ impl Run<'_> {
                 }
                 wanted.remove(&parked.message_id);
                 here += 1;
-                if all > 1 && sent.len().is_multiple_of(10) {
-                    eprintln!("  {:>6} of {all} sent", sent.len());
+                if all > 1 {
+                    step.doing(&format!("Others: {} of {all} sent", sent.len()));
                 }
             }
             if let Some(error) = failed {
@@ -337,19 +365,19 @@ impl Run<'_> {
             .store
             .begin_redrive(&record)
             .await
-            .context("write down what is sent")?;
+            .context("record the redrive")?;
         let applied_before = self.desk.is_applied(&letter).await?;
         let copy_id = self
             .parking
             .send_back(parked)
             .await
-            .context("send a message back")?;
+            .context("send a message to its queue")?;
         // Delete after the send. A crash in between sends the message twice, which its event id
         // makes harmless.
         self.parking
             .delete(parked)
             .await
-            .context("delete what was sent back")?;
+            .context("delete the dead letter that was sent")?;
         Ok(Sent {
             redrive_id,
             copy_id,
@@ -393,7 +421,7 @@ impl Run<'_> {
                 .parking
                 .read(READ_MAX, self.stop)
                 .await
-                .context("read the parking queue")?;
+                .context("read the dead-letter queue")?;
             for one in sent.iter_mut().filter(|one| one.end.is_none()) {
                 let again = parked
                     .iter()
@@ -414,7 +442,7 @@ impl Run<'_> {
                 .store
                 .end_redrive(one.redrive_id, *end, SystemSource.now())
                 .await
-                .context("write down its end")?;
+                .context("record the result of the redrive")?;
         }
         Ok(())
     }
@@ -439,36 +467,43 @@ fn counts(plan: &[Planned]) -> Value {
     json!({ "done": count("done"), "dropped": count("dropped"), "later": count("later"), "parked": count("parked") })
 }
 
-fn print_plan(options: &Redrive, cause: &Cause<'_>, plan: &[Planned]) {
-    if options.common.json {
-        let messages = plan.iter().map(|planned| {
-            let mut message = print::foreseen(&planned.foreseen);
-            message["message_id"] = json!(planned.letter.parked.message_id);
-            message["order_id"] = json!(planned.letter.order_id());
-            message
-        });
-        let messages: Vec<Value> = messages.collect();
-        let document = json!({ "fingerprint": cause.fingerprint, "queue": cause.queue.slug, "reason": cause.reason,
-            "foreseen": counts(plan), "messages": messages });
-        println!("{}", terminal::json(&document));
-        return;
+/// Prints the predicted results, worst first.
+fn print_table(plan: &[Planned]) -> Option<String> {
+    let mut sorted: Vec<&Planned> = plan.iter().collect();
+    sorted.sort_by_key(|planned| std::cmp::Reverse(prospect(&planned.foreseen)));
+    let shown = match settings::get().verbose {
+        true => plan.len(),
+        false => SHOWN_MAX.min(plan.len()),
+    };
+    let shown = &sorted[..shown];
+    let note = print::plan(shown.iter().map(|planned| {
+        let id = planned.letter.parked.message_id.as_str();
+        (id, &planned.foreseen)
+    }))
+    .print();
+    println!();
+    match plan.len() - shown.len() {
+        0 => note,
+        more => Some(format!("{} more: -v", print::dead_letters(more))),
     }
-    println!(
-        "{} of {}: {}",
-        plan.len(),
-        cause.queue.slug,
-        printable(&cause.reason)
-    );
-    for planned in plan {
-        let foreseen = print::foreseen(&planned.foreseen);
-        let text = |name: &str| foreseen[name].as_str().unwrap_or_default().to_owned();
-        println!(
-            "  {}  would be {:<7}  {}",
-            planned.letter.parked.message_id,
-            text("verdict"),
-            text("what")
-        );
+}
+
+fn print_plan(options: &Redrive, cause: &Cause<'_>, plan: &[Planned], short: &str) -> Exit {
+    let counts = counts(plan);
+    let verdict = print::of_plan(cause.queue.slug, plan.len(), &counts, short);
+    if !options.common.json {
+        return verdict.note(print_table(plan)).print();
     }
+    let messages = plan.iter().map(|planned| {
+        let mut message = print::foreseen(&planned.foreseen);
+        message["message_id"] = json!(planned.letter.parked.message_id);
+        message["order_id"] = json!(planned.letter.order_id());
+        message
+    });
+    let messages: Vec<Value> = messages.collect();
+    let document = json!({ "fingerprint": cause.fingerprint, "queue": cause.queue.slug, "reason": cause.reason,
+        "foreseen": counts, "messages": messages });
+    verdict.print_json("haven.dlq-redrive/1", document)
 }
 
 fn print_report(
@@ -476,8 +511,8 @@ fn print_report(
     cause: &Cause<'_>,
     plan: &[Planned],
     report: &Report,
-    left: usize,
-) {
+    short: &str,
+) -> Exit {
     let count = |end: RedriveEnd| {
         report
             .sent
@@ -486,25 +521,27 @@ fn print_report(
             .count()
     };
     let [applied, dropped, again, unknown] = RedriveEnd::ALL.map(count);
+    let ended = Ended {
+        all: plan.len(),
+        applied,
+        dropped,
+        again,
+        unknown,
+        stopped: report.stopped.as_deref(),
+    };
+    let verdict = print::of_redrive(&ended, short);
+    if !options.common.json {
+        return verdict.print();
+    }
     let canary = report.sent.first().map(|sent| {
         let (end, reason) = sent.end.clone().unwrap_or((RedriveEnd::Unknown, None));
         json!({ "message_id": sent.letter.parked.message_id, "end": end.code(), "reason": reason })
     });
-    if options.common.json {
-        let document = json!({ "fingerprint": cause.fingerprint, "queue": cause.queue.slug, "reason": cause.reason,
-            "by": options.by, "foreseen": counts(plan), "canary": canary, "sent": report.sent.len(), "applied": applied,
-            "dropped": dropped, "parked_again": again, "unknown": unknown, "left": left, "stopped": report.stopped });
-        println!("{}", terminal::json(&document));
-        return;
-    }
-    println!(
-        "sent {}   applied {applied}   dropped {dropped}   parked again {again}   not ended {unknown}",
-        report.sent.len()
-    );
-    println!("left {left}");
-    if let Some(why) = &report.stopped {
-        println!("stopped: {}", printable(why));
-    }
+    let document = json!({ "fingerprint": cause.fingerprint, "queue": cause.queue.slug, "reason": cause.reason,
+        "by": options.by, "foreseen": counts(plan), "canary": canary, "sent": report.sent.len(), "applied": applied,
+        "dropped": dropped, "parked_again": again, "unknown": unknown, "left": plan.len() - report.sent.len(),
+        "stopped": report.stopped });
+    verdict.print_json("haven.dlq-redrive/1", document)
 }
 
 #[cfg(test)]
