@@ -267,7 +267,7 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
     let text = world.haven(&["reconcile"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(
-        text.contains("Nothing was changed.") && text.contains("--fix gives the units back"),
+        text.contains("Nothing was changed.") && text.contains("--fix releases the units"),
         "{text}"
     );
     assert_eq!(

@@ -16,7 +16,12 @@ use serde_json::{Value, json};
 use worker::stores::{Store, SystemSource};
 
 use crate::arguments::{FIX, STATE};
-use haven_console::terminal;
+use haven_console::exit::Exit;
+use haven_console::settings;
+use haven_console::style::Meaning;
+use haven_console::time::thousands;
+use haven_console::verdict::Verdict;
+use haven_console::width::{self, wrap};
 use platform::audit;
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
@@ -34,13 +39,24 @@ pub struct Reconcile {
     pub state: PathBuf,
 }
 
-/// The differences that the text output shows at most. The JSON output has all of them.
+/// The differences that the text output shows at most. `-v` and the JSON output have all of them.
 const SHOWN_MAX: usize = 50;
 
 /// A difference and the result of its repair, if one was requested.
 struct Found {
     difference: Difference,
     repaired: Option<Repaired>,
+}
+
+impl Found {
+    /// Returns the state that the text output shows.
+    fn mark(&self) -> Meaning {
+        match self.repaired {
+            Some(Repaired::Done) => Meaning::Ok,
+            Some(Repaired::NoLongerFits) => Meaning::Warn,
+            None | Some(Repaired::NotSafe | Repaired::Failed(_)) => Meaning::Fail,
+        }
+    }
 }
 
 enum Repaired {
@@ -56,8 +72,8 @@ impl Repaired {
     fn describe(&self) -> String {
         match self {
             Repaired::Done => "repaired".to_owned(),
-            Repaired::NotSafe => "left: a person has to decide".to_owned(),
-            Repaired::NoLongerFits => "left: it had changed meanwhile".to_owned(),
+            Repaired::NotSafe => "not repaired: a person must decide".to_owned(),
+            Repaired::NoLongerFits => "not repaired: the records changed meanwhile".to_owned(),
             Repaired::Failed(why) => format!("not repaired: {why}"),
         }
     }
@@ -76,20 +92,20 @@ impl Books {
         Ok(Books {
             store: Store::connect(&facts.database_url, &Login::default())
                 .await
-                .context("open the orders")?,
+                .context("open the database of orders")?,
             stock: aws.stock(&aws.addresses(ENVIRONMENT).await?, ACTOR)?,
             gateway: HttpGateway::new(
                 &facts.payment_url,
                 &Secret::new(facts.payment_api_key.clone()),
             )
-            .context("make a client of the gateway")?,
+            .context("make a client of the payment gateway")?,
         })
     }
 
     async fn compare(&self) -> anyhow::Result<Report> {
         reconcile(&self.store, &self.gateway, &self.stock, &SystemSource)
             .await
-            .context("read the books")
+            .context("compare the records")
     }
 }
 
@@ -158,15 +174,19 @@ pub async fn command(options: &Reconcile) -> anyhow::Result<bool> {
         None
     };
     let well = left.as_ref().unwrap_or(&report).differences.is_empty();
-    if options.json {
-        println!(
-            "{}",
-            terminal::json(&document(&report, &all, left.as_ref(), well))
-        );
+    let verdict = verdict(&all, left.as_ref());
+    let exit = if options.json {
+        let document = document(&report, &all, left.as_ref(), well);
+        verdict.print_json("haven.reconcile/1", document)
     } else {
-        print(&report, &all, left.as_ref());
-    }
-    Ok(well)
+        let (columns, is_full) = (width::stdout_text(), settings::get().verbose);
+        println!("{}", text(&report, &all, columns, is_full));
+        if !all.is_empty() {
+            println!();
+        }
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
 }
 
 fn document(report: &Report, all: &[Found], left: Option<&Report>, well: bool) -> Value {
@@ -195,47 +215,175 @@ fn document(report: &Report, all: &[Found], left: Option<&Report>, well: bool) -
     })
 }
 
-fn print(report: &Report, all: &[Found], left: Option<&Report>) {
-    println!(
-        "Compared {} orders ({} on their way), {} payments, {} charges and refunds of the gateway, {} holds, {} products.",
-        report.orders,
-        report.in_flight,
-        report.payments,
-        report.charges_and_refunds,
-        report.holds,
-        report.products
+/// Returns what was compared, and the differences.
+fn text(report: &Report, all: &[Found], columns: usize, is_full: bool) -> String {
+    const INDENT: &str = "      ";
+    let number = |count: usize| thousands(count as u64);
+    let mut compared = format!(
+        "Compared {} orders, {} payments, {} gateway entries, {} reservations",
+        number(report.orders),
+        number(report.payments),
+        number(report.charges_and_refunds),
+        number(report.holds)
     );
+    if is_full {
+        let (products, open) = (number(report.products), number(report.in_flight));
+        compared += &format!(", {products} products; {open} orders are in progress");
+    }
+    let mut lines = vec![wrap(&format!("{compared}."), columns, "", "")];
     if !report.moving.is_empty() {
-        println!(
-            "Sold too fast to be compared: {}.",
-            report.moving.join(", ")
-        );
+        let products = printable(&report.moving.join(", "));
+        let text = format!("not compared, because they changed too often: {products}");
+        lines.push(wrap(
+            &text,
+            columns,
+            &Meaning::Warn.mark(INDENT.len()),
+            INDENT,
+        ));
     }
-    for found in all.iter().take(SHOWN_MAX) {
-        let Difference {
-            kind,
-            subject,
-            evidence,
-            ..
-        } = &found.difference;
-        println!("\n{}  {subject}\n  {}", kind.code(), kind.meaning());
-        for line in evidence {
-            println!("  - {}", printable(line));
+    let shown = if is_full { all.len() } else { SHOWN_MAX };
+    for found in all.iter().take(shown) {
+        let Difference { kind, subject, .. } = &found.difference;
+        let title = format!("{}  {}", kind.code(), printable(&subject.to_string()));
+        let mark = found.mark().mark(INDENT.len());
+        lines.push(String::new());
+        lines.push(wrap(&title, columns, &mark, INDENT));
+        lines.push(wrap(kind.meaning(), columns, INDENT, INDENT));
+        for line in &found.difference.evidence {
+            let (first, rest) = (format!("{INDENT}- "), format!("{INDENT}  "));
+            lines.push(wrap(&printable(line), columns, &first, &rest));
         }
-        println!(
-            "  > {}",
-            found
-                .repaired
-                .as_ref()
-                .map_or_else(|| kind.advice().to_owned(), Repaired::describe)
+        let outcome = match &found.repaired {
+            None => kind.advice().to_owned(),
+            Some(Repaired::NotSafe) => format!("not repaired; {}", kind.advice()),
+            Some(repaired) => printable(&repaired.describe()),
+        };
+        lines.push(wrap(&outcome, columns, INDENT, INDENT));
+    }
+    if all.len() > shown {
+        let more = number(all.len() - shown);
+        lines.push(format!("\n{more} more differences: -v"));
+    }
+    lines.join("\n")
+}
+
+/// Returns the verdict. `left` has the differences after a repair.
+fn verdict(all: &[Found], left: Option<&Report>) -> Verdict {
+    let differences = |count: usize| match count {
+        1 => "1 difference".to_owned(),
+        count => format!("{} differences", thousands(count as u64)),
+    };
+    let found = differences(all.len());
+    match left.map(|left| left.differences.len()) {
+        None if all.is_empty() => Verdict::good("Consistent: no differences."),
+        None => {
+            let safe = all.iter().filter(|it| it.difference.repair.is_some());
+            let safe = safe.count();
+            let sentence =
+                format!("Not consistent: {found}, {safe} can be repaired. Nothing was changed.");
+            Verdict::no(sentence).next(match safe {
+                0 => "haven runbook show stock-drift",
+                _ => "haven reconcile --fix",
+            })
+        }
+        Some(0) => Verdict::good(format!("Consistent again: {found} found, none left.")),
+        Some(left) => {
+            let sentence = format!("Not consistent: {found} found, {left} left.");
+            Verdict::no(sentence).next("haven runbook show stock-drift")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use app::use_cases::reconcile::{Kind, Repair, Subject};
+    use domain::ids::OrderId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn found(kind: Kind, is_safe: bool, repaired: Option<Repaired>) -> Found {
+        let order_id = OrderId(Uuid::from_u128(0x47));
+        Found {
+            difference: Difference {
+                kind,
+                subject: Subject::Order(order_id),
+                evidence: vec!["the order is cancelled; 2 units of espresso are held".to_owned()],
+                repair: is_safe.then_some(Repair::Release(order_id)),
+            },
+            repaired,
+        }
+    }
+
+    fn report(differences: Vec<Difference>) -> Report {
+        Report {
+            orders: 26,
+            in_flight: 1,
+            payments: 30,
+            charges_and_refunds: 1_030,
+            holds: 26,
+            products: 18,
+            moving: Vec::new(),
+            differences,
+        }
+    }
+
+    #[test]
+    fn consistent_records_take_two_lines() {
+        for columns in [80, 120] {
+            assert_eq!(
+                text(&report(Vec::new()), &[], columns, false),
+                "Compared 26 orders, 30 payments, 1,030 gateway entries, 26 reservations."
+            );
+        }
+        assert_eq!(
+            verdict(&[], None),
+            Verdict::good("Consistent: no differences.")
         );
     }
-    if all.len() > SHOWN_MAX {
-        println!("\n... and {} more: see --json", all.len() - SHOWN_MAX);
+
+    #[test]
+    fn a_difference_has_its_evidence_and_what_to_do() {
+        let all = [
+            found(Kind::HoldOfEndedOrder, true, None),
+            found(Kind::MoneyOwed, false, Some(Repaired::NotSafe)),
+        ];
+        for columns in [60, 80, 120] {
+            let text = text(&report(Vec::new()), &all, columns, true);
+            for line in text.lines() {
+                // Colors are not counted.
+                let width = haven_console::width::of_text(line);
+                assert!(width <= columns && line == line.trim_end(), "{line:?}");
+            }
+        }
+        let text = text(&report(Vec::new()), &all[..1], 80, false);
+        let fail = Meaning::Fail.mark(6);
+        let expected = format!(
+            "\n\n{fail}hold-of-ended-order  order 00000000-0000-0000-0000-000000000047\n      \
+            Units are reserved for an order that has ended, so they cannot be sold.\n      \
+            - the order is cancelled; 2 units of espresso are held\n      \
+            --fix releases the units"
+        );
+        assert!(text.ends_with(&expected), "{text}");
     }
-    match (all.len(), left) {
-        (0, _) => println!("Nothing differs."),
-        (found, None) => println!("\n{found} differences. Nothing was changed."),
-        (found, Some(left)) => println!("\n{found} differences, {} left.", left.differences.len()),
+
+    #[test]
+    fn the_exit_code_follows_what_is_left() {
+        let all = [
+            found(Kind::HoldOfEndedOrder, true, None),
+            found(Kind::MoneyOwed, false, None),
+        ];
+        assert_eq!(
+            verdict(&all, None),
+            Verdict::no("Not consistent: 2 differences, 1 can be repaired. Nothing was changed.")
+                .next("haven reconcile --fix")
+        );
+        let left = report(vec![all[1].difference.clone()]);
+        assert_eq!(verdict(&all, Some(&left)).exit(), Exit::No);
+        let none = report(Vec::new());
+        assert_eq!(
+            verdict(&all[..1], Some(&none)),
+            Verdict::good("Consistent again: 1 difference found, none left.")
+        );
     }
 }

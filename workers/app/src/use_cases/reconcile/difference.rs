@@ -49,39 +49,45 @@ impl Kind {
     /// Returns what the kind means, in one sentence.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Kind::OverdueOrder => "An order waits for an answer, and nobody works on it.",
+            Kind::OverdueOrder => "An order waits for a response, and no message is on its way.",
             Kind::HoldOfEndedOrder => {
-                "Units are held for an order that has ended: nobody can buy them."
+                "Units are reserved for an order that has ended, so they cannot be sold."
             }
             Kind::SaleOfEndedOrder => {
                 "Units count as sold to an order that was cancelled or failed."
             }
             Kind::SoldOrderStillHeld => {
-                "An order is sold, and its units are only held: they may be given back."
+                "An order is sold, but its units are only reserved and can be released."
             }
             Kind::SoldOrderWithoutStock => {
-                "An order is sold, and no units were taken for it: others may buy them."
+                "An order is sold, but no units were taken, so others can buy them."
             }
-            Kind::HoldIsNotTheOrder => "Other units are held or sold for an order than are in it.",
-            Kind::HoldWithoutOrder => "Units are held for an order that does not exist.",
+            Kind::HoldIsNotTheOrder => {
+                "The units reserved or sold for an order differ from its items."
+            }
+            Kind::HoldWithoutOrder => "Units are reserved for an order that does not exist.",
             Kind::SaleWithoutOrder => "Units count as sold to an order that does not exist.",
-            Kind::PaymentBehindGateway => "Our record of a payment is behind what the gateway did.",
-            Kind::PaymentNotAtGateway => "We recorded a payment that the gateway does not know.",
-            Kind::SoldButNotPaid => "An order is sold, and the gateway took no money for it.",
-            Kind::RefundedButSold => "An order is sold, and its money was given back.",
+            Kind::PaymentBehindGateway => {
+                "Our record of a payment is older than that of the gateway."
+            }
+            Kind::PaymentNotAtGateway => "We recorded a payment that the gateway does not have.",
+            Kind::SoldButNotPaid => "An order is sold, but the gateway charged nothing for it.",
+            Kind::RefundedButSold => "An order is sold, but its money was refunded.",
             Kind::MoneyOwed => {
-                "An order has ended, and the gateway still has the customer's money."
+                "An order has ended, but the gateway still has the customer's money."
             }
             Kind::ChargedTwice => "A customer was charged more than once for one order.",
-            Kind::WrongAmount => "The gateway took another amount than the order's total.",
-            Kind::ChargeWithoutOrder => "The gateway took money for an order that does not exist.",
+            Kind::WrongAmount => "The gateway charged another amount than the order's total.",
+            Kind::ChargeWithoutOrder => "The gateway charged for an order that does not exist.",
             Kind::CountersDoNotAddUp => {
-                "received = available + reserved + sold + written_off is broken."
+                "received is not available + reserved + sold + written_off."
             }
-            Kind::ReservedIsNotHeld => "The units reserved are not the units that orders hold.",
-            Kind::SoldIsNotOrdered => "The units sold are not the units that were sold to orders.",
+            Kind::ReservedIsNotHeld => {
+                "The reserved units differ from the sum of the reservations."
+            }
+            Kind::SoldIsNotOrdered => "The sold units differ from the sum of the sales to orders.",
             Kind::CountersAreNotTheLedger => {
-                "The counters are not what the ledger of movements sums to."
+                "The counters differ from the sum of the stock ledger."
             }
         }
     }
@@ -89,21 +95,21 @@ impl Kind {
     /// Returns what a person should do about a difference of this kind.
     pub const fn advice(self) -> &'static str {
         match self {
-            Kind::OverdueOrder => "--fix asks again",
+            Kind::OverdueOrder => "--fix sends the command again",
             Kind::HoldOfEndedOrder | Kind::SaleOfEndedOrder | Kind::HoldWithoutOrder => {
-                "--fix gives the units back"
+                "--fix releases the units"
             }
-            Kind::SoldOrderStillHeld => "--fix makes it a sale",
-            Kind::PaymentBehindGateway => "--fix writes down what the gateway did",
+            Kind::SoldOrderStillHeld => "--fix completes the sale",
+            Kind::PaymentBehindGateway => "--fix records what the gateway did",
             Kind::SoldOrderWithoutStock | Kind::HoldIsNotTheOrder | Kind::SaleWithoutOrder => {
-                "count the shelf, and adjust the product with the order as the reason"
+                "count the stock, and adjust the product with the order as the reason"
             }
-            Kind::PaymentNotAtGateway => "ask the gateway's support about the charge",
+            Kind::PaymentNotAtGateway => "ask the support of the gateway about the charge",
             Kind::SoldButNotPaid | Kind::RefundedButSold => {
                 "ask the customer, or cancel the order as staff"
             }
             Kind::MoneyOwed | Kind::ChargedTwice | Kind::WrongAmount | Kind::ChargeWithoutOrder => {
-                "refund the charge at the gateway by hand: money moves only by an order's saga"
+                "refund the charge at the gateway by hand; --fix moves no money"
             }
             Kind::CountersDoNotAddUp
             | Kind::ReservedIsNotHeld
