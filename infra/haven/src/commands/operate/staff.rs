@@ -12,6 +12,15 @@ use clap::{Args, Subcommand};
 use contract::parameter::SIGNING_KEY;
 use domain::Timestamp;
 use domain::access::StaffRole;
+use domain::text::printable;
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::style::Meaning;
+use haven_console::table::{Cell, Column, Table};
+use haven_console::time::{absolute, relative};
+use haven_console::verdict::Verdict;
+use haven_console::width::{self, wrap};
+use haven_console::{BadUsage, settings};
 use platform::audit;
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
@@ -29,7 +38,7 @@ use crate::login::database_login;
 pub enum Staff {
     /// Create a sign-in token for a member of staff
     #[command(
-        after_help = "Examples:\n  haven staff token --name Ana --role barista\n  haven staff token --name Ana --role manager --hours 4\n\nThe token signs in to the staff pages and is the bearer token of the API. It is\nshown once; only its id is recorded.\nUses the database of the local platform, or the one of --database-url. Without a\nlocal platform, HAVEN_SIGNING_KEY has the signing key."
+        after_help = "Examples:\n  haven staff token --name Ana --role barista\n  haven staff token --name Ana --role manager --hours 4\n\nThe token signs in to the staff pages and is the bearer token of the API. It is\nshown once, alone on standard output; only its id is recorded.\nUses the database of the local platform, or the one of --database-url. Without a\nlocal platform, HAVEN_SIGNING_KEY has the signing key."
     )]
     Token(Token),
     /// List the issued tokens, newest first
@@ -39,7 +48,6 @@ pub enum Staff {
     Tokens {
         #[command(flatten)]
         database: StaffDatabase,
-        /// One JSON object instead of text
         #[arg(long)]
         json: bool,
     },
@@ -52,6 +60,8 @@ pub enum Staff {
         id: Uuid,
         #[command(flatten)]
         database: StaffDatabase,
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -68,6 +78,8 @@ pub struct Token {
     pub hours: u16,
     #[command(flatten)]
     pub database: StaffDatabase,
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where staff tokens are recorded.
@@ -88,28 +100,29 @@ fn staff_role(text: &str) -> Result<StaffRole, String> {
 /// Runs a command. Returns whether its result is good.
 ///
 /// # Errors
-/// When there is no key, a name is not valid, or the database cannot be reached.
+/// When there is no key, a name is not valid, no token has the id, or the database cannot be
+/// reached.
 pub async fn command(command: &Staff) -> anyhow::Result<bool> {
     let login = database_login();
-    match command {
+    let exit = match command {
         Staff::Token(options) => print_token(options, login).await?,
         Staff::Tokens { database, json } => print_tokens(database, *json, login).await?,
-        Staff::Revoke { id, database } => return revoke(database, *id, login).await,
-    }
-    Ok(true)
+        Staff::Revoke { id, database, json } => revoke(database, *id, *json, login).await?,
+    };
+    Ok(exit == Exit::Done)
 }
 
 /// Prints a new staff token, signed with `HAVEN_SIGNING_KEY` or with the key of the platform that
-/// `haven up` runs.
+/// `haven up` runs. Standard output has the token alone.
 ///
 /// # Errors
 /// When there is no key, the name is not valid, or the database cannot be reached.
-async fn print_token(options: &Token, login: Login) -> anyhow::Result<()> {
+async fn print_token(options: &Token, login: Login) -> anyhow::Result<Exit> {
     let key = match ProcessEnvironment.get(SIGNING_KEY.variable) {
         Some(key) => key,
         None => {
-            let facts = Facts::read(&options.database.state)
-                .context("no HAVEN_SIGNING_KEY, and no platform that runs here")?;
+            let missing = "HAVEN_SIGNING_KEY is not set";
+            let facts = facts(&options.database.state, missing, "HAVEN_SIGNING_KEY")?;
             local_key(&facts).await?
         }
     };
@@ -119,9 +132,27 @@ async fn print_token(options: &Token, login: Login) -> anyhow::Result<()> {
         options.role,
         Duration::hours(i64::from(options.hours)),
     );
-    let (text, _) = issue(&store, &key, &audit::operator(), asked).await?;
+    let (text, token) = issue(&store, &key, &audit::operator(), asked).await?;
+    let now = SystemSource.now();
+    let sentence = issued(&token, now);
+    if options.json {
+        let mut document = document(&token, now);
+        document["token"] = text.into();
+        return Ok(Verdict::good(sentence).print_json("haven.staff-token/1", document));
+    }
     println!("{text}");
-    Ok(())
+    if !settings::get().quiet {
+        let hint = settings::get().hint("The token is shown once. List all: `haven staff tokens`.");
+        let text = format!("{sentence} {hint}");
+        eprintln!("{}", wrap(&text, width::stderr_text(), "", ""));
+    }
+    Ok(Exit::Done)
+}
+
+fn issued(token: &StaffToken, now: Timestamp) -> String {
+    let (name, role) = (printable(&token.name), token.role.code());
+    let expiry = expiry(token.expires_at, now);
+    format!("Issued a token for {name} with the role {role}. Expiry: {expiry}.")
 }
 
 async fn local_key(facts: &Facts) -> anyhow::Result<String> {
@@ -135,50 +166,110 @@ async fn local_key(facts: &Facts) -> anyhow::Result<String> {
 async fn open(database: &StaffDatabase, login: Login) -> anyhow::Result<Store> {
     let (url, login) = match &database.database_url {
         Some(url) => (url.clone(), login),
-        None => (local_database(&database.state)?, Login::default()),
+        None => {
+            let missing = "DATABASE_URL is not set";
+            let facts = facts(&database.state, missing, "DATABASE_URL")?;
+            (facts.database_url, Login::default())
+        }
     };
     Store::connect(&url, &login)
         .await
-        .context("open the shop's database")
+        .context("open the database of staff tokens")
 }
 
-fn local_database(state: &Path) -> anyhow::Result<String> {
-    let facts = Facts::read(state).context(
-        "staff tokens are recorded in the shop's database: set DATABASE_URL to it, or start a platform with `haven up`",
-    )?;
-    Ok(facts.database_url)
+/// Returns the facts of the platform that runs, which stand for a variable that is missing.
+fn facts(state: &Path, missing: &str, variable: &str) -> anyhow::Result<Facts> {
+    Facts::read(state).map_err(|error| {
+        // A directory that cannot be used, rather than one without a platform.
+        if error.is::<BadUsage>() {
+            return error;
+        }
+        let message = format!("{missing}, and no platform runs in {}", state.display());
+        Failure::new(Exit::Failed, message)
+            .tip(format!("run `haven up`, or set {variable}"))
+            .because(error)
+            .into()
+    })
 }
 
 /// Prints all recorded tokens, newest first.
 ///
 /// # Errors
 /// When the database cannot be reached.
-async fn print_tokens(database: &StaffDatabase, json: bool, login: Login) -> anyhow::Result<()> {
+async fn print_tokens(database: &StaffDatabase, json: bool, login: Login) -> anyhow::Result<Exit> {
     let tokens = open(database, login)
         .await?
         .staff_tokens()
         .await
         .context("read the staff tokens")?;
     let now = SystemSource.now();
+    let verdict = of_list(&tokens, now);
     if json {
         let tokens: Vec<Value> = tokens.iter().map(|token| document(token, now)).collect();
-        println!("{:#}", json!({ "tokens": tokens }));
-        return Ok(());
+        return Ok(verdict.print_json("haven.staff-tokens/1", json!({ "tokens": tokens })));
     }
-    if tokens.is_empty() {
-        println!("No staff token was issued yet.");
+    if tokens.len() < 2 {
+        return Ok(verdict.print());
     }
-    for token in &tokens {
-        let (state, until) = (state_of(token, now), time_text(token.expires_at));
-        println!(
-            "{}  {:<8}  {:<7}  until {until}  {}",
+    let note = table(&tokens, now).print();
+    println!();
+    Ok(verdict.note(note).print())
+}
+
+fn table(tokens: &[StaffToken], now: Timestamp) -> Table {
+    let mut table = Table::new([
+        Column::text("Id"),
+        Column::text("State"),
+        Column::text("Role").optional(2),
+        Column::text("Expiry").optional(1),
+        Column::text("Name").shortened(),
+    ]);
+    for token in tokens {
+        let state = state_of(token, now);
+        let meaning = match state {
+            "valid" => Meaning::Ok,
+            _ => Meaning::Skip,
+        };
+        table.row([
+            Cell::from(token.id.to_string()),
+            meaning.cell(state),
+            Cell::from(token.role.code()),
+            Cell::from(expiry(token.expires_at, now)),
+            Cell::from(printable(&token.name)),
+        ]);
+    }
+    table
+}
+
+/// Returns the last line of the list. It is the whole list if there is at most one token.
+fn of_list(tokens: &[StaffToken], now: Timestamp) -> Verdict {
+    match tokens {
+        [] => Verdict::neutral("No staff tokens.").next("haven staff token --name Ana"),
+        [token] => Verdict::neutral(format!(
+            "1 staff token: {} of {}, role {}, {}. Expiry: {}.",
             token.id,
-            state,
+            printable(&token.name),
             token.role.code(),
-            token.name
-        );
+            state_of(token, now),
+            expiry(token.expires_at, now)
+        )),
+        several => {
+            let valid = several.iter().filter(|it| state_of(it, now) == "valid");
+            let sentence = format!("{} staff tokens, {} valid.", several.len(), valid.count());
+            Verdict::neutral(sentence)
+        }
     }
-    Ok(())
+}
+
+/// Returns the time of an expiry: relative to now within a day, else absolute.
+fn expiry(at: Timestamp, now: Timestamp) -> String {
+    if at - now >= Duration::DAY || now - at >= Duration::DAY {
+        absolute(at)
+    } else if at > now {
+        format!("in {}", relative(now, at))
+    } else {
+        format!("{} ago", relative(at, now))
+    }
 }
 
 fn document(token: &StaffToken, now: Timestamp) -> Value {
@@ -201,20 +292,23 @@ fn state_of(token: &StaffToken, now: Timestamp) -> &'static str {
     }
 }
 
-/// Revokes a token. Returns whether the token exists.
+/// Revokes a token.
 ///
 /// # Errors
-/// When the database cannot be reached.
-async fn revoke(database: &StaffDatabase, id: Uuid, login: Login) -> anyhow::Result<bool> {
+/// A failure that exits with 2 when no token has the id. Another error when the database cannot be
+/// reached.
+async fn revoke(
+    database: &StaffDatabase,
+    id: Uuid,
+    json: bool,
+    login: Login,
+) -> anyhow::Result<Exit> {
     let store = open(database, login).await?;
-    let Some(before) = store
+    let before = store
         .revoke_token(id, SystemSource.now())
         .await
         .context("revoke the staff token")?
-    else {
-        eprintln!("There is no staff token {id}; `haven staff tokens` lists them.");
-        return Ok(false);
-    };
+        .ok_or_else(|| no_token(id))?;
     let now = SystemSource.now();
     let state = |state: &str| json!({ "name": before.name, "state": state });
     let (was, is) = (state(state_of(&before, now)), state("revoked"));
@@ -227,9 +321,85 @@ async fn revoke(database: &StaffDatabase, id: Uuid, login: Login) -> anyhow::Res
         Some(is),
     )
     .await?;
-    println!(
+    let verdict = Verdict::good(format!(
         "Revoked the staff token of {}. Every storefront refuses it within 2 seconds.",
-        before.name
-    );
-    Ok(true)
+        printable(&before.name)
+    ));
+    if json {
+        let document = json!({ "id": id, "name": before.name, "state": "revoked" });
+        return Ok(verdict.print_json("haven.staff-revoke/1", document));
+    }
+    Ok(verdict.print())
+}
+
+fn no_token(id: Uuid) -> Failure {
+    Failure::not_found(format!("no staff token has the id `{id}`"))
+        .tip("list the tokens with `haven staff tokens`")
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: Timestamp = datetime!(2026-11-29 08:00 UTC);
+
+    fn token(name: &str, expires_at: Timestamp, is_revoked: bool) -> StaffToken {
+        StaffToken {
+            id: Uuid::from_u128(0x47),
+            name: name.to_owned(),
+            role: StaffRole::Barista,
+            issued_at: datetime!(2026-11-28 08:00 UTC),
+            expires_at,
+            revoked_at: is_revoked.then_some(NOW),
+        }
+    }
+
+    #[test]
+    fn the_list_fits_every_width() {
+        let tokens = [
+            token("Ana of the shop", datetime!(2026-11-29 19:30 UTC), false),
+            token("Zoe", datetime!(2026-11-29 07:00 UTC), false),
+            token("Ben", datetime!(2026-12-24 07:00 UTC), true),
+        ];
+        let text = |columns: usize| {
+            let text = table(&tokens, NOW).render(columns).text;
+            for line in text.lines() {
+                let width = haven_console::width::of_text(line);
+                assert!(width <= columns && line == line.trim_end(), "{line:?}");
+            }
+            text
+        };
+        assert!(text(60).contains("Ana of"), "{}", text(60));
+        assert!(text(80).contains("barista"), "{}", text(80));
+        let wide = text(120);
+        for part in ["in 11 h", "1 h ago", "2026-12-24 07:00 UTC", "revoked"] {
+            assert!(wide.contains(part), "{part}: {wide}");
+        }
+        assert_eq!(
+            of_list(&tokens, NOW),
+            Verdict::neutral("3 staff tokens, 1 valid.")
+        );
+    }
+
+    #[test]
+    fn one_token_is_a_sentence_and_none_names_the_next_step() {
+        let ana = token("Ana", datetime!(2026-11-29 19:30 UTC), false);
+        assert_eq!(
+            of_list(&[ana], NOW),
+            Verdict::neutral(
+                "1 staff token: 00000000-0000-0000-0000-000000000047 of Ana, role barista, valid. \
+                 Expiry: in 11 h."
+            )
+        );
+        let none = Verdict::neutral("No staff tokens.").next("haven staff token --name Ana");
+        assert_eq!(of_list(&[], NOW), none);
+    }
+
+    #[test]
+    fn an_unknown_id_is_an_answer() {
+        let failure = no_token(Uuid::from_u128(1));
+        assert_eq!((failure.exit.code(), failure.code), (2, "not_found"));
+    }
 }
