@@ -1,5 +1,6 @@
 //! Resolves the environment and the AWS account that the command line names.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::arguments;
@@ -7,7 +8,8 @@ use adapter_aws::LocalAccess;
 use anyhow::Context as _;
 use blueprint::{Configuration, Environment, File, Override, Problems};
 use chassis::config::{Environment as _, ProcessEnvironment};
-use haven_console::error::unknown;
+use haven_console::error::{Failure, unknown};
+use haven_console::exit::Exit;
 use haven_console::usage::BadUsage;
 use platform::aws::Aws;
 use platform::facts::Facts;
@@ -74,14 +76,24 @@ pub async fn locate(target: &arguments::Target) -> anyhow::Result<(Aws, Environm
     let aws = match (&target.place.endpoint, environment.local, facts) {
         (Some(endpoint), true, facts) => Aws::local(&access(endpoint, region, facts.ok().as_ref())),
         (None, true, Ok(facts)) => Aws::local(&facts.aws_access()),
-        (None, true, Err(why)) => {
-            return Err(why.context(
-                "no local AWS is known: start one with `haven up`, or give --endpoint URL",
-            ));
-        }
+        (None, true, Err(why)) => return Err(no_platform(&target.place.state, why)),
         (endpoint, false, _) => Aws::in_account(endpoint.as_deref(), region).await,
     };
     Ok((aws, environment))
+}
+
+/// Returns the failure of a command on `local` while no platform runs. The error about a state
+/// directory that cannot be used stays as it is.
+fn no_platform(state: &Path, why: anyhow::Error) -> anyhow::Error {
+    let cause = why.root_cause().downcast_ref::<std::io::Error>();
+    if cause.is_none_or(|cause| cause.kind() != ErrorKind::NotFound) {
+        return why;
+    }
+    let message = format!("no platform is running in {}", state.display());
+    Failure::new(Exit::Failed, message)
+        .tip("run `haven up`, or name an environment")
+        .because(why)
+        .into()
 }
 
 /// Returns the access to a local AWS whose endpoint was given. The key pair is that of the platform

@@ -62,6 +62,11 @@ impl Facts {
         }
     }
 
+    /// Returns when the platform was started, if the system records it.
+    pub fn started_at(&self) -> Option<std::time::SystemTime> {
+        crate::process::started_at(self.pid)
+    }
+
     /// Reads the file of a state directory.
     ///
     /// # Errors

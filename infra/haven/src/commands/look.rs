@@ -8,3 +8,27 @@ pub mod orders;
 pub mod outputs;
 pub mod reproject;
 pub mod status;
+
+/// Returns a number and its noun, such as "1 role" and "1,204 orders".
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    let number = haven_console::time::thousands(i128::try_from(number).unwrap_or(i128::MAX));
+    format!("{number} {noun}{plural}")
+}
+
+/// Asserts that no line is wider than the columns and none ends in a blank. Returns the text
+/// without colors.
+#[cfg(test)]
+fn fitting(text: &str, columns: usize) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let plain = parts.fold(first, |plain, part| {
+        plain + part.split_once('m').map_or(part, |(_, rest)| rest)
+    });
+    for line in plain.lines() {
+        let width = haven_console::width::of_text(line);
+        assert!(width <= columns, "wider than {columns}: {line:?}");
+        assert_eq!(line, line.trim_end(), "ends in a blank");
+    }
+    plain
+}
