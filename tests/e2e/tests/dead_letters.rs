@@ -404,7 +404,14 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
 
     let declined = world.order("espresso", 1, "tok_declined").await;
     world.until(&declined, &["failed"]).await;
-    let text = world.haven(&["orders", "show", &id(&declined)]);
+    let short = said(&world.haven(&["orders", "show", &id(&declined)]));
+    assert!(
+        short.contains("because payment declined")
+            && short.contains("\nFailed. ")
+            && short.trim_end().ends_with(" pending."),
+        "{short}"
+    );
+    let text = world.haven(&["orders", "show", &id(&declined), "-v"]);
     assert_eq!(code(&text), Some(0), "{}", said(&text));
     for part in [
         "became failed",

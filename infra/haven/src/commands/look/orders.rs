@@ -2,17 +2,24 @@
 //! machine, and rebuilds the order view.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use app::ports::orders::OrderStore as _;
+use app::ports::orders::OrderStore;
 use app::ports::scope::Scope;
 use app::use_cases::journey::{Journey, Moment, Record, journey, time_text};
 use clap::{Args, Subcommand};
 use domain::ids::{OrderId, OrderNumber};
+use domain::order::Order;
 use domain::text::printable;
-use haven_console::{Interrupted, terminal};
+use haven_console::error::Failure;
+use haven_console::table::{Column, Table};
+use haven_console::time::duration;
+use haven_console::verdict::Verdict;
+use haven_console::width::wrap;
+use haven_console::{Interrupted, settings, width};
 
-use super::{logs, reproject};
+use super::{count, logs, reproject};
 use crate::arguments::{STATE, order_id};
 use crate::commands::operate::dlq::desk::{Desk, Letter};
 
@@ -20,7 +27,7 @@ use crate::commands::operate::dlq::desk::{Desk, Letter};
 pub enum Orders {
     /// Show the timeline of an order and what is pending
     #[command(
-        after_help = "Examples:\n  haven orders show A-047\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show A-047 --json\n\nShows history, money, stock, messages with their deliveries, notifications, dead\nletters and log lines.\nExit 2 if there is no such order."
+        after_help = "Examples:\n  haven orders show A-047\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show A-047 --json\n\nShows the history, payments, redrives and dead letters. -v and --json also show\nstock, messages with their deliveries, notifications, log lines and trace ids.\nExit 2 if there is no such order."
     )]
     Show(Show),
     /// Rebuild the order view from the orders
@@ -50,7 +57,11 @@ pub enum OrderName {
     Number(OrderNumber),
 }
 
-fn order_name(text: &str) -> Result<OrderName, String> {
+/// Parses an order number or an order id. For clap.
+///
+/// # Errors
+/// When the text is neither.
+pub fn order_name(text: &str) -> Result<OrderName, String> {
     let number = OrderNumber::parse(text).map(OrderName::Number);
     number
         .map_or_else(|| order_id(text).map(OrderName::Id), Ok)
@@ -63,70 +74,92 @@ fn order_name(text: &str) -> Result<OrderName, String> {
 /// As [`show`] and [`reproject::reproject`].
 pub async fn command(command: &Orders) -> anyhow::Result<bool> {
     match command {
-        Orders::Show(options) => show(options).await,
-        Orders::Reproject(options) => {
-            reproject::reproject(options).await?;
-            Ok(true)
+        Orders::Show(options) => show(options).await?,
+        Orders::Reproject(options) => reproject::reproject(options).await?,
+    }
+    Ok(true)
+}
+
+impl OrderName {
+    /// Returns the id of the order: of several orders with one number, of the newest.
+    ///
+    /// # Errors
+    /// A failure that exits with 2 when no order has the number, or an error of the store.
+    pub async fn find(self, orders: &impl OrderStore) -> anyhow::Result<OrderId> {
+        match self {
+            OrderName::Id(order_id) => Ok(order_id),
+            OrderName::Number(number) => {
+                let newest = orders
+                    .newest_with_number(&Scope::Everything, number)
+                    .await?;
+                let missing = || Failure::not_found(format!("no order has the number {number}"));
+                Ok(newest.ok_or_else(missing)?)
+            }
         }
     }
 }
 
-/// Prints the order timeline. Returns whether the order exists.
+/// Prints the order timeline.
 ///
 /// # Errors
-/// When no platform runs on the state directory, a store cannot be read, or a signal interrupts the
-/// command.
-async fn show(options: &Show) -> anyhow::Result<bool> {
+/// A failure that exits with 2 when the order does not exist. Another error when no platform runs
+/// on the state directory, a store cannot be read, or a signal interrupts the command.
+async fn show(options: &Show) -> anyhow::Result<()> {
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
     let desk = Desk::open(&options.state).await?;
-    let order_id = match options.order {
-        OrderName::Id(order_id) => order_id,
-        OrderName::Number(number) => match desk
-            .store
-            .newest_with_number(&Scope::Everything, number)
-            .await?
-        {
-            Some(order_id) => order_id,
-            None => {
-                eprintln!("haven: there is no order with the number {number}");
-                return Ok(false);
-            }
-        },
-    };
-    let Some(journey) = journey(&desk.store, &desk.stock, &Scope::Everything, order_id).await?
-    else {
-        eprintln!("haven: there is no order {order_id}");
-        return Ok(false);
-    };
+    let order_id = options.order.find(&desk.store).await?;
+    let missing = || Failure::not_found(format!("no order has the id {order_id}"));
+    let stored = desk.store.load_in(&Scope::Everything, order_id).await?;
+    let stored = stored.ok_or_else(missing)?;
+    let journey = journey(&desk.store, &desk.stock, &Scope::Everything, order_id)
+        .await?
+        .ok_or_else(missing)?;
     let letters = desk.read(&stop).await?;
     if stop.is_cancelled() {
         return Err(Interrupted.into());
     }
     let mut more: Vec<Moment> = letters
         .iter()
-        .filter_map(|letter| parked(letter, order_id))
+        .filter_map(|letter| dead_letter(letter, order_id))
         .collect();
     more.extend(logs::about(&options.state, order_id, &journey.trace_ids)?);
     let journey = journey.with(more);
+    let verdict = verdict(&journey);
     if options.json {
-        println!(
-            "{}",
-            terminal::json(&serde_json::to_value(&journey).context("write JSON")?)
-        );
-    } else {
-        print(&journey);
+        let document = serde_json::to_value(&journey).context("write JSON")?;
+        verdict.print_json("haven.order/1", document);
+        return Ok(());
     }
-    Ok(true)
+    let columns = width::stdout();
+    let text = match settings::get().verbose {
+        true => full_text(&journey, &bill(&stored.order), columns),
+        false => text(&journey, &bill(&stored.order), columns),
+    };
+    println!("{text}");
+    verdict.print();
+    Ok(())
+}
+
+/// Returns the amount and the size of an order.
+fn bill(order: &Order) -> String {
+    let units = order.items.iter();
+    let units = units.map(|item| usize::try_from(item.quantity.get()).unwrap_or(usize::MAX));
+    format!(
+        "{}, {}, {}",
+        order.totals.total,
+        count(order.items.len(), "product"),
+        count(units.sum(), "unit")
+    )
 }
 
 /// Returns the timeline entry of a dead letter, if it belongs to the order.
-fn parked(letter: &Letter, order_id: OrderId) -> Option<Moment> {
+fn dead_letter(letter: &Letter, order_id: OrderId) -> Option<Moment> {
     if letter.order_id() != Some(order_id) {
         return None;
     }
     let body = letter.json()?;
     let what = format!(
-        "{} lies parked of {}",
+        "{} became a dead letter of {}",
         body["type"].as_str().unwrap_or("a message"),
         letter.queue.slug
     );
@@ -142,51 +175,241 @@ fn parked(letter: &Letter, order_id: OrderId) -> Option<Moment> {
     })
 }
 
-fn print(journey: &Journey) {
-    println!(
-        "{}  {}  {} ({}), version {}",
-        journey.order_number, journey.order_id, journey.status, journey.state, journey.version
+/// Returns the first lines: the order, and with `more` what only `-v` shows.
+fn heading(journey: &Journey, bill: &str, columns: usize, more: &str) -> String {
+    let because = journey.reason.as_deref().map(printable);
+    let because = because.map_or_else(String::new, |reason| format!(" because {reason}"));
+    let day = journey.moments.first().map(|first| time_text(first.at));
+    let day = day.as_deref().and_then(|at| at.get(..10));
+    let line = format!(
+        "{}, {}{because}, {bill}, {}{more}",
+        journey.order_number,
+        journey.status,
+        day.unwrap_or_default()
     );
-    if let Some(reason) = &journey.reason {
-        println!("because {}", printable(reason));
+    wrap(&line, columns, "", "  ") + "\n\n"
+}
+
+/// Returns the events that change the order or the money, the redrives and the dead letters.
+fn text(journey: &Journey, bill: &str, columns: usize) -> String {
+    let mut table = Table::new([
+        Column::text("Time (UTC)"),
+        Column::number("After"),
+        Column::text("Event").shortened(),
+        Column::text("By").optional(1),
+    ]);
+    let is_shown = |moment: &&Moment| match moment.record {
+        Record::History | Record::Payment | Record::Redrive | Record::Parked => true,
+        Record::Stock | Record::Outbox | Record::Delivery | Record::Notice | Record::Log => false,
+    };
+    let shown: Vec<&Moment> = journey.moments.iter().filter(is_shown).collect();
+    let mut before = None;
+    for moment in &shown {
+        let gap_ms = before.map(|before| (moment.at - before).whole_milliseconds());
+        before = Some(moment.at);
+        table.row([
+            clock(moment),
+            gap_ms.map_or_else(String::new, after),
+            event(moment),
+            moment.by.as_deref().map(printable).unwrap_or_default(),
+        ]);
     }
-    println!();
+    let table = table.render(columns);
+    let mut rest = format!("{} of {} events", shown.len(), journey.moments.len());
+    rest += &table
+        .note()
+        .map_or_else(String::new, |note| "; ".to_owned() + &note);
+    rest += "; stock, messages, notifications, log lines, trace ids: -v";
+    heading(journey, bill, columns, "")
+        + &table.text
+        + &wrap(&rest, columns, "", "  ")
+        + "\n"
+        + &pending(journey, columns)
+}
+
+/// Returns every event and all ids. A line can be wider than the columns.
+fn full_text(journey: &Journey, bill: &str, columns: usize) -> String {
+    let mut table = Table::new([
+        Column::text("Time (UTC)"),
+        Column::number("After"),
+        Column::text("Source"),
+        Column::text("Event"),
+        Column::text("By"),
+    ]);
     for moment in &journey.moments {
-        let gap = format!("+{} ms", moment.gap_ms);
-        let by = moment
-            .by
-            .as_deref()
-            .map(|by| format!("  by {by}"))
-            .unwrap_or_default();
-        let note = moment
-            .note
-            .as_deref()
-            .map(|note| format!("  [{note}]"))
-            .unwrap_or_default();
-        let line = format!(
-            "{}  {gap:>10}  {:<8}  {}{by}{note}",
+        table.row([
             time_text(moment.at),
-            moment.record.code(),
-            moment.what
-        );
-        println!("{}", printable(&line));
+            after(moment.gap_ms.into()),
+            moment.record.code().to_owned(),
+            event(moment),
+            moment.by.as_deref().map(printable).unwrap_or_default(),
+        ]);
     }
-    println!();
-    if journey.awaited.is_empty() {
-        println!("It waits for nothing.");
-    }
-    for awaited in &journey.awaited {
+    let more = format!(
+        ", id {}, state {}, version {}",
+        journey.order_id, journey.state, journey.version
+    );
+    let traces = journey.trace_ids.iter();
+    let traces: String = traces.map(|trace| format!("trace {trace}\n")).collect();
+    heading(journey, bill, columns, &more)
+        + &table.render(usize::MAX).text
+        + &traces
+        + &pending(journey, columns)
+}
+
+/// Returns a line for each thing that the order waits for.
+fn pending(journey: &Journey, columns: usize) -> String {
+    let lines = journey.awaited.iter().map(|awaited| {
         let until = awaited
             .until
-            .map(|until| format!(", until {}", time_text(until)))
-            .unwrap_or_default();
-        println!(
-            "waits until {}, since {}{until}",
-            awaited.what,
-            time_text(awaited.since)
+            .map(|until| format!(", until {}", time_text(until)));
+        let line = format!(
+            "{}, since {}{}",
+            printable(&awaited.what),
+            time_text(awaited.since),
+            until.unwrap_or_default()
         );
+        wrap(&line, columns, "Pending: ", "  ") + "\n"
+    });
+    lines.collect()
+}
+
+fn verdict(journey: &Journey) -> Verdict {
+    let mut status = journey.status.clone();
+    if let Some(first) = status.get_mut(..1) {
+        first.make_ascii_uppercase();
     }
-    for trace in &journey.trace_ids {
-        println!("trace {trace}");
+    Verdict::neutral(match journey.awaited.len() {
+        0 => format!("{status}. Nothing is pending."),
+        1 => format!("{status}. 1 step is pending."),
+        pending => format!("{status}. {pending} steps are pending."),
+    })
+}
+
+fn event(moment: &Moment) -> String {
+    let note = moment.note.as_deref();
+    let note = note.map_or_else(String::new, |note| format!(" [{note}]"));
+    printable(&format!("{}{note}", moment.what))
+}
+
+/// Returns the time of day.
+fn clock(moment: &Moment) -> String {
+    let time = time_text(moment.at);
+    time.get(11..23).unwrap_or(&time).to_owned()
+}
+
+/// Returns the time since the event before.
+fn after(gap_ms: i128) -> String {
+    match gap_ms {
+        gap_ms @ ..1_000 => format!("+{gap_ms} ms"),
+        gap_ms => {
+            let gap_ms = u64::try_from(gap_ms).unwrap_or(u64::MAX);
+            format!("+{}", duration(Duration::from_millis(gap_ms)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use app::use_cases::journey::Awaited;
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::super::fitting;
+    use super::*;
+
+    fn completed() -> Journey {
+        let at = datetime!(2026-03-01 06:52:12.277 UTC);
+        let moment = |after_ms: i64, record, what: &str, by: &str| Moment {
+            by: Some(by.to_owned()),
+            ..Moment::new(at + time::Duration::milliseconds(after_ms), record, what)
+        };
+        let moments = vec![
+            moment(0, Record::History, "accepted, pending (stock)", "customer"),
+            moment(143, Record::Stock, "held 1 × espresso", "order-worker"),
+            moment(
+                331,
+                Record::Payment,
+                "charge of $39.30: captured",
+                "payment-worker",
+            ),
+            moment(73_000, Record::History, "confirmed became preparing", "Zoe"),
+        ];
+        let journey = Journey {
+            order_id: OrderId(Uuid::nil()),
+            order_number: "A-004".to_owned(),
+            status: "preparing".to_owned(),
+            state: "preparing".to_owned(),
+            version: 4,
+            reason: None,
+            moments,
+            awaited: Vec::new(),
+            trace_ids: BTreeSet::from(["0af7651916cd43dd8448eb211c80319c".to_owned()]),
+            missing: None,
+        };
+        journey.with(Vec::new())
+    }
+
+    #[test]
+    fn the_short_timeline_has_the_events_that_change_the_order() {
+        let rows = "A-004, preparing, $39.30, 3 products, 6 units, 2026-03-01\n\n\
+            Time (UTC)        After  Event                       By\n\
+            06:52:12.277             accepted, pending (stock)   customer\n\
+            06:52:12.608    +331 ms  charge of $39.30: captured  payment-worker\n\
+            06:53:25.277  +1 m 12 s  confirmed became preparing  Zoe\n";
+        let bill = "$39.30, 3 products, 6 units";
+        for columns in [80, 120] {
+            let text = fitting(&text(&completed(), bill, columns), columns);
+            assert!(text.starts_with(rows), "{text}");
+            assert!(text.contains("\n3 of 4 events; stock, "), "{text}");
+        }
+        let narrow = fitting(&text(&completed(), bill, 60), 60);
+        assert!(narrow.contains("; 1 column hidden: By"), "{narrow}");
+        let full = full_text(&completed(), bill, 80);
+        for part in [
+            "held 1 × espresso",
+            "trace 0af7651916cd43dd8448eb211c80319c\n",
+            "2026-03-01T06:52:12.420Z",
+            "version 4",
+        ] {
+            assert!(full.contains(part), "no {part} in {full}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_counts_what_is_pending() {
+        let mut journey = completed();
+        assert_eq!(
+            verdict(&journey),
+            Verdict::neutral("Preparing. Nothing is pending.")
+        );
+        journey.reason = Some("payment declined".to_owned());
+        journey.awaited.push(Awaited {
+            what: "the bar makes it ready".to_owned(),
+            since: datetime!(2026-03-01 06:53:25.277 UTC),
+            until: None,
+        });
+        assert_eq!(
+            verdict(&journey),
+            Verdict::neutral("Preparing. 1 step is pending.")
+        );
+        for columns in [60, 80, 120] {
+            let text = fitting(&text(&journey, "$39.30", columns), columns);
+            assert!(
+                text.contains("\nPending: the bar makes it ready, since")
+                    && text.contains("preparing because payment declined, $39.30"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn gaps_have_one_form() {
+        assert_eq!(
+            [143, 47_000, 73_000].map(after),
+            ["+143 ms", "+47 s", "+1 m 13 s"]
+        );
     }
 }
