@@ -243,7 +243,7 @@ async fn outputs_are_told_by_name_and_secrets_are_not() {
     let missed = at(&["outputs", "local", "queue/order/url"]);
     assert_eq!(code(&missed), Some(2));
     assert!(
-        text(&missed.stderr).contains("did you mean queue/orders/url?"),
+        text(&missed.stderr).contains("did you mean `queue/orders/url`?"),
         "{missed:?}"
     );
 }

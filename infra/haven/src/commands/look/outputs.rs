@@ -4,9 +4,16 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ssm::types::ParameterType;
 use clap::Args;
+use haven_console::error::{Failure, nearest};
+use haven_console::exit::Exit;
+use haven_console::style::Meaning;
+use haven_console::verdict::Verdict;
+use haven_console::width::of_text;
+use haven_console::{settings, width};
 use serde::Serialize;
 use serde_json::json;
 
+use super::count;
 use crate::{arguments, target};
 use provision::stack::{find, status_of};
 use provision::{Target, account};
@@ -48,33 +55,39 @@ type Parameters = BTreeMap<String, Stored>;
 /// Prints all values, or one. Returns whether there are any, or whether the requested one exists.
 ///
 /// # Errors
-/// When the environment cannot be resolved, or AWS does not answer.
+/// A failure that exits with 2 when nothing has the requested name. Another error when the
+/// environment cannot be resolved, or AWS does not answer.
 pub async fn print(options: &Outputs) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let (stacks, parameters) = (outputs(&target).await?, parameters(&target).await?);
     let json = options.target.which.json;
+    let environment = &target.environment.name;
     if let Some(name) = &options.name {
         let found = value(name, &stacks, &parameters);
-        match (&found, json) {
-            (_, true) => println!("{:#}", json!({ "name": name, "value": found })),
-            (Some(value), false) => println!("{value}"),
-            (None, false) => eprintln!("haven: {}", not_there(name, &stacks, &parameters)),
+        if json {
+            let verdict = match &found {
+                Some(_) => Verdict::neutral(format!("{name} has a value.")),
+                None => Verdict::no(not_there(name, &stacks, &parameters).message + "."),
+            };
+            let document = json!({ "name": name, "value": found });
+            return Ok(verdict.print_json("haven.output/1", document) == Exit::Done);
         }
-        return Ok(found.is_some());
+        let found = found.ok_or_else(|| not_there(name, &stacks, &parameters))?;
+        println!("{found}");
+        return Ok(true);
     }
+    let verdict = verdict(&target, &stacks, &parameters);
     if json {
-        let environment = &target.environment.name;
-        println!(
-            "{:#}",
-            json!({ "environment": environment, "stacks": stacks, "parameters": parameters })
-        );
-    } else if stacks.is_empty() {
-        println!("Nothing is deployed in {}", target.environment.name);
-    } else {
-        print!("{}", text(&stacks, &parameters));
+        let document =
+            json!({ "environment": environment, "stacks": stacks, "parameters": parameters });
+        return Ok(verdict.print_json("haven.outputs/1", document) == Exit::Done);
     }
-    Ok(!stacks.is_empty())
+    let region = &target.environment.settings.account.region;
+    println!("{environment}, {region}\n");
+    let verbose = settings::get().verbose;
+    print!("{}", text(&stacks, &parameters, verbose, width::stdout()));
+    Ok(verdict.print() == Exit::Done)
 }
 
 /// Returns the outputs of the stacks that exist.
@@ -135,52 +148,92 @@ fn value(name: &str, stacks: &[StackOutputs], parameters: &Parameters) -> Option
         .or_else(|| parameters.get(name)?.value.clone())
 }
 
-fn not_there(name: &str, stacks: &[StackOutputs], parameters: &Parameters) -> String {
+fn not_there(name: &str, stacks: &[StackOutputs], parameters: &Parameters) -> Failure {
     if parameters.get(name).is_some_and(|stored| stored.secret) {
-        return format!("{name} is a secret, which is not printed");
+        return Failure::not_found(format!("{name} is a secret, which is not printed"))
+            .tip("with permission, read it by `aws ssm get-parameter --with-decryption`");
     }
     let outputs = stacks.iter().flat_map(|stack| &stack.outputs);
     let names = outputs
         .flat_map(|output| [Some(output.name.as_str()), output.export.as_deref()])
         .flatten();
     let names = names.chain(parameters.keys().map(String::as_str));
-    let hint =
-        blueprint::spelling::nearest(name, names).map(|near| format!("; did you mean {near}?"));
-    format!(
-        "there is no output, export or parameter {name:?}{}",
-        hint.unwrap_or_default()
+    Failure::not_found(format!("no output, export or parameter is named `{name}`")).tip(
+        match nearest(name, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "list all names with `haven outputs ENV`".to_owned(),
+        },
     )
 }
 
-fn text(stacks: &[StackOutputs], parameters: &Parameters) -> String {
-    let mut lines = Vec::new();
+fn verdict(target: &Target, stacks: &[StackOutputs], parameters: &Parameters) -> Verdict {
+    let environment = &target.environment;
+    if stacks.is_empty() {
+        let verdict = Verdict::no(format!("Nothing is deployed in {}.", environment.name));
+        return verdict.next(format!("haven deploy {}", environment.name));
+    }
+    let outputs = stacks.iter().map(|stack| stack.outputs.len()).sum();
+    let secrets = parameters.values().filter(|stored| stored.secret).count();
+    let secrets = match secrets {
+        0 => String::new(),
+        1 => "; 1 secret is not printed".to_owned(),
+        secrets => format!("; {secrets} secrets are not printed"),
+    };
+    Verdict::neutral(format!(
+        "{} of {}, {}{secrets}.",
+        count(outputs, "output"),
+        count(stacks.len(), "stack"),
+        count(parameters.len(), "parameter")
+    ))
+}
+
+/// Returns all values by stack. A value that does not fit beside its name has a line of its own,
+/// because a URL or an ARN is never broken.
+fn text(stacks: &[StackOutputs], parameters: &Parameters, verbose: bool, columns: usize) -> String {
+    let mut text = String::new();
     for stack in stacks.iter().filter(|stack| !stack.outputs.is_empty()) {
-        lines.push(format!("{} ({})", stack.name, stack.status));
-        let longest = stack
+        let heading = Meaning::Heading.paint(&stack.name);
+        text += &format!("{heading}  {}\n", stack.status);
+        let values: Vec<(&str, &str)> = stack
             .outputs
             .iter()
-            .map(|output| output.name.len())
-            .max()
-            .unwrap_or_default();
-        lines.extend(
-            stack
-                .outputs
-                .iter()
-                .map(|output| format!("  {:longest$}  {}", output.name, output.value)),
-        );
-        lines.push(String::new());
+            .map(|output| (output.name.as_str(), output.value.as_str()))
+            .collect();
+        text += &aligned(&values, columns);
+        for output in stack.outputs.iter().filter(|_| verbose) {
+            let export = output.export.as_deref().unwrap_or("not exported");
+            let about = output.about.as_deref().unwrap_or_default();
+            text += format!("  {}: {export}  {about}", output.name).trim_end();
+            text.push('\n');
+        }
+        text.push('\n');
     }
     if !parameters.is_empty() {
-        lines.push("Parameter Store".to_owned());
-        let longest = parameters.keys().map(String::len).max().unwrap_or_default();
-        lines.extend(parameters.iter().map(|(key, stored)| {
-            format!(
-                "  {key:longest$}  {}",
-                stored.value.as_deref().unwrap_or("(a secret, not printed)")
-            )
-        }));
+        text += &(Meaning::Heading.paint("Parameter Store") + "\n");
+        let values: Vec<(&str, &str)> = parameters
+            .iter()
+            .map(|(key, stored)| {
+                let value = stored.value.as_deref();
+                (key.as_str(), value.unwrap_or("(a secret, not printed)"))
+            })
+            .collect();
+        text += &(aligned(&values, columns) + "\n");
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    text
+}
+
+fn aligned(values: &[(&str, &str)], columns: usize) -> String {
+    let longest = values.iter().map(|(name, _)| of_text(name)).max();
+    let longest = longest.unwrap_or_default();
+    let line = |(name, value): &(&str, &str)| {
+        let beside = format!("  {name:longest$}  {value}");
+        if of_text(&beside) <= columns {
+            beside.trim_end().to_owned() + "\n"
+        } else {
+            format!("  {name}\n    {value}\n")
+        }
+    };
+    values.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -231,8 +284,32 @@ mod tests {
             );
         }
         assert_eq!(value("key", &stacks, &parameters), None);
-        assert!(not_there("key", &stacks, &parameters).contains("is a secret"));
-        assert!(not_there("OrderUrl", &stacks, &parameters).ends_with("did you mean OrdersUrl?"));
-        assert!(text(&stacks, &parameters).contains("key               (a secret, not printed)"));
+        let secret = not_there("key", &stacks, &parameters);
+        assert!(secret.message.contains("is a secret"), "{secret}");
+        let misspelt = not_there("OrderUrl", &stacks, &parameters);
+        assert_eq!(
+            (misspelt.exit, misspelt.tip.as_deref()),
+            (Exit::No, Some("did you mean `OrdersUrl`?"))
+        );
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_has_a_line_of_its_own() {
+        let (mut stacks, parameters) = deployed();
+        let short = "brew-haven-messaging  CREATE_COMPLETE\n  OrdersUrl  http://here\n\n\
+            Parameter Store\n  key               (a secret, not printed)\n  \
+            queue/orders/url  http://here\n\n";
+        for columns in [60, 80, 120] {
+            let text = text(&stacks, &parameters, false, columns);
+            assert_eq!(super::super::fitting(&text, columns), short);
+        }
+        let arn = "arn:aws:sqs:us-east-1:123456789012:brew-haven-prod-messaging-OrdersQueue";
+        arn.clone_into(&mut stacks[0].outputs[0].value);
+        let long = text(&stacks, &parameters, true, 60);
+        assert!(
+            long.contains(&format!("\n  OrdersUrl\n    {arn}\n"))
+                && long.contains("  OrdersUrl: brew-haven-orders\n"),
+            "{long}"
+        );
     }
 }
