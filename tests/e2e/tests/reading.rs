@@ -132,7 +132,7 @@ fn a_setting_is_explained_and_all_that_is_wrong_is_told_at_once() {
     let missed = run(&["config", "explain", "prod", "network.zone"]);
     assert_eq!(code(&missed), Some(2));
     assert!(
-        text(&missed.stderr).contains("did you mean network.zones?"),
+        text(&missed.stderr).contains("did you mean `network.zones`?"),
         "{missed:?}"
     );
 }

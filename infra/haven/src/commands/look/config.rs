@@ -1,10 +1,17 @@
 //! `haven config explain`: shows every setting of an environment and the source of its value.
 
-use anyhow::Context as _;
 use blueprint::{Configuration, Explanation, nearest_key};
 use clap::{Args, Subcommand};
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::style::Meaning;
+use haven_console::table::{Cell, Column, Rendered, Table};
+use haven_console::verdict::Verdict;
+use haven_console::width::wrap;
+use haven_console::{settings, width};
 use serde_json::json;
 
+use super::count;
 use crate::arguments::Which;
 use crate::target::{self, BadSettings};
 
@@ -12,7 +19,7 @@ use crate::target::{self, BadSettings};
 pub enum Config {
     /// Show each setting: value, source, allowed range
     #[command(
-        after_help = "Examples:\n  haven config explain prod\n  haven config explain prod database.multi_az\n  haven config explain dev network --set network.zones=2\n\nThe source is a file and line, a variable or --set.\nExit 2 if there is no such key; 64 if settings are wrong, with all problems."
+        after_help = "Examples:\n  haven config explain prod\n  haven config explain prod database.multi_az\n  haven config explain dev network --set network.zones=2\n\nThe source is a file and line, a variable or --set. With KEY or -v, each setting\nalso has its purpose and the rules of the environment.\nExit 2 if there is no such key; 64 if settings are wrong, with all problems."
     )]
     Explain(Explain),
 }
@@ -28,7 +35,8 @@ pub struct Explain {
 /// Prints the settings. Returns whether any matches the key.
 ///
 /// # Errors
-/// When the environment does not exist, or its settings are wrong.
+/// A failure that exits with 2 when no setting matches. Another error when the environment does not
+/// exist, or its settings are wrong.
 pub fn explain(options: &Explain) -> anyhow::Result<bool> {
     let environment = &options.which.environment;
     let configuration = match target::configuration(&options.which) {
@@ -37,28 +45,83 @@ pub fn explain(options: &Explain) -> anyhow::Result<bool> {
             if let (true, Some(BadSettings { problems, .. })) =
                 (options.which.json, error.downcast_ref())
             {
-                println!(
-                    "{:#}",
-                    json!({ "environment": environment, "problems": problems })
-                );
+                let verdict = Verdict::failed(format!("The settings of {environment} are wrong."));
+                let document = json!({ "environment": environment, "problems": problems });
+                verdict.print_json("haven.config/1", document);
             }
             return Err(error);
         }
     };
     let keys = asked(&configuration, options.key.as_deref());
+    let unknown = options.key.as_deref().filter(|_| keys.is_empty());
     if options.which.json {
+        let verdict = match unknown {
+            Some(key) => Verdict::no(format!("{}.", no_such(environment, key))),
+            None => verdict(environment, &keys),
+        };
         let document = json!({ "environment": environment, "keys": keys });
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&document).context("write JSON")?
-        );
+        return Ok(verdict.print_json("haven.config/1", document) == Exit::Done);
+    }
+    if let Some(key) = unknown {
+        return Err(no_such(environment, key).into());
+    }
+    let note = if options.key.is_some() || settings::get().verbose {
+        print!("{}", details(&keys, width::stdout_text()));
+        None
     } else {
-        keys.iter().for_each(|key| println!("{key}\n"));
+        let rendered = table(&keys, width::stdout());
+        println!("{}", rendered.text);
+        rendered.note()
+    };
+    Ok(verdict(environment, &keys).note(note).print() == Exit::Done)
+}
+
+fn verdict(environment: &str, keys: &[Explanation]) -> Verdict {
+    let own = keys.iter().filter(|key| key.value != key.default).count();
+    Verdict::neutral(format!(
+        "{} of {environment}, {own} not at the default.",
+        count(keys.len(), "setting")
+    ))
+}
+
+/// Returns a row for each setting. Those that differ from the default come first.
+fn table(keys: &[Explanation], columns: usize) -> Rendered {
+    let mut table = Table::new([
+        Column::text("Setting"),
+        Column::text("Value").shortened(),
+        Column::text("Source").optional(2),
+        Column::text("Allowed").optional(1),
+    ]);
+    let mut keys: Vec<&Explanation> = keys.iter().collect();
+    // The sort is stable: settings of one group stay together.
+    keys.sort_by_key(|key| key.value == key.default);
+    for key in keys {
+        let value = match key.value == key.default {
+            true => Cell::from(key.value.as_str()),
+            false => Meaning::Change.cell(key.value.as_str()),
+        };
+        table.row([
+            Cell::from(key.key),
+            value,
+            Cell::from(key.origin.to_string()),
+            Cell::from(key.allowed.as_str()),
+        ]);
     }
-    if let (true, Some(key)) = (keys.is_empty(), &options.key) {
-        eprintln!("haven: {}", no_such(key));
+    table.render(columns)
+}
+
+/// Returns everything about each setting.
+fn details(keys: &[Explanation], columns: usize) -> String {
+    let mut text = String::new();
+    for key in keys {
+        for (index, line) in key.to_string().lines().enumerate() {
+            let indent = if index == 0 { "" } else { "    " };
+            text += &wrap(line.trim_start(), columns, indent, "      ");
+            text.push('\n');
+        }
+        text.push('\n');
     }
-    Ok(!keys.is_empty())
+    text
 }
 
 /// Returns one setting, the settings of a group, or all.
@@ -76,15 +139,16 @@ fn asked(configuration: &Configuration, key: Option<&str>) -> Vec<Explanation> {
     keys
 }
 
-fn no_such(key: &str) -> String {
-    let hint = nearest_key(key)
-        .map(|near| format!("; did you mean {near}?"))
-        .unwrap_or_default();
-    format!("there is no key {key:?}{hint} (`haven config explain` shows all)")
+fn no_such(environment: &str, key: &str) -> Failure {
+    Failure::not_found(format!("no setting is named `{key}`")).tip(match nearest_key(key) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("list all with `haven config explain {environment}`"),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fitting;
     use super::*;
 
     fn prod() -> Configuration {
@@ -113,8 +177,40 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_is_answered_with_the_one_that_was_meant() {
-        assert!(no_such("network.zone").contains("did you mean network.zones?"));
-        assert!(no_such("multi_az").contains("did you mean database.multi_az?"));
-        assert!(!no_such("something-else-entirely").contains("did you mean"));
+        for (key, tip) in [
+            ("network.zone", "did you mean `network.zones`?"),
+            ("multi_az", "did you mean `database.multi_az`?"),
+            (
+                "something-else-entirely",
+                "list all with `haven config explain prod`",
+            ),
+        ] {
+            let failure = no_such("prod", key);
+            assert_eq!(
+                (failure.exit, failure.tip.as_deref()),
+                (Exit::No, Some(tip))
+            );
+        }
+    }
+
+    #[test]
+    fn settings_fit_every_width_and_those_of_the_environment_come_first() {
+        let keys = asked(&prod(), None);
+        for columns in [60, 80, 120] {
+            let text = fitting(&table(&keys, columns).text, columns);
+            assert_eq!(text.lines().count(), keys.len() + 1);
+            let first = text.lines().nth(1).and_then(|row| row.split("  ").next());
+            let first = keys
+                .iter()
+                .find(|key| Some(key.key) == first.map(str::trim));
+            assert!(first.is_some_and(|key| key.value != key.default), "{text}");
+            let text = details(&asked(&prod(), Some("database.backup_days")), columns);
+            let text = fitting(&text, columns);
+            assert!(
+                text.starts_with("database.backup_days = 35\n    from ")
+                    && text.contains("the default is 7"),
+                "{text}"
+            );
+        }
     }
 }
