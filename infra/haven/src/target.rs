@@ -76,22 +76,33 @@ pub async fn locate(target: &arguments::Target) -> anyhow::Result<(Aws, Environm
     let aws = match (&target.place.endpoint, environment.local, facts) {
         (Some(endpoint), true, facts) => Aws::local(&access(endpoint, region, facts.ok().as_ref())),
         (None, true, Ok(facts)) => Aws::local(&facts.aws_access()),
-        (None, true, Err(why)) => return Err(no_platform(&target.place.state, why)),
+        (None, true, Err(why)) => {
+            let tip = "run `haven up`, or name an environment";
+            return Err(no_platform(&target.place.state, tip, why));
+        }
         (endpoint, false, _) => Aws::in_account(endpoint.as_deref(), region).await,
     };
     Ok((aws, environment))
 }
 
-/// Returns the failure of a command on `local` while no platform runs. The error about a state
-/// directory that cannot be used stays as it is.
-fn no_platform(state: &Path, why: anyhow::Error) -> anyhow::Error {
+/// Returns the facts about the platform that runs on a state directory.
+///
+/// # Errors
+/// When no platform runs there, or as [`Facts::read`].
+pub fn running(state: &Path) -> anyhow::Result<Facts> {
+    Facts::read(state).map_err(|why| no_platform(state, "run `haven up`", why))
+}
+
+/// Returns the failure of a command that needs a platform on this machine while none runs. The
+/// error about a state directory that cannot be used stays as it is.
+fn no_platform(state: &Path, tip: &str, why: anyhow::Error) -> anyhow::Error {
     let cause = why.root_cause().downcast_ref::<std::io::Error>();
     if cause.is_none_or(|cause| cause.kind() != ErrorKind::NotFound) {
         return why;
     }
     let message = format!("no platform is running in {}", state.display());
     Failure::new(Exit::Failed, message)
-        .tip("run `haven up`, or name an environment")
+        .tip(tip)
         .because(why)
         .into()
 }

@@ -116,7 +116,7 @@ async fn a_text_is_sent_once_the_switch_is_on_and_an_e_mail_in_its_place_before(
     assert_eq!(mailed, mails, "nobody was told twice");
     let failed = world.haven(&["notify", "list", "--failed"]);
     assert!(
-        String::from_utf8_lossy(&failed.stdout).contains("No notice failed"),
+        String::from_utf8_lossy(&failed.stdout).contains("No notification failed."),
         "{failed:?}"
     );
 }

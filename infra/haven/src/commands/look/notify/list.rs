@@ -1,31 +1,41 @@
 //! `haven notify list`: shows the state of each notification.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use adapter_sql::Login;
 use anyhow::Context as _;
-use app::ports::notices::{NoticeFilter, NoticeRow, NoticeStore as _};
+use app::ports::notices::{NoticeFilter, NoticeRow, NoticeStatus, NoticeStore as _};
+use app::ports::orders::OrderStore as _;
+use app::ports::scope::Scope;
 use clap::Args;
-use comfy_table::{Table, presets};
 use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::text::printable;
+use haven_console::style::Meaning;
+use haven_console::table::{Cell, Column, Table};
+use haven_console::time::relative;
+use haven_console::verdict::Verdict;
+use haven_console::width::wrap;
+use haven_console::{settings, width};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use worker::stores::Store;
 
-use crate::arguments::{STATE, order_id};
-use haven_console::terminal;
-use platform::facts::Facts;
+use crate::arguments::STATE;
+use crate::commands::look::count;
+use crate::commands::look::orders::{OrderName, order_name};
+use crate::target;
 
 #[derive(Debug, Args)]
 pub struct List {
     /// Show only notifications that failed or were given up
     #[arg(long)]
     pub failed: bool,
-    /// Show only the notifications of this order
-    #[arg(long, value_name = "ORDER_ID", value_parser = order_id)]
-    pub order: Option<OrderId>,
+    /// Show only the notifications of this order, given by id or number
+    #[arg(long, value_name = "ORDER", value_parser = order_name)]
+    pub order: Option<OrderName>,
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
@@ -37,35 +47,85 @@ pub struct List {
 /// Prints the notifications that match the options.
 ///
 /// # Errors
-/// When no platform runs on the state directory, or its database cannot be read.
+/// When no platform runs on the state directory, no order has the number, or the database cannot be
+/// read.
 pub async fn print(options: &List) -> anyhow::Result<()> {
-    let facts = Facts::read(&options.state)?;
+    let facts = target::running(&options.state)?;
     let store = Store::connect(&facts.database_url, &Login::default())
         .await
         .context("open the database")?;
+    let order_id = match options.order {
+        Some(order) => Some(order.find(&store).await?),
+        None => None,
+    };
     let filter = NoticeFilter {
-        order_id: options.order,
+        order_id,
         failed: options.failed,
     };
-    let notices = store.notices(&filter).await.context("read the notices")?;
+    let notices = store.notices(&filter).await;
+    let mut notices = notices.context("read the notifications")?;
+    let verdict = verdict(&notices, options.failed);
     if options.json {
-        println!(
-            "{}",
-            terminal::json(&json!({ "notices": notices.iter().map(as_json).collect::<Vec<_>>() }))
-        );
-    } else if notices.is_empty() {
-        println!(
-            "{}",
-            if options.failed {
-                "No notice failed"
-            } else {
-                "No notice yet"
-            }
-        );
-    } else {
-        println!("{}", table(&notices));
+        let document = json!({ "notices": notices.iter().map(as_json).collect::<Vec<_>>() });
+        verdict.print_json("haven.notifications/1", document);
+        return Ok(());
     }
+    let mut numbers = HashMap::new();
+    for order_id in notices.iter().filter_map(|notice| notice.order_id) {
+        if !numbers.contains_key(&order_id)
+            && let Some(stored) = store.load_in(&Scope::Everything, order_id).await?
+        {
+            numbers.insert(order_id, stored.order.order_number);
+        }
+    }
+    // The sort is stable: the newest stays first.
+    notices.sort_by_key(|notice| notice.state != NoticeStatus::Failed);
+    let now = OffsetDateTime::now_utc();
+    let columns = match settings::get().verbose {
+        true => usize::MAX,
+        false => width::stdout(),
+    };
+    let note = match &notices[..] {
+        [] => None,
+        [notice] => {
+            let text = sentence(notice, &numbers, now);
+            println!("{}\n", wrap(&text, width::stdout_text(), "", "  "));
+            None
+        }
+        several => {
+            let rendered = table(several, &numbers, now).render(columns);
+            println!("{}", rendered.text);
+            rendered.note()
+        }
+    };
+    verdict.note(note).print();
     Ok(())
+}
+
+fn verdict(notices: &[NoticeRow], only_failed: bool) -> Verdict {
+    if notices.is_empty() {
+        return Verdict::neutral(match only_failed {
+            true => "No notification failed.",
+            false => "No notifications.",
+        });
+    }
+    let states = NoticeStatus::ALL.into_iter().filter_map(|state| {
+        let notices = notices.iter().filter(|notice| notice.state == state);
+        match notices.count() {
+            0 => None,
+            count => Some(format!("{count} {}", state.code())),
+        }
+    });
+    let states = states.collect::<Vec<_>>().join(", ");
+    let total = count(notices.len(), "notification");
+    let verdict = Verdict::neutral(format!("{total}: {states}."));
+    match notices
+        .iter()
+        .any(|notice| notice.state == NoticeStatus::Failed)
+    {
+        true => verdict.next("haven runbook show notification-failures"),
+        false => verdict,
+    }
 }
 
 fn as_json(notice: &NoticeRow) -> Value {
@@ -83,38 +143,70 @@ fn as_json(notice: &NoticeRow) -> Value {
     })
 }
 
-fn table(notices: &[NoticeRow]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header([
-        "Order",
-        "Notice",
-        "By",
-        "State",
-        "Tries",
-        "Begun",
-        "Why, or the provider's id",
+fn table(notices: &[NoticeRow], numbers: &HashMap<OrderId, String>, now: OffsetDateTime) -> Table {
+    let mut table = Table::new([
+        Column::text("State"),
+        Column::text("Notification"),
+        Column::text("Channel"),
+        Column::text("Order"),
+        Column::number("Tries").optional(2),
+        Column::text("Age").optional(3),
+        Column::text("Order id").optional(1),
+        Column::text("Reason or id").shortened(),
     ]);
     for notice in notices {
-        table.add_row([
-            notice
-                .order_id
-                .map_or_else(|| "(staff)".to_owned(), |id| id.to_string()),
-            notice.kind.clone(),
-            notice.channel.code().to_owned(),
-            notice.state.code().to_owned(),
-            notice.attempts.to_string(),
-            time_text(notice.created_at),
-            printable(
-                notice
-                    .reason
-                    .as_ref()
-                    .or(notice.message_id.as_ref())
-                    .map_or("", String::as_str),
-            ),
+        let meaning = match notice.state {
+            NoticeStatus::Sent => Meaning::Ok,
+            NoticeStatus::Pending => Meaning::Waiting,
+            NoticeStatus::Failed => Meaning::Fail,
+            NoticeStatus::Suppressed => Meaning::Warn,
+        };
+        let order_id = notice.order_id.map(|id| id.to_string());
+        table.row([
+            meaning.cell(notice.state.code()),
+            Cell::from(notice.kind.as_str()),
+            Cell::from(notice.channel.code()),
+            Cell::from(recipient(notice, numbers)),
+            Cell::from(notice.attempts.to_string()),
+            Cell::from(relative(notice.created_at, now)),
+            Cell::from(order_id.unwrap_or_default()),
+            Cell::from(reason(notice)),
         ]);
     }
     table
+}
+
+/// Returns what a row of the table says, for a list of one.
+fn sentence(notice: &NoticeRow, numbers: &HashMap<OrderId, String>, now: OffsetDateTime) -> String {
+    format!(
+        "{} by {} for {}: {} after {}, begun {} ago: {}",
+        notice.kind,
+        notice.channel.code(),
+        recipient(notice, numbers),
+        notice.state.code(),
+        match notice.attempts {
+            1 => "1 try".to_owned(),
+            tries => format!("{tries} tries"),
+        },
+        relative(notice.created_at, now),
+        reason(notice)
+    )
+    .trim_end_matches([':', ' '])
+    .to_owned()
+}
+
+/// Returns the order's number, or its id if it has none.
+fn recipient(notice: &NoticeRow, numbers: &HashMap<OrderId, String>) -> String {
+    match notice.order_id {
+        None => "staff".to_owned(),
+        Some(id) => numbers.get(&id).cloned().unwrap_or_else(|| id.to_string()),
+    }
+}
+
+/// Returns why a notification was not sent, or the provider's id of a sent one.
+fn reason(notice: &NoticeRow) -> String {
+    let reason = notice.reason.as_deref().or(notice.message_id.as_deref());
+    reason.map(printable).unwrap_or_default()
 }
 
 fn time_text(at: Timestamp) -> String {
@@ -123,13 +215,13 @@ fn time_text(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use app::ports::notices::NoticeStatus;
     use domain::channel::Channel;
     use domain::ids::EventId;
     use time::macros::datetime;
     use uuid::Uuid;
 
     use super::*;
+    use crate::commands::look::fitting;
 
     #[test]
     fn a_failed_notice_says_why_and_a_sent_one_where_to_ask() {
@@ -152,12 +244,40 @@ mod tests {
             sent_at: Some(datetime!(2026-03-01 08:00:01 UTC)),
             ..failed.clone()
         };
-        let text = table(&[failed.clone(), sent.clone()]).to_string();
-        assert!(
-            text.contains("MessageRejected")
-                && text.contains("0100-abc")
-                && text.contains("(staff)"),
-            "{text}"
+        let now = datetime!(2026-03-01 08:05 UTC);
+        let numbers = HashMap::from([(OrderId(Uuid::nil()), "A-047".to_owned())]);
+        let ours = NoticeRow {
+            order_id: Some(OrderId(Uuid::nil())),
+            kind: "order_ready".to_owned(),
+            ..sent.clone()
+        };
+        let rows = [failed.clone(), ours.clone()];
+        let shown = |columns| fitting(&table(&rows, &numbers, now).render(columns).text, columns);
+        assert_eq!(
+            shown(80),
+            "State   Notification  Channel  Order  Tries  Age    Reason or id\n\
+             failed  stock_out     email    staff      2  5 min  MessageRejected\n\
+             sent    order_ready   email    A-047      2  5 min  0100-abc\n"
+        );
+        for columns in [60, 120] {
+            let text = shown(columns);
+            assert!(
+                text.contains("MessageRejected") && text.contains("A-047"),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            sentence(&failed, &numbers, now),
+            "stock_out by email for staff: failed after 2 tries, begun 5 min ago: MessageRejected"
+        );
+        assert_eq!(
+            verdict(&rows, false),
+            Verdict::neutral("2 notifications: 1 sent, 1 failed.")
+                .next("haven runbook show notification-failures")
+        );
+        assert_eq!(
+            verdict(&[], true),
+            Verdict::neutral("No notification failed.")
         );
         assert_eq!(as_json(&sent)["sent_at"], "2026-03-01T08:00:01Z");
         assert_eq!(as_json(&failed)["reason"], "MessageRejected");

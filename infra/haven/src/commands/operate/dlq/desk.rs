@@ -15,12 +15,12 @@ use domain::ids::{EventId, OrderId};
 use futures::future::try_join_all;
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
-use platform::facts::Facts;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use worker::stores::{Store, SystemSource};
 
 use crate::arguments::STATE;
+use crate::target;
 
 /// The options that all commands share.
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ impl Desk {
     /// # Errors
     /// When no platform runs on the state directory, or a store cannot be opened.
     pub async fn open(state: &Path) -> anyhow::Result<Desk> {
-        let facts = Facts::read(state)?;
+        let facts = target::running(state)?;
         let aws = Aws::local(&facts.aws_access());
         let addresses = aws.addresses(ENVIRONMENT).await?;
         let store = Store::connect(&facts.database_url, &adapter_sql::Login::default()).await;
