@@ -14,7 +14,12 @@ use notices::samples::Sample;
 use notices::{Words, Zones};
 use serde_json::{Value, json};
 
-use haven_console::BadUsage;
+use haven_console::style::Meaning;
+use haven_console::verdict::Verdict;
+use haven_console::width::wrap;
+use haven_console::{BadUsage, width};
+
+use crate::commands::look::count;
 
 #[derive(Debug, Args)]
 pub struct Preview {
@@ -59,23 +64,22 @@ pub fn print(options: &Preview) -> anyhow::Result<()> {
     if let Some(file) = &options.html {
         let html = html(options.kind.as_deref(), channel)?;
         std::fs::write(file, html).with_context(|| format!("write {}", file.display()))?;
-        eprintln!("{} is written", file.display());
+        eprintln!("Wrote {}.", file.display());
     }
     let shown = shown(options.kind.as_deref(), channel);
+    let verdict = Verdict::neutral(format!(
+        "{} of invented orders. Nothing was sent.",
+        count(shown.len(), "preview")
+    ));
     if options.json {
-        println!(
-            "{:#}",
-            json!({ "previews": shown.iter().map(Shown::to_json).collect::<Vec<_>>() })
-        );
+        let previews = shown.iter().map(Shown::to_json).collect::<Vec<_>>();
+        verdict.print_json("haven.previews/1", json!({ "previews": previews }));
     } else {
-        println!(
-            "{}",
-            shown
-                .iter()
-                .map(Shown::to_text)
-                .collect::<Vec<_>>()
-                .join("\n\n")
-        );
+        let columns = width::stdout_text();
+        for shown in &shown {
+            println!("{}\n", shown.to_text(columns));
+        }
+        verdict.print();
     }
     Ok(())
 }
@@ -88,7 +92,7 @@ fn html(kind: Option<&str>, channel: Option<Channel>) -> Result<String, BadUsage
     }
     let Some(kind) = kind else {
         return Err(BadUsage(format!(
-            "--html: which notice? Give one of {}",
+            "--html: name the notification, one of {}",
             NoticeKind::ALL.map(NoticeKind::code).join(", ")
         )));
     };
@@ -156,28 +160,34 @@ impl Shown {
         }
     }
 
-    fn to_text(&self) -> String {
-        match self {
+    /// Returns a heading, and the text below it with an indent.
+    fn to_text(&self, columns: usize) -> String {
+        let (heading, text) = match self {
             Shown::Email {
                 kind,
                 to,
                 subject,
                 text,
                 ..
-            } => {
-                format!(
-                    "== {kind} by e-mail to {to}\nSubject: {subject}\n\n{}",
-                    text.trim_end()
-                )
-            }
+            } => (
+                format!("{kind} by email to {to}"),
+                format!("Subject: {subject}\n\n{}", text.trim_end()),
+            ),
             Shown::Sms { kind, to, text } => {
                 let septets = gsm::septets(text).unwrap_or_default();
-                format!(
-                    "== {kind} by text message to {to} ({septets} of {} septets)\n{text}",
-                    gsm::SEPTETS_MAX
+                let most = gsm::SEPTETS_MAX;
+                (
+                    format!("{kind} by text message to {to}, {septets} of {most} septets"),
+                    text.clone(),
                 )
             }
-        }
+        };
+        let heading = wrap(&Meaning::Heading.paint(heading), columns, "", "  ");
+        let lines = text.lines().map(|line| {
+            let indent = " ".repeat(2 + line.len() - line.trim_start().len());
+            wrap(line.trim(), columns, &indent, &indent)
+        });
+        lines.fold(heading, |text, line| text + "\n" + &line)
     }
 }
 
@@ -199,6 +209,24 @@ mod tests {
         );
         assert_eq!(shown(Some("order_ready"), None).len(), 2);
         assert_eq!(shown(Some("stock_out"), Some(Channel::Sms)), []);
+    }
+
+    #[test]
+    fn a_preview_fits_the_terminal() {
+        for shown in shown(None, None) {
+            for columns in [60, 80, 120] {
+                let text = shown.to_text(columns);
+                // A link is never broken.
+                let lines = text.lines().filter(|line| !line.contains("https://"));
+                let lines: Vec<&str> = lines.collect();
+                crate::commands::look::fitting(&lines.join("\n"), columns);
+            }
+        }
+        let text = shown(Some("order_ready"), None)[0].to_text(80);
+        assert!(
+            text.contains("order_ready by email to ") && text.contains("\n  Subject: "),
+            "{text}"
+        );
     }
 
     #[test]
