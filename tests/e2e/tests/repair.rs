@@ -137,12 +137,12 @@ async fn what_was_changed_by_hand_is_found_shown_and_brought_back() {
 
     let plan = said(&haven_on(&aws, &["plan", "local"]), 0);
     assert!(
-        plan.contains("changed by hand") && plan.contains("now 77"),
+        plan.contains("Changed outside CloudFormation (1)") && plan.contains("now 77"),
         "{plan}"
     );
     let unasked = said(&haven_on(&aws, &["plan", "local", "--no-drift"]), 0);
     assert!(
-        unasked.contains("not known") && !unasked.contains("now 77"),
+        unasked.contains("Drift unknown in ") && !unasked.contains("now 77"),
         "{unasked}"
     );
 

@@ -43,7 +43,7 @@ pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
             &options.target,
         );
     }
-    let done = match is_to_be_done(&target, &made, options.yes) {
+    let done = match is_to_be_done(&target, &made, options.yes, which.json) {
         Ok(true) => apply_and_tell(&target, &made, &options.target).await,
         Ok(false) => {
             forget(&target, &made.stacks).await;
@@ -63,12 +63,19 @@ pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
 ///
 /// # Errors
 /// When the plan is refused, or standard input is not a terminal.
-fn is_to_be_done(target: &provision::Target, plan: &Plan, yes: bool) -> anyhow::Result<bool> {
+fn is_to_be_done(
+    target: &provision::Target,
+    plan: &Plan,
+    yes: bool,
+    json: bool,
+) -> anyhow::Result<bool> {
     plan.check()?;
     if target.environment.local {
         return Ok(true);
     }
-    show(plan, false)?;
+    if !json {
+        show(plan);
+    }
     let Plan {
         environment: name,
         account,

@@ -1,15 +1,19 @@
 //! `haven plan`: makes a plan, shows it, and writes it to a file.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use haven_console::exit::Exit;
+use haven_console::verdict::Verdict;
+use haven_console::{settings, time, width};
 use platform::history::History;
 use provision::Reporter;
 use provision::guard::Named;
 use provision::plan::{Options, Plan, forget, plan};
 
-use super::present;
+use super::{counted, present};
 use crate::arguments::{Guard, PlanFile, Target};
 use crate::target;
 
@@ -39,20 +43,50 @@ pub async fn command(options: &PlanOf) -> anyhow::Result<bool> {
         forget(&target, &made.stacks).await;
     }
     written?;
-    show(&made, json)?;
-    let may_be_applied = made.check();
-    match (out, &may_be_applied, json) {
-        (_, _, true) => {}
-        (_, Err(refused), _) => eprintln!("\n{refused}"),
-        (Some(path), Ok(()), _) => eprintln!(
-            "\nIt is in {0}; do it with: haven apply {0}",
-            path.display()
-        ),
-        (None, Ok(()), _) => {
-            eprintln!("\nNothing was kept: with --out FILE it can be applied as it is.")
-        }
+    let verdict = verdict(&made, out.map(PathBuf::as_path));
+    let exit = if json {
+        let fields = serde_json::to_value(&made).context("write JSON")?;
+        verdict.print_json("haven.plan/1", fields)
+    } else {
+        show(&made);
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
+}
+
+/// Returns whether the plan may be applied, with the number of changes and the next step. `file` is
+/// where the plan was saved.
+pub fn verdict(plan: &Plan, file: Option<&Path>) -> Verdict {
+    let (name, count) = (&plan.environment, present::count(&plan.changes()));
+    if plan.check().is_err() {
+        let verdict = Verdict::no(format!("Plan refused: {count}."));
+        let named = plan.named();
+        let missing = plan.stacks.iter().flat_map(|stack| {
+            let changes = named.missing(&stack.slug, &stack.changes).into_iter();
+            changes.map(move |change| format!("--allow {}/{}", stack.slug, change.resource))
+        });
+        let missing: Vec<String> = missing.collect();
+        return match missing.is_empty() {
+            true => verdict,
+            false => verdict.next(format!("change the settings, or add {}", missing.join(" "))),
+        };
     }
-    Ok(may_be_applied.is_ok())
+    if plan.is_empty() {
+        let stacks = counted(plan.stacks.len(), "stack");
+        return Verdict::good(format!("No changes in {stacks}."));
+    }
+    match file {
+        Some(path) => {
+            let (path, until) = (path.display(), time::absolute(plan.expires_at));
+            Verdict::good(format!(
+                "Plan: {count}. Saved in {path}, valid until {until}."
+            ))
+            .next(format!("haven apply {path}"))
+        }
+        None => Verdict::good(format!("Plan: {count}. Not saved.")).next(format!(
+            "haven deploy {name}, or add --out FILE to apply exactly this plan"
+        )),
+    }
 }
 
 /// Returns the options of a plan.
@@ -67,17 +101,8 @@ pub fn planning(target: &Target, guard: &Guard, valid_for: Duration) -> Options 
     }
 }
 
-/// Prints a plan.
-///
-/// # Errors
-/// When the JSON cannot be written.
-pub fn show(plan: &Plan, json: bool) -> anyhow::Result<()> {
-    match json {
-        true => println!(
-            "{}",
-            serde_json::to_string_pretty(plan).context("write JSON")?
-        ),
-        false => print!("{}", present::text(plan)),
-    }
-    Ok(())
+/// Prints a plan without its verdict.
+pub fn show(plan: &Plan) {
+    let text = present::text(plan, width::stdout(), settings::get().verbose);
+    println!("{text}");
 }

@@ -1,234 +1,327 @@
-//! The text form of a plan: consequences first, the worst at the top.
+//! The text form of a plan: consequences first, what is created last.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use blueprint::consequence::{Action, Change, PropertyChange, Rung};
-use blueprint::cost::CostDelta;
-use haven_console::width;
+use blueprint::cost::{CostDelta, MicroUsd};
+use haven_console::style::Meaning;
+use haven_console::time::decimal;
+use haven_console::width::{self, wrap};
 use serde_json::Value;
 
+use super::counted;
 use super::drift::lines;
-use provision::deploy::apply::text_of;
 use provision::guard::{Named, name};
-use provision::plan::{Plan, StackAction};
+use provision::plan::Plan;
 
-/// The longest value that is shown. The plan file contains the whole value.
-const VALUE_LENGTH: usize = 72;
-
-/// Returns the text of a plan.
-pub fn text(plan: &Plan) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = write(&mut text, plan);
-    text
-}
-
-/// Returns the text of changes, in the given order.
-pub fn changes(changes: &[(&str, &Change)], named: &Named) -> String {
-    let mut text = String::new();
-    let _ = write_changes(&mut text, changes, named);
-    let _ = write_count(&mut text, changes);
-    text
-}
-
-fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
-    let (environment, account, region) = (&plan.environment, &plan.account, &plan.region);
-    writeln!(
-        out,
-        "Plan for {environment} (account {account}, {region}), good until {}",
-        text_of(plan.expires_at)
-    )?;
-    // A new stack adds all its resources, so only changes with a worse consequence are listed.
-    let is_told = |slug: &str, change: &Change| {
-        let new = plan
-            .stacks
-            .iter()
-            .any(|stack| stack.slug == slug && stack.action == StackAction::Create);
-        !(new && change.action == Action::Add && change.rung == Rung::InPlace)
-    };
-    let changes = plan.changes();
-    let told: Vec<(&str, &Change)> = changes
-        .iter()
-        .copied()
-        .filter(|(slug, change)| is_told(slug, change))
-        .collect();
-    write_changes(out, &told, &plan.named())?;
-    writeln!(out)?;
-    for stack in &plan.stacks {
-        let count = stack.changes.len();
-        let words = match stack.action {
-            StackAction::Create => format!("new, {count} resources"),
-            StackAction::Update => format!("{count} changes"),
-            StackAction::Unchanged => "no changes".to_owned(),
-        };
-        let waits = if stack.waits_for.is_empty() {
-            ""
-        } else {
-            ", foreseen: it needs what other stacks of this plan make"
-        };
-        let took = match (stack.action, stack.last_took_s) {
-            (StackAction::Unchanged, _) | (_, None) => String::new(),
-            (_, Some(seconds)) => format!("; the last time it took {seconds:.0} s"),
-        };
-        writeln!(out, "  {:32} {words}{waits}{took}", stack.name)?;
-    }
-    for stack in &plan.forgotten {
-        writeln!(
-            out,
-            "  {stack:32} nothing makes it any more; this plan leaves it alone"
-        )?;
-    }
-    write_drift(out, plan)?;
-    write_count(out, &changes)?;
-    for finding in &plan.findings {
-        writeln!(
-            out,
-            "REFUSED by policy {}: {}/{}: {}",
-            finding.rule, finding.stack, finding.resource, finding.message
-        )?;
-    }
-    match &plan.cost {
-        None => Ok(()),
-        Some(cost) => write_cost(out, cost),
-    }
-}
-
-/// Writes the drift, and the stacks whose drift is unknown.
-fn write_drift(out: &mut String, plan: &Plan) -> std::fmt::Result {
-    let drifted = plan
-        .stacks
-        .iter()
-        .flat_map(|stack| stack.drift.iter().map(|drifted| (&stack.slug, drifted)));
-    for (at, (slug, drifted)) in drifted.enumerate() {
-        if at == 0 {
-            let way = format!("haven drift {} --revert", plan.environment);
-            writeln!(
-                out,
-                "\nchanged by hand since the last deployment; this plan does not undo it ({way} does)"
-            )?;
-        }
-        write!(out, "{}", lines(slug, drifted, width::stdout_text()))?;
-    }
-    // Group by reason, because most stacks have the same one.
-    let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for stack in &plan.stacks {
-        if let Some(reason) = &stack.drift_unknown {
-            unknown.entry(reason).or_default().push(&stack.slug);
-        }
-    }
-    unknown.iter().try_for_each(|(reason, slugs)| {
-        writeln!(
-            out,
-            "\nwhat was changed by hand is not known of {}: {reason}",
-            slugs.join(", ")
-        )
-    })
-}
-
-/// The changes in cost that are shown. The plan file and `haven cost` have all of them.
+const INDENT: &str = "      ";
+/// The longest value that is shown without `-v`.
+const VALUE_LENGTH: usize = 44;
+/// The changes in place that are shown without `-v`.
+const IN_PLACE: usize = 8;
+/// A stack with more created resources is one line without `-v`.
+const CREATED: usize = 3;
+/// The changes in cost that are shown with `-v`. The plan file has all of them.
 const COST_LINES: usize = 5;
 
-fn write_cost(out: &mut String, cost: &CostDelta) -> std::fmt::Result {
-    writeln!(
-        out,
-        "USD a month: {} -> {} ({:+.2})",
-        cost.before,
-        cost.after,
-        (cost.after - cost.before).usd()
-    )?;
-    for change in cost.changes.iter().take(COST_LINES) {
-        writeln!(
-            out,
-            "  {:+10.2}  {}/{}: {}",
-            change.more().usd(),
-            change.stack,
-            change.resource,
-            change.what
-        )?;
-    }
-    match cost.changes.len().saturating_sub(COST_LINES) {
-        0 => Ok(()),
-        more => writeln!(out, "  and {more} smaller changes"),
-    }
+/// The headings of a plan, worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Section {
+    Data,
+    Network,
+    Permissions,
+    Zones,
+    Replaced,
+    Deleted,
+    Interrupted,
+    InBatches,
+    InPlace,
+    Created,
 }
 
-fn write_changes(out: &mut String, changes: &[(&str, &Change)], named: &Named) -> std::fmt::Result {
-    let mut rung = None;
-    for (slug, change) in changes {
-        if rung != Some(change.rung) {
-            rung = Some(change.rung);
-            writeln!(out, "\n{}", change.rung.title())?;
+impl Section {
+    fn of(change: &Change) -> Section {
+        if change.must_be_named() {
+            return Section::Data;
         }
-        writeln!(
-            out,
-            "  {} {} ({})",
-            sign(change.action),
-            name(slug, &change.resource),
-            change.kind
-        )?;
-        writeln!(out, "      {}", change.consequence)?;
-        for property in &change.properties {
-            writeln!(out, "      {}", line(property))?;
-        }
-        if change.must_be_named() && !named.has(slug, &change.resource) {
-            writeln!(
-                out,
-                "      REFUSED unless it is named: --allow {}",
-                name(slug, &change.resource)
-            )?;
+        match (change.rung, change.action) {
+            (Rung::DataLoss, _) => Section::Data,
+            (Rung::NetworkExposure, _) => Section::Network,
+            (Rung::IamBroadening, _) => Section::Permissions,
+            (Rung::ZoneLoss, _) => Section::Zones,
+            (_, Action::Replace | Action::MayReplace) => Section::Replaced,
+            (_, Action::Remove) => Section::Deleted,
+            (_, Action::Add) => Section::Created,
+            (Rung::Replacement, Action::Change) => Section::Replaced,
+            (Rung::Interruption, Action::Change) => Section::Interrupted,
+            (Rung::RollingReplacement, Action::Change) => Section::InBatches,
+            (Rung::Metadata | Rung::InPlace, Action::Change) => Section::InPlace,
         }
     }
-    Ok(())
-}
 
-fn write_count(out: &mut String, changes: &[(&str, &Change)]) -> std::fmt::Result {
-    let count = |action| {
-        changes
-            .iter()
-            .filter(|(_, change)| change.action == action)
-            .count()
-    };
-    writeln!(
-        out,
-        "\n{} to add, {} to change, {} to replace, {} to remove",
-        count(Action::Add),
-        count(Action::Change),
-        count(Action::Replace) + count(Action::MayReplace),
-        count(Action::Remove)
-    )
-}
-
-fn sign(action: Action) -> &'static str {
-    match action {
-        Action::Add => "+",
-        Action::Change => "~",
-        Action::Replace | Action::MayReplace => "-/+",
-        Action::Remove => "-",
+    fn heading(self) -> &'static str {
+        match self {
+            Section::Data => "Deletes or replaces data",
+            Section::Network => Rung::NetworkExposure.title(),
+            Section::Permissions => Rung::IamBroadening.title(),
+            Section::Zones => Rung::ZoneLoss.title(),
+            Section::Replaced => "Replaced, no data lost",
+            Section::Deleted => "Deleted, no data lost",
+            Section::Interrupted => "Changed with an interruption",
+            Section::InBatches => "Tasks replaced in batches",
+            Section::InPlace => "Changed in place",
+            Section::Created => "Created",
+        }
     }
 }
 
-fn line(property: &PropertyChange) -> String {
-    let mark = if property.rung >= Rung::Replacement {
-        format!("  <- {}", property.rung.title())
-    } else {
-        String::new()
+/// Returns the text of a plan without its verdict.
+pub fn text(plan: &Plan, columns: usize, verbose: bool) -> String {
+    let Plan {
+        environment,
+        account,
+        region,
+        stacks,
+        ..
+    } = plan;
+    let mut text = format!("{environment}, account {account}, {region}\n");
+    text += &sections(&plan.changes(), &plan.named(), columns, verbose);
+    let waiting = stacks.iter().filter(|stack| !stack.waits_for.is_empty());
+    let waiting: Vec<&str> = waiting.map(|stack| stack.slug.as_str()).collect();
+    text.push('\n');
+    if !waiting.is_empty() {
+        let predicted = format!(
+            "Predicted, since other stacks of this plan come first: {}",
+            waiting.join(", ")
+        );
+        text += &(wrap(&predicted, columns, "", "  ") + "\n");
+    }
+    if verbose {
+        for stack in stacks {
+            let changes = counted(stack.changes.len(), "change");
+            let took = stack.last_took_s.map_or(String::new(), |seconds| {
+                format!("; last deployed in {seconds:.0} s")
+            });
+            text += &format!("{}: {changes}{took}\n", stack.name);
+        }
+    }
+    for stack in &plan.forgotten {
+        let why = format!("{stack} is not made by this code; the plan leaves it alone");
+        text += &(wrap(&why, columns, &Meaning::Warn.mark(6), INDENT) + "\n");
+    }
+    for finding in &plan.findings {
+        let place = format!("{}  {}/{}: ", finding.rule, finding.stack, finding.resource);
+        let first = Meaning::Fail.mark(6) + &place;
+        text += &(wrap(&finding.message, columns, &first, INDENT) + "\n");
+    }
+    text += &drift(plan, columns);
+    if let Some(cost) = &plan.cost {
+        text += &of_cost(cost, plan.budget_usd, columns, verbose);
+    }
+    text
+}
+
+/// Returns the text of changes, in the given order, and their count.
+pub fn changes(changes: &[(&str, &Change)], named: &Named) -> String {
+    let verbose = haven_console::settings::get().verbose;
+    let sections = sections(changes, named, width::stdout(), verbose);
+    format!("{sections}\n{}\n", count(changes))
+}
+
+/// Returns the number of changes of each kind.
+pub fn count(changes: &[(&str, &Change)]) -> String {
+    let count = |actions: &[Action]| {
+        let of = |(_, change): &&(&str, &Change)| actions.contains(&change.action);
+        changes.iter().filter(of).count()
     };
     format!(
-        "{}: {} -> {}{mark}",
-        property.path,
-        value(&property.before),
-        value(&property.after)
+        "{} to create, {} to change, {} to replace, {} to delete",
+        count(&[Action::Add]),
+        count(&[Action::Change]),
+        count(&[Action::Replace, Action::MayReplace]),
+        count(&[Action::Remove])
     )
 }
 
-fn value(value: &Value) -> String {
+fn sections(changes: &[(&str, &Change)], named: &Named, columns: usize, verbose: bool) -> String {
+    let mut sections: BTreeMap<Section, Vec<(&str, &Change)>> = BTreeMap::new();
+    for (slug, change) in changes {
+        let section = sections.entry(Section::of(change)).or_default();
+        section.push((*slug, *change));
+    }
+    let mut text = String::new();
+    for (section, changes) in sections {
+        let heading = format!("{} ({})", section.heading(), changes.len());
+        text += &format!("\n{}\n", Meaning::Heading.paint(heading));
+        let shown = if verbose {
+            changes.len()
+        } else {
+            match section {
+                Section::Created => 0,
+                Section::InPlace => IN_PLACE,
+                Section::Data
+                | Section::Network
+                | Section::Permissions
+                | Section::Zones
+                | Section::Replaced
+                | Section::Deleted
+                | Section::Interrupted
+                | Section::InBatches => changes.len(),
+            }
+        };
+        if section == Section::Created && !verbose {
+            text += &created(&changes, columns);
+        }
+        for (slug, change) in changes.iter().take(shown) {
+            text += &of_change(slug, change, named, columns, verbose);
+        }
+        if section == Section::InPlace && changes.len() > shown {
+            let more = changes.len() - shown;
+            text += &format!("{}{more} more  (list: -v)\n", sign(Action::Change));
+        }
+    }
+    text
+}
+
+/// Returns the created resources of each stack: their names if they are few, else their number.
+fn created(changes: &[(&str, &Change)], columns: usize) -> String {
+    let mut stacks: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (slug, change) in changes {
+        match stacks.iter_mut().find(|(known, _)| known == slug) {
+            Some((_, resources)) => resources.push(change.resource.as_str()),
+            None => stacks.push((*slug, vec![change.resource.as_str()])),
+        }
+    }
+    let of = |(slug, resources): &(&str, Vec<&str>)| {
+        let resources = if resources.len() > CREATED {
+            format!("{}  (list: -v)", counted(resources.len(), "resource"))
+        } else {
+            resources.join(", ")
+        };
+        let first = format!("{}{slug}: ", sign(Action::Add));
+        wrap(&resources, columns, &first, INDENT) + "\n"
+    };
+    stacks.iter().map(of).collect()
+}
+
+fn of_change(slug: &str, change: &Change, named: &Named, columns: usize, verbose: bool) -> String {
+    let name = name(slug, &change.resource);
+    let first = sign(change.action);
+    let mut text = wrap(&format!("{name}  {}", change.kind), columns, &first, INDENT) + "\n";
+    let mut line = |line: &str| text += &(wrap(line, columns, INDENT, "        ") + "\n");
+    // The sign says the rest.
+    if !matches!(
+        change.consequence.as_str(),
+        "is updated in place" | "created"
+    ) {
+        let emphasis = Meaning::Bad.paint("EMPTY");
+        line(&change.consequence.replace("EMPTY", &emphasis));
+    }
+    for property in &change.properties {
+        line(&of_property(property, verbose));
+    }
+    if change.must_be_named() && !named.has(slug, &change.resource) {
+        // One word, since a flag must be copied whole.
+        line(&format!("allow  --allow\u{a0}{name}"));
+    }
+    text
+}
+
+/// Returns the sign of an action, aligned to the right.
+fn sign(action: Action) -> String {
+    let meaning = match action {
+        Action::Add => Meaning::Create,
+        Action::Change => Meaning::Change,
+        Action::Replace | Action::MayReplace => Meaning::Replace,
+        Action::Remove => Meaning::Delete,
+    };
+    let padding = 3_usize.saturating_sub(meaning.sign().len());
+    format!("{}{} ", " ".repeat(padding), meaning.mark(0))
+}
+
+fn of_property(property: &PropertyChange, verbose: bool) -> String {
+    let [before, after] =
+        [&property.before, &property.after].map(|value| self::value(value, verbose));
+    let (before, after) = (Meaning::Delete.paint(before), Meaning::Create.paint(after));
+    format!("{}: {before} -> {after}", property.path)
+}
+
+fn value(value: &Value, verbose: bool) -> String {
     let text = match value {
         Value::Null => "(none)".to_owned(),
         value => value.to_string(),
     };
-    if text.chars().count() <= VALUE_LENGTH {
+    if verbose || text.chars().count() <= VALUE_LENGTH {
         return text;
     }
-    text.chars().take(VALUE_LENGTH - 1).chain(['…']).collect()
+    text.chars().take(VALUE_LENGTH - 3).collect::<String>() + "..."
 }
+
+/// Returns the drift, and the stacks whose drift is unknown.
+fn drift(plan: &Plan, columns: usize) -> String {
+    let stacks = &plan.stacks;
+    let drifted: Vec<_> = stacks
+        .iter()
+        .flat_map(|stack| stack.drift.iter().map(|drifted| (&stack.slug, drifted)))
+        .collect();
+    let mut text = String::new();
+    if !drifted.is_empty() {
+        let heading = format!("Changed outside CloudFormation ({})", drifted.len());
+        text += &format!("{}\n", Meaning::Heading.paint(heading));
+        text.extend(
+            drifted
+                .iter()
+                .map(|(slug, drifted)| lines(slug, drifted, columns)),
+        );
+        let revert = format!("`haven drift {} --revert`", plan.environment);
+        let note = format!("This plan keeps these changes; {revert} undoes them.");
+        text += &(wrap(&note, columns, "", "") + "\n");
+    }
+    // Group by reason, because most stacks have the same one.
+    let mut unknown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for stack in stacks {
+        if let Some(reason) = &stack.drift_unknown {
+            unknown.entry(reason).or_default().push(&stack.slug);
+        }
+    }
+    for (reason, slugs) in &unknown {
+        let line = format!("Drift unknown in {}: {reason}", slugs.join(", "));
+        text += &(wrap(&line, columns, "", "  ") + "\n");
+    }
+    if text.is_empty() {
+        text += "Drift: none.\n";
+    }
+    text
+}
+
+fn of_cost(cost: &CostDelta, budget: Option<f64>, columns: usize, verbose: bool) -> String {
+    let CostDelta {
+        before,
+        after,
+        changes,
+    } = cost;
+    let amount = |amount: MicroUsd| decimal(amount.usd(), 2);
+    let mut text = format!(
+        "Cost: {} -> {} USD a month\n",
+        amount(*before),
+        amount(*after)
+    );
+    if verbose {
+        for change in changes.iter().take(COST_LINES) {
+            let more = format!("{:+10.2}  ", change.more().usd());
+            let what = format!("{}/{}: {}", change.stack, change.resource, change.what);
+            text += &(wrap(&what, columns, &more, "            ") + "\n");
+        }
+        if changes.len() > COST_LINES {
+            text += &format!("{INDENT}{} smaller changes\n", changes.len() - COST_LINES);
+        }
+    }
+    if let Some(budget) = budget.filter(|usd| *after > MicroUsd::from_usd(*usd)) {
+        let over = format!("{} of {} USD a month", amount(*after), decimal(budget, 2));
+        text += &format!("{}over budget: {over}\n", Meaning::Fail.mark(6));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
