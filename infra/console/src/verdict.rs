@@ -106,6 +106,20 @@ impl Verdict {
         self.exit()
     }
 
+    /// Prints `fields`, an object, as the last of several JSON lines: the event `result`, with
+    /// `schema`, `ok` and `verdict`. Returns the exit code.
+    pub fn print_result(&self, schema: &str, fields: Value) -> Exit {
+        let ok = self.exit() == Exit::Done;
+        let mut line = serde_json::json!({
+            "event": "result", "schema": schema, "ok": ok, "verdict": self.sentence,
+        });
+        if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
+            line.extend(fields);
+        }
+        println!("{line}");
+        self.exit()
+    }
+
     /// Returns the document that [`Verdict::print_json`] prints.
     fn document(&self, schema: &str, fields: Value) -> String {
         let Value::Object(fields) = fields else {

@@ -1,15 +1,19 @@
 //! `haven apply`: applies the plan in a file.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use haven_console::exit::Exit;
+use haven_console::verdict::Verdict;
+use haven_console::{settings, time, width};
 use platform::history::History;
 use provision::Reporter;
-use provision::deploy::Deployed;
+use provision::deploy::{Deployed, Outcome, StackOutcome};
 use provision::plan::Plan;
 
-use super::left_out::print_left_out;
+use super::{counted, left_out};
 use crate::arguments::{ENVIRONMENTS, Place, Settings, Target};
 use crate::target;
 
@@ -43,37 +47,109 @@ pub async fn command(options: &Apply) -> anyhow::Result<bool> {
         place: options.place.clone(),
     };
     let (aws, environment) = target::resolve(&target).await?;
-    apply_and_tell(&aws.target(environment), &plan, &target).await
+    apply_and_tell("apply", &aws.target(environment), &plan, &target).await
 }
 
-/// Applies a plan, records the deployment and prints its result.
+/// Applies a plan, records the deployment and prints its result. `command` names the schema of the
+/// result.
 ///
 /// # Errors
 /// When the plan no longer fits, or a stack fails.
 pub async fn apply_and_tell(
+    command: &str,
     target: &provision::Target,
     plan: &Plan,
     options: &Target,
 ) -> anyhow::Result<bool> {
+    let begun = Instant::now();
     let history = History::of(&options.place.state, &target.environment.name);
     // Check before the deployment, because exit code 64 means that nothing was done.
     history.check()?;
     let deployed =
         provision::deploy::apply::apply(target, plan, &Reporter::new(options.which.json)).await?;
     history.remember(&blueprint::stacks(&target.environment), &deployed.stacks)?;
-    tell(&deployed, options)
+    tell(command, &deployed, begun.elapsed(), options)
 }
 
 /// Prints the result of a deployment.
 ///
 /// # Errors
 /// When the JSON cannot be written.
-pub fn tell(deployed: &Deployed, options: &Target) -> anyhow::Result<bool> {
-    if options.which.json {
-        println!("{}", serde_json::to_string(deployed).context("write JSON")?);
+pub fn tell(
+    command: &str,
+    deployed: &Deployed,
+    took: Duration,
+    options: &Target,
+) -> anyhow::Result<bool> {
+    let verdict = verdict(&options.which.environment, &deployed.stacks, took);
+    let exit = if options.which.json {
+        let fields = serde_json::to_value(deployed).context("write JSON")?;
+        verdict.print_result(&format!("haven.{command}/1"), fields)
     } else {
-        println!("{}", deployed.summary());
-        print_left_out(&deployed.left_out);
+        let verbose = settings::get().verbose;
+        let text = left_out::text(&deployed.left_out, width::stdout_text(), verbose);
+        if !text.is_empty() {
+            println!("{text}");
+        }
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
+}
+
+fn verdict(environment: &str, stacks: &[StackOutcome], took: Duration) -> Verdict {
+    let count = |outcome| {
+        stacks
+            .iter()
+            .filter(|stack| stack.outcome == outcome)
+            .count()
+    };
+    let all = counted(stacks.len(), "stack");
+    let counts = [
+        (count(Outcome::Created), "created"),
+        (count(Outcome::Updated), "updated"),
+        (count(Outcome::Unchanged), "unchanged"),
+    ];
+    let [(0, _), (0, _), _] = counts else {
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<String> = counts
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        let (took, counts) = (time::duration(took), counts.join(", "));
+        return Verdict::good(format!(
+            "Deployed {environment} in {took}: {all}, {counts}."
+        ))
+        .next(format!("haven smoke {environment}"));
+    };
+    Verdict::good(format!("Nothing to deploy: {all} unchanged."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_ends_with_what_became_of_the_stacks() {
+        let stack = |outcome| StackOutcome {
+            name: "brew-haven-dev-data".to_owned(),
+            outcome,
+            seconds: 1.0,
+        };
+        let stacks = [
+            stack(Outcome::Created),
+            stack(Outcome::Created),
+            stack(Outcome::Unchanged),
+        ];
+        let took = Duration::from_secs(860);
+        assert_eq!(
+            verdict("dev", &stacks, took),
+            Verdict::good("Deployed dev in 14 m 20 s: 3 stacks, 2 created, 1 unchanged.")
+                .next("haven smoke dev")
+        );
+        let unchanged = verdict("dev", &stacks[2..], took);
+        assert_eq!(
+            unchanged,
+            Verdict::good("Nothing to deploy: 1 stack unchanged.")
+        );
+        assert_eq!(unchanged.exit(), Exit::Done);
     }
-    Ok(true)
 }

@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
+use haven_console::exit::Exit;
 use haven_console::prompt::Question;
+use haven_console::verdict::Verdict;
 use provision::Reporter;
 use provision::deploy::Deployed;
 use provision::plan::{Plan, forget, plan};
+use serde_json::json;
 
 use super::apply::{apply_and_tell, tell};
-use super::plan::{planning, show};
+use super::plan::{planning, show, verdict};
 use crate::agreement::is_agreed;
 use crate::arguments::{Guard, Target, YES};
 use crate::target;
 
+const COMMAND: &str = "deploy";
 /// The validity of a plan that `haven deploy` applies at once.
 const AT_ONCE: Duration = Duration::from_secs(3600);
 
@@ -38,17 +43,31 @@ pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
     let planning = planning(&options.target, &options.guard, AT_ONCE);
     let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
     if made.is_empty() {
-        return tell(
-            &Deployed::unchanged(&made, &target.environment),
-            &options.target,
-        );
+        let unchanged = Deployed::unchanged(&made, &target.environment);
+        return tell(COMMAND, &unchanged, Duration::ZERO, &options.target);
+    }
+    if made.check().is_err() {
+        forget(&target, &made.stacks).await;
+        let verdict = verdict(&made, None);
+        let exit = if which.json {
+            let fields = serde_json::to_value(&made).context("write JSON")?;
+            verdict.print_result("haven.deploy/1", fields)
+        } else {
+            show(&made);
+            verdict.print()
+        };
+        return Ok(exit == Exit::Done);
     }
     let done = match is_to_be_done(&target, &made, options.yes, which.json) {
-        Ok(true) => apply_and_tell(&target, &made, &options.target).await,
+        Ok(true) => apply_and_tell(COMMAND, &target, &made, &options.target).await,
         Ok(false) => {
             forget(&target, &made.stacks).await;
-            eprintln!("Nothing was done.");
-            return Ok(true);
+            let verdict = Verdict::neutral("Not deployed: nothing was changed.");
+            let exit = match which.json {
+                true => verdict.print_result("haven.deploy/1", json!({})),
+                false => verdict.print(),
+            };
+            return Ok(exit == Exit::Done);
         }
         Err(error) => Err(error),
     };
@@ -59,17 +78,16 @@ pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
     done
 }
 
-/// Checks the plan, and asks the user unless `yes` is set. `local` needs no confirmation.
+/// Asks the user unless `yes` is set. `local` needs no confirmation.
 ///
 /// # Errors
-/// When the plan is refused, or standard input is not a terminal.
+/// When standard input is not a terminal.
 fn is_to_be_done(
     target: &provision::Target,
     plan: &Plan,
     yes: bool,
     json: bool,
 ) -> anyhow::Result<bool> {
-    plan.check()?;
     if target.environment.local {
         return Ok(true);
     }

@@ -3,16 +3,22 @@
 use anyhow::Context as _;
 use blueprint::Environment;
 use clap::Args;
+use haven_console::exit::Exit;
 use haven_console::prompt::Question;
+use haven_console::verdict::Verdict;
 use platform::history::History;
 use provision::Reporter;
 use provision::account;
-use provision::deploy::destroy::{check, destroy, doomed};
+use provision::deploy::destroy::{Destroyed, check, destroy, doomed};
 use provision::guard::Named;
+use serde_json::json;
 
+use super::counted;
 use crate::agreement::is_agreed;
 use crate::arguments::{ALLOW, Target, YES, stack_and_resource};
 use crate::target;
+
+const SCHEMA: &str = "haven.destroy/1";
 
 #[derive(Debug, Args)]
 pub struct Destroy {
@@ -49,23 +55,59 @@ pub async fn command(options: &Destroy) -> anyhow::Result<bool> {
         tip: &format!("review with `haven status {name}`, then add `--yes`"),
     };
     if !is_agreed(question, name, &account, options.yes)? {
-        eprintln!("Nothing was deleted.");
-        return Ok(true);
+        let verdict = Verdict::neutral("Not deleted: nothing was changed.");
+        let exit = match options.target.which.json {
+            true => verdict.print_result(SCHEMA, json!({})),
+            false => verdict.print(),
+        };
+        return Ok(exit == Exit::Done);
     }
     let destroyed = destroy(&target, doomed, &Reporter::new(options.target.which.json)).await?;
-    History::of(&options.target.place.state, &target.environment.name).forget();
-    if options.target.which.json {
-        println!(
-            "{}",
-            serde_json::to_string(&destroyed).context("write JSON")?
-        );
+    History::of(&options.target.place.state, name).forget();
+    let verdict = verdict(name, &destroyed);
+    let exit = if options.target.which.json {
+        let fields = serde_json::to_value(&destroyed).context("write JSON")?;
+        verdict.print_result(SCHEMA, fields)
     } else {
-        let (removed, retained) = (destroyed.removed.len(), destroyed.retained.len());
-        println!("{removed} stacks deleted; {retained} resources that hold data were kept");
-        destroyed
-            .retained
-            .iter()
-            .for_each(|name| println!("  kept  {name}"));
+        let kept = destroyed.retained.iter();
+        kept.for_each(|name| println!("kept  {name}"));
+        println!();
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
+}
+
+fn verdict(environment: &str, destroyed: &Destroyed) -> Verdict {
+    let stacks = counted(destroyed.removed.len(), "stack");
+    let kept = match destroyed.retained.len() {
+        0 => "no resource was kept".to_owned(),
+        1 => "1 resource with data was kept and still costs money".to_owned(),
+        count => format!("{count} resources with data were kept and still cost money"),
+    };
+    Verdict::good(format!("Deleted {stacks} of {environment}; {kept}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_counted() {
+        let destroyed = |retained: &[&str]| Destroyed {
+            removed: vec!["brew-haven-dev-data".to_owned()],
+            retained: retained.iter().map(ToString::to_string).collect(),
+        };
+        let all = verdict("dev", &destroyed(&[]));
+        assert_eq!(
+            all,
+            Verdict::good("Deleted 1 stack of dev; no resource was kept.")
+        );
+        assert_eq!(all.exit(), Exit::Done);
+        let expected =
+            "Deleted 1 stack of dev; 2 resources with data were kept and still cost money.";
+        assert_eq!(
+            verdict("dev", &destroyed(&["a", "b"])),
+            Verdict::good(expected)
+        );
     }
-    Ok(true)
 }

@@ -1,11 +1,26 @@
-//! Prints the features that the stacks lack on a local AWS.
+//! The features that the stacks lack on a local AWS.
 
 use std::collections::BTreeMap;
 
 use blueprint::{How, LeftOut};
+use haven_console::style::Meaning;
+use haven_console::width::wrap;
 
-/// Prints one line for each type and reason, or nothing if nothing is missing.
-pub fn print_left_out(left_out: &[LeftOut]) {
+use super::counted;
+
+/// Returns how many resources are affected, or with `verbose` each type and reason. Returns an empty
+/// text if nothing is missing.
+pub fn text(left_out: &[LeftOut], columns: usize, verbose: bool) -> String {
+    if !verbose {
+        let count: usize = left_out.iter().map(|one| one.resources.len()).sum();
+        return match count {
+            0 => String::new(),
+            count => format!(
+                "Not complete on the local AWS: {}  (list: -v)\n",
+                counted(count, "resource")
+            ),
+        };
+    }
     // Group by type and reason, so that the resources of several stacks are on one line.
     let mut lines: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
     for LeftOut {
@@ -17,19 +32,26 @@ pub fn print_left_out(left_out: &[LeftOut]) {
     } in left_out
     {
         let (title, what) = match how {
-            How::LeftOut => ("left out, since the local AWS cannot hold it", kind.clone()),
-            How::Without(property) => ("made without", format!("{property} of {kind}")),
-            How::Idle => ("made, with nothing behind it", kind.clone()),
+            How::LeftOut => ("Not created", kind.clone()),
+            How::Without(property) => (
+                "Created without a property",
+                format!("{property} of {kind}"),
+            ),
+            How::Idle => ("Created, with nothing behind it", kind.clone()),
         };
         let names = resources.iter().map(|id| format!("{stack}/{id}"));
         lines.entry((title, what, why)).or_default().extend(names);
     }
-    let mut under = "";
+    let (mut text, mut under) = (String::new(), "");
     for ((title, what, why), names) in lines {
         if title != under {
-            println!("\n{title}:");
+            let heading = Meaning::Heading.paint(format!("{title} on the local AWS"));
+            let blank = if text.is_empty() { "" } else { "\n" };
+            text += &format!("{blank}{heading}\n");
             under = title;
         }
-        println!("  {what}: {why}\n      {}", names.join(", "));
+        text += &(wrap(&format!("{what}: {why}"), columns, "  ", "    ") + "\n");
+        text += &(wrap(&names.join(", "), columns, "      ", "      ") + "\n");
     }
+    text
 }

@@ -72,7 +72,10 @@ pub async fn command(options: &Rehearse) -> anyhow::Result<bool> {
             environment.name
         );
         checks.iter().for_each(print);
-        super::left_out::print_left_out(&blueprint::left_out(&environment));
+        let left_out = blueprint::left_out(&environment);
+        let verbose = haven_console::settings::get().verbose;
+        let columns = haven_console::width::stdout_text();
+        print!("\n{}", super::left_out::text(&left_out, columns, verbose));
     }
     Ok(well)
 }
