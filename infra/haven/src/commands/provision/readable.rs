@@ -59,13 +59,11 @@ pub async fn readable(target: &Target) -> anyhow::Result<String> {
     // The simulation of the local AWS ignores conditions, and the key policy grants use only under
     // one.
     let but = match environment.local {
-        true => {
-            "; not asked: keys, since the local AWS encrypts nothing, and the cache's token, of which it tells no ARN"
-        }
+        true => "; keys and the cache token are not checked on the local AWS",
         false => "",
     };
     Ok(format!(
-        "{count} parameters and secrets, simulated with the roles that are deployed{but}"
+        "{count} reads simulated with the deployed roles{but}"
     ))
 }
 

@@ -10,9 +10,12 @@ use clap::Args;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::smoke::{Check, of_the_platform, print};
+use super::smoke::{Check, of_the_platform, text, verdict};
+use super::{counted, left_out};
 use crate::arguments::{STATE, Which};
-use haven_console::Interrupted;
+use haven_console::exit::Exit;
+use haven_console::progress::Steps;
+use haven_console::{Interrupted, settings, width};
 use platform::aws::Aws;
 use platform::emulator::{Emulator, Source};
 use platform::python::{self, Place};
@@ -44,6 +47,8 @@ pub async fn command(options: &Rehearse) -> anyhow::Result<bool> {
     let mut environment = crate::target::environment(&options.which)?;
     // The templates then lack what the local AWS does not support, as for `haven deploy local`.
     environment.local = true;
+    let begun = Instant::now();
+    let step = Steps::new("rehearse").begin(&format!("Rehearsing {}", environment.name));
     let stop = Stop::listen()?;
     let folder = Folder::new();
     let state = State::open(&folder.0)?;
@@ -58,26 +63,31 @@ pub async fn command(options: &Rehearse) -> anyhow::Result<bool> {
     };
     // Processes of an interrupted start can still write to the directory.
     leftovers::end(&state).await;
+    drop(step);
     let checks = rehearsed?;
-    let well = checks.iter().all(|check| check.ok);
+    let left_out = blueprint::left_out(&environment);
+    let note = match left_out
+        .iter()
+        .map(|one| one.resources.len())
+        .sum::<usize>()
+    {
+        0 => String::new(),
+        count => format!("; {} not rehearsed (-v)", counted(count, "resource")),
+    };
+    let verdict = verdict(&checks, begun.elapsed(), &note);
+    let is_well = verdict.exit() == Exit::Done;
     if options.which.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json!({ "well": well, "steps": checks }))
-                .context("write JSON")?
-        );
+        let fields = json!({ "well": is_well, "steps": checks });
+        verdict.print_json("haven.rehearse/1", fields);
     } else {
-        println!(
-            "Rehearsal of {} on a local AWS of its own",
-            environment.name
-        );
-        checks.iter().for_each(print);
-        let left_out = blueprint::left_out(&environment);
-        let verbose = haven_console::settings::get().verbose;
-        let columns = haven_console::width::stdout_text();
-        print!("\n{}", super::left_out::text(&left_out, columns, verbose));
+        let columns = width::stdout_text();
+        println!("{}", text(&checks, columns));
+        if settings::get().verbose {
+            println!("{}", left_out::text(&left_out, columns, true));
+        }
+        verdict.print();
     }
-    Ok(well)
+    Ok(is_well)
 }
 
 /// The state directory of one rehearsal, removed with the value.
@@ -128,18 +138,18 @@ async fn interpreter(state: &State, here: &Path) -> anyhow::Result<PathBuf> {
 
 async fn steps(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<Vec<Check>> {
     let mut checks = vec![Check::of(
-        "everything is made from nothing",
+        "deploy from nothing",
         brought(aws, environment, Outcome::Created).await,
     )];
     // The other checks need the deployed stacks.
     if checks.iter().all(|check| check.ok) {
         checks.push(Check::of(
-            "a second time changes nothing",
+            "deploy again",
             brought(aws, environment, Outcome::Unchanged).await,
         ));
         checks.extend(of_the_platform(aws, environment).await);
         checks.push(Check::of(
-            "a failure is told by its cause, and undone",
+            "planned failure",
             failure(aws, environment).await,
         ));
     }
@@ -157,7 +167,7 @@ async fn brought(
     let outcomes = deploy_stacks(&target, stacks, &Named::default(), &Reporter::quiet()).await?;
     match outcomes.iter().find(|stack| stack.outcome != expected) {
         Some(other) => bail!(
-            "{} was {:?}, and should have been {expected:?}",
+            "{} was {:?} instead of {expected:?}",
             other.name,
             other.outcome
         ),
@@ -183,16 +193,16 @@ async fn failure(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Res
     stack.depends_on.clear();
     let failed = deploy_stacks(&target, vec![stack], &Named::default(), &Reporter::quiet()).await;
     let said = match failed {
-        Ok(_) => bail!("{BROKEN} was made"),
+        Ok(_) => bail!("{BROKEN} was created"),
         Err(error) => error.to_string(),
     };
     let cause = said.lines().next().unwrap_or_default();
     if !cause.starts_with(BROKEN) {
-        bail!("the cause is not what comes first: {said}");
+        bail!("the cause is not named first: {said}");
     }
     let left = provision::deployed_stack::deployed_template(&target.cloudformation, &name).await?;
     match &left["Resources"][BROKEN] {
-        Value::Null => Ok(cause.to_owned()),
-        _ => bail!("{name} still has {BROKEN} in its template"),
+        Value::Null => Ok(format!("rolled back; {cause}")),
+        _ => bail!("{name} was not rolled back: its template has {BROKEN}"),
     }
 }

@@ -10,12 +10,18 @@ use clap::Args;
 use contract::address::Address;
 use contract::parameter::PARAMETERS;
 use contract::parameter_root;
+use haven_console::exit::Exit;
+use haven_console::progress::Steps;
+use haven_console::style::Meaning;
+use haven_console::verdict::Verdict;
+use haven_console::width::wrap;
+use haven_console::{time, width};
 use reqwest::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{readable, targets};
+use super::{counted, readable, targets};
 use crate::arguments::{Target, http_url};
 use crate::shop::{Receipt, Shop};
 use platform::aws::Aws;
@@ -69,7 +75,7 @@ impl Check {
             name,
             ok: true,
             asked: false,
-            found: format!("not asked: {why}"),
+            found: why.to_owned(),
         }
     }
 }
@@ -80,14 +86,16 @@ impl Check {
 /// When the environment cannot be resolved, or AWS does not answer.
 pub async fn command(options: &Smoke) -> anyhow::Result<bool> {
     let target = &options.target;
+    let begun = Instant::now();
     let (aws, environment) = crate::target::resolve(target).await?;
+    let step = Steps::new("smoke").begin(&format!("Testing {}", environment.name));
     let mut checks = of_the_platform(&aws, &environment).await;
     let facts = Facts::read(&target.place.state)
         .ok()
         .filter(|_| environment.local);
     if let Some(facts) = facts {
         checks.push(Check::of(
-            "a marked order is confirmed",
+            "a marked order",
             order(&Shop::of(&facts, "haven smoke")?).await,
         ));
     } else if !environment.local {
@@ -95,52 +103,70 @@ pub async fn command(options: &Smoke) -> anyhow::Result<bool> {
             .shop
             .clone()
             .unwrap_or_else(|| format!("https://{}", environment.settings.edge.domain));
-        checks.push(Check::of(
-            "the shop answers through its balancer",
-            answers(&url).await,
-        ));
+        checks.push(Check::of("the shop's menu", answers(&url).await));
     }
-    let well = checks.iter().all(|check| check.ok);
+    drop(step);
+    let mut verdict = verdict(&checks, begun.elapsed(), "");
+    let is_well = verdict.exit() == Exit::Done;
+    if !is_well {
+        verdict = verdict.next(format!("haven doctor {}", environment.name));
+    }
     if target.which.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json!({ "well": well, "checks": checks }))
-                .context("write JSON")?
-        );
+        let fields = json!({ "well": is_well, "checks": checks });
+        verdict.print_json("haven.smoke/1", fields);
     } else {
-        checks.iter().for_each(print);
+        println!("{}", text(&checks, width::stdout_text()));
+        verdict.print();
     }
-    Ok(well)
+    Ok(is_well)
 }
 
-/// Prints one check.
-pub fn print(check: &Check) {
-    let verdict = match (check.ok, check.asked) {
-        (true, true) => "ok",
-        (true, false) => "-",
-        (false, _) => "WRONG",
+/// Returns the checks, failed ones first.
+pub fn text(checks: &[Check], columns: usize) -> String {
+    let state = |check: &Check| match (check.ok, check.asked) {
+        (false, _) => Meaning::Fail,
+        (true, false) => Meaning::Skip,
+        (true, true) => Meaning::Ok,
     };
-    println!("{verdict:5}  {:48} {}", check.name, check.found);
+    let mut checks: Vec<&Check> = checks.iter().collect();
+    checks.sort_by_key(|check| check.ok);
+    let line = |check: &&Check| {
+        let first = format!("{}{:26}", state(check).mark(6), check.name);
+        wrap(&check.found, columns, &first, "        ") + "\n"
+    };
+    checks.iter().map(line).collect()
+}
+
+/// Returns the verdict on checks. `note` is appended to a good one.
+pub fn verdict(checks: &[Check], took: Duration, note: &str) -> Verdict {
+    let count = |of: fn(&Check) -> bool| checks.iter().filter(|check| of(check)).count();
+    let (failed, skipped) = (count(|check| !check.ok), count(|check| !check.asked));
+    let skipped = match skipped {
+        0 => String::new(),
+        skipped => format!(", {skipped} skipped"),
+    };
+    let took = time::duration(took);
+    match failed {
+        0 => {
+            let passed = counted(count(|check| check.asked), "check");
+            Verdict::good(format!("Passed: {passed}{skipped} ({took}){note}."))
+        }
+        failed => {
+            let all = counted(checks.len(), "check");
+            Verdict::no(format!("Failed: {failed} of {all}{skipped} ({took})."))
+        }
+    }
 }
 
 /// Runs the checks that need only AWS.
 pub async fn of_the_platform(aws: &Aws, environment: &Environment) -> Vec<Check> {
     vec![
-        Check::of(
-            "every stack is where its template says",
-            stacks(aws, environment).await,
-        ),
-        Check::of(
-            "every address and setting can be read",
-            parameters(aws, environment).await,
-        ),
+        Check::of("stacks", stacks(aws, environment).await),
+        Check::of("parameters", parameters(aws, environment).await),
         readable(aws, environment).await,
         targets(aws, environment).await,
-        Check::of(
-            "every queue answers, and none has parked a message",
-            queues(aws, environment).await,
-        ),
-        Check::of("alarms are quiet", alarms(aws, environment).await),
+        Check::of("queues", queues(aws, environment).await),
+        Check::of("alarms", alarms(aws, environment).await),
     ]
 }
 
@@ -153,7 +179,7 @@ async fn stacks(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
         .map(|stack| format!("{} is {}", stack.name, stack.status))
         .collect();
     if bad.is_empty() {
-        Ok(format!("{} stacks", stacks.len()))
+        Ok(format!("{}, all complete", counted(stacks.len(), "stack")))
     } else {
         bail!("{}", bad.join(", "))
     }
@@ -182,12 +208,12 @@ async fn parameters(aws: &Aws, environment: &Environment) -> anyhow::Result<Stri
 }
 
 async fn readable(aws: &Aws, environment: &Environment) -> Check {
-    let name = "every role may read what is its own";
+    let name = "permissions of roles";
     let target = aws.target(environment.clone());
     match provision::stack::find(&target.cloudformation, &environment.stack_name("roles")).await {
         // `haven up` deploys only what its processes need, and these have no IAM roles.
         Ok(None) if environment.local => {
-            Check::not_asked(name, "`haven deploy local` makes the roles")
+            Check::not_asked(name, "`haven deploy local` creates the roles")
         }
         Ok(_) => Check::of(name, readable::readable(&target).await),
         Err(error) => Check::of(name, Err(error)),
@@ -195,7 +221,7 @@ async fn readable(aws: &Aws, environment: &Environment) -> Check {
 }
 
 async fn targets(aws: &Aws, environment: &Environment) -> Check {
-    let name = "the balancer holds its targets for healthy";
+    let name = "load balancer targets";
     let idle = blueprint::left_out(environment)
         .into_iter()
         .find(|left_out| {
@@ -215,10 +241,13 @@ async fn queues(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
     let queues = aws.queues(&aws.addresses(&environment.name).await?).await?;
     let parked = queues.iter().filter(|queue| queue.parked > 0);
     let parked: Vec<String> = parked
-        .map(|queue| format!("{} has parked {}", queue.queue, queue.parked))
+        .map(|queue| format!("{}: {} dead letters", queue.queue, queue.parked))
         .collect();
     if parked.is_empty() {
-        Ok(format!("{} queues", queues.len()))
+        Ok(format!(
+            "{} without dead letters",
+            counted(queues.len(), "queue")
+        ))
     } else {
         bail!("{}", parked.join(", "))
     }
@@ -242,9 +271,9 @@ async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
         ringing.extend(in_alarm.filter_map(|alarm| alarm.alarm_name().map(str::to_owned)));
     }
     if ringing.is_empty() {
-        Ok(format!("{all} alarms"))
+        Ok(format!("{}, none in ALARM", counted(all, "alarm")))
     } else {
-        bail!("in alarm: {}", ringing.join(", "))
+        bail!("in ALARM: {}", ringing.join(", "))
     }
 }
 
@@ -257,12 +286,12 @@ async fn answers(url: &str) -> anyhow::Result<String> {
         .get(format!("{url}/api/v1/menu"))
         .send()
         .await
-        .with_context(|| format!("ask {url}"))?;
+        .with_context(|| format!("GET {url}/api/v1/menu"))?;
     let status = answer.status();
     if status == StatusCode::OK {
         Ok(url.to_owned())
     } else {
-        bail!("{url} answers {status}")
+        bail!("{url} returned {status}")
     }
 }
 
@@ -282,7 +311,7 @@ async fn order(shop: &Shop) -> anyhow::Result<String> {
         .await
         .map_err(|error| anyhow::anyhow!(error))?;
     if status != StatusCode::ACCEPTED {
-        bail!("the shop answers {status}: {receipt}");
+        bail!("the shop returned {status}: {receipt}");
     }
     let receipt = Receipt::of(&receipt)?;
     let (id, standing) = (
@@ -290,13 +319,50 @@ async fn order(shop: &Shop) -> anyhow::Result<String> {
         shop.standing(&receipt, begun + CONFIRMED_WITHIN).await?,
     );
     if standing.confirmed_at.is_some() {
-        Ok(format!("{id} in {} ms", begun.elapsed().as_millis()))
+        Ok(format!(
+            "{id} confirmed in {} ms",
+            begun.elapsed().as_millis()
+        ))
     } else if standing.settled() {
-        bail!("the order {id} is {}: look at its history", standing.status)
+        bail!(
+            "order {id} is {}: see `haven orders show {id}`",
+            standing.status
+        )
     } else {
         bail!(
-            "the order {id} has come to no end within {} s",
+            "order {id} was not confirmed within {} s",
             CONFIRMED_WITHIN.as_secs()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::provision::testing::plain;
+
+    #[test]
+    fn failed_checks_come_first_and_skipped_ones_are_no_failure() {
+        let checks = [
+            Check::of("stacks", Ok("12 stacks, all complete".to_owned())),
+            Check::not_asked("load balancer targets", "the local AWS runs no tasks"),
+            Check::of("queues", Err(anyhow::anyhow!("orders: 5 dead letters"))),
+        ];
+        let expected = "FAIL  queues                    orders: 5 dead letters\n\
+            ok    stacks                    12 stacks, all complete\n\
+            skip  load balancer targets     the local AWS runs no tasks\n";
+        for columns in [60, 80, 120] {
+            assert_eq!(plain(&text(&checks, columns), columns), expected);
+        }
+        let took = Duration::from_millis(5_830);
+        let failed = verdict(&checks, took, "");
+        assert_eq!(
+            failed,
+            Verdict::no("Failed: 1 of 3 checks, 1 skipped (5.8 s).")
+        );
+        assert_eq!(failed.exit(), Exit::No);
+        let passed = verdict(&checks[..2], took, "");
+        assert_eq!(passed, Verdict::good("Passed: 1 check, 1 skipped (5.8 s)."));
+        assert_eq!(passed.exit(), Exit::Done);
     }
 }
