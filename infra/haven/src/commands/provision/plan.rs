@@ -57,7 +57,7 @@ pub async fn command(options: &PlanOf) -> anyhow::Result<bool> {
 /// Returns whether the plan may be applied, with the number of changes and the next step. `file` is
 /// where the plan was saved.
 pub fn verdict(plan: &Plan, file: Option<&Path>) -> Verdict {
-    let (name, count) = (&plan.environment, present::count(&plan.changes()));
+    let count = present::count(&plan.changes());
     if plan.check().is_err() {
         let verdict = Verdict::no(format!("Plan refused: {count}."));
         let named = plan.named();
@@ -83,9 +83,9 @@ pub fn verdict(plan: &Plan, file: Option<&Path>) -> Verdict {
             ))
             .next(format!("haven apply {path}"))
         }
-        None => Verdict::good(format!("Plan: {count}. Not saved.")).next(format!(
-            "haven deploy {name}, or add --out FILE to apply exactly this plan"
-        )),
+        // Not `haven deploy`, which would need the same --set and --allow.
+        None => Verdict::good(format!("Plan: {count}. Not saved."))
+            .next("add --out FILE to apply exactly this plan"),
     }
 }
 
