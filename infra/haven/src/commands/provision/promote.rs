@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
 use blueprint::Configuration;
 use clap::Args;
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::table::{Column, Table};
+use haven_console::width;
 use serde::Serialize;
 
-use super::plan;
+use super::{counted, plan};
 use crate::arguments::{Guard, Place, PlanFile, Settings, Target, Which};
 use crate::target::{self, configuration};
 use provision::deployed_stack::deployed_template;
@@ -65,14 +68,9 @@ pub async fn command(options: &Promote) -> anyhow::Result<bool> {
     );
     let differences = differences(&configuration(&from)?, &configuration(&to)?);
     if !options.json {
-        println!(
-            "{} runs {digest}. Settings of {} that differ from {}:",
-            options.from, options.to, options.from
-        );
-        differences
-            .iter()
-            .for_each(|Difference { key, from, to }| println!("  {key}: {from} -> {to}"));
-        println!();
+        let (from, to) = (&options.from, &options.to);
+        println!("{from} runs {digest}");
+        println!("{}", text(&differences, from, to, width::stdout()));
     }
     let target = Target {
         which: to,
@@ -86,6 +84,24 @@ pub async fn command(options: &Promote) -> anyhow::Result<bool> {
     .await
 }
 
+/// Returns the settings that differ, as a table.
+fn text(differences: &[Difference], from: &str, to: &str, columns: usize) -> String {
+    if differences.is_empty() {
+        return format!("The settings of {from} and {to} are equal.\n");
+    }
+    let mut table = Table::new([
+        Column::text("Setting"),
+        Column::text("From"),
+        Column::text("To").shortened(),
+    ]);
+    for Difference { key, from, to } in differences {
+        table.row([*key, from.as_str(), to.as_str()]);
+    }
+    let settings = counted(differences.len(), "setting");
+    let table = table.render(columns).text;
+    format!("Different in {to} than in {from}: {settings}\n\n{table}")
+}
+
 /// Returns the digest of the image in `from`, if all its stacks match the current code.
 async fn proven_digest(options: &Promote, which: Which) -> anyhow::Result<String> {
     let name = which.environment.clone();
@@ -96,17 +112,22 @@ async fn proven_digest(options: &Promote, which: Which) -> anyhow::Result<String
     let (aws, environment) = target::resolve(&deployed).await?;
     let client = aws.target(environment.clone()).cloudformation;
     let compute = deployed_template(&client, &environment.stack_name("compute")).await?;
-    let digest = digest_in(&compute.to_string()).with_context(|| {
-        format!("{name} runs no image: deploy it there with --set {IMAGE}=sha256:..., and prove it first")
+    let digest = digest_in(&compute.to_string()).ok_or_else(|| {
+        let deploy = format!("haven deploy {name} --set {IMAGE}=sha256:...");
+        Failure::new(Exit::Failed, format!("{name} runs no image")).tip(format!(
+            "run `{deploy}`, and test it with `haven smoke {name}`"
+        ))
     })?;
     let mut proven = deployed.which.clone();
     proven.settings.set.push(format!("{IMAGE}={digest}"));
     for stack in blueprint::stacks(&target::environment(&proven)?) {
         if deployed_template(&client, &stack.name).await? != stack.template {
-            bail!(
-                "{} is not what this code and these settings make: deploy {name} first, and prove it there",
+            let message = format!(
+                "{} differs from what this code and the settings of {name} make",
                 stack.name
             );
+            let tip = format!("run `haven deploy {name}`, and test it with `haven smoke {name}`");
+            return Err(Failure::new(Exit::Failed, message).tip(tip).into());
         }
     }
     Ok(digest)
@@ -143,6 +164,27 @@ fn differences(from: &Configuration, to: &Configuration) -> Vec<Difference> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::provision::testing::plain;
+
+    #[test]
+    fn settings_that_differ_are_a_table() {
+        let differences = [Difference {
+            key: "network.nat_gateways",
+            from: "1".to_owned(),
+            to: "3".to_owned(),
+        }];
+        let expected = "Different in prod than in staging: 1 setting\n\n\
+            Setting               From  To\n\
+            network.nat_gateways  1     3\n";
+        for columns in [60, 80, 120] {
+            assert_eq!(
+                plain(&text(&differences, "staging", "prod", columns), columns),
+                expected
+            );
+        }
+        let equal = text(&[], "staging", "prod", 80);
+        assert_eq!(equal, "The settings of staging and prod are equal.\n");
+    }
 
     #[test]
     fn a_digest_is_found_in_a_template_and_nothing_else_is() {
