@@ -183,7 +183,7 @@ impl Plan {
         }
         if plan.seal != plan.seal_of()? {
             bail!(
-                "{} was changed after it was made: its seal does not fit; plan again",
+                "{} was edited after it was made; nothing was applied. Make it again",
                 path.display()
             );
         }

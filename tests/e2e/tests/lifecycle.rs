@@ -256,7 +256,8 @@ async fn a_plan_is_done_as_it_is_or_not_at_all() {
 
     let again = text(&ours(&["apply", "first.json"]));
     assert!(
-        again.contains("nothing was done") && again.contains("somebody else has deployed it since"),
+        again.contains("nothing was applied")
+            && again.contains("somebody else has deployed it since"),
         "{again}"
     );
     let empty = ours(&["plan", "local"]);
@@ -306,7 +307,10 @@ async fn a_plan_is_done_as_it_is_or_not_at_all() {
     )
     .expect("written");
     let refused = text(&ours(&["apply", "edited.json"]));
-    assert!(refused.contains("its seal does not fit"), "{refused}");
+    assert!(
+        refused.contains("edited.json was edited after it was made; nothing was applied"),
+        "{refused}"
+    );
 
     plan("late.json", &["--valid-for", "1ms"]);
     let refused = text(&ours(&["apply", "late.json"]));

@@ -30,7 +30,7 @@ pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow:
     let moved = moved(target, plan, &stacks).await?;
     if !moved.is_empty() {
         bail!(
-            "the plan does not fit any more, nothing was done; plan again:\n  {}",
+            "the plan no longer fits; nothing was applied. Make it again:\n  {}",
             moved.join("\n  ")
         );
     }
