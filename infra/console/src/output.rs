@@ -66,6 +66,15 @@ pub fn note(written: io::Result<()>) {
     }
 }
 
+/// Returns whether a write to standard output has failed, so that nobody reads later output. For
+/// commands that would print without an end.
+pub fn has_failed() -> bool {
+    FAILED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_some()
+}
+
 /// Writes to standard error. A failure is ignored: there is no other place to report it, and
 /// standard error carries no results.
 pub fn to_stderr(text: fmt::Arguments<'_>) {

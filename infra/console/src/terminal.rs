@@ -13,8 +13,17 @@ pub fn text(text: &str) -> String {
 /// Returns the document as indented JSON, in which characters that a terminal would interpret are
 /// escaped. Programs parse the same document.
 pub fn json(document: &Value) -> String {
+    escaped(&format!("{document:#}"))
+}
+
+/// Returns the document as one line of JSON, escaped in the same way.
+pub fn json_line(document: &Value) -> String {
+    escaped(&document.to_string())
+}
+
+fn escaped(json: &str) -> String {
     let mut escaped = String::new();
-    for letter in format!("{document:#}").chars() {
+    for letter in json.chars() {
         // These line feeds are the indentation; line feeds inside strings are escaped already.
         if letter == '\n' || is_printable(letter) {
             escaped.push(letter);
@@ -50,6 +59,12 @@ mod tests {
             serde_json::from_str::<Value>(&printed).expect("JSON"),
             document
         );
+        let line = json_line(&document);
+        assert_eq!(
+            serde_json::from_str::<Value>(&line).expect("JSON"),
+            document
+        );
+        assert!(line.chars().all(is_printable), "{line:?}");
         assert!(
             printed.contains('\u{2615}'),
             "what is visible stays as it is"

@@ -17,6 +17,7 @@ pub const BUDGET: &str = "Most that a month may cost, in USD";
 pub const DATABASE_URL: &str = "Database URL, such as postgres://host/db";
 pub const ENVIRONMENTS: &str = "Read environments from this directory, not the built-in ones";
 pub const FIX: &str = "Repair what is safe to repair";
+pub const ORDER: &str = "Show only what concerns this order";
 pub const OUT: &str = "Write to this file or directory";
 pub const RATE: &str = "Rate per second";
 pub const YES: &str = "Answer yes to the question";

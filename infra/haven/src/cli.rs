@@ -13,7 +13,7 @@ use haven_console::{help, output, width};
 
 use crate::arguments::{StateFolder, Target};
 use crate::commands::completions;
-use crate::commands::look::{config, env, notify, orders, outputs, status};
+use crate::commands::look::{config, env, logs, notify, orders, outputs, status};
 use crate::commands::operate::{dlq, reconcile, runbook, staff};
 use crate::commands::provision::{
     apply, bootstrap, check, cost, deploy, destroy, diff, doctor, drift, plan, promote, rehearse,
@@ -244,6 +244,12 @@ pub enum Command {
     /// Show whether everything is healthy
     #[command(after_help = "Examples:\n  haven status\n  haven status prod\n  haven status --json")]
     Status(Target),
+    /// Show log lines; -f follows
+    #[command(
+        alias = "log",
+        after_help = "Examples:\n  haven logs --since 15m --level warn\n  haven logs order-worker -f\n  haven logs --order 01934d3c-2a00-7000-8000-000000000002\n\nReads the logs of the roles and of the payment gateway in the state directory,\noldest line first, in UTC. -v adds the date, the target and the span of a line.\nThe logs of other environments are in CloudWatch. With --json, each line is one\nobject, and the last one has the event `result`."
+    )]
+    Logs(logs::Logs),
     /// Delete the stacks; keep data unless it is named
     #[command(
         after_help = "Example:\n  haven destroy dev\n\nResources that hold data are kept, unless --allow names them, and listed at the\nend."
@@ -337,6 +343,7 @@ pub async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Bootstrap(options) => return bootstrap::command(&options).await.map(Exit::from),
         Command::Drift(options) => return drift::command(&options).await.map(Exit::from),
         Command::Status(options) => return status::command(&options).await.map(Exit::from),
+        Command::Logs(options) => return logs::command(&options).await.map(Exit::from),
         Command::Destroy(options) => return destroy::command(&options).await.map(Exit::from),
         Command::Migrate(options) => migrate::command(&options).await?,
         Command::Seed(options) => seed::command(&options.state).await?,

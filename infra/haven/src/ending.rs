@@ -143,6 +143,7 @@ fn on_interrupt(command: &Command) -> OnInterrupt {
         | Command::Doctor(_)
         | Command::Drift(_)
         | Command::Status(_)
+        | Command::Logs(_)
         | Command::Migrate(_)
         | Command::Seed(_)
         | Command::Reconcile(_)

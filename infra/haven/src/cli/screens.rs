@@ -10,7 +10,7 @@ pub const GROUPS: [Group; 4] = [
     },
     Group {
         heading: "Look",
-        commands: &["status", "orders", "notify", "outputs", "config"],
+        commands: &["status", "logs", "orders", "notify", "outputs", "config"],
     },
     Group {
         heading: "Provision",

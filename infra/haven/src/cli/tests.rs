@@ -263,6 +263,7 @@ fn nouns_parse_in_singular_and_plural_and_list_as_ls() {
     for line in [
         "haven order show A-047",
         "haven runbooks ls",
+        "haven log order-worker -f --level warn --since 15m --limit 5",
         "haven dlq ls",
         "haven notify ls --failed",
         "haven output local",

@@ -1,4 +1,8 @@
-//! Finds the roles' log lines about one order in the log files of `haven up`.
+//! The log files of `haven up`: the lines about one order, and `haven logs`.
+
+mod show;
+
+pub use show::{Logs, command};
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,6 +15,17 @@ use domain::ids::OrderId;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+/// The fields that describe the origin of a line, not its event.
+const SURROUNDINGS: [&str; 7] = [
+    "timestamp",
+    "level",
+    "message",
+    "target",
+    "role",
+    "span",
+    "threadId",
+];
 
 /// The lines of one file that are kept at most. One order has a few, but one that is retried for
 /// days could fill the terminal.
@@ -54,16 +69,6 @@ pub fn about(
 
 /// Parses a log line. Returns `None` for a line in another format.
 fn moment(role: &str, line: &str) -> Option<Moment> {
-    /// The fields that describe the origin of a line, not its event.
-    const SURROUNDINGS: [&str; 7] = [
-        "timestamp",
-        "level",
-        "message",
-        "target",
-        "role",
-        "span",
-        "threadId",
-    ];
     let line: Value = serde_json::from_str(line).ok()?;
     let at = OffsetDateTime::parse(line["timestamp"].as_str()?, &Rfc3339).ok()?;
     let (level, message) = (
