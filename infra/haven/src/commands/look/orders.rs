@@ -9,6 +9,7 @@ use app::ports::orders::OrderStore;
 use app::ports::scope::Scope;
 use app::use_cases::journey::{Journey, Moment, Record, journey, time_text};
 use clap::{Args, Subcommand};
+use domain::Timestamp;
 use domain::ids::{OrderId, OrderNumber};
 use domain::order::Order;
 use domain::text::printable;
@@ -203,7 +204,11 @@ fn text(journey: &Journey, bill: &str, columns: usize) -> String {
         Record::Stock | Record::Outbox | Record::Delivery | Record::Notice | Record::Log => false,
     };
     let shown: Vec<&Moment> = journey.moments.iter().filter(is_shown).collect();
+<<<<<<< ours
     let mut before: Option<domain::Timestamp> = None;
+=======
+    let mut before: Option<Timestamp> = None;
+>>>>>>> theirs
     for moment in &shown {
         let gap_ms = before.map(|before| (moment.at - before).whole_milliseconds());
         before = Some(moment.at);

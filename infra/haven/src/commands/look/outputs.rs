@@ -6,6 +6,7 @@ use aws_sdk_ssm::types::ParameterType;
 use clap::Args;
 use haven_console::error::{Failure, nearest};
 use haven_console::exit::Exit;
+use haven_console::progress::Steps;
 use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::of_text;
@@ -60,7 +61,10 @@ type Parameters = BTreeMap<String, Stored>;
 pub async fn print(options: &Outputs) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
+    let steps = Steps::new("outputs");
+    let reading = steps.begin("Reading the stacks and the parameters");
     let (stacks, parameters) = (outputs(&target).await?, parameters(&target).await?);
+    drop(reading);
     let json = options.target.which.json;
     let environment = &target.environment.name;
     if let Some(name) = &options.name {
