@@ -5,15 +5,17 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use haven_console::BadUsage;
+use anyhow::Context as _;
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::settings;
 use rustix::process::Signal;
 
 use crate::children;
 use crate::facts::Facts;
 use crate::state::State;
 use crate::stop::Stop;
-use crate::up::{TOKEN_IN_FACTS, shown_token};
+use crate::up::{READY, TOKEN_IN_FACTS, shown_token};
 
 /// Starts `haven up` again in the background and waits until the shop is ready.
 ///
@@ -22,7 +24,7 @@ use crate::up::{TOKEN_IN_FACTS, shown_token};
 ///
 /// # Errors
 /// When the state directory cannot be locked, the child cannot be started, or the child exits
-/// before the shop is ready. [`BadUsage`] when the child exits with `EX_USAGE` (64).
+/// before the shop is ready. A usage failure when the child exits with `EX_USAGE` (64).
 pub async fn detach(folder: &Path) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let state = State::open(folder)?;
@@ -39,6 +41,8 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
         tokio::process::Command::new(std::env::current_exe().context("find the haven executable")?)
             .args(arguments)
             .arg("--take-lock")
+            // Its error is wrapped here, for the user's terminal.
+            .env("COLUMNS", "10000")
             .stdin(Stdio::from(state.lock_for_child()?))
             .stdout(log)
             .stderr(errors)
@@ -56,21 +60,18 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
     let mut passed_on = false;
     loop {
         if let Some(status) = child.try_wait().context("watch haven in the background")? {
-            if status.code() == Some(i32::from(chassis::EX_USAGE)) {
-                return Err(BadUsage(format!("it ended while starting:\n{}", said())).into());
-            }
-            bail!("it ended while starting ({status}):\n{}", said());
+            return Err(failure(&said(), status.code()).into());
         }
         let facts = Facts::read(state.folder()).ok();
         if let Some(facts) = facts.filter(|facts| facts.ready && Some(facts.pid) == pid) {
-            println!(
-                "{}",
-                said().replace(TOKEN_IN_FACTS, shown_token(&facts.staff_token))
-            );
-            println!(
-                "Running in the background; stop it with: haven down --state {}",
-                folder.display()
-            );
+            let said = said().replace(TOKEN_IN_FACTS, shown_token(&facts.staff_token));
+            let (progress, screen) = said.split_at(said.rfind(READY).unwrap_or_default());
+            if !progress.trim().is_empty() {
+                eprintln!("{}", progress.trim_end());
+            }
+            println!("{screen}");
+            let stop = "Running in the background; stop it with `haven down`.";
+            println!("{}", settings::get().hint(stop));
             return Ok(());
         }
         tokio::select! {
@@ -82,5 +83,56 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
                 pid.into_iter().for_each(|pid| children::signal(pid, Signal::TERM));
             }
         }
+    }
+}
+
+/// Returns the failure of a child that ended while it started: its own error and tip, or all of its
+/// output if there is none.
+fn failure(said: &str, code: Option<i32>) -> Failure {
+    let exit = match code {
+        Some(code) if code == i32::from(chassis::EX_USAGE) => Exit::Usage,
+        Some(_) | None => Exit::Failed,
+    };
+    let error = said.rsplit_once("\nerror: ").map(|(_, error)| error);
+    let Some(error) = error.or_else(|| said.strip_prefix("error: ")) else {
+        return Failure::new(exit, format!("`haven up` ended while starting:\n{said}"));
+    };
+    let (message, tip) = match error.split_once("\n\n  tip: ") {
+        Some((message, tip)) => (message, Some(tip)),
+        None => (error, None),
+    };
+    let unindented = |text: &str| {
+        let lines = text.trim_end().lines().map(str::trim_start);
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let failure = Failure::new(exit, unindented(message));
+    match tip {
+        Some(tip) => failure.tip(unindented(tip)),
+        None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_the_child_is_ours() {
+        let said = "Starting Brew Haven (state: .haven)\n\
+            error: port 8080 is already in use\n       by pid 4711\n\n  tip: choose another";
+        let busy = failure(said, Some(64));
+        assert_eq!(
+            (busy.exit, busy.message.as_str(), busy.tip.as_deref()),
+            (
+                Exit::Usage,
+                "port 8080 is already in use\nby pid 4711",
+                Some("choose another")
+            )
+        );
+        let killed = failure("Starting", None);
+        assert_eq!(
+            (killed.exit, killed.message.as_str()),
+            (Exit::Failed, "`haven up` ended while starting:\nStarting")
+        );
     }
 }

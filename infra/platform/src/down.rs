@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use haven_console::settings;
 use rustix::process::Signal;
 
 use crate::facts::Facts;
 use crate::lock::Holder;
 use crate::process::{Identity, started_at};
 use crate::state::{Held, State};
+use crate::up::STOPPED;
 use crate::{emulator_state, facts, leftovers};
 
 /// The time to wait for a stop: the longest drain, the stop of the local AWS and of PostgreSQL, and
@@ -40,12 +42,12 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
         None => leftovers::Ended::default(),
     };
     match (&stopped, left.names.as_slice()) {
-        (None, []) => println!("Nothing runs on {}.", folder.display()),
+        (None, []) => println!("Nothing runs in {}.", folder.display()),
         (None, names) => println!(
-            "Ended what a `haven up` that was killed had left running: {}.",
+            "Ended processes that a killed `haven up` had left running: {}.",
             names.join(", ")
         ),
-        (Some(_), _) => println!("Stopped. `haven up` goes on where this left off."),
+        (Some(_), _) => println!("{}", settings::get().hint(STOPPED)),
     }
     let holder = stopped.and_then(|stopped| {
         State::last_holder(folder).filter(|last| last.identity.pid == stopped.pid && last.stopping)

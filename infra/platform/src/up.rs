@@ -14,7 +14,8 @@ use app::ports::access::{StaffToken, StaffTokens as _};
 use app::use_cases::project::reproject;
 use contract::parameter::{SECRETS, SIGNING_KEY};
 use contract::role::ROLES;
-use haven_console::BadUsage;
+use haven_console::time::duration;
+use haven_console::{BadUsage, settings};
 use tokio::sync::Notify;
 use worker::stores::{Store, SystemSource};
 
@@ -31,6 +32,9 @@ use crate::state::{Ground, State};
 use crate::stop::Stop;
 use crate::{containers, emulator, emulator_state, ports, python, repair, seed, tool};
 
+/// The first words of the screen of a platform that is ready.
+pub const READY: &str = "Ready in";
+
 /// The text that logs of a shop in the background contain instead of the staff token.
 pub(crate) const TOKEN_IN_FACTS: &str = "(staff_token in haven.json)";
 
@@ -43,6 +47,10 @@ pub(crate) fn shown_token(token: &str) -> &str {
         TOKEN_IN_FACTS
     }
 }
+
+/// What a stop says at its end.
+pub const STOPPED: &str = "Stopped. `haven up` picks up where you left off.";
+
 /// What a local platform consists of, and where it is.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -96,7 +104,7 @@ pub async fn up(mut options: Options) -> anyhow::Result<()> {
         Facts::remove(state.folder());
     }
     outcome?;
-    eprintln!("Stopped. `haven up` goes on where this left off.");
+    eprintln!("{}", settings::get().hint(STOPPED));
     Ok(())
 }
 
@@ -116,9 +124,7 @@ async fn until_stopped(options: &mut Options, state: &State, stop: &Stop) -> any
         match session(options, state, stop).await? {
             Ended::Stopped => return Ok(()),
             Ended::AwsDied(how) => {
-                eprintln!(
-                    "  The local AWS ended ({how}). Starting it again and restoring its state."
-                );
+                eprintln!("  The local AWS exited ({how}). Restarting it and restoring its state.");
                 // If Docker's client was killed, its container can still run and use the state
                 // directory.
                 containers::end_leftovers(state.folder()).await;
@@ -131,7 +137,7 @@ async fn until_stopped(options: &mut Options, state: &State, stop: &Stop) -> any
 fn report_leftovers(left: &LeftoversEnded) {
     if !left.names.is_empty() {
         eprintln!(
-            "  Ended what an earlier `haven up` had left running: {}",
+            "  Ended processes that an earlier `haven up` had left running: {}",
             left.names.join(", ")
         );
     }
@@ -149,10 +155,7 @@ enum Ended {
 /// Runs the local AWS and everything that depends on it, once, until it dies or a stop is asked
 /// for.
 async fn session(options: &Options, state: &State, stop: &Stop) -> anyhow::Result<Ended> {
-    eprintln!(
-        "Brew Haven is starting (state in {})",
-        state.folder().display()
-    );
+    eprintln!("Starting Brew Haven (state: {})", state.folder().display());
     let mut shop = Shop::default();
     let ended = tokio::select! {
         ended = shop.run(options, state) => ended,
@@ -186,7 +189,7 @@ impl Shop {
         let phases = Phases::new();
         let servers = self.servers.insert(
             phases
-                .run("starting the database", async {
+                .run("Starting the database", async {
                     let servers = Servers::start(&options.servers, state).await?;
                     let line = servers.describe();
                     Ok((servers, line))
@@ -197,10 +200,10 @@ impl Shop {
         emulator_state::restore(&phases, &source, state, servers.redis_url.as_deref()).await?;
         let emulator = self.emulator.insert(
             phases
-                .run("starting the local AWS", async {
+                .run("Starting the local AWS", async {
                     let emulator =
                         Emulator::start(&source, state, servers.redis_url.as_deref()).await?;
-                    let line = format!("local AWS at {}", emulator.access.endpoint);
+                    let line = format!("Local AWS started at {}", emulator.access.endpoint);
                     Ok((emulator, line))
                 })
                 .await?,
@@ -240,14 +243,14 @@ async fn source(phases: &Phases, options: &Options, state: &State) -> anyhow::Re
     let install = async {
         let (python, installed) = python::ensure(&python::place(state.folder())).await?;
         let line = if installed {
-            "Python environment made"
+            "Python environment created"
         } else {
             "Python environment found"
         };
         Ok((Source::Python(python), line.to_owned()))
     };
     phases
-        .run("installing the local AWS (once, some 20 s)", install)
+        .run("Installing the local AWS, once, in about 20 s", install)
         .await
 }
 
@@ -272,24 +275,24 @@ async fn start_roles<'a>(
 ) -> anyhow::Result<&'a mut Keeper> {
     let clients = aws::Aws::local(&emulator.access);
     phases
-        .run("deploying the stacks", async {
+        .run("Deploying the stacks", async {
             let deployed = clients.deploy_shop().await?;
-            Ok(((), deployed.summary()))
+            Ok(((), format!("Stacks: {}", deployed.summary())))
         })
         .await?;
     let addresses = clients.addresses(ENVIRONMENT).await?;
     let secrets = clients.secrets(ENVIRONMENT).await?;
     phases
-        .run("bringing the schema up to date", async {
+        .run("Applying migrations", async {
             let migrated = servers.migrate().await?;
-            Ok(((), migrated.describe()))
+            Ok(((), format!("Database: {}", migrated.describe())))
         })
         .await?;
     let store = Store::connect(&servers.database_url, &Login::default()).await?;
     emulator_state::record(state, &store).await?;
     let stock = clients.stock(&addresses, "haven up")?;
     phases
-        .run("filling the shelves", async {
+        .run("Adding the menu and checking the stock", async {
             clients.set_time_to_live(&addresses).await;
             clients.forget_leases(&addresses).await?;
             let seed::Seeded { added, all } = seed::seed_and_record(&stock, &store).await?;
@@ -298,8 +301,8 @@ async fn start_roles<'a>(
                 .await
                 .context("show the orders")?;
             let menu = match added.len() {
-                0 => format!("menu of {all} products"),
-                new => format!("menu of {all} products, {new} new"),
+                0 => format!("Menu: {all} products"),
+                new => format!("Menu: {all} products, {new} added"),
             };
             Ok(((), repaired.describe(menu)))
         })
@@ -311,7 +314,7 @@ async fn start_roles<'a>(
     let (staff_token, token) = staff_token::local_token(&store, &signing_key).await?;
 
     let (keeper, facts) = phases
-        .run("starting the roles", async {
+        .run("Starting the roles", async {
             let (started, facts) = start_processes(
                 options,
                 state,
@@ -322,7 +325,8 @@ async fn start_roles<'a>(
                 staff_token,
             )?;
             let keeper = keeper.insert(started);
-            let line = format!("payment gateway and {} roles ready", ROLES.len());
+            // The payment gateway is one more.
+            let line = format!("Roles: {} ready", ROLES.len() + 1);
             tokio::select! {
                 ready = wait_until_ready(&facts, state) => ready?,
                 refused = keeper.misconfigured() => return Err(misconfigured(&refused)),
@@ -330,7 +334,7 @@ async fn start_roles<'a>(
             Ok(((keeper, facts), line))
         })
         .await?;
-    announce_ready(&facts, state.folder(), phases.elapsed())?;
+    announce_ready(&facts, state.folder(), phases.elapsed(), options.take_lock)?;
     tokio::spawn(renew_staff_token(
         facts,
         store,
@@ -544,29 +548,72 @@ async fn listens(url: &str) -> bool {
         .is_ok()
 }
 
-fn announce_ready(facts: &Shared, folder: &Path, took: Duration) -> anyhow::Result<()> {
+/// Records that the platform is ready, and prints its addresses.
+fn announce_ready(
+    facts: &Shared,
+    folder: &Path,
+    took: Duration,
+    in_background: bool,
+) -> anyhow::Result<()> {
     let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
     facts.ready = true;
     facts.write(folder)?;
-    println!("\nReady after {:.1} s.\n", took.as_secs_f64());
-    println!("  The shop         {}", facts.storefront);
-    println!(
-        "  The bar          {}/staff   (sign in with the staff token)",
-        facts.storefront
-    );
-    println!("  Staff token      {}", shown_token(&facts.staff_token));
-    println!("  Mails and texts  {}/staff/mailbox", facts.storefront);
-    println!("  API              {}/openapi.json", facts.storefront);
-    println!(
-        "  Local AWS        {}   (eval \"$(haven env)\" for the aws command)",
-        facts.aws_endpoint
-    );
-    println!("\nTry this next:");
-    println!("  - order a flat white in the shop, and watch it reach the bar");
-    println!(
-        "  - kill a worker while an order is on its way:  kill -9 $(pgrep -f 'role order-worker')"
-    );
-    println!("  - see the stacks, roles and queues:            haven status");
-    println!("\nCtrl-C stops everything; nothing is lost.");
+    println!("{}", ready_screen(&facts, took, in_background));
     Ok(())
+}
+
+/// Returns the screen of a platform that is ready. [`detach`](super::detach) reads its first words.
+fn ready_screen(facts: &Facts, took: Duration, in_background: bool) -> String {
+    let stop = match in_background {
+        true => "",
+        false => " Ctrl-C stops the platform; orders and stock are kept.",
+    };
+    let (shop, aws) = (&facts.storefront, &facts.aws_endpoint);
+    let token = shown_token(&facts.staff_token);
+    let hint = |command: &str| settings::get().hint(command);
+    format!(
+        "\n{READY} {}.{stop}\n\n  \
+         Shop         {shop}\n  \
+         Staff board  {shop}/staff\n  \
+         Staff token  {token}\n  \
+         Mailbox      {shop}/staff/mailbox\n  \
+         API          {shop}/openapi.json\n  \
+         Local AWS    {aws}\n\n\
+         Use the local AWS with: eval \"$({})\"\n\
+         Next: order a flat white in the shop, then {}",
+        duration(took),
+        hint("haven env"),
+        hint("haven status"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_screen_of_a_ready_platform_fits_and_names_the_next_step() {
+        let facts = serde_json::json!({
+            "storefront": "http://127.0.0.1:8080", "aws_endpoint": "http://127.0.0.1:27312",
+            "region": "us-east-1", "database_url": "", "redis_url": null, "payment_url": "",
+            "staff_token": "token", "roles": [], "pid": 1, "aws_pid": null, "ready": true,
+        });
+        let facts: Facts = serde_json::from_value(facts).expect("facts");
+        let screen = ready_screen(&facts, Duration::from_millis(13_840), false);
+        assert!(
+            screen.starts_with(
+                "\nReady in 13.8 s. Ctrl-C stops the platform; orders and stock are kept.\n\n  \
+                 Shop         http://127.0.0.1:8080\n  \
+                 Staff board  http://127.0.0.1:8080/staff\n"
+            ),
+            "{screen}"
+        );
+        assert!(
+            screen.ends_with("\nNext: order a flat white in the shop, then haven status"),
+            "{screen}"
+        );
+        assert!(screen.lines().all(|line| line.len() <= 80), "{screen}");
+        let background = ready_screen(&facts, Duration::from_secs(1), true);
+        assert!(!background.contains("Ctrl-C"), "{background}");
+    }
 }

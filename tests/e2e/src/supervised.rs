@@ -138,7 +138,7 @@ impl Supervised {
     /// Waits until the shop is ready and returns its `haven.json`.
     #[track_caller]
     pub fn wait_until_ready(&mut self) -> Value {
-        self.wait_for("Ready after");
+        self.wait_for("Ready in");
         self.facts().expect("it is ready")
     }
 

@@ -113,7 +113,7 @@ async fn an_ordinary_user_opens_a_shop_under_each_umask_and_from_a_path_that_nee
         let mut run = Supervised::new().await;
         let state = home.0.join(format!("my shop {umask} at 100%"));
         run.start_as(home.command(umask, &state, &[&["up", "--port", "0"], arguments].concat()));
-        run.wait_for("Ready after");
+        run.wait_for("Ready in");
         let facts = fs::read_to_string(state.join("haven.json")).expect("facts");
         let facts: serde_json::Value = serde_json::from_str(&facts).expect("JSON");
         let storefront = facts["storefront"].as_str().expect("an address");

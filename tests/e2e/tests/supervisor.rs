@@ -54,10 +54,10 @@ async fn a_signal_during_the_start_and_afterwards_ends_everything_that_was_start
     // Before any process runs, while the local AWS starts, while the stacks are deployed, and when
     // all roles run.
     let moments = [
-        "Brew Haven is starting",
+        "Starting Brew Haven",
         "Python environment",
-        "local AWS at",
-        "Ready after",
+        "Local AWS started",
+        "Ready in",
     ];
     for (moment, name) in moments.into_iter().zip(["-INT", "-TERM", "-INT", "-HUP"]) {
         run.start(&[], &[]);
@@ -163,7 +163,7 @@ async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
         run.said()
     );
     assert!(
-        !run.said().contains("The local AWS ended"),
+        !run.said().contains("The local AWS exited"),
         "the hangup stopped {aws}: {}",
         run.said()
     );
