@@ -4,12 +4,16 @@ use std::path::Path;
 
 use adapter_sql::Login;
 use anyhow::Context as _;
+use haven_console::settings;
+use haven_console::verdict::Verdict;
+use serde_json::json;
 use worker::stores::Store;
 
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
-use platform::facts::Facts;
 use platform::seed::{Seeded, seed_and_record};
+
+use crate::target;
 
 /// Adds the missing products and prints their number.
 ///
@@ -17,7 +21,7 @@ use platform::seed::{Seeded, seed_and_record};
 /// When no platform runs on the state directory, or its database or products table cannot be
 /// reached.
 pub async fn command(state: &Path) -> anyhow::Result<()> {
-    let facts = Facts::read(state)?;
+    let facts = target::running(state)?;
     // Connect before anything is added, because the audit log must record the additions.
     let store = Store::connect(&facts.database_url, &Login::default())
         .await
@@ -25,9 +29,12 @@ pub async fn command(state: &Path) -> anyhow::Result<()> {
     let aws = Aws::local(&facts.aws_access());
     let stock = aws.stock(&aws.addresses(ENVIRONMENT).await?, "haven seed")?;
     let Seeded { added, all } = seed_and_record(&stock, &store).await?;
-    println!(
-        "{} of {all} products were added; the others were there",
-        added.len()
-    );
+    let verdict = Verdict::neutral(format!("{} of {all} products added.", added.len()));
+    if settings::get().json {
+        let added: Vec<String> = added.iter().map(ToString::to_string).collect();
+        verdict.print_json("haven.seed/1", json!({ "added": added, "products": all }));
+    } else {
+        verdict.print();
+    }
     Ok(())
 }
