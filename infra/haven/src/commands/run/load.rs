@@ -14,10 +14,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use contract::metric::Metric;
 use domain::order::Status;
+use haven_console::error::{Failure, unknown};
+use haven_console::exit::Exit;
+use haven_console::progress::{Step, Steps};
+use haven_console::{settings, width};
 use reqwest::StatusCode;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -27,6 +31,7 @@ use tokio::time::Instant;
 use crate::arguments::{RATE, STATE, duration};
 use crate::commands::operate::reconcile::books;
 use crate::shop::{Receipt, Shop};
+use crate::target;
 use platform::facts::Facts;
 
 use counters::Counters;
@@ -108,17 +113,17 @@ struct Sent {
 pub async fn command(options: &Load) -> anyhow::Result<bool> {
     let count = (options.rate * options.duration.as_secs_f64()).round() as usize;
     if count == 0 {
-        bail!(
-            "--rate and --duration together give no order: {} orders/s for {:?}",
-            options.rate,
-            options.duration
-        );
+        let (rate, duration) = (options.rate, options.duration);
+        let message = format!("--rate {rate} and --duration {duration:?} give no order");
+        return Err(Failure::usage(message)
+            .tip("choose a longer --duration")
+            .into());
     }
     let mix = options
         .mix
         .as_deref()
         .map_or_else(|| Ok(Mix::plain()), Mix::read)?;
-    let facts = Facts::read(&options.state)?;
+    let facts = target::running(&options.state)?;
     let shop = Arc::new(Shop::of(&facts, "haven load")?);
     let products = products(&shop, options, &mix).await?;
     let orders_of_each = (count * mix.products_max()).div_ceil(products.len()) as u64;
@@ -127,11 +132,8 @@ pub async fn command(options: &Load) -> anyhow::Result<bool> {
         orders_of_each * u64::from(mix.quantity_max()) + SPARE_UNITS,
     )
     .await?;
-    eprintln!(
-        "{count} orders at {}/s over {} products",
-        options.rate,
-        products.len()
-    );
+    let steps = Steps::new("load");
+    let sending = steps.begin(&format!("Sending {count} orders at {}/s", options.rate));
 
     let counted = Counters::read(&shop.client, &facts).await?;
     let cpu_before = cpu_time(&facts);
@@ -141,8 +143,11 @@ pub async fn command(options: &Load) -> anyhow::Result<bool> {
     } else {
         None
     };
-    let sent = send(&shop, options.rate, &products, &mix.order_of(count), poison).await?;
+    let line = mix.order_of(count);
+    let sent = send(&shop, options.rate, &products, &line, poison, &sending).await?;
     let lasted = begun.elapsed();
+    sending.ok(&format!("{count} orders sent"));
+    let settling = steps.begin("Waiting until every order has ended");
     // Wait before the orders are read, because reading them costs the shop time too.
     let settled_by = Instant::now() + SETTLED_WITHIN;
     while shop.pending().await? > 0 && Instant::now() < settled_by {
@@ -162,12 +167,17 @@ pub async fn command(options: &Load) -> anyhow::Result<bool> {
     report.aws = Aws::of(&facts.region, &grown, report.accepted);
     report.notices = notices(&shop, &facts, &counted, report.told_at_least()).await?;
     report.differences = differences(&facts).await?;
+    settling.ok("Orders, notifications and books read");
+    let verdict = report.verdict();
     if options.json {
-        println!("{}", serde_json::to_string(&report).context("write JSON")?);
-    } else {
-        report.print();
+        let document = serde_json::to_value(&report).context("write JSON")?;
+        return Ok(verdict.print_json("haven.load/1", document) == Exit::Done);
     }
-    Ok(report.holds())
+    let settings = settings::get();
+    if !settings.quiet {
+        println!("{}", report.text(settings.verbose, width::stdout_text()));
+    }
+    Ok(verdict.print() == Exit::Done)
 }
 
 /// Returns the products to order: the whole menu in turn, or one product.
@@ -176,14 +186,18 @@ async fn products(shop: &Shop, options: &Load, mix: &Mix) -> anyhow::Result<Vec<
     let products = match options.hot_product.as_deref() {
         None => menu,
         Some("") => menu.into_iter().take(1).collect(),
-        Some(product) => vec![product.to_owned()],
+        Some(product) if menu.iter().any(|known| known == product) => vec![product.to_owned()],
+        Some(product) => {
+            let known: Vec<&str> = menu.iter().map(String::as_str).collect();
+            return Err(unknown("product", product, &known).into());
+        }
     };
-    if products.len() < mix.products_max() {
-        bail!(
-            "--mix wants {} products in an order, and there are {}",
-            mix.products_max(),
-            products.len()
-        );
+    let (most, there) = (mix.products_max(), products.len());
+    if there < most {
+        let message = format!("--mix has orders of {most} products, and the shop sells {there}");
+        return Err(Failure::usage(message)
+            .tip("lower `products` in the mix")
+            .into());
     }
     Ok(products)
 }
@@ -195,6 +209,7 @@ async fn send(
     products: &[String],
     line: &[&Customer],
     poison: Option<Arc<Poison>>,
+    step: &Step,
 ) -> anyhow::Result<Vec<Sent>> {
     let begun = Instant::now();
     let mut poisoning: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -214,14 +229,10 @@ async fn send(
         while let Some(answered) = sending.try_join_next() {
             sent.push(answered.context("a customer's task failed")?);
         }
-        let every = (rate * 10.0).ceil() as usize;
-        if (index + 1).is_multiple_of(every.max(1)) {
-            eprintln!(
-                "  {:>6} sent, {} not answered yet",
-                index + 1,
-                sending.len()
-            );
-        }
+        let (done, total, open) = (index + 1, line.len(), sending.len());
+        step.doing(&format!(
+            "{done} of {total} orders sent, {open} without a response"
+        ));
     }
     sent.extend(sending.join_all().await);
     poisoning

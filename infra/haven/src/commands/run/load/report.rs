@@ -6,6 +6,10 @@ use blueprint::cost::{CallCost, of_calls};
 use blueprint::prices::Prices;
 use contract::billed::Billed;
 use contract::metric::Metric;
+use haven_console::table::{Column, Table};
+use haven_console::time::decimal;
+use haven_console::verdict::Verdict;
+use haven_console::width::wrap;
 use serde::Serialize;
 
 use super::counters::Counters;
@@ -86,28 +90,43 @@ impl Report {
         self.accepted == self.sent && self.wrong_end == 0 && told && self.differences.is_empty()
     }
 
-    /// Prints the report as text.
-    pub fn print(&self) {
-        let errors =
-            100.0 * (self.sent - self.accepted + self.wrong_end) as f64 / self.sent.max(1) as f64;
-        println!("sent       {:>7}   in {:.1} s", self.sent, self.seconds);
-        println!(
-            "accepted   {:>7}   refused {:?}",
-            self.accepted, self.refused
+    /// Returns the report as text. `verbose` adds the highest latencies, and calls and cost by
+    /// service.
+    pub fn text(&self, verbose: bool, columns: usize) -> String {
+        const LABEL: usize = 15;
+        let mut text = String::new();
+        let mut line = |label: &str, line: &str| {
+            let label = format!("{label:LABEL$}");
+            text += &wrap(line, columns, &label, &" ".repeat(LABEL));
+            text.push('\n');
+        };
+        let mut orders = format!(
+            "{} sent in {:.1} s, {} accepted, {} confirmed",
+            self.sent, self.seconds, self.accepted, self.confirmed
         );
-        println!(
-            "confirmed  {:>7}   cancelled {}   failed {}",
-            self.confirmed, self.cancelled, self.failed
-        );
-        println!(
-            "errors     {errors:>6.2}%   without an end {}, a wrong end {}",
-            self.unsettled, self.wrong_end
-        );
-        for (name, percentiles) in [("accept", &self.accept_ms), ("confirm", &self.confirm_ms)] {
+        for (count, what) in [(self.cancelled, "cancelled"), (self.failed, "failed")] {
+            if count > 0 {
+                orders += &format!(", {count} {what}");
+            }
+        }
+        line("Orders", &orders);
+        if !self.refused.is_empty() {
+            let refused = self.refused.iter();
+            let refused = refused.map(|(why, count)| format!("{count} with {why}"));
+            line("Refused", &refused.collect::<Vec<_>>().join(", "));
+        }
+        for (label, percentiles) in [
+            ("Accepted", &self.accept_ms),
+            ("Confirmed", &self.confirm_ms),
+        ] {
             if let Some(Percentiles { p50, p95, p99, max }) = percentiles {
-                println!(
-                    "{name:<8} ms   p50 {p50:.0}   p95 {p95:.0}   p99 {p99:.0}   max {max:.0}"
-                );
+                let max = match verbose {
+                    true => format!(", max {max:>3.0} ms"),
+                    false => String::new(),
+                };
+                let latencies =
+                    format!("p50 {p50:>3.0} ms, p95 {p95:>3.0} ms, p99 {p99:>3.0} ms{max}");
+                line(label, &latencies);
             }
         }
         let Notices {
@@ -115,51 +134,79 @@ impl Report {
             sent,
             in_time,
         } = self.notices;
-        println!("notices    {sent:>7}   due {at_least}, within 30 s {in_time}");
-        match self.differences.as_slice() {
-            [] => {
-                println!("books      orders, payments, the gateway's ledger, holds and stock agree")
-            }
-            [first, ..] => {
-                println!(
-                    "books      {} differences, {first} the first: see haven reconcile",
-                    self.differences.len()
-                )
-            }
-        }
-        if let Some(cpu) = self.cpu_ms_per_order {
-            println!("CPU of our processes: {cpu:.1} ms an order");
-        }
-        let calls = self
-            .aws
-            .calls
-            .iter()
-            .map(|(service, calls)| format!("{service} {calls:.2}"));
-        println!(
-            "AWS calls: {:.2} an order ({})",
+        let due = sent.max(at_least);
+        line("Notifications", &format!("{in_time} of {due} within 30 s"));
+        let books = match self.differences.as_slice() {
+            [] => "orders, payments, gateway and stock agree".to_owned(),
+            [one] => format!("1 difference: {one}"),
+            [first, rest @ ..] => format!("{first}, and {} more differences", rest.len()),
+        };
+        line("Books", &books);
+        let cpu = self.cpu_ms_per_order;
+        let cpu = cpu.map_or_else(String::new, |cpu| format!("{cpu:.0} ms CPU, "));
+        let (calls, usd) = (
             self.aws.calls_per_order,
-            calls.collect::<Vec<_>>().join(", ")
+            decimal(self.aws.total_usd_per_million_orders, 2),
         );
-        println!(
-            "A million such orders, at list prices: {:.2} USD",
-            self.aws.total_usd_per_million_orders
-        );
-        for CallCost {
-            what,
-            units,
-            usd,
-            confirmed,
-        } in &self.aws.usd_per_million_orders
-        {
-            let doubt = if *confirmed {
-                ""
-            } else {
-                "   (price unconfirmed)"
-            };
-            println!(
-                "  {what:<26} {:>7.2} M   {usd:>8.2} USD{doubt}",
-                units / 1e6
-            );
+        let cost = format!("{cpu}{calls:.1} AWS calls an order; {usd} USD a million");
+        line("Cost", &cost);
+        if verbose {
+            text += &self.cost_tables();
+        }
+        text
+    }
+
+    fn cost_tables(&self) -> String {
+        let mut calls = Table::new([Column::text("Service"), Column::number("Calls/order")]);
+        for (service, per_order) in &self.aws.calls {
+            calls.row([service.clone(), decimal(*per_order, 2)]);
+        }
+        let mut costs = Table::new([
+            Column::text("Item"),
+            Column::number("Million units"),
+            Column::number("USD/million orders"),
+            Column::text("Price"),
+        ]);
+        for cost in &self.aws.usd_per_million_orders {
+            let price = if cost.confirmed { "" } else { "unconfirmed" };
+            costs.row([
+                cost.what.clone(),
+                decimal(cost.units / 1e6, 2),
+                decimal(cost.usd, 2),
+                price.to_owned(),
+            ]);
+        }
+        let mut text = format!("\n{}", calls.render(usize::MAX).text);
+        if !self.aws.usd_per_million_orders.is_empty() {
+            text += &format!("\n{}", costs.render(usize::MAX).text);
+        }
+        text
+    }
+
+    /// Returns the verdict. It is good if [`Report::holds`].
+    pub fn verdict(&self) -> Verdict {
+        if self.holds() {
+            let sent = self.sent;
+            return Verdict::good(format!(
+                "Passed: {sent} orders, none lost, none charged twice."
+            ));
+        }
+        let late = self.notices.sent.max(self.notices.at_least) - self.notices.in_time;
+        let wrong_end = self.wrong_end.saturating_sub(self.unsettled);
+        let wrong = [
+            (self.sent - self.accepted, "not accepted"),
+            (self.unsettled, "without an end"),
+            (wrong_end, "with a wrong end"),
+            (late, "not notified in time"),
+            (self.differences.len(), "different in the books"),
+        ];
+        let wrong = wrong.into_iter().filter(|(count, _)| *count > 0);
+        let wrong = wrong.map(|(count, what)| format!("{count} {what}"));
+        let wrong = wrong.collect::<Vec<_>>().join(", ");
+        let verdict = Verdict::no(format!("Failed: of {} orders, {wrong}.", self.sent));
+        match self.differences.is_empty() {
+            true => verdict.next("haven status"),
+            false => verdict.next("haven reconcile"),
         }
     }
 }
@@ -226,5 +273,84 @@ mod tests {
         assert_eq!((p50, p95, p99, max), (50.0, 95.0, 99.0, 100.0));
         let alone = Percentiles::of(vec![7.0]).expect("of one");
         assert_eq!((alone.p50, alone.max), (7.0, 7.0));
+    }
+
+    fn passed() -> Report {
+        let latencies = |p50, p95, p99| {
+            let max = 378.0;
+            Some(Percentiles { p50, p95, p99, max })
+        };
+        Report {
+            rate_per_s: 10.0,
+            seconds: 5.0,
+            sent: 50,
+            accepted: 50,
+            confirmed: 50,
+            accept_ms: latencies(7.0, 17.0, 105.0),
+            confirm_ms: latencies(270.0, 359.0, 378.0),
+            notices: Notices {
+                at_least: 50,
+                sent: 50,
+                in_time: 50,
+            },
+            cpu_ms_per_order: Some(34.0),
+            aws: Aws {
+                calls_per_order: 20.2,
+                calls: BTreeMap::from([("sqs".to_owned(), 12.5)]),
+                usd_per_million_orders: Vec::new(),
+                total_usd_per_million_orders: 120.08,
+            },
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn a_report_fits_every_width_and_ends_with_a_verdict() {
+        let text = "Orders         50 sent in 5.0 s, 50 accepted, 50 confirmed\n\
+            Accepted       p50   7 ms, p95  17 ms, p99 105 ms\n\
+            Confirmed      p50 270 ms, p95 359 ms, p99 378 ms\n\
+            Notifications  50 of 50 within 30 s\n\
+            Books          orders, payments, gateway and stock agree\n\
+            Cost           34 ms CPU, 20.2 AWS calls an order; 120.08 USD a million\n";
+        for columns in [80, 120] {
+            assert_eq!(passed().text(false, columns), text);
+        }
+        let narrow = passed().text(false, 60);
+        assert!(narrow.lines().all(|line| line.len() <= 60), "{narrow}");
+        let full = passed().text(true, 80);
+        assert!(
+            full.contains(", max 378 ms\n") && full.contains("\nsqs            12.50\n"),
+            "{full}"
+        );
+        assert_eq!(
+            passed().verdict(),
+            Verdict::good("Passed: 50 orders, none lost, none charged twice.")
+        );
+    }
+
+    #[test]
+    fn each_broken_expectation_is_in_the_verdict_and_exits_with_2() {
+        let mut report = passed();
+        (report.accepted, report.wrong_end, report.unsettled) = (47, 3, 1);
+        report.notices.in_time = 48;
+        report.differences = vec!["money-owed x".to_owned()];
+        let verdict = report.verdict();
+        assert_eq!(
+            verdict,
+            Verdict::no(
+                "Failed: of 50 orders, 3 not accepted, 1 without an end, 2 with a wrong end, \
+                 2 not notified in time, 1 different in the books."
+            )
+            .next("haven reconcile")
+        );
+        assert_eq!(verdict.exit().code(), 2);
+        report.differences.clear();
+        report.refused.insert("503".to_owned(), 3);
+        assert!(!report.holds());
+        assert!(
+            report
+                .text(false, 80)
+                .contains("\nRefused        3 with 503\n")
+        );
     }
 }
