@@ -19,7 +19,7 @@ use crate::commands::provision::{
     apply, bootstrap, check, cost, deploy, destroy, diff, doctor, drift, plan, promote, rehearse,
     smoke, synth, why,
 };
-use crate::commands::run::{down, keep, load, migrate, seed, up};
+use crate::commands::run::{down, keep, load, migrate, open, seed, up};
 
 pub mod global;
 mod screens;
@@ -135,6 +135,11 @@ pub enum Command {
         after_help = "Examples:\n  haven down\n  haven down --state /tmp/shop\n\nAlso ends processes that a killed `haven up` left behind."
     )]
     Down(StateFolder),
+    /// Open a page of the shop in the browser
+    #[command(
+        after_help = "Examples:\n  haven open\n  haven open staff\n  haven open mail --json\n\nAlways prints the address. The staff board and the mailbox ask for a staff\ntoken; `haven staff token` creates one."
+    )]
+    Open(open::Open),
     /// Print the variables with which SDKs use the local AWS
     #[command(
         after_help = "Examples:\n  eval \"$(haven env)\"\n  eval \"$(haven env)\" && aws sqs list-queues\n  haven env --state /tmp/shop --json\n\nThe aws command and any AWS SDK read these variables. The key pair is valid\nuntil this `haven up` stops. Keep it secret: it can read and change everything\nin the local AWS.\n\nPresigned URLs of S3 need Signature Version 4; boto3 and the aws command use\nversion 2 by default. For boto3, create the client with\n  boto3.client('s3', config=botocore.config.Config(signature_version='s3v4'))\nFor the aws command, run once\n  aws configure set default.s3.signature_version s3v4"
@@ -318,6 +323,7 @@ pub async fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Up(options) => up::command(options).await?,
         Command::Down(options) => down::command(&options).await?,
+        Command::Open(options) => open::command(&options)?,
         Command::Env(options) => env::print(&options)?,
         Command::Role { .. } | Command::Keep(_) => unreachable!("it runs in a runtime of its own"),
         Command::Synth(options) => return synth::print(&options).map(Exit::from),

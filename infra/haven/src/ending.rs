@@ -128,6 +128,7 @@ fn on_interrupt(command: &Command) -> OnInterrupt {
             OnInterrupt::LeavesStacks
         }
         Command::Down(_)
+        | Command::Open(_)
         | Command::Env(_)
         | Command::Synth(_)
         | Command::Check(_)

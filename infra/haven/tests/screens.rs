@@ -33,6 +33,7 @@ Usage: haven [OPTIONS] <COMMAND>
 
 Start here
   haven up           Start the platform on this machine
+  haven open         Open the shop in your browser
   haven status       Show whether everything is healthy
   haven load         Send orders and measure the result
 

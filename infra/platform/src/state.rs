@@ -255,7 +255,7 @@ impl State {
     }
 
     /// Returns the path of the log of a process.
-    pub(crate) fn log_path(folder: &Path, process: &str) -> PathBuf {
+    pub fn log_path(folder: &Path, process: &str) -> PathBuf {
         folder.join("logs").join(format!("{process}.log"))
     }
 

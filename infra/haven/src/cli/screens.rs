@@ -6,7 +6,9 @@ use haven_console::help::{Group, Section};
 pub const GROUPS: [Group; 4] = [
     Group {
         heading: "Run",
-        commands: &["up", "down", "env", "seed", "load", "migrate", "role"],
+        commands: &[
+            "up", "down", "open", "env", "seed", "load", "migrate", "role",
+        ],
     },
     Group {
         heading: "Look",
@@ -44,6 +46,7 @@ pub const FIRST: [Section; 2] = [
         heading: "Start here",
         lines: &[
             ("haven up", "Start the platform on this machine"),
+            ("haven open", "Open the shop in your browser"),
             ("haven status", "Show whether everything is healthy"),
             ("haven load", "Send orders and measure the result"),
         ],

@@ -204,11 +204,7 @@ fn text(journey: &Journey, bill: &str, columns: usize) -> String {
         Record::Stock | Record::Outbox | Record::Delivery | Record::Notice | Record::Log => false,
     };
     let shown: Vec<&Moment> = journey.moments.iter().filter(is_shown).collect();
-<<<<<<< ours
-    let mut before: Option<domain::Timestamp> = None;
-=======
     let mut before: Option<Timestamp> = None;
->>>>>>> theirs
     for moment in &shown {
         let gap_ms = before.map(|before| (moment.at - before).whole_milliseconds());
         before = Some(moment.at);

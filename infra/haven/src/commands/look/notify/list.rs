@@ -23,7 +23,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use worker::stores::Store;
 
-use crate::arguments::STATE;
+use crate::arguments::{ORDER, STATE};
 use crate::commands::look::count;
 use crate::commands::look::orders::{OrderName, order_name};
 use crate::target;
@@ -33,8 +33,7 @@ pub struct List {
     /// Show only notifications that failed or were given up
     #[arg(long)]
     pub failed: bool,
-    /// Show only the notifications of this order, given by id or number
-    #[arg(long, value_name = "ORDER", value_parser = order_name)]
+    #[arg(long, value_name = "ORDER", help = ORDER, value_parser = order_name)]
     pub order: Option<OrderName>,
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
