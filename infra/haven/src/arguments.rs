@@ -168,11 +168,23 @@ pub struct Guard {
     pub no_drift: bool,
 }
 
+/// What is wrong with the value of a flag. clap prints it behind the flag and the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidValue(String);
+
+impl InvalidValue {
+    /// Says what the value must be.
+    pub fn new(what: impl Into<String>) -> InvalidValue {
+        InvalidValue(what.into())
+    }
+}
+
 /// Checks the name of a resource, such as `data/Database`. For clap.
 ///
 /// # Errors
 /// When the text is not one stack and one resource with a slash between them.
-pub fn stack_and_resource(text: &str) -> Result<String, String> {
+pub fn stack_and_resource(text: &str) -> Result<String, InvalidValue> {
     let plain = |part: &str| {
         !part.is_empty()
             && part
@@ -181,7 +193,9 @@ pub fn stack_and_resource(text: &str) -> Result<String, String> {
     };
     match text.split_once('/') {
         Some((stack, resource)) if plain(stack) && plain(resource) => Ok(text.to_owned()),
-        _ => Err("must be one resource, as a plan names it, such as data/Database".to_owned()),
+        _ => Err(InvalidValue::new(
+            "must be one resource, as a plan names it, such as data/Database",
+        )),
     }
 }
 
@@ -190,13 +204,13 @@ pub fn stack_and_resource(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When the text is not an HTTP or HTTPS URL with a host.
-pub fn http_url(text: &str) -> Result<String, String> {
+pub fn http_url(text: &str) -> Result<String, InvalidValue> {
     let url = reqwest::Url::parse(text).ok();
     match url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => Err(format!(
+        None => Err(InvalidValue::new(format!(
             "must be a URL with scheme and host, such as http://127.0.0.1:4566, and is {text:?}"
-        )),
+        ))),
     }
 }
 
@@ -204,9 +218,9 @@ pub fn http_url(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When the text is not a UUID.
-pub fn order_id(text: &str) -> Result<OrderId, String> {
+pub fn order_id(text: &str) -> Result<OrderId, InvalidValue> {
     text.parse().map_err(|_| {
-        "must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047".to_owned()
+        InvalidValue::new("must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047")
     })
 }
 
@@ -214,7 +228,7 @@ pub fn order_id(text: &str) -> Result<OrderId, String> {
 ///
 /// # Errors
 /// When the text is not a number with a known unit.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, InvalidValue> {
     let at = text
         .find(|letter: char| letter.is_ascii_alphabetic())
         .unwrap_or(text.len());
@@ -224,33 +238,36 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err("must be a number and a unit: ms, s, m or h, such as 30s".to_owned()),
+        _ => {
+            let what = "must be a number and a unit: ms, s, m or h, such as 30s";
+            return Err(InvalidValue::new(what));
+        }
     };
     let seconds = number.parse().ok().map(|number: f64| number * unit_s);
     let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= 24.0 * 3600.0);
     seconds
         .map(Duration::from_secs_f64)
-        .ok_or_else(|| "must be above 0 and at most 24h".to_owned())
+        .ok_or_else(|| InvalidValue::new("must be above 0 and at most 24h"))
 }
 
 /// Parses a budget in USD per month. For clap.
 ///
 /// # Errors
 /// When the text is not a finite number above 0.
-pub fn budget(text: &str) -> Result<f64, String> {
+pub fn budget(text: &str) -> Result<f64, InvalidValue> {
     let budget: Option<f64> = text
         .parse()
         .ok()
         .filter(|usd: &f64| usd.is_finite() && *usd > 0.0);
-    budget.ok_or_else(|| "must be an amount in USD above 0".to_owned())
+    budget.ok_or_else(|| InvalidValue::new("must be an amount in USD above 0"))
 }
 
 /// Checks the name of a person for the audit log. For clap.
 ///
 /// # Errors
 /// When the name is not valid.
-pub fn person(text: &str) -> Result<String, String> {
-    actor_name("name", text).map_err(|error| error.message)
+pub fn person(text: &str) -> Result<String, InvalidValue> {
+    actor_name("name", text).map_err(|error| InvalidValue::new(error.message))
 }
 
 #[cfg(test)]

@@ -104,20 +104,20 @@ impl Shop {
     ///
     /// # Errors
     /// As [`Shop::order_of`].
-    pub async fn order(&self, product: &str) -> Result<(StatusCode, Value), String> {
+    pub async fn order(&self, product: &str) -> reqwest::Result<(StatusCode, Value)> {
         self.order_of(&[product], 1, "tok_ok").await
     }
 
     /// Orders `quantity` units of each product. Returns the status and the body of the response.
     ///
     /// # Errors
-    /// A description of the failure when no valid response arrives.
+    /// When no valid response arrives. The error does not name the address.
     pub async fn order_of(
         &self,
         products: &[&str],
         quantity: u32,
         payment_token: &str,
-    ) -> Result<(StatusCode, Value), String> {
+    ) -> reqwest::Result<(StatusCode, Value)> {
         let item = |product: &&str| json!({ "product_id": product, "quantity": quantity });
         // A recipient gets at most 40 messages a day, so each order has its own address.
         let key = Uuid::now_v7();
@@ -130,19 +130,22 @@ impl Shop {
         let request = request
             .header("Idempotency-Key", key.to_string())
             .json(&body);
-        let answer = request.send().await.map_err(without_address)?;
+        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = answer.status();
-        Ok((status, answer.json().await.map_err(without_address)?))
+        Ok((
+            status,
+            answer.json().await.map_err(reqwest::Error::without_url)?,
+        ))
     }
 
     /// Asks the shop to cancel an order. Returns the status of the response; the shop decides
     /// whether it is too late.
     ///
     /// # Errors
-    /// A description of the failure when no response arrives.
-    pub async fn cancel(&self, receipt: &Receipt) -> Result<StatusCode, String> {
+    /// When no response arrives. The error does not name the address.
+    pub async fn cancel(&self, receipt: &Receipt) -> reqwest::Result<StatusCode> {
         let answer = self.request(receipt, Method::POST, "/cancel").send().await;
-        Ok(answer.map_err(without_address)?.status())
+        Ok(answer.map_err(reqwest::Error::without_url)?.status())
     }
 
     /// Builds a request about one order of the customer. The tracking token goes in a header,
@@ -254,12 +257,6 @@ impl Standing {
     pub fn settled(&self) -> bool {
         self.confirmed_at.is_some() || matches!(self.status.as_str(), "failed" | "cancelled")
     }
-}
-
-/// Returns the reason of a failed call without the URL, which can contain a token.
-fn without_address(error: reqwest::Error) -> String {
-    let error = anyhow::Error::new(error.without_url());
-    format!("{error:#}")
 }
 
 /// Makes an HTTP client without a proxy, with a timeout of 30 s per request.

@@ -21,7 +21,7 @@ use haven_console::width::wrap;
 use haven_console::{Interrupted, settings, width};
 
 use super::{count, logs, reproject};
-use crate::arguments::{STATE, order_id};
+use crate::arguments::{InvalidValue, STATE, order_id};
 use crate::commands::operate::dlq::desk::{Desk, Letter};
 
 #[derive(Debug, Subcommand)]
@@ -62,11 +62,11 @@ pub enum OrderName {
 ///
 /// # Errors
 /// When the text is neither.
-pub fn order_name(text: &str) -> Result<OrderName, String> {
+pub fn order_name(text: &str) -> Result<OrderName, InvalidValue> {
     let number = OrderNumber::parse(text).map(OrderName::Number);
     number
         .map_or_else(|| order_id(text).map(OrderName::Id), Ok)
-        .map_err(|wrong| format!("{wrong}, or a number, such as A-047"))
+        .map_err(|wrong| InvalidValue::new(format!("{wrong}, or a number, such as A-047")))
 }
 
 /// Runs a command. Returns whether its result is good.

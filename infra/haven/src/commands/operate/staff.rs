@@ -31,7 +31,7 @@ use time::Duration;
 use uuid::Uuid;
 use worker::stores::{Store, SystemSource};
 
-use crate::arguments::{DATABASE_URL, STATE, person};
+use crate::arguments::{DATABASE_URL, InvalidValue, STATE, person};
 use crate::login::database_login;
 
 #[derive(Debug, Subcommand)]
@@ -93,8 +93,8 @@ pub struct StaffDatabase {
     pub state: PathBuf,
 }
 
-fn staff_role(text: &str) -> Result<StaffRole, String> {
-    StaffRole::parse(text).map_err(|error| error.message)
+fn staff_role(text: &str) -> Result<StaffRole, InvalidValue> {
+    StaffRole::parse(text).map_err(|error| InvalidValue::new(error.message))
 }
 
 /// Runs a command. Returns whether its result is good.

@@ -309,7 +309,7 @@ async fn order(shop: &Shop) -> anyhow::Result<String> {
     let (status, receipt) = shop
         .order(&product)
         .await
-        .map_err(|error| anyhow::anyhow!(error))?;
+        .context("place the marked order")?;
     if status != StatusCode::ACCEPTED {
         bail!("the shop returned {status}: {receipt}");
     }

@@ -28,7 +28,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::arguments::{RATE, STATE, duration};
+use crate::arguments::{InvalidValue, RATE, STATE, duration};
 use crate::commands::operate::reconcile::books;
 use crate::shop::{Receipt, Shop};
 use crate::target;
@@ -67,22 +67,25 @@ pub struct Load {
 /// times.
 const RATE_MAX: f64 = 1_000.0;
 
-fn percent(text: &str) -> Result<f64, String> {
+fn percent(text: &str) -> Result<f64, InvalidValue> {
     const MOST: f64 = 50.0;
     let percent: Option<f64> = text
         .parse()
         .ok()
         .filter(|percent| (0.0..=MOST).contains(percent));
-    percent.ok_or_else(|| format!("must be a number of percent, from 0 to {MOST}"))
+    percent
+        .ok_or_else(|| InvalidValue::new(format!("must be a number of percent, from 0 to {MOST}")))
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+fn rate(text: &str) -> Result<f64, InvalidValue> {
     let rate: Option<f64> = text
         .parse()
         .ok()
         .filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);
     rate.ok_or_else(|| {
-        format!("must be a number of orders a second, above 0 and at most {RATE_MAX}")
+        InvalidValue::new(format!(
+            "must be a number of orders a second, above 0 and at most {RATE_MAX}"
+        ))
     })
 }
 
@@ -101,7 +104,7 @@ struct Sent {
     due: OffsetDateTime,
     pays: bool,
     cancels: bool,
-    answer: Result<(StatusCode, Value), String>,
+    answer: reqwest::Result<(StatusCode, Value)>,
     waited: Duration,
 }
 
@@ -256,7 +259,8 @@ async fn one(shop: Arc<Shop>, customer: Customer, wanted: Vec<String>, due: Inst
         && let Ok(receipt) = Receipt::of(receipt)
     {
         // After a refused cancellation, the order counts like any other.
-        cancels = shop.cancel(&receipt).await == Ok(StatusCode::ACCEPTED);
+        let canceled = shop.cancel(&receipt).await;
+        cancels = canceled.is_ok_and(|status| status == StatusCode::ACCEPTED);
     }
     Sent {
         due: due_at,

@@ -31,7 +31,7 @@ use tracing::Level;
 use worker::stores::SystemSource;
 
 use super::SURROUNDINGS;
-use crate::arguments::{ORDER, STATE, duration, environments};
+use crate::arguments::{InvalidValue, ORDER, STATE, duration, environments};
 use crate::target::OURS;
 
 /// The time between two reads of the files with `--follow`.
@@ -68,19 +68,21 @@ pub struct Logs {
     pub json: bool,
 }
 
-fn level(text: &str) -> Result<Level, String> {
+fn level(text: &str) -> Result<Level, InvalidValue> {
     let level = text.parse();
-    level.map_err(|_| "must be error, warn, info, debug or trace".to_owned())
+    level.map_err(|_| InvalidValue::new("must be error, warn, info, debug or trace"))
 }
 
 /// Checks an order id, or the beginning of one.
-fn order(text: &str) -> Result<String, String> {
+fn order(text: &str) -> Result<String, InvalidValue> {
     const SHORTEST: usize = 8;
     let is_id = |letter: char| letter.is_ascii_hexdigit() || letter == '-';
     if text.len() >= SHORTEST && text.chars().all(is_id) {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err("must be an order's id, or at least its first 8 characters".to_owned())
+        Err(InvalidValue::new(
+            "must be an order's id, or at least its first 8 characters",
+        ))
     }
 }
 

@@ -29,7 +29,7 @@ use worker::stores::SystemSource;
 use super::cause::{self, Cause};
 use super::desk::{Common, Desk, Letter, READ_MAX};
 use super::print::{self, Ended};
-use crate::arguments::{RATE, YES, person};
+use crate::arguments::{InvalidValue, RATE, YES, person};
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::progress::{Step, Steps};
@@ -73,12 +73,16 @@ pub struct Redrive {
     pub common: Common,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+fn rate(text: &str) -> Result<f64, InvalidValue> {
     let rate: Option<f64> = text
         .parse()
         .ok()
         .filter(|rate| *rate >= 0.1 && *rate <= RATE_MAX);
-    rate.ok_or_else(|| format!("must be a number of messages a second, from 0.1 to {RATE_MAX}"))
+    rate.ok_or_else(|| {
+        InvalidValue::new(format!(
+            "must be a number of messages a second, from 0.1 to {RATE_MAX}"
+        ))
+    })
 }
 
 /// A dead letter of the cause, and the result of its rehearsal.
