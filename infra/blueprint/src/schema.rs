@@ -532,7 +532,7 @@ impl<'a> Checker<'a> {
                     let hint = near
                         .map(|near| format!("; did you mean {near}?"))
                         .unwrap_or_default();
-                    self.wrong(&path, format!("is not a known property{hint}"));
+                    self.wrong(path, format!("is not a known property{hint}"));
                 }
                 None => {}
             }

@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn lines_stay_lines() {
-        assert_eq!(wrap("one\n\ntwo", 80, "a ", "b "), "a one\nb\nb two");
+        assert_eq!(wrap("one\n\ntwo", 80, "a ", "b "), "a one\n\nb two");
         let lone = "a ` alone glues nothing";
         assert_eq!(wrap(lone, 10, "", ""), "a ` alone\nglues\nnothing");
     }

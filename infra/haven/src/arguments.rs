@@ -9,8 +9,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use domain::ids::OrderId;
 use haven_console::usage::BadUsage;
 
-pub use crate::cli::global::STATE;
-
+/// The name of a state directory.
+pub const STATE: &str = ".haven";
 // The meaning of each flag that several commands have.
 pub const ALLOW: &str = "Allow deletion or replacement of this stateful resource (repeatable)";
 pub const BUDGET: &str = "Most that a month may cost, in USD";

@@ -15,7 +15,7 @@ use crate::facts::Facts;
 use crate::format;
 use crate::lock::{LOCK, parse_holder};
 use crate::private_file::{OTHERS, open_own, refuse_another_owner, unusable};
-use crate::python::marks;
+use crate::python_marks as marks;
 
 /// Files that show that haven made a directory, each with a test of its content. Other programs use
 /// some of these names too.

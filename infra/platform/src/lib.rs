@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod private_file;
 mod process;
 pub mod python;
+mod python_marks;
 mod records;
 mod refusals;
 mod repair;

@@ -9,7 +9,6 @@
 
 mod install;
 mod interpreter;
-pub mod marks;
 mod place;
 mod trust;
 
@@ -25,7 +24,7 @@ use tokio::sync::Mutex;
 pub use place::{Place, in_cache, place};
 
 use crate::python::interpreter::{Broken, examine, interpreter};
-use crate::python::marks::{MARKER, REQUIREMENTS, is_havens, read_text};
+use crate::python_marks::{MARKER, REQUIREMENTS, is_havens, read_text};
 
 /// Returns the Python interpreter of a working environment, and whether the environment had to be
 /// built. Start programs as `INTERPRETER -I -m MODULE`: the scripts in `bin` contain the path of

@@ -227,6 +227,7 @@ fn may_in_tests(package: &str) -> &'static [&'static str] {
     match package {
         "adapter-aws" | "adapter-redis" => &["servers"],
         "adapter-sql" => &["migrations", "servers"],
+        "platform" | "provision" => &["servers"],
         "storefront" => &["adapter-memory"],
         "faults" => &[
             "adapter-aws",

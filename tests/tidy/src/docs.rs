@@ -9,7 +9,7 @@ use crate::root;
 
 /// Public functions whose doc comments are still missing or begin otherwise, by crate. The numbers
 /// only fall: an entry for a crate without any fails.
-const KNOWN_UNDOCUMENTED: [(&str, usize); 2] = [("storefront", 5), ("worker", 36)];
+const KNOWN_UNDOCUMENTED: [(&str, usize); 1] = [("worker", 36)];
 
 /// Collects the public functions among items, with the first line of their doc comments.
 fn functions(tokens: &[TokenTree], is_trait: bool, found: &mut Vec<(String, String)>) {

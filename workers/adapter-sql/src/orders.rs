@@ -18,22 +18,16 @@ use serde_json::json;
 use time::{Date, UtcOffset};
 
 use crate::query::{IN_SCOPE, Query, in_scope};
-use crate::rows::{HistoryRow, ItemRow, OrderRow, PaymentRow, state};
+use crate::rows::{HistoryRow, ItemRow, ORDER_COLUMNS, OrderRow, PaymentRow, state};
 use crate::values::{At, Id, List, Records, text_of};
 use crate::{Database, Store, postgres, sqlite};
 
-/// Maximum number of orders in one list.
-pub const LIST_MAX: u32 = 200;
 /// Number of order numbers that one write reserves, so that not every order needs a write for its
 /// number. A restart loses the unused ones.
 pub const NUMBERS: u64 = 10;
 
 /// Order numbers that are reserved and not used yet, by location and day.
 pub type Numbers = HashMap<(TenantId, LocationId, Date), std::ops::Range<u64>>;
-
-pub const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
-    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
-    tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
 
 row! {
     /// A row of [`OrderStore::take_due`].

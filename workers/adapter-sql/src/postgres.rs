@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolO
 use tokio::sync::Mutex;
 
 use crate::login::{ConnectError, Login};
-use crate::orders::{LIST_MAX, ORDER_COLUMNS};
+use crate::rows::{LIST_MAX, ORDER_COLUMNS};
 use crate::store_error;
 
 /// How long a call waits for a free connection. After this time the call fails, because the request

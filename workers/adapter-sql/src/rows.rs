@@ -15,6 +15,12 @@ use domain::text::{printable, shown};
 
 use crate::values::Id;
 
+/// Maximum number of orders in one list.
+pub const LIST_MAX: u32 = 200;
+pub const ORDER_COLUMNS: &str = "order_id, tenant_id, location_id, order_number, order_type, customer_name, customer_phone, \
+    customer_phone_extension, customer_email, notify_email, notify_sms, special_instructions, delivery_address, pickup_at, subtotal_minor, tax_basis_points, \
+    tax_rate_millionths, tax_minor, total_minor, currency, state, status, version, reason, session_hash, tracking_token, created_at, updated_at";
+
 /// Returns the error for a stored value that is not valid; `what` names the expected value.
 pub fn corrupt(what: &str, value: &str) -> StoreError {
     StoreError::new(

@@ -20,7 +20,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, Notify};
 
-use crate::orders::{LIST_MAX, ORDER_COLUMNS};
+use crate::rows::{LIST_MAX, ORDER_COLUMNS};
 
 /// How long a connection waits for another process's write lock. Each write holds the lock for
 /// milliseconds.

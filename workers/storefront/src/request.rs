@@ -39,9 +39,8 @@ pub fn body<T: Deserr<Invalid>>(headers: &HeaderMap, body: &Bytes) -> Result<T, 
     }
     match serde_json::from_slice(body) {
         Ok(object @ serde_json::Value::Object(_)) => {
-            deserr::deserialize(object).map_err(|Invalid { fields, unknown }| {
-                Problem::fields(fields.into_iter().chain(unknown))
-            })
+            let parsed = deserr::deserialize::<T, _, Invalid>(object);
+            parsed.map_err(|invalid| Problem::fields(invalid.into_fields()))
         }
         Ok(_) => Err(Problem::malformed("body", "must be a JSON object")),
         Err(error) => Err(Problem::malformed("body", format!("is not JSON: {error}"))),
@@ -80,8 +79,18 @@ pub struct Invalid {
 }
 
 impl Invalid {
+    /// Returns the error of a field that does not exist.
+    pub fn unknown(location: ValuePointerRef) -> FieldError {
+        FieldError::new(path(location), "is not a known field")
+    }
+
+    /// Returns all errors, those of unknown fields last.
+    pub fn into_fields(self) -> Vec<FieldError> {
+        self.fields.into_iter().chain(self.unknown).collect()
+    }
+
     /// Creates the error of one value.
-    fn of(message: impl Into<String>, location: ValuePointerRef) -> Invalid {
+    pub fn of(message: impl Into<String>, location: ValuePointerRef) -> Invalid {
         Invalid {
             fields: vec![FieldError::new(path(location), message)],
             unknown: Vec::new(),
@@ -135,10 +144,7 @@ impl DeserializeError for Invalid {
             }
             ErrorKind::UnknownKey { key, .. } => Invalid {
                 fields: Vec::new(),
-                unknown: vec![FieldError::new(
-                    path(location.push_key(key)),
-                    "is not a known field",
-                )],
+                unknown: vec![Invalid::unknown(location.push_key(key))],
             },
             ErrorKind::IncorrectValueKind { accepted, .. } => {
                 Invalid::of(must_be(accepted), location)

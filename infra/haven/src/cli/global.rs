@@ -8,8 +8,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use haven_console::settings::Settings;
 
-/// The name of a state directory.
-pub const STATE: &str = ".haven";
+use crate::arguments::STATE;
+
 /// The ids of the arguments that name the environment of a command, one or several.
 const ENVIRONMENTS: [&str; 2] = ["environment", "names"];
 

@@ -279,11 +279,11 @@ fn the_nearest_state_directory_above_is_found() {
     std::fs::create_dir_all(&deep).expect("folders");
     let below_root = |state: &Path| state.starts_with(&folder);
     assert!(!below_root(&global::nearest_state(&deep)), "none yet");
-    std::fs::create_dir(folder.join(global::STATE)).expect("a folder");
-    assert_eq!(global::nearest_state(&deep), folder.join(global::STATE));
+    std::fs::create_dir(folder.join(crate::arguments::STATE)).expect("a folder");
+    assert_eq!(global::nearest_state(&deep), folder.join(crate::arguments::STATE));
     assert_eq!(
         global::nearest_state(&folder),
-        Path::new(global::STATE),
+        Path::new(crate::arguments::STATE),
         "as it was always shown"
     );
     std::fs::remove_dir_all(folder).expect("removed");

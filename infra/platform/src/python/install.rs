@@ -11,10 +11,10 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::python::interpreter::{clean, examine, find, interpreter};
-use crate::python::marks::{
+use crate::python::place::{Place, named};
+use crate::python_marks::{
     MARKER, REPLACED, REQUIREMENTS, REQUIREMENTS_FILE, UNFINISHED, beside, pinned,
 };
-use crate::python::place::{Place, named};
 use crate::{private_file, tool};
 
 /// The age at which an unfinished folder counts as abandoned. A build takes about 20 s.

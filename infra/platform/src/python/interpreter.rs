@@ -21,6 +21,7 @@ const CANDIDATES: [&str; 6] = [
     "python",
 ];
 
+/// Returns the path of the interpreter in an environment.
 pub fn interpreter(folder: &Path) -> PathBuf {
     folder.join("bin").join("python")
 }

@@ -16,6 +16,7 @@ pub enum Place {
 }
 
 impl Place {
+    /// Returns the folder of the environment.
     pub fn folder(&self) -> &Path {
         match self {
             Place::InState(folder) | Place::Shared(folder) => folder,

@@ -1,8 +1,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::interpreter::{OLDEST, version};
-use super::marks::{REQUIREMENTS_FILE, REQUIREMENTS_TITLE, pinned};
 use super::*;
+use crate::python_marks::{REQUIREMENTS_FILE, REQUIREMENTS_TITLE, pinned};
 
 /// A folder for one test, deleted with the value.
 struct Folder(PathBuf);

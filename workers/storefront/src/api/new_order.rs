@@ -1,7 +1,7 @@
 //! The request that places an order.
 
 use app::use_cases::place_order::Expected;
-use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
+use deserr::{Deserr, IntoValue, Map as _, Value, ValuePointerRef};
 use domain::FieldError;
 use domain::Timestamp;
 use domain::address::{DeliveryAddress, Written};
@@ -114,37 +114,54 @@ impl Channels {
 }
 
 /// Where a delivery goes.
-#[derive(Deserr, ToSchema)]
-#[deserr(error = Invalid, deny_unknown_fields)]
+#[derive(Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DeliveryAddress)]
 pub struct AddressBody {
     #[schema(value_type = String, required = true, min_length = 1, max_length = 100)]
-    #[deserr(default)]
     line1: Option<Text>,
     #[schema(value_type = String, required = false, max_length = 100)]
-    #[deserr(default)]
     line2: Option<Text>,
     #[schema(value_type = String, required = true, min_length = 1, max_length = 90)]
-    #[deserr(default)]
     city: Option<Text>,
     #[schema(value_type = String, required = true, min_length = 1, max_length = 12)]
-    #[deserr(default)]
     postal_code: Option<Text>,
     #[schema(value_type = String, required = false, max_length = 200)]
-    #[deserr(default)]
     note: Option<Text>,
 }
 
 /// The address of a delivery, with the rules of the domain.
 pub struct ParsedAddress(pub DeliveryAddress);
 
+/// By hand, because the rules of the domain are checked beside a wrong type or an unknown field, so
+/// that one answer names everything.
 impl Deserr<Invalid> for ParsedAddress {
     fn deserialize_from_value<V: IntoValue>(
         value: Value<V>,
         location: ValuePointerRef,
     ) -> Result<ParsedAddress, Invalid> {
-        let body = AddressBody::deserialize_from_value(value, location)?;
+        let Value::Map(fields) = value else {
+            return Err(Invalid::of("must be an object", location));
+        };
+        let (mut body, mut errors) = (AddressBody::default(), Vec::new());
+        for (name, value) in fields.into_iter() {
+            let at = location.push_key(&name);
+            let field = match name.as_str() {
+                "line1" => &mut body.line1,
+                "line2" => &mut body.line2,
+                "city" => &mut body.city,
+                "postal_code" => &mut body.postal_code,
+                "note" => &mut body.note,
+                _ => {
+                    errors.push(Invalid::unknown(at));
+                    continue;
+                }
+            };
+            match Option::deserialize_from_value(value.into_value(), at) {
+                Ok(text) => *field = text,
+                Err(invalid) => errors.extend(Invalid::into_fields(invalid)),
+            }
+        }
         let text = |text: Option<Text>| text.unwrap_or_default().0;
         let [line1, line2, city, postal_code, note] = [
             body.line1,
@@ -161,9 +178,13 @@ impl Deserr<Invalid> for ParsedAddress {
             postal_code: &postal_code,
             note: &note,
         };
-        DeliveryAddress::parse(written)
-            .map(ParsedAddress)
-            .map_err(Invalid::from)
+        match DeliveryAddress::parse(written) {
+            Ok(address) if errors.is_empty() => Ok(ParsedAddress(address)),
+            parsed => {
+                errors.extend(parsed.err().unwrap_or_default());
+                Err(Invalid::from(errors))
+            }
+        }
     }
 }
 

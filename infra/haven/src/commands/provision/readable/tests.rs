@@ -117,7 +117,10 @@ async fn the_roles_that_are_deployed_may_read_and_one_without_its_policy_may_not
     let found = readable(&target)
         .await
         .expect("every role may read what is its own");
-    assert!(found.contains("the local AWS encrypts nothing"), "{found}");
+    assert!(
+        found.contains("are not checked on the local AWS"),
+        "{found}"
+    );
 
     let export = blueprint::task_role_export(
         &target.environment,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The requirements: exact versions, and the hashes of their files.
-pub(crate) const REQUIREMENTS: &str = include_str!("../../../../localstack/requirements.txt");
+pub(crate) const REQUIREMENTS: &str = include_str!("../../../localstack/requirements.txt");
 /// The first line of `REQUIREMENTS` begins with this in every release.
 pub(crate) const REQUIREMENTS_TITLE: &str = "# The local AWS, pinned by version and by hash.";
 /// The marker of a finished environment. It holds the requirements that are installed.
