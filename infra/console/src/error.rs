@@ -172,7 +172,7 @@ mod tests {
         ];
         let message = "cannot reach AWS in us-east-1: connection refused (sts, 3 tries) through the proxy of this company";
         let tip = "check the network and HTTPS_PROXY; `-v` shows the causes";
-        let text = text(message, Some(tip), &causes, &settings, columns);
+        let text = text(message, Some(tip), &causes, settings, columns);
         assert_fits(&text, columns);
         anstream::adapter::strip_str(&text).to_string()
     }

@@ -136,7 +136,10 @@ impl Crate {
             match item.keyword().as_str() {
                 "mod" => {
                     let name = item.name();
-                    let (path, folder) = (joined(&path, &[name.clone()]), folder.join(&name));
+                    let (path, folder) = (
+                        joined(&path, std::slice::from_ref(&name)),
+                        folder.join(&name),
+                    );
                     let child = match item.body() {
                         Some(body) => self.add(root, &body, Some(index), path, &folder),
                         None => self.add_file(root, Some(index), path, &folder),

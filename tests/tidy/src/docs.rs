@@ -1,15 +1,9 @@
 //! Rules about doc comments, and about what ARCHITECTURE.md says of tests.
 
-use std::collections::BTreeMap;
-
 use proc_macro2::TokenTree;
 
 use crate::code::{crates, items};
 use crate::root;
-
-/// Public functions whose doc comments are still missing or begin otherwise, by crate. The numbers
-/// only fall: an entry for a crate without any fails.
-const KNOWN_UNDOCUMENTED: [(&str, usize); 1] = [("worker", 36)];
 
 /// Collects the public functions among items, with the first line of their doc comments.
 fn functions(tokens: &[TokenTree], is_trait: bool, found: &mut Vec<(String, String)>) {
@@ -43,8 +37,7 @@ fn begins_with_a_verb(doc: &str) -> bool {
 
 #[test]
 fn public_functions_say_what_they_do() {
-    let known = BTreeMap::from(KNOWN_UNDOCUMENTED);
-    let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut wrong = Vec::new();
     let libraries = crates(&root()).into_iter();
     for of in libraries.filter(|of| of.is_library && !of.folder.starts_with("tests")) {
         for file in &of.files {
@@ -54,22 +47,14 @@ fn public_functions_say_what_they_do() {
             let lines = found
                 .into_iter()
                 .map(|(name, doc)| format!("{}: `{name}`: {doc:?}", file.name));
-            wrong.entry(of.package.clone()).or_default().extend(lines);
+            wrong.extend(lines);
         }
     }
-    for (package, functions) in &wrong {
-        let allowed = known.get(&**package).copied().unwrap_or_default();
-        assert!(
-            functions.len() <= allowed,
-            "{package}: begin the doc comments of {} public functions with a verb such as \
-             \"Returns\": {functions:#?}",
-            functions.len()
-        );
-    }
-    for (package, _) in KNOWN_UNDOCUMENTED {
-        let is_left = wrong.get(package).is_some_and(|left| !left.is_empty());
-        assert!(is_left, "remove {package} from KNOWN_UNDOCUMENTED");
-    }
+    assert!(
+        wrong.is_empty(),
+        "begin the doc comments of {} public functions with a verb such as \"Returns\": {wrong:#?}",
+        wrong.len()
+    );
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct Aws {
 }
 
 impl Aws {
+    /// Creates the clients from the region, endpoint and credentials in the environment. Each call
+    /// is counted in `metrics`, and its outcome is reported to `breakers`.
     pub async fn connect(metrics: Metrics, breakers: Breakers) -> Aws {
         let on_call = move |called| match called {
             Called::Sent(service) => metrics.count(Metric::AwsCalls, &[service.code()], 1),
@@ -57,11 +59,15 @@ impl Aws {
         Aws { clients }
     }
 
-    /// For `haven`, which knows where its local AWS is.
+    /// Wraps existing clients, which `haven` creates for its local AWS or for an account.
     pub fn of(clients: Clients) -> Aws {
         Aws { clients }
     }
 
+    /// Returns the inbox of a queue, with the dead-letter queue.
+    ///
+    /// # Errors
+    /// Returns an error when the role may not consume the queue.
     pub fn inbox(&self, grants: &Grants, queue: &'static Queue) -> anyhow::Result<SqsInbox> {
         let (url, parking_url) = grants.consume(queue)?;
         Ok(SqsInbox {
@@ -73,10 +79,11 @@ impl Aws {
         })
     }
 
-    /// Publishes along every route that a message of ours can take.
+    /// Returns the publisher for every route that a message can take.
     ///
     /// # Errors
-    /// When a destination is none of the role's: a message for it would wait for ever.
+    /// Returns an error when the role may not send to one of the destinations: a message for it
+    /// would never be published.
     pub fn publisher(&self, grants: &Grants) -> anyhow::Result<AwsPublisher> {
         let mut destinations = Destinations::default();
         for route in EventKind::ALL.into_iter().flat_map(EventKind::routes) {
@@ -95,11 +102,12 @@ impl Aws {
         Ok(AwsPublisher::new(&self.clients, destinations))
     }
 
-    /// Every table that stock is moved in. `actor` stands in the ledger beside what is moved here.
+    /// Returns the stock with write access to its tables. `actor` is the actor in ledger entries of
+    /// orders.
     ///
     /// # Errors
-    /// When the role may not write one of the tables: a verb of the stock that the role's code can
-    /// reach would fail.
+    /// Returns an error when the role may not write one of the tables: an operation that the role's
+    /// code can reach would fail.
     pub fn stock(&self, grants: &Grants, actor: &str) -> anyhow::Result<DynamoStock> {
         let tables = StockTables {
             products: grants.write(&PRODUCTS)?,
@@ -109,10 +117,12 @@ impl Aws {
         Ok(DynamoStock::new(&self.clients, tables, actor))
     }
 
-    /// The stock for the storefront, which moves the units of no order.
+    /// Returns the stock for the storefront, which cannot reserve, sell or release the units of an
+    /// order. `actor` is the actor in ledger entries of orders.
     ///
     /// # Errors
-    /// When one of the tables, or the right to write products and movements, is none of the role's.
+    /// Returns an error when the role may not read reservations, or may not write products and
+    /// ledger entries.
     pub fn shop_stock(&self, grants: &Grants, actor: &str) -> anyhow::Result<DynamoShopStock> {
         let tables = StockTables {
             products: grants.write(&PRODUCTS)?,
@@ -122,14 +132,18 @@ impl Aws {
         Ok(DynamoStock::new(&self.clients, tables, actor))
     }
 
-    /// The products alone, to look at.
+    /// Returns a reader of the products table.
     ///
     /// # Errors
-    /// When the products table is none of the role's.
+    /// Returns an error when the role may not read the products table.
     pub fn products(&self, grants: &Grants) -> anyhow::Result<DynamoProducts> {
         Ok(DynamoProducts::new(&self.clients, grants.read(&PRODUCTS)?))
     }
 
+    /// Returns a reader of the stream of the products table.
+    ///
+    /// # Errors
+    /// Returns an error when the role may not read the stream.
     pub fn stream(&self, grants: &Grants) -> anyhow::Result<DynamoStockStream> {
         Ok(DynamoStockStream::new(
             &self.clients,
@@ -137,14 +151,26 @@ impl Aws {
         ))
     }
 
+    /// Returns the leases table.
+    ///
+    /// # Errors
+    /// Returns an error when the role may not write the leases table.
     pub fn leases(&self, grants: &Grants) -> anyhow::Result<DynamoLeases> {
         Ok(DynamoLeases::new(&self.clients, grants.write(&LEASES)?))
     }
 
+    /// Returns a writer of the order view.
+    ///
+    /// # Errors
+    /// Returns an error when the role may not write the order view.
     pub fn views(&self, grants: &Grants) -> anyhow::Result<DynamoViews> {
         Ok(DynamoViews::new(&self.clients, grants.write(&ORDER_VIEWS)?))
     }
 
+    /// Returns a reader of the order view.
+    ///
+    /// # Errors
+    /// Returns an error when the role may not read the order view.
     pub fn view_reader(&self, grants: &Grants) -> anyhow::Result<DynamoViewReader> {
         Ok(DynamoViewReader::new(
             &self.clients,
@@ -152,26 +178,34 @@ impl Aws {
         ))
     }
 
+    /// Returns a mailer with the sender address `from`.
+    ///
+    /// # Errors
+    /// Returns an error when the role may not send e-mail.
     pub fn mailer(&self, grants: &Grants, from: &str) -> anyhow::Result<SesMailer> {
         grants.mail()?;
         Ok(SesMailer::new(&self.clients, from))
     }
 
+    /// Returns a sender of text messages.
+    ///
+    /// # Errors
+    /// Returns an error when the role may not send text messages.
     pub fn texter(&self, grants: &Grants) -> anyhow::Result<SnsTexter> {
         grants.text_messages()?;
         Ok(SnsTexter::new(&self.clients))
     }
 
-    /// The mails of a local AWS, which has no rights to ask for.
+    /// Returns the mailbox of a local AWS. No right is needed for it.
     pub fn local_mailbox(&self) -> LocalMailbox {
         LocalMailbox(self.clients.clone())
     }
 
-    /// Parameters to read while the role runs. They share one reader, so that several cost no more
-    /// calls than one.
+    /// Returns parameters that can be read while the role runs. They share one reader, so several
+    /// cost no more calls than one.
     ///
     /// # Errors
-    /// When the role may not read one of them.
+    /// Returns an error when the role may not read one of them.
     pub fn parameters<const N: usize>(
         &self,
         config: &Config,
@@ -187,10 +221,11 @@ impl Aws {
         }))
     }
 
-    /// A secret as it was when the process started, to read again while the role runs.
+    /// Returns a secret with its value at the start of the process. The value can be read again
+    /// while the role runs.
     ///
     /// # Errors
-    /// When the role may not read it.
+    /// Returns an error when the role may not read the secret, or when its variable is not set.
     pub fn secret(
         &self,
         config: &Config,
@@ -210,21 +245,21 @@ impl Aws {
         })
     }
 
-    /// The database's login, read again from the secret that `config` names; `None` where it names
-    /// none.
+    /// Returns the renewal of the database's login from the secret that `config` names, or `None`
+    /// if it names none.
     ///
     /// # Errors
-    /// When the role may not use the database.
+    /// Returns an error when the role may not use the database.
     pub fn database_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<Login>>> {
         let secret = config.database()?.login_secret.clone();
         Ok(secret.map(|id| renewal::of_database(self.clients.clone(), id)))
     }
 
-    /// The cache's token, read again from the secret that `config` names; `None` where it names
-    /// none.
+    /// Returns the renewal of the cache's token from the secret that `config` names, or `None` if
+    /// it names none.
     ///
     /// # Errors
-    /// When the role may not use the cache.
+    /// Returns an error when the role may not use the cache.
     pub fn cache_renewal(&self, config: &Config) -> anyhow::Result<Option<Renewal<String>>> {
         let secret = config
             .cache()?

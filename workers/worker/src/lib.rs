@@ -24,7 +24,8 @@ use contract::role::Role;
 /// What is built here.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The whole of a role's binary.
+/// Runs the binary of a role with the arguments of the process. The exit code is 0 for success, 1
+/// for a failure, and 64 for bad configuration or arguments.
 pub fn main(role: &'static Role) -> ExitCode {
     // An argument that is not UTF-8 is unknown like any other, and no reason to panic.
     command::main(

@@ -28,6 +28,7 @@ struct Sent {
 }
 
 impl<S> SentOnce<S> {
+    /// Wraps a sender, without a record of earlier notifications.
     pub fn new(sender: S) -> Self {
         Self {
             sender,

@@ -280,7 +280,10 @@ fn the_nearest_state_directory_above_is_found() {
     let below_root = |state: &Path| state.starts_with(&folder);
     assert!(!below_root(&global::nearest_state(&deep)), "none yet");
     std::fs::create_dir(folder.join(crate::arguments::STATE)).expect("a folder");
-    assert_eq!(global::nearest_state(&deep), folder.join(crate::arguments::STATE));
+    assert_eq!(
+        global::nearest_state(&deep),
+        folder.join(crate::arguments::STATE)
+    );
     assert_eq!(
         global::nearest_state(&folder),
         Path::new(crate::arguments::STATE),

@@ -92,14 +92,14 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
     Ok(report)
 }
 
-/// Returns the points that the options select, each with its index and the sides to kill at.
+/// A point with its index in the list and the sides to kill at.
+type Chosen<'a> = (usize, &'a Point, Vec<Side>);
+
+/// Returns the points that the options select.
 ///
 /// # Errors
 /// Returns [`BadUsage`] if nothing would be killed, because a run without a kill shows nothing.
-fn chosen<'a>(
-    points: &'a [Point],
-    options: &Options,
-) -> Result<Vec<(usize, &'a Point, Vec<Side>)>, BadUsage> {
+fn chosen<'a>(points: &'a [Point], options: &Options) -> Result<Vec<Chosen<'a>>, BadUsage> {
     let selected = points.iter().enumerate().filter(|(index, _)| {
         options.point.is_none_or(|point| point == index + 1)
             && index % usize::from(options.every) == 0

@@ -125,7 +125,7 @@ async fn refusals_count_and_leave_a_line_without_a_secret() {
         .lock()
         .expect("not poisoned")
         .clone();
-    for event in SecurityEvent::ALL.iter().copied() {
+    for &event in SecurityEvent::ALL {
         assert!(seen.contains(&event), "{event:?} was not counted: {seen:?}");
     }
     let foreign = seen
@@ -140,7 +140,7 @@ async fn refusals_count_and_leave_a_line_without_a_secret() {
         .await;
     assert_eq!(good.status, StatusCode::OK);
     let text = String::from_utf8(log.0.lock().expect("not poisoned").clone()).expect("text");
-    for event in SecurityEvent::ALL.iter().copied() {
+    for &event in SecurityEvent::ALL {
         assert!(
             text.contains(&format!("event=\"{}\"", event.code())),
             "{event:?} left no line: {text}"

@@ -22,6 +22,10 @@ use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
+/// Consumes the messages of the orders queue until shutdown.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (inbox, stock) = adapters(&wiring.aws, &wiring.config)?;
     let handler = Saga {
@@ -43,6 +47,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoStock)> {
     Ok((
         aws.inbox(&config.grants, &ORDERS)?,

@@ -30,6 +30,11 @@ const MUCH: u64 = 12;
 /// After a failure: the database needs air.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
+/// Publishes the messages of the outbox until shutdown, and measures the age of the oldest in
+/// seconds.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let publisher = adapters(&wiring.aws, &wiring.config)?;
     let Wiring { store, process, .. } = wiring;
@@ -48,6 +53,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<AwsPublisher> {
     aws.publisher(&config.grants)
 }

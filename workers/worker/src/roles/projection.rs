@@ -17,6 +17,10 @@ use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::stores::Store;
 
+/// Consumes the messages of the projections queue until shutdown.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (inbox, views) = adapters(&wiring.aws, &wiring.config)?;
     let handler = Painter {
@@ -36,6 +40,10 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoViews)> {
     Ok((
         aws.inbox(&config.grants, &PROJECTIONS)?,

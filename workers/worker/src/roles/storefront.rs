@@ -39,6 +39,12 @@ const _: () = assert!(
     "no second is left for the read"
 );
 
+/// Serves the shop over HTTP until shutdown, and reloads locations, parameters, secrets and revoked
+/// staff tokens.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing, when the locations or the revoked staff
+/// tokens cannot be read at the start, or when the address is in use.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Wiring {
         config,
@@ -161,6 +167,10 @@ pub struct Adapters {
     webhook_secret: RotatedSecret,
 }
 
+/// Builds the adapters of the role from its grants.
+///
+/// # Errors
+/// Returns an error when a right or a setting is missing.
 pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<Adapters> {
     let [max_queue_size] = aws.parameters(config, [&MAX_QUEUE_SIZE])?;
     Ok(Adapters {

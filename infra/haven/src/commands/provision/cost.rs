@@ -177,7 +177,8 @@ fn text(priced: &[Priced], columns: usize, verbose: bool) -> String {
         parts.extend(missing);
     }
     if verbose {
-        let lists: [(&str, fn(&Estimate) -> &Vec<String>); 3] = [
+        type Of = fn(&Estimate) -> &Vec<String>;
+        let lists: [(&str, Of); 3] = [
             ("Unconfirmed prices (*)", |estimate| &estimate.unconfirmed),
             ("Assumed", |estimate| &estimate.assumed),
             ("Not included", |estimate| &estimate.not_included),
