@@ -22,6 +22,9 @@ use crate::sqlite::{self, translate};
 use crate::values::{List, Records};
 use crate::{Database, Store, store_error};
 
+/// Maximum number of attempts to connect while the login is renewed.
+const LOGINS_TRIED: u32 = 4;
+
 /// Condition that an order is in a scope: $1 is the tenant, or NULL for every order, and $2 the
 /// locations ([`Query::scope`]).
 pub const IN_SCOPE: &str = "($1 IS NULL OR (tenant_id = $1 AND location_id = ANY($2)))";
@@ -82,12 +85,7 @@ where
     async fn ready(self, store: &Store) -> Result<Ready<'c, DB>, sqlx::Error> {
         let connection = match self.connection {
             Some(connection) => MaybePoolConnection::Connection(connection),
-            None => match self.pool.acquire().await {
-                Err(error) if store.renewed_after(&error).await => {
-                    self.pool.acquire().await?.into()
-                }
-                acquired => acquired?.into(),
-            },
+            None => store.connected(|| self.pool.acquire()).await?.into(),
         };
         let query = sqlx::query_with(AssertSqlSafe(self.sql), self.values);
         Ok((connection, query))
@@ -264,11 +262,10 @@ impl Store {
     /// does not fail halfway because another process holds the lock.
     pub(crate) async fn begin(&self) -> Result<Transaction<'_>, StoreError> {
         let begun = match &self.database {
-            Database::Postgres(server) => match server.pool.begin().await {
-                Err(error) if self.renewed_after(&error).await => server.pool.begin().await,
-                begun => begun,
-            }
-            .map(|begun| Open::Postgres(&server.pool, begun)),
+            Database::Postgres(server) => self
+                .connected(|| server.pool.begin())
+                .await
+                .map(|begun| Open::Postgres(&server.pool, begun)),
             Database::Sqlite(file) => file
                 .writer
                 .begin_with("BEGIN IMMEDIATE")
@@ -280,6 +277,22 @@ impl Store {
             open: self.answered(begun, false)?,
             outermost: true,
         })
+    }
+
+    /// Connects, and connects again with a renewed login after a refused one. An attempt that began
+    /// with the old login can be refused after another task has renewed it, so one repeat is not
+    /// always enough. No statement has run at that time.
+    async fn connected<T, F>(&self, connect: impl Fn() -> F) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        for _ in 1..LOGINS_TRIED {
+            match connect().await {
+                Err(error) if self.renewed_after(&error).await => {}
+                connected => return connected,
+            }
+        }
+        connect().await
     }
 
     /// Converts an error, and reports the outcome of a call to the circuit breaker. A statement of
