@@ -217,6 +217,28 @@ impl Aws {
         Ok(())
     }
 
+    /// Returns the alarms whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// When CloudWatch does not answer.
+    pub async fn alarms(&self, prefix: &str) -> anyhow::Result<Alarms> {
+        use aws_sdk_cloudwatch::types::StateValue;
+        let (mut count, mut firing) = (0, Vec::new());
+        let client = self.clients.cloudwatch();
+        let call = client.describe_alarms().alarm_name_prefix(prefix);
+        let mut pages = call.into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed("read the alarms", &error))?;
+            count += page.metric_alarms().len();
+            let in_alarm = page
+                .metric_alarms()
+                .iter()
+                .filter(|alarm| alarm.state_value() == Some(&StateValue::Alarm));
+            firing.extend(in_alarm.filter_map(|alarm| alarm.alarm_name().map(str::to_owned)));
+        }
+        Ok(Alarms { count, firing })
+    }
+
     /// Returns the approximate numbers of waiting, in-flight and dead messages of every queue.
     ///
     /// # Errors
@@ -260,6 +282,13 @@ impl Aws {
         }
         Ok(queues)
     }
+}
+
+/// The alarms of an environment.
+pub struct Alarms {
+    pub count: usize,
+    /// The names of those in the state ALARM.
+    pub firing: Vec<String>,
 }
 
 /// The approximate numbers of messages of a queue and its dead-letter queue.

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aws_sdk_cloudwatch::types::StateValue;
 use blueprint::Environment;
 use futures::future::join_all;
 use haven_console::exit::Exit;
@@ -16,10 +15,9 @@ use haven_console::time::{relative, thousands};
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{settings, width};
-use platform::aws::{Aws, QueueStatus};
+use platform::aws::{Alarms, Aws, QueueStatus};
 use platform::facts::{Facts, RoleFacts};
 use provision::account;
-use provision::aws_failure::failed;
 use provision::status::StackStatus;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -48,12 +46,6 @@ struct Role {
     /// The pid; 0 while the role does not run.
     pid: u32,
     is_ready: bool,
-}
-
-struct Alarms {
-    count: usize,
-    /// The names of those in the state ALARM, without the prefix of the environment.
-    firing: Vec<String>,
 }
 
 /// Prints the state of an environment. Returns whether all stacks are deployed, all roles are
@@ -135,28 +127,14 @@ fn local_place(facts: &Facts, now: OffsetDateTime) -> String {
     format!("{}, {database}{}", facts.storefront, up.unwrap_or_default())
 }
 
+/// Reads the alarms, named without the prefix of the environment.
 async fn read_alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<Alarms> {
     let prefix = environment.stack_name("");
-    let (mut count, mut firing) = (0, Vec::new());
-    let mut pages = aws
-        .cloudwatch()
-        .describe_alarms()
-        .alarm_name_prefix(&prefix)
-        .into_paginator()
-        .send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| failed("read the alarms", &error))?;
-        count += page.metric_alarms().len();
-        let in_alarm = page
-            .metric_alarms()
-            .iter()
-            .filter(|alarm| alarm.state_value() == Some(&StateValue::Alarm));
-        firing.extend(in_alarm.filter_map(|alarm| {
-            let name = alarm.alarm_name()?;
-            Some(name.strip_prefix(&prefix).unwrap_or(name).to_owned())
-        }));
+    let mut alarms = aws.alarms(&prefix).await?;
+    for name in &mut alarms.firing {
+        *name = name.strip_prefix(&prefix).unwrap_or(name).to_owned();
     }
-    Ok(Alarms { count, firing })
+    Ok(alarms)
 }
 
 /// Asks each role whether it is ready. The payment gateway has no dependencies that readiness

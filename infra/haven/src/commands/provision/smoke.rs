@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use aws_sdk_cloudwatch::types::StateValue;
 use blueprint::{Environment, How};
 use clap::Args;
 use contract::address::Address;
@@ -26,7 +25,6 @@ use crate::arguments::{Target, http_url};
 use crate::shop::{Receipt, Shop};
 use platform::aws::Aws;
 use platform::facts::Facts;
-use provision::aws_failure::failed;
 
 #[derive(Debug, Args)]
 pub struct Smoke {
@@ -254,26 +252,11 @@ async fn queues(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
 }
 
 async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
-    let client = aws.cloudwatch();
-    let (mut all, mut ringing) = (0, Vec::new());
-    let mut pages = client
-        .describe_alarms()
-        .alarm_name_prefix(environment.stack_name(""))
-        .into_paginator()
-        .send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| failed("read the alarms", &error))?;
-        all += page.metric_alarms().len();
-        let in_alarm = page
-            .metric_alarms()
-            .iter()
-            .filter(|alarm| alarm.state_value() == Some(&StateValue::Alarm));
-        ringing.extend(in_alarm.filter_map(|alarm| alarm.alarm_name().map(str::to_owned)));
-    }
-    if ringing.is_empty() {
-        Ok(format!("{}, none in ALARM", counted(all, "alarm")))
+    let alarms = aws.alarms(&environment.stack_name("")).await?;
+    if alarms.firing.is_empty() {
+        Ok(format!("{}, none in ALARM", counted(alarms.count, "alarm")))
     } else {
-        bail!("in ALARM: {}", ringing.join(", "))
+        bail!("in ALARM: {}", alarms.firing.join(", "))
     }
 }
 
