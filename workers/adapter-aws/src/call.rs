@@ -15,7 +15,7 @@ use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
 use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
 use aws_runtime::service_clock_skew::ServiceClockSkewInterceptor;
 use aws_runtime::user_agent::{ApiMetadata, UserAgentInterceptor};
-use aws_smithy_runtime::client::orchestrator::operation::Operation as Runtime;
+use aws_smithy_runtime::client::orchestrator::operation::{Operation as Runtime, OperationBuilder};
 use aws_smithy_runtime::client::retries::classifiers::{
     HttpStatusCodeClassifier, TransientErrorClassifier,
 };
@@ -56,15 +56,27 @@ pub struct Call {
 impl Call {
     /// Prepares calls of `operation` with the settings of `config`.
     pub fn new(config: &SdkConfig, operation: &'static Operation) -> Call {
-        Call::with(config, operation, None::<NoInterceptor>)
+        Call {
+            runtime: Call::prepare(config, operation).build(),
+        }
     }
 
     /// Prepares calls as [`Call::new`], observed by an interceptor.
-    pub fn with(
+    pub fn observed(
         config: &SdkConfig,
         operation: &'static Operation,
-        interceptor: Option<impl Intercept + 'static>,
+        interceptor: impl Intercept + 'static,
     ) -> Call {
+        let prepared = Call::prepare(config, operation);
+        Call {
+            runtime: prepared.interceptor(interceptor).build(),
+        }
+    }
+
+    fn prepare(
+        config: &SdkConfig,
+        operation: &'static Operation,
+    ) -> OperationBuilder<Value, Value, Refused> {
         let service = operation.service;
         let mut layer = Layer::new("call");
         let mut parts = RuntimeComponentsBuilder::new("call");
@@ -124,26 +136,20 @@ impl Call {
         if let Some(version) = config.behavior_version() {
             builder = builder.behavior_version(version);
         }
-        if let Some(interceptor) = interceptor {
-            builder = builder.interceptor(interceptor);
-        }
         let is_refused = config.use_fips() == Some(true) || config.use_dual_stack() == Some(true);
-        Call {
-            runtime: builder
-                .serializer(move |input: Value| {
-                    if is_refused {
-                        return Err("FIPS and dual-stack endpoints are not supported for this \
-                                    service; unset AWS_USE_FIPS_ENDPOINT and \
-                                    AWS_USE_DUALSTACK_ENDPOINT, or set AWS_ENDPOINT_URL"
-                            .into());
-                    }
-                    request(operation, input)
-                })
-                .deserializer(move |response: &HttpResponse| {
-                    answer(operation, response).map_err(OrchestratorError::operation)
-                })
-                .build(),
-        }
+        builder
+            .serializer(move |input: Value| {
+                if is_refused {
+                    return Err("FIPS and dual-stack endpoints are not supported for this \
+                                service; unset AWS_USE_FIPS_ENDPOINT and \
+                                AWS_USE_DUALSTACK_ENDPOINT"
+                        .into());
+                }
+                request(operation, input)
+            })
+            .deserializer(move |response: &HttpResponse| {
+                answer(operation, response).map_err(OrchestratorError::operation)
+            })
     }
 
     /// Sends a request, with retries. Input and output have the field names of the service's API
@@ -155,16 +161,6 @@ impl Call {
     /// protocol does not allow.
     pub async fn send(&self, input: Value) -> Result<Value, CallError> {
         self.runtime.invoke(input).await
-    }
-}
-
-/// Stands for no interceptor in [`Call::new`].
-#[derive(Debug)]
-struct NoInterceptor;
-
-impl Intercept for NoInterceptor {
-    fn name(&self) -> &'static str {
-        "NoInterceptor"
     }
 }
 

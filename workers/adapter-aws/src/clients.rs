@@ -162,19 +162,18 @@ impl Clients {
 
     /// Prepares calls of `sns:PublishBatch`.
     pub fn publish_batch(&self) -> Call {
-        Call::with(&self.config, &PUBLISH_BATCH, Some(self.count(Service::Sns)))
+        Call::observed(&self.config, &PUBLISH_BATCH, self.count(Service::Sns))
     }
 
     /// Prepares calls of `sns:Publish` for text messages. As with mails, an attempt without an
     /// answer is not repeated here.
     pub fn publish_text(&self) -> Call {
-        Call::with(&self.once(), &PUBLISH, Some(self.count(Service::Sms)))
+        Call::observed(&self.once(), &PUBLISH, self.count(Service::Sms))
     }
 
     /// Prepares calls of `events:PutEvents`.
     pub fn put_events(&self) -> Call {
-        let count = self.count(Service::EventBridge);
-        Call::with(&self.config, &PUT_EVENTS, Some(count))
+        Call::observed(&self.config, &PUT_EVENTS, self.count(Service::EventBridge))
     }
 
     /// Returns a client of DynamoDB.
@@ -194,7 +193,7 @@ impl Clients {
     /// Prepares calls of `ses:SendEmail`. A repeat would send a second mail, so an attempt without
     /// an answer is not repeated here. The queue retries later.
     pub fn send_email(&self) -> Call {
-        Call::with(&self.once(), &SEND_EMAIL, Some(self.count(Service::Ses)))
+        Call::observed(&self.once(), &SEND_EMAIL, self.count(Service::Ses))
     }
 
     /// Returns the configuration for calls with one attempt.

@@ -219,28 +219,14 @@ impl AwsPublisher {
             });
             match self.publish_batch.send(request).await {
                 Ok(answer) => {
-                    let text =
-                        |entry: &Value, field: &str| entry[field].as_str().map(str::to_owned);
-                    let taken: Vec<String> = members(&answer["Successful"])
-                        .filter_map(|entry| text(entry, "Id"))
-                        .collect();
-                    let refused: Vec<_> = members(&answer["Failed"])
-                        .map(|entry| {
-                            [
-                                text(entry, "Id"),
-                                text(entry, "Code"),
-                                text(entry, "Message"),
-                            ]
-                        })
-                        .collect();
-                    failures.extend(not_taken(
-                        &batch,
-                        taken.iter().map(String::as_str),
-                        refused.iter().map(|[id, code, message]| {
-                            let id = id.as_deref().unwrap_or_default();
-                            (id, ServiceError::new(code.as_deref(), message.as_deref()))
-                        }),
-                    ));
+                    let taken = members(&answer["Successful"]);
+                    let refused = members(&answer["Failed"]).map(|entry| {
+                        let text = |field: &str| entry[field].as_str();
+                        let error = ServiceError::new(text("Code"), text("Message"));
+                        (text("Id").unwrap_or_default(), error)
+                    });
+                    let taken = taken.filter_map(|entry| entry["Id"].as_str());
+                    failures.extend(not_taken(&batch, taken, refused));
                 }
                 Err(error) => failures.extend(all_failed(&batch, crate::cause(error))),
             }
