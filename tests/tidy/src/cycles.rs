@@ -12,10 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::code::{Crate, crates, library};
 use crate::root;
 
-/// Parents whose children still form a cycle: the crate, and the path of the parent (empty for the
-/// root of the crate). The list only gets shorter: an entry without a cycle fails.
-const KNOWN_CYCLES: [(&str, &str); 0] = [];
-
 /// Arrows between the children of one parent, each with an example.
 type Arrows<'a> = BTreeMap<(&'a str, &'a str), String>;
 
@@ -70,29 +66,15 @@ fn modules_form_no_cycle() {
                 .map(|(_, example)| example)
                 .collect();
             if !examples.is_empty() {
-                found.push((&*of.package, parent.join("::"), format!("{examples:#?}")));
+                let (package, parent) = (&of.package, parent.join("::"));
+                found.push(format!("{package} in `{parent}`: {examples:#?}"));
             }
         }
     }
-    let is_known = |package: &str, parent: &str| KNOWN_CYCLES.contains(&(package, parent));
-    let new: Vec<_> = found
-        .iter()
-        .filter(|(package, parent, _)| !is_known(package, parent))
-        .map(|(package, parent, examples)| format!("{package} in `{parent}`: {examples}"))
-        .collect();
-    assert!(new.is_empty(), "cycles between modules: {}", new.join("\n"));
-    let is_found = |known: &(&str, &str)| {
-        found
-            .iter()
-            .any(|(package, parent, _)| known.0 == *package && known.1 == parent)
-    };
-    let ended: Vec<_> = KNOWN_CYCLES
-        .iter()
-        .filter(|known| !is_found(known))
-        .collect();
     assert!(
-        ended.is_empty(),
-        "there is no cycle any more; remove from KNOWN_CYCLES: {ended:?}"
+        found.is_empty(),
+        "cycles between modules: {}",
+        found.join("\n")
     );
 }
 

@@ -8,10 +8,6 @@ use crate::files::tracked;
 use crate::lines::in_file;
 use crate::root;
 
-/// Product files that are still longer. The list only gets shorter: an entry for a file that is not
-/// fails.
-const KNOWN_LONG: [&str; 0] = [];
-
 #[test]
 fn no_product_file_is_longer_than_600_lines() {
     const LINES_MAX: usize = 600;
@@ -22,14 +18,10 @@ fn no_product_file_is_longer_than_600_lines() {
         .filter(|file| in_file(&file.tokens) > LINES_MAX)
         .map(|file| &*file.name)
         .collect();
-    let known = BTreeSet::from(KNOWN_LONG);
-    let new: Vec<_> = long.difference(&known).collect();
     assert!(
-        new.is_empty(),
-        "split what has more than {LINES_MAX} lines of code: {new:?}"
+        long.is_empty(),
+        "split what has more than {LINES_MAX} lines of code: {long:?}"
     );
-    let short: Vec<_> = known.difference(&long).collect();
-    assert!(short.is_empty(), "remove from KNOWN_LONG: {short:?}");
 }
 
 /// Returns the name and the text of each product source file, up to its first `#[cfg(test)]`.

@@ -117,6 +117,3 @@ impl StoreError {
         }
     }
 }
-
-/// The old name of [`StoreError`].
-pub type Unavailable = StoreError;
