@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::keep;
 use crate::environment::Environment;
-use crate::kind;
+use crate::kind::{self, Kind};
 use crate::names::Shared;
 use crate::settings::Engine;
 use crate::stacks::roles::trust;
@@ -123,6 +123,25 @@ fn merged(mut properties: Value, more: Value) -> Value {
     properties
 }
 
+/// Adds the parameter group of a database. `family` is the engine's name without its version.
+fn parameter_group(
+    template: &mut Template,
+    environment: &Environment,
+    kind: Kind,
+    family: &str,
+) -> LogicalId {
+    let version = major(&environment.settings.database.engine_version);
+    template.add(
+        "database parameters",
+        kind,
+        json!({
+            "Description": "Encrypted connections only",
+            "Family": format!("{family}{version}"),
+            "Parameters": database_parameters(),
+        }),
+    )
+}
+
 /// Adds RDS for PostgreSQL: one instance, and a standby in another zone if configured.
 fn instance(
     template: &mut Template,
@@ -131,15 +150,7 @@ fn instance(
     monitoring: &LogicalId,
 ) {
     let settings = &environment.settings.database;
-    let parameters = template.add(
-        "database parameters",
-        kind::RDS_PARAMETER_GROUP,
-        json!({
-            "Description": "Encrypted connections only",
-            "Family": format!("postgres{}", major(&settings.engine_version)),
-            "Parameters": database_parameters(),
-        }),
-    );
+    let parameters = parameter_group(template, environment, kind::RDS_PARAMETER_GROUP, "postgres");
     let own = json!({
         "Engine": "postgres",
         "DBName": "brewhaven",
@@ -173,14 +184,11 @@ fn cluster(
     monitoring: &LogicalId,
 ) {
     let settings = &environment.settings.database;
-    let parameters = template.add(
-        "database parameters",
+    let parameters = parameter_group(
+        template,
+        environment,
         kind::RDS_CLUSTER_PARAMETER_GROUP,
-        json!({
-            "Description": "Encrypted connections only",
-            "Family": format!("aurora-postgresql{}", major(&settings.engine_version)),
-            "Parameters": database_parameters(),
-        }),
+        "aurora-postgresql",
     );
     let own = json!({
         "Engine": "aurora-postgresql",
