@@ -179,8 +179,8 @@ pub fn of_the_trail(environment: &Environment) -> Value {
     json!({ "ArnEquals": { "aws:SourceArn": sub(&format!("{arn}/{}", environment.stack_name(TRAIL))) } })
 }
 
-/// Returns the common properties of buckets: private, versioned, and owned by this account whoever
-/// writes.
+/// Returns the common properties of buckets: private and versioned. This account owns every object,
+/// also those that other accounts write.
 fn bucket(encryption: Value, logging: Value, mut rules: Vec<Value>) -> Value {
     rules.push(json!({
         "Id": "clear-away", "Status": "Enabled",
@@ -231,9 +231,10 @@ fn logs_bucket(environment: &Environment) -> Value {
 
 /// Returns the audit bucket, whose content does not expire.
 ///
-/// The lock is in governance mode. In compliance mode nobody, not even AWS, could delete what must
-/// not be stored, such as a customer's data after an erasure request, or stop paying for it. The
-/// bucket policy denies everybody to bypass the lock, so lifting it takes two recorded steps.
+/// The lock is in governance mode. In compliance mode, not even AWS could delete objects early, such
+/// as a customer's data after an erasure request, and their storage would have to be paid to the
+/// end. The bucket policy denies every principal the right to bypass the lock, so lifting the lock
+/// takes two recorded steps.
 fn audit_bucket(environment: &Environment, logs: &LogicalId) -> Value {
     let cool = json!({
         "Id": "seldom-read", "Status": "Enabled",

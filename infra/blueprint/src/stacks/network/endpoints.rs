@@ -124,7 +124,7 @@ fn resource_of(environment: &Environment, endpoint: &Endpoint) -> Value {
 }
 
 /// Returns a statement of an endpoint's policy, which limits the traffic and grants nothing.
-/// Callers must belong to our account, so that nobody sends data out with foreign credentials.
+/// Callers must belong to our account, so that data cannot leave with the credentials of another account.
 fn through(actions: &[&str], resource: Value) -> Value {
     json!({
         "Effect": "Allow",

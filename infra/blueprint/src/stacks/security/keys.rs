@@ -24,13 +24,13 @@ pub(super) const KEYS: &[Key] = &[
         shared: Shared::OrdersKey,
         slug: "orders",
         about: "Orders and carts",
-        services: nobody,
+        services: no_service,
     },
     Key {
         shared: Shared::StockKey,
         slug: "stock",
         about: "Stock and the stream of events",
-        services: nobody,
+        services: no_service,
     },
     Key {
         shared: Shared::MessagesKey,
@@ -42,7 +42,7 @@ pub(super) const KEYS: &[Key] = &[
         shared: Shared::SecretsKey,
         slug: "secrets",
         about: "Secrets",
-        services: nobody,
+        services: no_service,
     },
     Key {
         shared: Shared::LogsKey,
@@ -58,7 +58,7 @@ pub(super) const KEYS: &[Key] = &[
     },
 ];
 
-fn nobody(_: &Environment) -> Vec<Value> {
+fn no_service(_: &Environment) -> Vec<Value> {
     Vec::new()
 }
 
@@ -186,8 +186,8 @@ fn statement(sid: &str, service: Value, actions: &[&str], condition: Value) -> V
 }
 
 pub(super) fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
-    // Without this statement nobody could change the policy again, and IAM policies would have no
-    // effect (KMS developer guide, "Default key policy"). It grants nothing by itself.
+    // Without this statement no principal could change the policy again, and IAM policies would have
+    // no effect (KMS developer guide, "Default key policy"). It grants nothing by itself.
     let mut statements = vec![json!({
         "Sid": "IamDecides",
         "Effect": "Allow",

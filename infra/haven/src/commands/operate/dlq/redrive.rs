@@ -113,7 +113,7 @@ struct Report {
 ///
 /// # Errors
 /// When the platform cannot be reached, no dead letter has the cause, a store or queue fails, or
-/// nobody can confirm.
+/// the question cannot be asked.
 pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Result<bool> {
     let desk = Desk::open(&options.common.state).await?;
     let letters = desk.read(stop).await?;
