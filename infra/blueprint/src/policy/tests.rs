@@ -53,11 +53,6 @@ fn the_fixture_has_no_finding() {
     assert!(findings.is_empty(), "{}", lines(&findings));
 }
 
-fn is_kept_by_its_cluster(finding: &Finding) -> bool {
-    ["KEEP-1", "KEEP-2"].contains(&finding.rule.as_str())
-        && ["DatabaseWriter", "DatabaseReader"].contains(&finding.resource.as_str())
-}
-
 /// The engine is one setting, so both must be without findings.
 #[test]
 fn the_platform_on_aurora_has_no_finding() {
@@ -68,8 +63,6 @@ fn the_platform_on_aurora_has_no_finding() {
         let open: Vec<&Finding> = findings
             .iter()
             .filter(|finding| finding.waived.is_none())
-            // Outside production the instances of a cluster go with it: they hold no data.
-            .filter(|finding| name == "prod" || !is_kept_by_its_cluster(finding))
             .collect();
         assert!(open.is_empty(), "{name}:\n{}", lines(open));
     }
