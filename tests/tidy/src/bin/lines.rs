@@ -52,9 +52,10 @@ fn print(before: Option<&BTreeMap<String, usize>>, after: &BTreeMap<String, usiz
 fn row(name: &str, before: Option<usize>, after: usize) {
     match before {
         None => println!("{name:26} {after:7}"),
+        Some(0) => println!("{name:26} {:7} {after:7} {after:+7}     new", 0),
         Some(before) => {
             let change = after as i64 - before as i64;
-            let percent = change as f64 * 100.0 / before.max(1) as f64;
+            let percent = change as f64 * 100.0 / before as f64;
             println!("{name:26} {before:7} {after:7} {change:+7} {percent:+6.1} %");
         }
     }
