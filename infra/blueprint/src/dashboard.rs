@@ -35,7 +35,7 @@ pub fn operations() -> Value {
 /// Returns the business dashboard: orders, stock and notifications to customers.
 pub fn business() -> Value {
     let mut widgets = vec![text(
-        "# Business\nOrders, stock and notices of all customers. Times are UTC.",
+        "# Business\nOrders, stock and notifications of all customers. Times are UTC.",
     )];
     widgets.extend(BUSINESS.iter().map(|panel| graph(panel, 12)));
     dashboard(widgets)
@@ -79,7 +79,7 @@ const OPERATIONS: &[Panel] = &[
         metrics: &[Metric::Pollers, Metric::EmptyReceives],
     },
     Panel {
-        title: "Twice or late",
+        title: "Duplicates and delays",
         metrics: &[
             Metric::DuplicateDeliveries,
             Metric::ExpiredHandles,
@@ -101,7 +101,7 @@ const BUSINESS: &[Panel] = &[
         metrics: &[Metric::OrdersAccepted, Metric::OrdersReached],
     },
     Panel {
-        title: "Until confirmed",
+        title: "Time to confirmation",
         metrics: &[Metric::ConfirmLatency],
     },
     Panel {
@@ -113,7 +113,7 @@ const BUSINESS: &[Panel] = &[
         ],
     },
     Panel {
-        title: "Notices",
+        title: "Notifications",
         metrics: &[
             Metric::NotificationsSent,
             Metric::NotificationsFailed,

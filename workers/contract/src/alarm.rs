@@ -38,7 +38,7 @@ pub enum Missing {
 pub struct Alarm {
     /// The name of the alarm in templates and runbooks.
     pub slug: &'static str,
-    /// The effect on customers or staff, in one sentence.
+    /// The effect on customers, staff or operators, in one sentence.
     pub impact: &'static str,
     pub signal: Signal,
     /// The alarm fires above this value, or below it if [`Platform::is_a_floor`] returns true.
@@ -168,15 +168,15 @@ const fn platform(
 
 /// The roles that process an order until it is fulfilled. CloudWatch metric math accepts ten
 /// metrics, and each role needs two.
-const ON_AN_ORDERS_WAY: &[&Role] = &[
+const ORDER_ROLES: &[&Role] = &[
     &STOREFRONT,
     &OUTBOX_RELAY,
     &ORDER_WORKER,
     &PAYMENT_WORKER,
     &FULFILMENT_WORKER,
 ];
-/// The other roles.
-const BESIDE_IT: &[&Role] = &[
+/// The roles without which an order is still fulfilled.
+const OTHER_ROLES: &[&Role] = &[
     &INVENTORY_WORKER,
     &NOTIFICATION_WORKER,
     &PROJECTION_WORKER,
@@ -218,13 +218,13 @@ pub const ALARMS: &[Alarm] = &[
     queue_age(
         "payments-age",
         &PAYMENTS,
-        "Customers wait for their payment to go through.",
+        "Customers wait for their payments to complete.",
         Severity::Page,
     ),
     queue_age(
         "notifications-age",
         &NOTIFICATIONS,
-        "Customers are told late.",
+        "Notifications to customers are late.",
         Severity::Ticket,
     ),
     queue_age(
@@ -236,19 +236,19 @@ pub const ALARMS: &[Alarm] = &[
     queue_age(
         "projections-age",
         &PROJECTIONS,
-        "Customers' lists of orders are behind.",
+        "Customers' lists of orders are out of date.",
         Severity::Ticket,
     ),
     parked(
         "orders-parked",
         &ORDERS,
-        "At least one order stands still until its message is dealt with.",
+        "At least one order makes no progress until its dead letter is handled.",
         Severity::Page,
     ),
     parked(
         "payments-parked",
         &PAYMENTS,
-        "At least one charge or refund stands still.",
+        "At least one charge or refund makes no progress until its dead letter is handled.",
         Severity::Page,
     ),
     parked(
@@ -260,13 +260,13 @@ pub const ALARMS: &[Alarm] = &[
     parked(
         "projections-parked",
         &PROJECTIONS,
-        "A customer's list does not show an order as it is.",
+        "A customer's list of orders shows an outdated state.",
         Severity::Ticket,
     ),
     parked(
         "notifications-parked",
         &NOTIFICATIONS,
-        "Somebody was not told something.",
+        "At least one person did not receive a notification.",
         Severity::Ticket,
     ),
     Alarm {
@@ -279,7 +279,7 @@ pub const ALARMS: &[Alarm] = &[
             "outbox-relay",
             Statistic::Maximum,
             30,
-            "Accepted orders are not being worked on.",
+            "Accepted orders are not processed.",
         )
     },
     ours(
@@ -288,7 +288,7 @@ pub const ALARMS: &[Alarm] = &[
         "inventory-worker",
         Statistic::Maximum,
         60,
-        "Staff hear late that a product runs out.",
+        "Staff learn late that a product runs low.",
     ),
     Alarm {
         datapoints: 1,
@@ -299,7 +299,7 @@ pub const ALARMS: &[Alarm] = &[
             "sweeper",
             Statistic::Maximum,
             0,
-            "The shop may sell what it does not have, or hide what it has.",
+            "The shop may sell products that are sold out, or hide products that are available.",
         )
     },
     ours(
@@ -308,24 +308,24 @@ pub const ALARMS: &[Alarm] = &[
         "notification-worker",
         Statistic::Sum,
         5,
-        "E-mails or texts to customers are not going out.",
+        "Emails or text messages to customers are not sent.",
     ),
     breaker(
         "storefront-dependency",
         &STOREFRONT,
-        "New orders are refused for now.",
+        "The shop refuses new orders until the dependency recovers.",
         Severity::Page,
     ),
     breaker(
         "orders-dependency",
         &ORDER_WORKER,
-        "Orders wait, and go on by themselves later.",
+        "Orders wait, and continue when the dependency recovers.",
         Severity::Page,
     ),
     breaker(
         "payments-dependency",
         &PAYMENT_WORKER,
-        "Orders wait for their payment.",
+        "Orders wait for their payments.",
         Severity::Page,
     ),
     breaker(
@@ -337,13 +337,13 @@ pub const ALARMS: &[Alarm] = &[
     breaker(
         "projections-dependency",
         &PROJECTION_WORKER,
-        "Customers' lists of orders fall behind.",
+        "Customers' lists of orders are out of date.",
         Severity::Ticket,
     ),
     breaker(
         "notifications-dependency",
         &NOTIFICATION_WORKER,
-        "Customers are told late.",
+        "Notifications to customers are late.",
         Severity::Ticket,
     ),
     // Most thresholds are from "Recommended alarms" in the CloudWatch user guide. The thresholds of
@@ -359,7 +359,7 @@ pub const ALARMS: &[Alarm] = &[
             (5, 5),
             Severity::Page,
             "database",
-            "Orders and pages get slow, or the database is gone.",
+            "Orders and pages are slow, or the database is unavailable.",
         )
     },
     platform(
@@ -369,7 +369,7 @@ pub const ALARMS: &[Alarm] = &[
         (10, 15),
         Severity::Ticket,
         "database",
-        "The database will read from disk and slow down.",
+        "The database reads more from disk and slows down.",
     ),
     // RDS adds storage after less than 10 % has been free for five minutes. A database that is
     // still below 10 % after ten minutes has reached its maximum storage.
@@ -380,7 +380,7 @@ pub const ALARMS: &[Alarm] = &[
         (10, 10),
         Severity::Page,
         "database",
-        "The database stops taking orders when it is full.",
+        "The database rejects new orders when its storage is full.",
     ),
     platform(
         "database-connections",
@@ -389,7 +389,7 @@ pub const ALARMS: &[Alarm] = &[
         (3, 5),
         Severity::Page,
         "database",
-        "New tasks will not get a connection.",
+        "New tasks may fail to connect to the database.",
     ),
     Alarm {
         missing: Missing::Breaching,
@@ -400,7 +400,7 @@ pub const ALARMS: &[Alarm] = &[
             (3, 5),
             Severity::Page,
             "cache",
-            "Carts get slow, or the cache is gone.",
+            "Carts are slow, or the cache is unavailable.",
         )
     },
     platform(
@@ -410,7 +410,7 @@ pub const ALARMS: &[Alarm] = &[
         (3, 5),
         Severity::Ticket,
         "cache",
-        "Carts will be thrown away when it is full.",
+        "The cache evicts carts when its memory is full.",
     ),
     platform(
         "cache-evictions",
@@ -419,7 +419,7 @@ pub const ALARMS: &[Alarm] = &[
         (3, 5),
         Severity::Ticket,
         "cache",
-        "Carts are lost.",
+        "Customers lose their carts.",
     ),
     platform(
         "cache-lag",
@@ -428,7 +428,7 @@ pub const ALARMS: &[Alarm] = &[
         (5, 5),
         Severity::Ticket,
         "cache",
-        "A failover would lose the last changes of carts.",
+        "A failover would lose the latest changes of carts.",
     ),
     platform(
         "table-throttles",
@@ -437,7 +437,7 @@ pub const ALARMS: &[Alarm] = &[
         (3, 5),
         Severity::Ticket,
         "tables",
-        "Orders wait for their stock.",
+        "Orders wait for their stock holds.",
     ),
     platform(
         "table-errors",
@@ -455,7 +455,7 @@ pub const ALARMS: &[Alarm] = &[
         (15, 15),
         Severity::Ticket,
         "tasks",
-        "A role is too slow and does not grow.",
+        "A role is short of CPU and does not scale out.",
     ),
     platform(
         "tasks-memory",
@@ -464,19 +464,19 @@ pub const ALARMS: &[Alarm] = &[
         (5, 5),
         Severity::Ticket,
         "tasks",
-        "A role is about to be killed.",
+        "A role is close to its memory limit, where ECS stops its tasks.",
     ),
     tasks_missing(
         "tasks-missing",
-        ON_AN_ORDERS_WAY,
+        ORDER_ROLES,
         Severity::Page,
-        "Orders are refused or stand still.",
+        "The shop refuses orders, or accepted orders make no progress.",
     ),
     tasks_missing(
         "tasks-missing-slow",
-        BESIDE_IT,
+        OTHER_ROLES,
         Severity::Ticket,
-        "Customers or staff are told late.",
+        "Notifications to customers or staff are late.",
     ),
     platform(
         "shop-errors",
@@ -485,7 +485,7 @@ pub const ALARMS: &[Alarm] = &[
         (3, 5),
         Severity::Page,
         "shop",
-        "More than one answer in twenty is an error.",
+        "More than 5 % of the shop's responses are errors.",
     ),
     platform(
         "shop-errors-slow",
@@ -494,7 +494,7 @@ pub const ALARMS: &[Alarm] = &[
         (10, 15),
         Severity::Ticket,
         "shop",
-        "More than one answer in a hundred is an error.",
+        "More than 1 % of the shop's responses are errors.",
     ),
     platform(
         "shop-latency",
@@ -503,7 +503,7 @@ pub const ALARMS: &[Alarm] = &[
         (3, 5),
         Severity::Page,
         "shop",
-        "Customers wait for pages.",
+        "Pages respond slowly.",
     ),
     platform(
         "shop-unhealthy",
@@ -512,7 +512,7 @@ pub const ALARMS: &[Alarm] = &[
         (3, 5),
         Severity::Ticket,
         "shop",
-        "Fewer tasks than meant answer customers.",
+        "Fewer storefront tasks than configured serve customers.",
     ),
     platform(
         "shop-connections",
@@ -530,7 +530,7 @@ pub const ALARMS: &[Alarm] = &[
         (3, 5),
         Severity::Page,
         "shop",
-        "Programs that order see errors.",
+        "API clients receive errors.",
     ),
     platform(
         "topic-failures",
@@ -539,7 +539,7 @@ pub const ALARMS: &[Alarm] = &[
         (1, 5),
         Severity::Ticket,
         "topics",
-        "Somebody was not told something.",
+        "At least one message did not reach a subscriber of its topic.",
     ),
     platform(
         "undelivered",
@@ -548,7 +548,7 @@ pub const ALARMS: &[Alarm] = &[
         (1, 1),
         Severity::Ticket,
         "topics",
-        "Somebody was not told something, and it waits to be sent again.",
+        "At least one message did not reach its target, and waits to be published again.",
     ),
     platform(
         "deploying",
@@ -557,7 +557,7 @@ pub const ALARMS: &[Alarm] = &[
         (1, 1),
         Severity::Notice,
         "deployments",
-        "A deployment runs; pages about the platform are held back.",
+        "A deployment is in progress, so page alarms about the platform are suppressed.",
     ),
     // 45 minutes are longer than any deployment of this platform. The alarm for running deployments
     // suppresses pages only until then.
@@ -568,7 +568,7 @@ pub const ALARMS: &[Alarm] = &[
         (45, 45),
         Severity::Page,
         "deployments",
-        "A new version neither arrives nor goes back.",
+        "A deployment neither completes nor rolls back.",
     ),
 ];
 
@@ -578,7 +578,7 @@ mod tests {
     use crate::role::ROLES;
 
     #[test]
-    fn every_role_is_missed_by_exactly_one_alarm() {
+    fn one_alarm_fires_for_missing_tasks_of_each_role() {
         for role in ROLES {
             let misses = |alarm: &&Alarm| {
                 matches!(alarm.signal, Signal::Platform(Platform::TasksMissing(roles))
