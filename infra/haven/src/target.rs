@@ -85,12 +85,13 @@ pub async fn locate(target: &arguments::Target) -> anyhow::Result<(Aws, Environm
     Ok((aws, environment))
 }
 
-/// Returns the facts about the platform that runs on a state directory.
+/// Returns the facts about the platform that is running in a state directory.
 ///
 /// # Errors
-/// When no platform runs there, or as [`Facts::read`].
+/// When no platform is running there, or as [`Facts::read`].
 pub fn running(state: &Path) -> anyhow::Result<Facts> {
-    Facts::read(state).map_err(|why| no_platform(state, "run `haven up`", why))
+    let tip = "run `haven up`, or name another state directory with --state DIR";
+    Facts::read(state).map_err(|why| no_platform(state, tip, why))
 }
 
 /// Returns the failure of a command that needs a platform on this machine while none runs. The

@@ -200,9 +200,9 @@ fn a_state_directory_that_cannot_be_used_is_bad_usage() {
             "{state}: {said}"
         );
     }
-    // Where nothing runs, the choice was not wrong.
+    // A directory without a platform is no wrong argument.
     let said = refused(haven(&top.0, &["reconcile", "--state", "nowhere"]), 1);
-    assert!(said.contains("nothing runs"), "{said}");
+    assert!(said.contains("no platform is running in"), "{said}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
         None => leftovers::Ended::default(),
     };
     match (&stopped, left.names.as_slice()) {
-        (None, []) => println!("Nothing runs in {}.", folder.display()),
+        (None, []) => println!("No platform is running in {}.", folder.display()),
         (None, names) => println!(
             "Ended processes that a killed `haven up` had left running: {}.",
             names.join(", ")

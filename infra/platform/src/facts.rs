@@ -71,8 +71,8 @@ impl Facts {
     ///
     /// # Errors
     /// [`BadUsage`] when the file or its directory belongs to another user, or when the file is a
-    /// symbolic link or has another format. Another error when the file is missing, so nothing runs
-    /// on the directory.
+    /// symbolic link or has another format. Another error when the file cannot be read. A missing
+    /// file means that no platform is running in the directory.
     pub fn read(folder: &Path) -> anyhow::Result<Facts> {
         private_file::check_owner(folder)?;
         let path = folder.join(FILE);
@@ -83,12 +83,7 @@ impl Facts {
                     format!("{} cannot be used", path.display()),
                 ));
             }
-            text => text.with_context(|| {
-                format!(
-                    "{} is not there: nothing runs on this state folder",
-                    path.display()
-                )
-            })?,
+            text => text.with_context(|| format!("read {}", path.display()))?,
         };
         serde_json::from_slice(&text).map_err(|error| {
             let (path, version) = (path.display(), format::VERSION);

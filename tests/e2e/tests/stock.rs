@@ -467,7 +467,7 @@ fn without_a_running_shop_it_says_so() {
         .expect("haven runs");
     assert_eq!(code(&output), Some(1));
     assert!(
-        String::from_utf8_lossy(&output.stderr).contains("nothing runs on this state folder"),
+        String::from_utf8_lossy(&output.stderr).contains("no platform is running in"),
         "{output:?}"
     );
 }

@@ -253,7 +253,7 @@ async fn down_stops_what_holds_the_directory_while_it_starts_and_without_its_hav
     assert!(down(&run).contains("Stopped."));
     assert!(run.wait_for_end().success());
     assert_eq!(run.processes(), []);
-    assert!(down(&run).contains("Nothing runs"));
+    assert!(down(&run).contains("No platform is running"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

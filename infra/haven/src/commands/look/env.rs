@@ -26,17 +26,17 @@ pub struct Env {
 /// Prints the variables.
 ///
 /// # Errors
-/// When no `haven up` runs on the state directory.
+/// When no platform is running in the state directory.
 pub fn print(options: &Env) -> anyhow::Result<()> {
     let folder = &options.state;
     if !State::is_used(folder)? {
         bail!(
-            "no shop runs on {}: start one with `haven up`, or name its state directory with --state DIR",
+            "no platform is running in {}; start one with `haven up`, or name its state directory with --state DIR",
             folder.display()
         );
     }
-    let facts =
-        Facts::read(folder).context("the shop is still starting: try again when it is ready")?;
+    let facts = Facts::read(folder)
+        .context("the platform is still starting; try again when it is ready")?;
     let access = facts.aws_access();
     let direct = without_proxy(&ProcessEnvironment);
     let direct = direct

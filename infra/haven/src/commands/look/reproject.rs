@@ -13,7 +13,6 @@ use crate::target;
 use haven_console::BadUsage;
 use platform::audit;
 use platform::environment::ENVIRONMENT;
-use platform::facts::Facts;
 
 #[derive(Debug, Args)]
 pub struct Reproject {
@@ -34,7 +33,7 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
     let (database_url, login) = match &options.database_url {
         Some(url) => (url.clone(), database_login()),
         None if name == ENVIRONMENT => (
-            Facts::read(&options.target.place.state)?.database_url,
+            target::running(&options.target.place.state)?.database_url,
             Login::default(),
         ),
         None => {

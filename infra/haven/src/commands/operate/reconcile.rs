@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use worker::stores::{Store, SystemSource};
 
 use crate::arguments::{FIX, STATE};
+use crate::target;
 use haven_console::exit::Exit;
 use haven_console::settings;
 use haven_console::style::Meaning;
@@ -122,7 +123,7 @@ pub async fn books(facts: &Facts) -> anyhow::Result<Report> {
 /// # Errors
 /// When a source cannot be read, or an audit row cannot be written.
 pub async fn command(options: &Reconcile) -> anyhow::Result<bool> {
-    let books = Books::open(&Facts::read(&options.state)?).await?;
+    let books = Books::open(&target::running(&options.state)?).await?;
     let report = books.compare().await?;
     let maker = Maker {
         role: ACTOR,

@@ -111,8 +111,8 @@ struct Sent {
 /// Runs the load and prints the report. Returns whether all expectations hold.
 ///
 /// # Errors
-/// When the options give no order, no platform runs on the state directory, or the shop cannot be
-/// asked.
+/// When the options give no order, no platform is running in the state directory, or the shop
+/// cannot be asked.
 pub async fn command(options: &Load) -> anyhow::Result<bool> {
     let count = (options.rate * options.duration.as_secs_f64()).round() as usize;
     if count == 0 {

@@ -50,7 +50,7 @@ impl Page {
 /// printed.
 ///
 /// # Errors
-/// When no platform runs on the state directory.
+/// When no platform is running in the state directory.
 pub fn command(options: &Open) -> anyhow::Result<()> {
     let facts = target::running(&options.state)?;
     let url = options.page.url(&facts.storefront);

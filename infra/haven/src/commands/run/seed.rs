@@ -18,7 +18,7 @@ use crate::target;
 /// Adds the missing products and prints their number.
 ///
 /// # Errors
-/// When no platform runs on the state directory, or its database or products table cannot be
+/// When no platform is running in the state directory, or its database or products table cannot be
 /// reached.
 pub async fn command(state: &Path) -> anyhow::Result<()> {
     let facts = target::running(state)?;

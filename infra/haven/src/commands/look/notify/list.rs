@@ -46,8 +46,8 @@ pub struct List {
 /// Prints the notifications that match the options.
 ///
 /// # Errors
-/// When no platform runs on the state directory, no order has the number, or the database cannot be
-/// read.
+/// When no platform is running in the state directory, no order has the number, or the database
+/// cannot be read.
 pub async fn print(options: &List) -> anyhow::Result<()> {
     let facts = target::running(&options.state)?;
     let store = Store::connect(&facts.database_url, &Login::default())

@@ -55,7 +55,7 @@ impl Desk {
     /// Connects to the platform that `haven up` runs.
     ///
     /// # Errors
-    /// When no platform runs on the state directory, or a store cannot be opened.
+    /// When no platform is running in the state directory, or a store cannot be opened.
     pub async fn open(state: &Path) -> anyhow::Result<Desk> {
         let facts = target::running(state)?;
         let aws = Aws::local(&facts.aws_access());
