@@ -100,7 +100,7 @@ fn ending_with(program: &str, exit: Exit, failed: Option<io::Error>) -> Exit {
         };
     }
     eprintln!(
-        "{program}: standard output cannot be written: {error}. The command itself went on to its end."
+        "{program}: standard output cannot be written: {error}. The command itself completed."
     );
     if exit.is_answer() { Exit::Failed } else { exit }
 }

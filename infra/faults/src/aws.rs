@@ -85,7 +85,7 @@ fn field(body: &[u8], name: &str) -> Option<String> {
 
 /// Returns an error response in the protocol of the request.
 pub(crate) fn failure(request: &Message, status: u16, code: &str) -> Vec<u8> {
-    const MESSAGE: &str = "A fault proxy says no";
+    const MESSAGE: &str = "Injected by a fault proxy";
     match protocol(request) {
         Protocol::Query => {
             let (kind, id) = (
@@ -200,7 +200,7 @@ impl Partial {
             match self.operation {
                 "PutEvents" => {
                     let failed =
-                        json!({ "ErrorCode": CODE, "ErrorMessage": "kept back by a fault proxy" });
+                        json!({ "ErrorCode": CODE, "ErrorMessage": "rejected by a fault proxy" });
                     push(&mut body["Entries"], failed);
                     body["FailedEntryCount"] =
                         json!(body["FailedEntryCount"].as_u64().unwrap_or_default() + 1);

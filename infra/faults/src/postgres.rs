@@ -243,7 +243,7 @@ fn changed_something(tag: &[u8]) -> bool {
 /// Returns an error in the server's format. An open transaction is marked as failed, as after an
 /// error of the server.
 fn failure(code: &str, in_transaction: bool) -> Vec<u8> {
-    let fields = format!("SERROR\0VERROR\0C{code}\0MA fault proxy says no\0\0");
+    let fields = format!("SERROR\0VERROR\0C{code}\0MInjected by a fault proxy\0\0");
     let mut raw = vec![b'E'];
     raw.extend_from_slice(
         &u32::try_from(fields.len() + 4)

@@ -49,7 +49,7 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
             Some(Fault::Fail { code, .. }) => {
                 to_client
-                    .write_all(format!("-{code} a fault proxy says no\r\n").as_bytes())
+                    .write_all(format!("-{code} injected by a fault proxy\r\n").as_bytes())
                     .await?;
                 continue;
             }
@@ -124,7 +124,7 @@ async fn value(from: &mut BufReader<OwnedReadHalf>, raw: &mut Vec<u8>) -> Result
                 if length > BULK_MAX {
                     return Err(Error::new(
                         ErrorKind::InvalidData,
-                        "a value longer than any of ours",
+                        "a value longer than any that the platform stores",
                     ));
                 }
                 let at = raw.len();

@@ -157,7 +157,7 @@ impl Reason {
                 format!("the local AWS answers to 127.0.0.1 and localhost, not to the host {host:?}")
             }
             Reason::Missing => {
-                "Missing Authentication Token: the local AWS takes requests that are signed with this run's key pair; \
+                "Missing Authentication Token: the local AWS accepts only requests that are signed with this run's key pair; \
                  print it with `haven env`"
                     .to_owned()
             }

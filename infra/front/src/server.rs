@@ -337,7 +337,7 @@ fn for_this_host(parts: &Parts) -> Result<(), Reason> {
         (Some(host), None, None) => host.to_str().unwrap_or_default(),
         _ => {
             return Err(Reason::malformed(
-                "the request must have one Host header and a path alone",
+                "the request must have exactly one Host header, and a target that is only a path",
             ));
         }
     };

@@ -413,7 +413,7 @@ pub(crate) fn move_to_header(parts: &mut Parts) -> Result<(), Reason> {
     };
     parts.uri = target
         .parse()
-        .map_err(|_| Reason::malformed("the path is no path"))?;
+        .map_err(|_| Reason::malformed("the request target is not a valid path"))?;
     parts.headers.insert(AUTHORIZATION, authorization);
     parts.headers.insert("x-amz-date", date);
     Ok(())
@@ -529,7 +529,7 @@ fn payload(line: Option<&str>, service: &str) -> Result<Payload, Reason> {
     }
     if service != S3 && FORMS.contains(&line) {
         return Err(Reason::Malformed(format!(
-            "x-amz-content-sha256 can be {line} for S3 alone"
+            "x-amz-content-sha256 can be {line} only for S3"
         )));
     }
     match line {

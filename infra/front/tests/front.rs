@@ -570,7 +570,7 @@ async fn a_body_that_the_signature_does_not_cover_is_for_s3_alone_and_other_form
     ] {
         let (status, text) = world.send(&unsigned_for_sqs(form), "POST /", b"{}").await;
         assert!(
-            status == 400 && text.contains("for S3 alone") && text.contains(form),
+            status == 400 && text.contains("only for S3") && text.contains(form),
             "{text}"
         );
     }

@@ -98,8 +98,7 @@ async fn end_at_interrupt(on_interrupt: OnInterrupt) {
         OnInterrupt::StopsItself => return,
         OnInterrupt::Ends => "interrupted",
         OnInterrupt::LeavesStacks => {
-            "interrupted; what CloudFormation has begun goes on without haven. `haven status ENV` shows it, and deploying \
-             again goes on from there"
+            "interrupted; CloudFormation continues the changes that it started. `haven status ENV` shows them; deploy again to continue"
         }
     };
     // If the signal cannot be handled, it ends the program as usual.

@@ -50,7 +50,7 @@ impl Shop {
             .await?;
         let products = menu["products"]
             .as_array()
-            .context("the storefront gave no menu")?;
+            .context("the storefront returned no menu")?;
         Ok(products
             .iter()
             .filter_map(|product| product["product_id"].as_str().map(str::to_owned))
@@ -69,7 +69,7 @@ impl Shop {
         let inventory: Value = answer.send().await?.error_for_status()?.json().await?;
         let shelves = inventory["products"]
             .as_array()
-            .context("the storefront gave no inventory")?;
+            .context("the storefront returned no inventory")?;
         let available: HashMap<&str, i64> = shelves
             .iter()
             .filter_map(|product| {
@@ -173,7 +173,7 @@ impl Shop {
         let answer: Value = answer.json().await?;
         Ok(answer["orders"]
             .as_array()
-            .context("the storefront gave no orders")?
+            .context("the storefront returned no orders")?
             .len())
     }
 

@@ -78,5 +78,5 @@ async fn write(store: &Store, entry: &AuditEntry) -> anyhow::Result<()> {
     store
         .append_audit(entry)
         .await
-        .context("write the act into the audit log")
+        .context("write to the audit log")
 }

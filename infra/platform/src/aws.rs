@@ -86,7 +86,7 @@ impl Aws {
                 .find(|parameter| parameter.name() == Some(name.as_str()))?;
             found.value().map(str::to_owned)
         });
-        found.context("read where the stacks put everything")
+        found.context("read the addresses of the deployed resources")
     }
 
     /// Returns the values of the secrets, by slug.
@@ -110,7 +110,7 @@ impl Aws {
             let got = got.map_err(|error| failed(format!("read the secret {id}"), &error))?;
             let value = got
                 .secret_string
-                .with_context(|| format!("the secret {id} holds no text"))?;
+                .with_context(|| format!("the secret {id} has no text value"))?;
             secrets.insert(secret.slug, value);
         }
         Ok(secrets)
@@ -249,24 +249,25 @@ impl Aws {
     ) -> anyhow::Result<Vec<QueueStatus>> {
         use aws_sdk_sqs::types::QueueAttributeName;
         let client = self.clients.sqs();
-        let count = async |address: Address,
-                           attribute: QueueAttributeName|
-               -> anyhow::Result<u64> {
-            let url = addresses
-                .get(&address.variable())
-                .context("a queue was not deployed")?;
-            let got = client
-                .get_queue_attributes()
-                .queue_url(url)
-                .attribute_names(attribute.clone())
-                .send()
-                .await;
-            let got = got.map_err(|error| failed(format!("ask about the queue {url}"), &error))?;
-            let count = got
-                .attributes
-                .and_then(|all| all.get(&attribute)?.parse().ok());
-            Ok(count.unwrap_or_default())
-        };
+        let count =
+            async |address: Address, attribute: QueueAttributeName| -> anyhow::Result<u64> {
+                let url = addresses
+                    .get(&address.variable())
+                    .context("a queue was not deployed")?;
+                let got = client
+                    .get_queue_attributes()
+                    .queue_url(url)
+                    .attribute_names(attribute.clone())
+                    .send()
+                    .await;
+                let got = got.map_err(|error| {
+                    failed(format!("read the attributes of the queue {url}"), &error)
+                })?;
+                let count = got
+                    .attributes
+                    .and_then(|all| all.get(&attribute)?.parse().ok());
+                Ok(count.unwrap_or_default())
+            };
         let mut queues = Vec::new();
         for queue in contract::queue::QUEUES {
             use QueueAttributeName::{

@@ -223,7 +223,7 @@ impl Keeper {
                     pause = BACK_OFF.0;
                 }
                 eprintln!(
-                    "  {} died ({died}); starting it again in {:.1} s",
+                    "  {} exited ({died}); restarting it in {:.1} s",
                     program.name,
                     pause.as_secs_f64()
                 );

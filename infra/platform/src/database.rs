@@ -55,9 +55,9 @@ impl Migrated {
             count => format!("{count} migrations applied"),
         };
         match &self.copy {
-            Some(copy) => format!("{count}; the database as it was is in {copy}"),
+            Some(copy) => format!("{count}; a copy of the previous database is in {copy}"),
             None if self.uncopied => {
-                format!("{count}; no copy was made, since haven did not make this database")
+                format!("{count}; no copy was made, because haven did not create this database")
             }
             None => count,
         }
@@ -156,7 +156,7 @@ impl Servers {
         let sqlite = migrations::sqlite_path(&self.database_url);
         let standing = migrations::standing(&self.logins.migrate, &of_the_url)
             .await
-            .context("look at the schema")?;
+            .context("read the schema version")?;
         let mut copy = None;
         if standing.changes_data() && self.owned {
             let copied = match &sqlite {
@@ -168,12 +168,12 @@ impl Servers {
                     .map(|name| format!("the database {name}")),
             };
             copy = Some(copied.context(
-                "copy the database before it is migrated (is somebody else connected to it?)",
+                "copy the database before the migration (is another client connected to it?)",
             )?);
         }
         let report = migrations::migrate(&self.logins.migrate)
             .await
-            .context("bring the schema up to date")?;
+            .context("migrate the schema")?;
         if !report.applied.is_empty() && self.owned && sqlite.is_none() {
             // New tables need grants for the logins.
             let passwords = migrations::Passwords(Vec::new());
@@ -184,7 +184,7 @@ impl Servers {
                 migrations::Set::Missing,
             )
             .await;
-            made.context("give the logins their rights")?;
+            made.context("grant the logins their privileges")?;
         }
         let uncopied = standing.changes_data() && copy.is_none();
         Ok(Migrated {

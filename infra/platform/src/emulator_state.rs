@@ -127,7 +127,7 @@ pub async fn restore(
         })
         .await?;
     eprintln!(
-        "  Put aside: all its old files, in {}",
+        "  Moved all its old files to {}",
         state.path(&rebuild.aside).display()
     );
     for service in rebuild.damaged.keys() {
@@ -300,7 +300,7 @@ fn lost_with(service: &str) -> &'static str {
         "cloudformation" => "the history of the stacks, and stacks that `haven up` does not deploy",
         "cloudwatch" => "metrics and the history of alarms",
         "s3" => "buckets of your own",
-        _ => "whatever you made there yourself; everything of the shop was deployed again",
+        _ => "resources that you created there; the resources of the platform were deployed again",
     }
 }
 
@@ -328,8 +328,8 @@ impl Log {
         let failed: Vec<&str> = text.lines().filter_map(not_saved).collect();
         (!failed.is_empty()).then(|| {
             format!(
-                "The local AWS could not save part of its state: {}. What it kept there since its last clean stop is lost; the next \
-                 `haven up` restores what the database knows.",
+                "The local AWS could not save part of its state: {}. Their changes since its last clean stop are lost; the next \
+                 `haven up` restores what the database contains.",
                 failed.join("; ")
             )
         })

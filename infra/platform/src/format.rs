@@ -38,7 +38,7 @@ pub fn check(folder: &Path) -> anyhow::Result<Option<u32>> {
     };
     let Some(found) = found else {
         let why = format!(
-            "{} holds {:?} and not the number of a format: haven did not write it; choose another state directory with --state DIR",
+            "{} contains {:?} instead of a format number: haven did not write it; choose another state directory with --state DIR",
             path.display(),
             text.trim().chars().take(20).collect::<String>()
         );

@@ -44,7 +44,7 @@ impl Repaired {
             format!(", {} units received again", self.units)
         };
         format!(
-            "{menu}; the local AWS had forgotten the stock of {} orders: put back{units}",
+            "{menu}; restored the stock of {} orders that the local AWS had lost{units}",
             self.orders
         )
     }
@@ -246,7 +246,7 @@ async fn repair_one(
                 product_id: line.product_id.clone(),
                 change: AdjustmentKind::Restock(short),
                 actor: "haven up".to_owned(),
-                reason: format!("forgotten by the local AWS, sold to order {order_id}"),
+                reason: format!("lost by the local AWS, sold to order {order_id}"),
                 at: now,
             };
             if let Adjusted::Now(_) = stock.adjust(&adjustment).await? {

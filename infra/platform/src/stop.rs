@@ -13,7 +13,7 @@ use crate::state::Ground;
 /// The error of a `haven up` that a second signal ended without saving anything.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "stopped at once, by a second signal: the local AWS did not save its state; the next `haven up` restores what the database knows"
+    "stopped at once, by a second signal: the local AWS did not save its state; the next `haven up` restores what the database contains"
 )]
 pub struct Interrupted;
 

@@ -38,11 +38,14 @@ pub async fn account(target: &Target) -> anyhow::Result<String> {
         let by = profile
             .map(|profile| format!(" by the profile {profile:?} (AWS_PROFILE)"))
             .unwrap_or_default();
-        failed(format!("ask AWS who we are{by}"), &error)
+        failed(
+            format!("read the AWS account of the credentials{by}"),
+            &error,
+        )
     })?;
     identity
         .account
-        .context("AWS did not say which account this is")
+        .context("GetCallerIdentity returned no account")
 }
 
 /// Returns the account id, after a comparison with the settings.
@@ -56,7 +59,7 @@ pub async fn expected_account(target: &Target) -> anyhow::Result<String> {
     );
     if !meant.is_empty() && *meant != account {
         bail!(
-            "these credentials are of account {account}, and {} stands in {meant} (account.id): use other credentials",
+            "these credentials are of account {account}, and {} belongs in account {meant} (account.id): use credentials of that account",
             target.environment.name
         );
     }

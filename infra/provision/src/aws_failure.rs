@@ -55,10 +55,10 @@ impl Cause {
         match self {
             Cause::Credentials => "the AWS credentials are missing, expired or refused",
             Cause::Network => "AWS cannot be reached",
-            Cause::NotAws => "what answered is not AWS",
+            Cause::NotAws => "the server that answered is not AWS",
             Cause::Endpoint => "the AWS endpoint is not usable",
             Cause::Throttled => "AWS is still throttling after several minutes of retries",
-            Cause::Busy => "somebody else is changing this stack",
+            Cause::Busy => "another deployment is changing this stack",
             Cause::Refused => "AWS refused the call",
         }
     }
@@ -93,7 +93,7 @@ impl Cause {
             }
             Cause::Throttled => "wait a few minutes and repeat the command",
             Cause::Busy => {
-                "wait until `haven status ENV` shows no change under way, and repeat the command"
+                "wait until `haven status ENV` shows no change in progress, and repeat the command"
             }
             Cause::Refused => "run `haven doctor ENV`",
         }
@@ -527,7 +527,8 @@ mod tests {
             .expect_err("busy");
         let line = format!("{error:#}");
         assert!(
-            line.contains("somebody else is changing this stack") && line.contains("haven status"),
+            line.contains("another deployment is changing this stack")
+                && line.contains("haven status"),
             "{line}"
         );
         assert_eq!(cause_of_error(&error), Some(Cause::Busy));

@@ -123,12 +123,11 @@ async fn prepare_as(
     // again.
     if let Some(corpse) = found.filter(|stack| is_corpse(status_of(stack))) {
         line.doing(&format!(
-            "deleting what is left of a failed attempt ({})",
+            "deleting the remains of a failed attempt ({})",
             status_of(corpse)
         ));
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
-        deleted
-            .map_err(|error| failed(format!("delete what is left of {}", stack.name), &error))?;
+        deleted.map_err(|error| failed(format!("delete the remains of {}", stack.name), &error))?;
         wait_until_gone(target, &stack.name).await?;
         found = None;
     }
@@ -138,7 +137,7 @@ async fn prepare_as(
     } else {
         &standing.template
     };
-    line.doing("asking CloudFormation what would change");
+    line.doing("creating a change set");
     let arn = create(target, stack, creates, mode).await?;
     match computed(client, &stack.name, &arn).await {
         Ok(Some(said)) if creates || !said.is_empty() => {
@@ -179,7 +178,7 @@ pub async fn read(
     let said = computed(client, &stack.name, arn).await?;
     let said = said.with_context(|| {
         format!(
-            "the change set of {} is not what it was: plan again",
+            "the change set of {} has changed since the plan: run `haven plan` again",
             stack.name
         )
     })?;
@@ -291,9 +290,9 @@ async fn create(
     match call.send().await {
         Ok(made) => made
             .id
-            .context("CloudFormation gave the change set no name"),
+            .context("CloudFormation returned no name for the change set"),
         Err(error) => Err(failed(
-            format!("make a change set for {}", stack.name),
+            format!("create a change set for {}", stack.name),
             &error,
         )),
     }
@@ -450,7 +449,9 @@ pub(crate) async fn wait_until_gone(target: &Target, name: &str) -> anyhow::Resu
         async || match find(client, name).await?.as_ref().map(status_of) {
             None => Ok(Some(())),
             Some("DELETE_FAILED") => {
-                let seen = events(client, name).await.context("find out why")?;
+                let seen = events(client, name)
+                    .await
+                    .context("read the cause of the failure")?;
                 bail!("{}", told(target, name, "DELETE_FAILED", &seen, &[]).await);
             }
             Some(_) => Ok(None),

@@ -139,7 +139,7 @@ pub(crate) async fn in_waves(
             let done = match changed.as_slice() {
                 [] => "nothing was changed before that".to_owned(),
                 names => format!(
-                    "what was done before stays: {}; deploy again to go on from there",
+                    "the stacks deployed before stay as they are: {}; deploy again to continue",
                     names.join(", ")
                 ),
             };
@@ -188,7 +188,7 @@ fn waves(mut stacks: Vec<Stack>) -> anyhow::Result<Vec<Vec<Stack>>> {
         if ready.is_empty() {
             let names: Vec<_> = later.iter().map(|stack| stack.name.as_str()).collect();
             bail!(
-                "these stacks need each other, or one that is not there: {}",
+                "these stacks depend on each other, or on a stack that does not exist: {}",
                 names.join(", ")
             );
         }

@@ -67,7 +67,7 @@ pub async fn diagnose(target: &Target, with_fix: bool) -> anyhow::Result<Diagnos
             Err(error) => {
                 let next = next_of(&error).unwrap_or("aws cloudformation describe-stacks");
                 checks.push(Check::wrong(
-                    format!("the stacks cannot be seen: {error:#}"),
+                    format!("the stacks cannot be listed: {error:#}"),
                     next,
                 ));
             }
@@ -171,13 +171,13 @@ fn diagnosis(environment: &str, patient: &Patient) -> Vec<Check> {
     if *is_forgotten && verdict == Verdict::Ok {
         let next = format!("aws cloudformation list-stack-resources --stack-name {name}");
         checks.push(Check::look(
-            format!("{name} {status}: nothing makes it any more; see what is in it"),
+            format!("{name} {status}: the code does not define this stack any more; review its resources"),
             next,
         ));
     } else if status == "REVIEW_IN_PROGRESS" && *others > 0 {
         let next = format!("aws cloudformation list-change-sets --stack-name {name}");
         checks.push(Check::look(
-            format!("{name} {status}: change sets wait in it that haven did not make"),
+            format!("{name} {status}: it has change sets that haven did not create"),
             next,
         ));
     } else {
@@ -190,7 +190,7 @@ fn diagnosis(environment: &str, patient: &Patient) -> Vec<Check> {
     }
     if !ours.is_empty() && status != "REVIEW_IN_PROGRESS" {
         let what = format!(
-            "{name}: {} change sets of haven wait: a plan to be applied, or a forgotten one",
+            "{name}: {} change sets of haven were never executed: a plan to apply, or a forgotten one",
             ours.len()
         );
         checks.push(Check::look(
@@ -227,7 +227,7 @@ async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String
                 )
             })?;
             fixed.push(format!(
-                "{name}: deleted the change set {change_set}, which nobody executed"
+                "{name}: deleted the change set {change_set}, which was never executed"
             ));
         }
         // The deletion of the stack would delete other tools' change sets too.
@@ -279,7 +279,7 @@ mod tests {
         };
         let checks = diagnosis("dev", &shell);
         assert_eq!(checks.len(), 1);
-        assert!(checks[0].what.contains("haven did not make"), "{checks:?}");
+        assert!(checks[0].what.contains("haven did not create"), "{checks:?}");
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
         assert!(
             diagnosis("dev", &forgotten)[0]
                 .what
-                .contains("nothing makes it any more")
+                .contains("the code does not define this stack any more")
         );
         let broken = Patient {
             is_forgotten: true,

@@ -50,11 +50,11 @@ async fn detect(
         {
             return service_drift::drift(target, stack, &standing.template).await;
         }
-        begun => begun.map_err(|error| failed(format!("look for drift of {stack}"), &error))?,
+        begun => begun.map_err(|error| failed(format!("detect drift of {stack}"), &error))?,
     };
     let id = begun
         .stack_drift_detection_id
-        .context("CloudFormation gave the look for drift no id")?;
+        .context("CloudFormation returned no id for the drift detection")?;
     let why_not = detected(target, stack, &id).await?;
     let statuses = [
         DriftStatus::Modified,
@@ -82,7 +82,7 @@ async fn detect(
     // The detection fails as a whole if one resource cannot be read. That resource is in the list
     // then.
     match why_not {
-        Some(reason) if drift.is_empty() => bail!("look for drift of {stack}: {reason}"),
+        Some(reason) if drift.is_empty() => bail!("detect drift of {stack}: {reason}"),
         _ => {}
     }
     drift.extend(service_drift::drift(target, stack, &standing.template).await?);
@@ -99,18 +99,18 @@ async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Opti
             .describe_stack_drift_detection_status()
             .stack_drift_detection_id(id);
         let seen = call.send().await;
-        let seen =
-            seen.map_err(|error| failed(format!("follow the look for drift of {stack}"), &error))?;
+        let seen = seen
+            .map_err(|error| failed(format!("wait for the drift detection of {stack}"), &error))?;
         match seen.detection_status() {
             Some(StackDriftDetectionStatus::DetectionComplete) => Ok(Some(None)),
             Some(StackDriftDetectionStatus::DetectionFailed) => {
                 let reason = seen.detection_status_reason();
-                let reason = reason.unwrap_or("CloudFormation gave no reason");
+                let reason = reason.unwrap_or("CloudFormation returned no reason");
                 Ok(Some(Some(reason.to_owned())))
             }
             _ if begun.elapsed() > DETECTED_WITHIN => {
                 bail!(
-                    "the look for drift of {stack} did not end within {} s",
+                    "the drift detection of {stack} did not end within {} s",
                     DETECTED_WITHIN.as_secs()
                 )
             }
@@ -127,7 +127,7 @@ fn drifted(said: &StackResourceDrift) -> Option<Drifted> {
         DriftStatus::InSync | DriftStatus::NotChecked | DriftStatus::Unsupported => return None,
         _ => How::Unknown(
             said.drift_status_reason()
-                .unwrap_or("CloudFormation gave no reason")
+                .unwrap_or("CloudFormation returned no reason")
                 .to_owned(),
         ),
     };
@@ -161,14 +161,14 @@ pub async fn look(
     reporter: &Reporter,
 ) -> Vec<StackDrift> {
     join_all(stacks.iter().map(|(stack, standing)| async {
-        let line = reporter.begin(&stack.name, "comparing what is there with its template");
+        let line = reporter.begin(&stack.name, "comparing the resources with the template");
         let (drift, unknown) = match detect(target, &stack.name, standing).await {
             Ok(drift) => (drift, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
         line.end(&match (&unknown, drift.len()) {
             (Some(_), _) => "not known".to_owned(),
-            (None, 0) => "as its template says".to_owned(),
+            (None, 0) => "as in its template".to_owned(),
             (None, count) => format!("{count} resources differ"),
         });
         StackDrift {
@@ -197,7 +197,7 @@ pub async fn look_at_all(
 
 const BY_CHANGE_SET: &str = "reverted";
 const BY_TWO_UPDATES: &str =
-    "reverted by two updates, since this endpoint makes no drift-aware change sets";
+    "reverted by two updates, because this endpoint has no drift-aware change sets";
 
 /// Reverts the resources of a stack to its last deployed template, not to the current one. Returns
 /// how this was done.
@@ -287,7 +287,7 @@ fn as_it_is(template: &Value, drift: &[Drifted]) -> anyhow::Result<Value> {
                 .any(|use_| text.contains(use_))
                 {
                     bail!(
-                        "{id} is gone, and others of its stack need it: destroy that stack and deploy it again"
+                        "{id} was deleted, and other resources of its stack need it: destroy that stack and deploy it again"
                     );
                 }
             }

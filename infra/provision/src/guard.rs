@@ -51,7 +51,7 @@ impl Named {
             .iter()
             .map(|change| format!(" --allow {}", name(stack, &change.resource)));
         bail!(
-            "refused, since it holds data:{}\n  if that is meant, add{}",
+            "refused, because the resource holds data:{}\n  to allow it, add{}",
             lines.collect::<String>(),
             flags.collect::<String>()
         )

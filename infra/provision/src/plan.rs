@@ -176,14 +176,14 @@ impl Plan {
         })?;
         if plan.format != FORMAT {
             bail!(
-                "{} has the form {}, and this haven reads {FORMAT}: plan again",
+                "{} has the format {}, and this haven reads {FORMAT}: run `haven plan` again",
                 path.display(),
                 plan.format
             );
         }
         if plan.seal != plan.seal_of()? {
             bail!(
-                "{} was edited after it was made; nothing was applied. Make it again",
+                "{} was edited after its creation; nothing was applied. Run `haven plan` again",
                 path.display()
             );
         }
@@ -426,11 +426,11 @@ async fn drifts(
             slug: stack.slug,
             name: stack.name.clone(),
             drift: Vec::new(),
-            unknown: Some("it was not looked for (--no-drift)".to_owned()),
+            unknown: Some("drift detection was skipped (--no-drift)".to_owned()),
         };
         return stacks.iter().map(skipped).collect();
     }
-    let line = reporter.begin("drift", "comparing what is there with the templates");
+    let line = reporter.begin("drift", "comparing the resources with the templates");
     let drifts = drift::look(target, stacks, &Reporter::quiet()).await;
     let count: usize = drifts.iter().map(|stack| stack.drift.len()).sum();
     line.end(&format!("{count} resources were changed by hand"));

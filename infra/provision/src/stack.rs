@@ -25,7 +25,7 @@ pub async fn find(client: &Client, name: &str) -> anyhow::Result<Option<Stack>> 
             .find(|stack| status_of(stack) != "DELETE_COMPLETE")),
         Err(error) => match is_missing_stack(&error) {
             true => Ok(None),
-            false => Err(failed(format!("look for the stack {name}"), &error)),
+            false => Err(failed(format!("read the stack {name}"), &error)),
         },
     }
 }

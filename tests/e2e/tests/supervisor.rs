@@ -158,7 +158,7 @@ async fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
         run.said()
     );
     assert!(
-        !run.said().contains("starting it again"),
+        !run.said().contains("restarting it in"),
         "the hangup stopped a role: {}",
         run.said()
     );
@@ -448,7 +448,7 @@ async fn a_role_that_refuses_its_configuration_ends_the_start_with_its_message()
         said.contains("HAVEN_ORDERS_PER_MINUTE is no whole number"),
         "the role's own message: {said}"
     );
-    assert!(!said.contains("starting it again"), "{said}");
+    assert!(!said.contains("restarting it in"), "{said}");
     assert_eq!(run.processes(), []);
 
     let mut detached = run.command(&["up", "--port", "0", "--detach"]);

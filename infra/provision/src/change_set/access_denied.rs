@@ -25,7 +25,7 @@ pub async fn decoded(target: &Target, reason: &str) -> String {
             in_words(&said).unwrap_or(said)
         }
         Err(error) => format!(
-            "what was refused is encoded, and could not be decoded: {}",
+            "the refused call is encoded, and could not be decoded: {}",
             AwsFailure::of(&error)
         ),
     };

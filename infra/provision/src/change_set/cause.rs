@@ -24,7 +24,7 @@ pub async fn told(
     evidence: &[String],
 ) -> String {
     let Some(cause) = find(target, name, seen).await else {
-        return format!("the stack {name} is {status}, and CloudFormation gave no reason");
+        return format!("the stack {name} is {status}, and CloudFormation returned no reason");
     };
     let evidence: String = evidence
         .iter()

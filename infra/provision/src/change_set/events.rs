@@ -121,7 +121,7 @@ pub fn explain(cause: &Seen) -> String {
     let reason = cause
         .reason
         .as_deref()
-        .unwrap_or("CloudFormation gave no reason");
+        .unwrap_or("CloudFormation returned no reason");
     format!(
         "{} ({}) {}: {reason}",
         cause.resource, cause.kind, cause.status

@@ -23,8 +23,8 @@ pub(crate) async fn last_words(config: &SdkConfig, service: &str) -> Vec<String>
 }
 
 async fn read(config: &SdkConfig, service: &str) -> anyhow::Result<Vec<String>> {
-    let (cluster, name) =
-        cluster_and_name(service).with_context(|| format!("{service} is no service's ARN"))?;
+    let (cluster, name) = cluster_and_name(service)
+        .with_context(|| format!("{service} is not the ARN of a service"))?;
     let stopped = json!({ "cluster": cluster, "serviceName": name, "desiredStatus": "STOPPED" });
     let stopped = Call::new(config, &LIST_TASKS)
         .send(stopped)
@@ -33,7 +33,7 @@ async fn read(config: &SdkConfig, service: &str) -> anyhow::Result<Vec<String>> 
     let arns = &stopped["taskArns"];
     if arns.get(0).is_none() {
         return Ok(vec![
-            "none of its tasks has stopped: see whether they become healthy in time".to_owned(),
+            "none of its tasks has stopped: check whether they become healthy in time".to_owned(),
         ]);
     }
     let tasks = Call::new(config, &DESCRIBE_TASKS)
@@ -84,7 +84,7 @@ async fn log(config: &SdkConfig, task: &Value) -> Vec<String> {
         Ok(described) => described,
         Err(error) => {
             return vec![format!(
-                "where it logs could not be read: {}",
+                "its log configuration could not be read: {}",
                 AwsFailure::of(&error)
             )];
         }

@@ -30,7 +30,7 @@ pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow:
     let moved = moved(target, plan, &stacks).await?;
     if !moved.is_empty() {
         bail!(
-            "the plan no longer fits; nothing was applied. Make it again:\n  {}",
+            "the plan is out of date; nothing was applied. Run `haven plan` again:\n  {}",
             moved.join("\n  ")
         );
     }
@@ -92,7 +92,7 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
             .find(|(stack, _)| stack.name == planned.name)
         else {
             moved.push(format!(
-                "{}: no code makes this stack any more",
+                "{}: the code does not define this stack any more",
                 planned.name
             ));
             continue;
@@ -106,7 +106,7 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
         // Compare with the drift of the plan; new drift is reported below.
         if standing.fingerprint(&planned.drift) != planned.live {
             moved.push(format!(
-                "{}: somebody else has deployed it since",
+                "{}: it was deployed again after the plan",
                 planned.name
             ));
         }
@@ -147,7 +147,7 @@ async fn moved_by_hand(
             .unwrap_or_default();
         if let Some(unknown) = unknown {
             moved.push(format!(
-                "{name}: whether it was changed by hand cannot be told any more: {unknown}"
+                "{name}: drift cannot be detected any more: {unknown}"
             ));
         } else if drift != before {
             let changed = drift.iter().filter(|drifted| !before.contains(drifted));
@@ -231,7 +231,7 @@ async fn change(
     if let Some(surprise) = surprise(&planned.changes, &change_set) {
         discard(&target.cloudformation, &stack.name, &change_set.arn).await;
         bail!(
-            "{}: stopped, since this was not in the plan: {} {}",
+            "{}: stopped, because the plan does not contain this change: {} {}",
             stack.name,
             surprise.resource,
             surprise.consequence

@@ -18,7 +18,7 @@ pub async fn check(target: &Target) -> Check {
     let digest = &target.environment.settings.compute.image_digest;
     if digest.is_empty() {
         return Check::look(
-            format!("{name} has no image yet (compute.image_digest): nothing will run in it"),
+            format!("{name} has no image yet (compute.image_digest): it will run no tasks"),
             format!("haven deploy {name} --set compute.image_digest=sha256:..."),
         );
     }
@@ -26,7 +26,7 @@ pub async fn check(target: &Target) -> Check {
     match repository(target).await {
         Err(error) => Check::not_made(&what, format!("{error:#}")),
         Ok(None) => Check::wrong(
-            format!("{what} can be nowhere yet: the stack compute makes its repository"),
+            format!("{what} cannot exist yet: the stack compute creates its repository"),
             format!("haven deploy {name} --set compute.image_digest="),
         ),
         Ok(Some(repository)) => in_repository(target, &what, digest, &repository).await,
@@ -69,7 +69,7 @@ async fn in_repository(target: &Target, what: &str, digest: &str, repository: &s
         Ok(_) => missing(""),
         Err(error) => match error.code() {
             Some("ImageNotFoundException") => missing(""),
-            Some("RepositoryNotFoundException") => missing(", which is gone"),
+            Some("RepositoryNotFoundException") => missing(", which does not exist"),
             _ => Check::not_made(what, AwsFailure::of(&error)),
         },
     }

@@ -45,82 +45,78 @@ pub fn advice(status: &str) -> Advice {
     use Verdict::{Look, Ok, Wrong};
     let (verdict, why, next) = match status {
         "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" => (Ok, "as it was deployed", ""),
-        NOT_DEPLOYED | "DELETE_COMPLETE" => (Look, "it is not there", DEPLOY),
+        NOT_DEPLOYED | "DELETE_COMPLETE" => (Look, "the stack does not exist", DEPLOY),
         "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE" => (
             Look,
-            "the last change failed and was taken back; mend its cause and deploy again",
+            "the last update failed and was rolled back; fix its cause and deploy again",
             DEPLOY,
         ),
         "REVIEW_IN_PROGRESS" => (
             Look,
-            "an empty shell for a change set that was never executed: apply the plan that made it, or clear it away",
+            "an empty stack with a change set that was never executed: apply its plan, or delete both",
             "haven doctor {env} --fix",
         ),
         "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" => (
             Wrong,
-            "it never came to be; a deployment deletes what is left of it and makes it anew",
+            "its creation failed; a deployment deletes the remains and creates it again",
             DEPLOY,
         ),
         "DELETE_FAILED" => (
             Wrong,
-            "something stood in the way of its deletion; its events say what, and this tries again",
+            "its deletion failed; its events name the cause, and this command tries again",
             "aws cloudformation delete-stack --stack-name {stack}",
         ),
         "UPDATE_FAILED" => (
             Wrong,
-            "a change failed half way, and rollback was switched off; this goes back to the last good state",
+            "an update failed with rollback disabled; this command rolls back to the last good state",
             "aws cloudformation rollback-stack --stack-name {stack}",
         ),
         "UPDATE_ROLLBACK_FAILED" => (
             Wrong,
-            "the way back failed too; mend what its events name, then go on with it (rollback-stack is refused here)",
+            "the rollback failed too; fix what its events name, then continue it (rollback-stack is refused here)",
             "aws cloudformation continue-update-rollback --stack-name {stack}",
         ),
         "IMPORT_ROLLBACK_FAILED" => (
             Wrong,
-            "an import failed, and so did its way back; its events say at which resource",
+            "an import and its rollback failed; its events name the resource",
             EVENTS,
         ),
         "CREATE_IN_PROGRESS" => (
             Look,
-            "it is being made; this waits for the end",
+            "creation in progress; this command waits for the end",
             "aws cloudformation wait stack-create-complete --stack-name {stack}",
         ),
         "UPDATE_IN_PROGRESS" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => (
             Look,
-            "it is being changed; this waits for the end",
+            "update in progress; this command waits for the end",
             "aws cloudformation wait stack-update-complete --stack-name {stack}",
         ),
         "UPDATE_ROLLBACK_IN_PROGRESS" | "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => (
             Look,
-            "a change failed and is being taken back; this waits for the end",
+            "rollback of a failed update in progress; this command waits for the end",
             "aws cloudformation wait stack-rollback-complete --stack-name {stack}",
         ),
         "DELETE_IN_PROGRESS" => (
             Look,
-            "it is being deleted; this waits for the end",
+            "deletion in progress; this command waits for the end",
             "aws cloudformation wait stack-delete-complete --stack-name {stack}",
         ),
         "IMPORT_IN_PROGRESS" => (
             Look,
-            "resources are being imported; this waits for the end",
+            "import in progress; this command waits for the end",
             "aws cloudformation wait stack-import-complete --stack-name {stack}",
         ),
         "ROLLBACK_IN_PROGRESS" | "IMPORT_ROLLBACK_IN_PROGRESS" => (
             Look,
-            "what failed is being taken back: ask again once it rests",
+            "rollback in progress: check again when it has ended",
             AGAIN,
         ),
         unknown if unknown.ends_with("_FAILED") => (
             Wrong,
-            "this haven does not know the status, but it is a failure: its events say of what",
+            "an unknown status of a failure: its events name the cause",
             EVENTS,
         ),
-        _ => (
-            Look,
-            "this haven does not know the status: see what happened last",
-            EVENTS,
-        ),
+        _ => (Look, "an unknown status: read the latest events", EVENTS),
     };
     Advice { verdict, why, next }
 }
@@ -135,7 +131,7 @@ mod tests {
     fn every_status_of_the_sdk_is_known_and_has_its_next_command() {
         for status in StackStatus::values() {
             let advice = advice(status);
-            assert!(!advice.why.contains("does not know"), "{status}");
+            assert!(!advice.why.contains("an unknown status"), "{status}");
             let expected = match *status {
                 "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" => Verdict::Ok,
                 "ROLLBACK_COMPLETE" => Verdict::Wrong,

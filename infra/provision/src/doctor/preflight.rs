@@ -69,12 +69,14 @@ fn identity_check(target: &Target, account: anyhow::Result<String>) -> Check {
         }
         Ok(account) if meant.is_empty() => Check::look(
             format!(
-                "account {account}; {name} names none, so nothing stops a deployment to the wrong one"
+                "account {account}; {name} sets no account.id, so a deployment to the wrong account is possible"
             ),
             format!("set account.id = \"{account}\" in infra/environments/{name}.toml"),
         ),
         Ok(account) => Check::wrong(
-            format!("these credentials are of account {account}, and {name} stands in {meant}"),
+            format!(
+                "these credentials are of account {account}, and {name} belongs in account {meant}"
+            ),
             format!("use credentials of account {meant}, or set account.id"),
         ),
     }
@@ -119,7 +121,7 @@ fn limits(stacks: &[Stack]) -> Vec<Check> {
                 } else {
                     format!("{name}/{}", wrong.resource)
                 };
-                let next = "divide the stack: its code is in infra/blueprint/src/stacks";
+                let next = "split the stack: its code is in infra/blueprint/src/stacks";
                 Check::wrong(format!("{place} {}", wrong.message), next)
             })
     };
@@ -139,18 +141,15 @@ async fn bootstrapped(target: &Target) -> Check {
     let next = format!("haven {BOOTSTRAP} {}", target.environment.name);
     match deployed_template(&target.cloudformation, &stack.name).await {
         Err(error) => Check::not_made(&stack.name, format!("{error:#}")),
-        Ok(template) if template == stack.template => {
-            Check::ok("CloudFormation has a role of its own")
-        }
+        Ok(template) if template == stack.template => Check::ok("CloudFormation has its own role"),
         Ok(template) if template.is_null() && target.environment.local => {
-            Check::ok("the local AWS asks nobody for rights: it needs no bootstrap")
+            Check::ok("the local AWS checks no permissions, so it needs no bootstrap")
         }
-        Ok(template) if template.is_null() => Check::look(
-            "CloudFormation deploys with the rights of whoever runs haven",
-            next,
-        ),
+        Ok(template) if template.is_null() => {
+            Check::look("CloudFormation deploys with your own permissions", next)
+        }
         Ok(_) => Check::look(
-            "the role of CloudFormation is not what the templates need now",
+            "the role of CloudFormation does not match the present templates",
             next,
         ),
     }
@@ -173,7 +172,7 @@ async fn mail_identity(target: &Target) -> Check {
             records,
         ),
         Err(error) if error.code() == Some("NotFoundException") => Check::look(
-            format!("{what} cannot be sent yet: the stack messaging makes the identity"),
+            format!("{what} cannot be sent yet: the stack messaging creates the identity"),
             format!("haven deploy {}", target.environment.name),
         ),
         Err(error) => Check::not_made(&what, AwsFailure::of(&error)),
@@ -187,7 +186,7 @@ async fn certificate(target: &Target) -> Check {
     let deploy = format!("haven deploy {}", target.environment.name);
     match find(&target.cloudformation, &stack).await {
         Ok(Some(_)) => {}
-        Ok(None) => return Check::look("no certificate yet: the stack edge makes it", deploy),
+        Ok(None) => return Check::look("no certificate yet: the stack edge creates it", deploy),
         Err(error) => return Check::not_made("the certificate", format!("{error:#}")),
     }
     let described = match target

@@ -76,7 +76,7 @@ pub async fn checks(target: &Target) -> Vec<Check> {
     }
     if checks.is_empty() {
         checks.push(Check::ok(
-            "the network is there: no quota of the account is in its way",
+            "the network exists, so its quotas were not checked",
         ));
     }
     checks
@@ -123,7 +123,7 @@ fn check(quota: &Quota, wanted: usize, more: usize, most: usize) -> Check {
         ),
         true => Check::look(
             format!(
-                "{more} more {what} are needed; the account may have {most} (how many it has was not asked)"
+                "{more} more {what} are needed; the account may have {most} (the present number was not read)"
             ),
             *count,
         ),
@@ -148,7 +148,7 @@ async fn applied(config: &SdkConfig, quota: &Quota) -> anyhow::Result<usize> {
     // The value is a whole number, sent as a floating-point number.
     let value = found["Quota"]["Value"].as_f64();
     let whole = value.and_then(|value| format!("{value:.0}").parse().ok());
-    whole.context("Service Quotas gave no value")
+    whole.context("Service Quotas returned no value")
 }
 
 #[cfg(test)]

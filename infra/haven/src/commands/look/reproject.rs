@@ -44,11 +44,11 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
     let (aws, _) = target::resolve(&options.target).await?;
     let store = Store::connect(&database_url, &login)
         .await
-        .context("reach the orders")?;
+        .context("open the database of orders")?;
     let views = aws.views(&aws.addresses(name).await?)?;
     let shown = project::reproject(&store, &views)
         .await
-        .context("show the orders")?;
+        .context("rebuild the order view")?;
     let after = json!({ "orders": shown });
     audit::append(
         &store,
@@ -61,7 +61,7 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
     .await?;
     match options.target.which.json {
         true => println!("{}", json!({ "orders": shown })),
-        false => println!("{shown} orders are shown as they are"),
+        false => println!("The order view shows {shown} orders as they are in the database."),
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
         outcome,
         execution_role: role(&target)
             .await?
-            .context("the stack is there, and exports no role")?,
+            .context("the stack exists, but exports no role")?,
         resources: made_of(&target, &stack.name).await?,
         stack: stack.name,
     };
@@ -82,7 +82,7 @@ pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
         println!("  {id:20} {kind:24} {name}");
     }
     println!(
-        "From now on CloudFormation deploys every stack but security with {}\nand no more with the rights of whoever runs haven, who needs iam:PassRole for it.",
+        "CloudFormation now deploys every stack except `security` with {}\ninstead of your own permissions. You need iam:PassRole for that role.",
         made.execution_role
     );
     Ok(true)

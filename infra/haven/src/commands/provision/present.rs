@@ -106,7 +106,7 @@ pub fn text(plan: &Plan, columns: usize, verbose: bool) -> String {
         }
     }
     for stack in &plan.forgotten {
-        let why = format!("{stack} is not made by this code; the plan leaves it alone");
+        let why = format!("{stack} is not in the code; the plan does not change it");
         text += &(wrap(&why, columns, &Meaning::Warn.mark(6), INDENT) + "\n");
     }
     for finding in &plan.findings {

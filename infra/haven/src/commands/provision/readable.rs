@@ -102,8 +102,8 @@ fn readings(
         let principal = exports
             .get(&export)
             .with_context(|| format!("the stack roles exports no {export}"))?;
-        let place =
-            Place::of(principal).with_context(|| format!("{principal} is no role's ARN"))?;
+        let place = Place::of(principal)
+            .with_context(|| format!("{principal} is not the ARN of a role"))?;
         let mut add = |principal: &str, action, resource, what: &str, via| {
             let (principal, what) = (principal.to_owned(), what.to_owned());
             readings
@@ -247,7 +247,7 @@ async fn simulate(
             .map_err(|error| failed(format!("simulate what {principal} may do"), &error))?;
         let result = simulated["EvaluationResults"]["member"]
             .get(0)
-            .context("IAM gave no result of its simulation")?;
+            .context("IAM returned no result of its simulation")?;
         if result["EvalDecision"] != "allowed" {
             let roles: Vec<&str> = roles.iter().copied().collect();
             denied.push(format!(

@@ -97,7 +97,7 @@ fn no_stack(slug: &str, slugs: &[&str]) -> String {
         .map(|near| format!(" (did you mean {near}?)"))
         .unwrap_or_default();
     format!(
-        "--stack {slug}: there is no such stack{hint}; there are {}",
+        "--stack {slug}: unknown stack{hint}; known: {}",
         slugs.join(", ")
     )
 }
@@ -167,7 +167,7 @@ mod tests {
         let told = no_stack("dta", &["data", "messaging"]);
         assert_eq!(
             told,
-            "--stack dta: there is no such stack (did you mean data?); there are data, messaging"
+            "--stack dta: unknown stack (did you mean data?); known: data, messaging"
         );
     }
 }

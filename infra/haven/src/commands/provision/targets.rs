@@ -47,7 +47,7 @@ async fn health(config: &SdkConfig, groups: &[Group]) -> anyhow::Result<String> 
     for Group { name, arn } in groups {
         let described = describe.send(json!({ "TargetGroupArn": arn })).await;
         let described = described
-            .map_err(|error| failed(format!("ask about the targets of {name}"), &error))?;
+            .map_err(|error| failed(format!("read the health of the targets of {name}"), &error))?;
         let targets = described["TargetHealthDescriptions"]["member"].as_array();
         for target in targets.into_iter().flatten() {
             let state = target["TargetHealth"]["State"]

@@ -170,7 +170,7 @@ pub async fn command(options: &Load) -> anyhow::Result<bool> {
     report.aws = Aws::of(&facts.region, &grown, report.accepted);
     report.notices = notices(&shop, &facts, &counted, report.told_at_least()).await?;
     report.differences = differences(&facts).await?;
-    settling.ok("Orders, notifications and books read");
+    settling.ok("Orders, notifications and ledgers read");
     let verdict = report.verdict();
     if options.json {
         let document = serde_json::to_value(&report).context("write JSON")?;

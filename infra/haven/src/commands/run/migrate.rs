@@ -18,7 +18,7 @@ pub struct Migrate {
 /// When the database cannot be reached, or a migration fails.
 pub async fn command(options: &Migrate) -> anyhow::Result<()> {
     let report = migrations::migrate_as(&options.database_url, &migration_login()).await;
-    let report = report.context("bring the schema up to date")?;
+    let report = report.context("migrate the schema")?;
     match report.applied.as_slice() {
         [] => println!("The schema is up to date."),
         applied => applied.iter().for_each(|name| println!("applied {name}")),

@@ -24,7 +24,7 @@ pub fn run(name: &str) -> ExitCode {
         None => {
             let names: Vec<_> = contract::role::ROLES.iter().map(|role| role.slug).collect();
             eprintln!(
-                "haven: there is no role {name:?}; there are {}, {GATEWAY}",
+                "haven: unknown role {name:?}; known: {}, {GATEWAY}",
                 names.join(", ")
             );
             ExitCode::from(chassis::EX_USAGE)
@@ -49,7 +49,7 @@ fn gateway() -> ExitCode {
     let reader = Reader::new(&ProcessEnvironment);
     let bind: Option<SocketAddr> =
         reader.optional_parsed("PAYMENT_BIND", "where the payment gateway listens");
-    let ledger = reader.required("PAYMENT_LEDGER", "the file of the gateway's books");
+    let ledger = reader.required("PAYMENT_LEDGER", "the ledger file of the payment gateway");
     let secret = reader.secret(PAYMENT_WEBHOOK.variable, PAYMENT_WEBHOOK.about);
     let api_key = reader.secret(
         PAYMENT_API.variable,

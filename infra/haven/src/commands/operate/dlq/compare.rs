@@ -66,7 +66,7 @@ fn compare(path: &str, good: &Value, bad: &Value, found: &mut Vec<Difference>) {
                 if !OPTIONAL.contains(&field.as_str()) {
                     found.push(Difference {
                         field,
-                        problem: "is not in a good one".to_owned(),
+                        problem: "is not in a valid message".to_owned(),
                     });
                 }
             }
@@ -80,11 +80,11 @@ fn compare(path: &str, good: &Value, bad: &Value, found: &mut Vec<Difference>) {
         (good, bad) if kind(good) != kind(bad) => {
             differs(
                 path,
-                format!("is {}, in a good one {}", kind(bad), kind(good)),
+                format!("is {}, in a valid message {}", kind(bad), kind(good)),
             );
         }
         (good, bad) if good != bad && TELLING.contains(&path) => {
-            differs(path, format!("is {bad}, in a good one {good}"))
+            differs(path, format!("is {bad}, in a valid message {good}"))
         }
         _ => {}
     }
@@ -123,11 +123,11 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "data.items[1].quantity is a fraction, in a good one a whole number",
-                "data.total_minor is text, in a good one a whole number",
-                "data.vip is not in a good one",
+                "data.items[1].quantity is a fraction, in a valid message a whole number",
+                "data.total_minor is text, in a valid message a whole number",
+                "data.vip is not in a valid message",
                 "metadata is missing",
-                "schema is 9, in a good one 1",
+                "schema is 9, in a valid message 1",
             ]
         );
         assert!(differences(&good, Some(&good)).is_empty());

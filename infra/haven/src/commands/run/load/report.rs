@@ -141,7 +141,7 @@ impl Report {
             [one] => format!("1 difference: {one}"),
             [first, rest @ ..] => format!("{first}, and {} more differences", rest.len()),
         };
-        line("Books", &books);
+        line("Records", &books);
         let cpu = self.cpu_ms_per_order;
         let cpu = cpu.map_or_else(String::new, |cpu| format!("{cpu:.0} ms CPU, "));
         let (calls, usd) = (
@@ -198,7 +198,7 @@ impl Report {
             (self.unsettled, "without an end"),
             (wrong_end, "with a wrong end"),
             (late, "not notified in time"),
-            (self.differences.len(), "different in the books"),
+            (self.differences.len(), "with different records"),
         ];
         let wrong = wrong.into_iter().filter(|(count, _)| *count > 0);
         let wrong = wrong.map(|(count, what)| format!("{count} {what}"));
@@ -310,7 +310,7 @@ mod tests {
             Accepted       p50   7 ms, p95  17 ms, p99 105 ms\n\
             Confirmed      p50 270 ms, p95 359 ms, p99 378 ms\n\
             Notifications  50 of 50 within 30 s\n\
-            Books          orders, payments, gateway and stock agree\n\
+            Records        orders, payments, gateway and stock agree\n\
             Cost           34 ms CPU, 20.2 AWS calls an order; 120.08 USD a million\n";
         for columns in [80, 120] {
             assert_eq!(passed().text(false, columns), text);
@@ -339,7 +339,7 @@ mod tests {
             verdict,
             Verdict::no(
                 "Failed: of 50 orders, 3 not accepted, 1 without an end, 2 with a wrong end, \
-                 2 not notified in time, 1 different in the books."
+                 2 not notified in time, 1 with different records."
             )
             .next("haven reconcile")
         );
