@@ -55,7 +55,7 @@ fn golden(value: &Value) -> String {
 #[expect(clippy::disallowed_methods, reason = "HAVEN_BLESS renews the files")]
 fn fresh_text(path: &Path, text: &str) {
     if std::env::var_os("HAVEN_BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
         std::fs::write(path, text).expect("written");
     }
     let there = std::fs::read_to_string(path).unwrap_or_default();
@@ -79,7 +79,7 @@ fn the_golden_templates_are_what_is_deployed() {
         }
         // A file of a stack that no longer exists would be linted and reviewed for nothing.
         let there = std::fs::read_dir(&folder)
-            .expect("a folder")
+            .expect("a directory")
             .map(|file| file.expect("a file").file_name());
         let there: BTreeSet<String> = there.filter_map(|name| name.into_string().ok()).collect();
         assert_eq!(there, files, "in {}", folder.display());

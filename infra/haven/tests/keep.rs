@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 const HAVEN: &str = env!("CARGO_BIN_EXE_haven");
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder of a test's own; gone with the value.
+/// A directory of one test. Removed when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Folder {
         let folder = std::env::temp_dir().join(format!("haven-keep-{}", uuid::Uuid::now_v7()));
-        fs::create_dir(&folder).expect("a folder");
+        fs::create_dir(&folder).expect("a directory");
         Folder(folder)
     }
 }

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
-/// A folder of a test's own; gone with the value.
+/// A directory of one test. Removed when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Folder {
         let folder = std::env::temp_dir().join(format!("haven-not-ours-{}", Uuid::now_v7()));
-        fs::create_dir(&folder).expect("a folder");
+        fs::create_dir(&folder).expect("a directory");
         Folder(folder)
     }
 }
@@ -27,7 +27,7 @@ impl Drop for Folder {
     }
 }
 
-/// `haven` in a folder, with nothing of this process's environment.
+/// `haven` in a directory, with nothing of this process's environment.
 fn haven(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_haven"));
     command
@@ -83,10 +83,10 @@ fn snapshot(path: &Path) -> Vec<(PathBuf, u32, u32, Vec<u8>)> {
     found
 }
 
-/// A folder with these files that everybody may use.
+/// A directory with these files that everybody may use.
 fn folder(folder: &Folder, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let path = folder.0.join(name);
-    fs::create_dir(&path).expect("a folder");
+    fs::create_dir(&path).expect("a directory");
     for (file, content) in files {
         fs::write(path.join(file), content).expect("written");
         fs::set_permissions(path.join(file), Permissions::from_mode(0o666)).expect("changed");
@@ -132,7 +132,7 @@ fn commands_refuse_a_state_directory_of_another_user() {
     folder(&top, ".haven", &[("haven.json", facts), ("lock", "")]);
     let them = |path: &Path| chown(path, Some(65534), Some(65534));
     if them(&state).is_err() {
-        println!("skipped: only root can give a folder to another user");
+        println!("skipped: only root can give a directory to another user");
         return;
     }
     let commands: [&[&str]; 10] = [
@@ -211,7 +211,7 @@ fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
     let temporary = folder(&top, "tmp", &[]);
     let state = folder(&top, ".haven", &[]);
     let bin = state.join("python/bin");
-    fs::create_dir_all(&bin).expect("a folder");
+    fs::create_dir_all(&bin).expect("a directory");
     fs::write(state.join("python/pyvenv.cfg"), "home = /usr/bin\n").expect("written");
     let requirements = include_str!("../../../localstack/requirements.txt");
     fs::write(state.join("python/requirements.installed"), requirements).expect("written");
@@ -224,7 +224,7 @@ fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
     for path in [state.join("python"), bin.clone(), bin.join("python")] {
         fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("changed");
         if chown(&path, Some(65534), Some(65534)).is_err() {
-            println!("skipped: only root can give a folder to another user");
+            println!("skipped: only root can give a directory to another user");
             return;
         }
     }

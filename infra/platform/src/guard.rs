@@ -385,13 +385,13 @@ mod tests {
 
     use super::*;
 
-    /// A folder for one test, deleted with the value.
+    /// A directory of one test. Removed when the value is dropped.
     struct Folder(PathBuf);
 
     impl Folder {
         fn new() -> Folder {
             let folder = std::env::temp_dir().join(format!("haven-guard-{}", uuid::Uuid::now_v7()));
-            fs::create_dir(&folder).expect("a folder");
+            fs::create_dir(&folder).expect("a directory");
             Folder(folder)
         }
     }
@@ -456,7 +456,7 @@ mod tests {
             ("aws", "aws/sqs.json"),
             ("postgres/base", "postgres/PG_VERSION"),
         ] {
-            fs::create_dir_all(old.join(path)).expect("a folder");
+            fs::create_dir_all(old.join(path)).expect("a directory");
             fs::write(old.join(file), "").expect("written");
         }
         for file in ["lock", "orders.db", "orders.db-wal", "payment-ledger.jsonl"] {
@@ -549,11 +549,11 @@ mod tests {
     /// Makes a directory with these files; a name that ends with a slash is a subdirectory.
     fn directory(folder: &Folder, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let path = folder.0.join(name);
-        fs::create_dir(&path).expect("a folder");
+        fs::create_dir(&path).expect("a directory");
         for (file, content) in files {
-            fs::create_dir_all(path.join(file).parent().expect("a parent")).expect("a folder");
+            fs::create_dir_all(path.join(file).parent().expect("a parent")).expect("a directory");
             match file.ends_with('/') {
-                true => fs::create_dir_all(path.join(file)).expect("a folder"),
+                true => fs::create_dir_all(path.join(file)).expect("a directory"),
                 false => fs::write(path.join(file), content).expect("written"),
             }
         }
@@ -708,9 +708,9 @@ mod tests {
     fn a_directory_of_another_user_is_refused_by_name() {
         let folder = Folder::new();
         let state = folder.0.join("state");
-        fs::create_dir(&state).expect("a folder");
+        fs::create_dir(&state).expect("a directory");
         if std::os::unix::fs::chown(&state, Some(65534), Some(65534)).is_err() {
-            println!("skipped: only root can give a folder to another user");
+            println!("skipped: only root can give a directory to another user");
             return;
         }
         let refused = refusal(admit(&state));

@@ -285,7 +285,7 @@ async fn make(
     set_superuser_password(binaries, state, &fresh, passwords).await?;
     fs::rename(&fresh, folder).with_context(|| {
         format!(
-            "put the new cluster in {}: a folder that haven did not make may be there",
+            "put the new cluster in {}: a directory that haven did not make may be there",
             folder.display()
         )
     })

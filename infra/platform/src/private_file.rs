@@ -178,14 +178,14 @@ mod tests {
 
     use super::*;
 
-    /// A folder for one test, deleted with the value.
+    /// A directory of one test. Removed when the value is dropped.
     struct Folder(PathBuf);
 
     impl Folder {
         fn new() -> Folder {
             let name = format!("haven-private-file-{}", uuid::Uuid::now_v7());
             let folder = std::env::temp_dir().join(name);
-            fs::create_dir(&folder).expect("a folder");
+            fs::create_dir(&folder).expect("a directory");
             Folder(folder)
         }
     }

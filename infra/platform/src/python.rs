@@ -1,10 +1,10 @@
 //! The private Python environment of the local AWS: finds it or builds it, from pinned versions
 //! with hashes.
 //!
-//! An environment is built in a separate folder beside its final place, and renamed when it is
+//! An environment is built in a separate directory beside its final place, and renamed when it is
 //! finished. Therefore no process sees an unfinished environment, and no lock between processes is
 //! needed. If two processes build at the same time, the first rename wins and the other process
-//! uses its result. A finished environment has a marker file. A folder that haven did not make
+//! uses its result. A finished environment has a marker file. A directory that haven did not make
 //! belongs to the user and is refused.
 
 mod install;
@@ -28,10 +28,10 @@ use crate::python_marks::{MARKER, REQUIREMENTS, is_havens, read_text};
 
 /// Returns the Python interpreter of a working environment, and whether the environment had to be
 /// built. Start programs as `INTERPRETER -I -m MODULE`: the scripts in `bin` contain the path of
-/// the folder where they were installed, and the folder was renamed since.
+/// the directory where they were installed, and the directory was renamed since.
 ///
 /// # Errors
-/// When the folder exists and haven did not make it, another user may write to it, Python is
+/// When the directory exists and haven did not make it, another user may write to it, Python is
 /// missing, or the package index cannot be reached.
 pub async fn ensure(place: &Place) -> anyhow::Result<(PathBuf, bool)> {
     /// One build at a time inside this process.
@@ -68,7 +68,7 @@ pub async fn finished(place: &Place) -> Option<PathBuf> {
 /// What exists at the place of the environment. Anything else is an error that names the path and
 /// the reason.
 enum Found {
-    /// No folder, or an empty one.
+    /// No directory, or an empty one.
     Nothing,
     /// A working environment with the current requirements.
     Finished,
@@ -85,7 +85,7 @@ async fn look(place: &Place) -> anyhow::Result<Found> {
     let folder = place.folder();
     let refused = |why: &str| {
         anyhow::anyhow!(
-            "{} is not a Python environment that haven made ({why}): move it away, or name another folder with HAVEN_PYTHON_ENV",
+            "{} is not a Python environment that haven made ({why}): move it away, or name another directory with HAVEN_PYTHON_ENV",
             folder.display()
         )
     };
@@ -94,20 +94,20 @@ async fn look(place: &Place) -> anyhow::Result<Found> {
         metadata => metadata.with_context(|| format!("look at {}", folder.display()))?,
     };
     if !metadata.is_dir() {
-        return Err(refused("not a folder"));
+        return Err(refused("not a directory"));
     }
     let mut entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
     if entries.next().is_none() && metadata.uid() == rustix::process::geteuid().as_raw() {
         return Ok(Found::Nothing);
     }
-    // Check this before anything is changed: folders of the user keep their content and their
+    // Check this before anything is changed: directories of the user keep their content and their
     // modes.
     let marker = read_text(&folder.join(MARKER));
     let ours = match place {
         Place::Shared(_) => marker.is_some() && is_havens(folder),
         // Old releases wrote the marker first and left an environment without it when they were
-        // killed during the installation. In a shared folder, an environment without a marker can
-        // be the user's own, with these requirements installed in it.
+        // killed during the installation. In a shared directory, an environment without a marker
+        // can be the user's own, with these requirements installed in it.
         Place::InState(_) => is_havens(folder),
     };
     if !ours {
@@ -125,20 +125,20 @@ async fn look(place: &Place) -> anyhow::Result<Found> {
     match owner {
         trust::Owner::Us => Ok(Found::Outdated),
         trust::Owner::Another => bail!(
-            "the Python environment {} cannot be used ({broken}) and belongs to another user: ask them to run `haven up` once with HAVEN_PYTHON_ENV={0}, or name another folder with HAVEN_PYTHON_ENV",
+            "the Python environment {} cannot be used ({broken}) and belongs to another user: ask them to run `haven up` once with HAVEN_PYTHON_ENV={0}, or name another directory with HAVEN_PYTHON_ENV",
             folder.display()
         ),
     }
 }
 
-/// Returns the place with an absolute path, or the user's cache folder if no environment works at
-/// that path. Compiled modules cannot be loaded from a file system that is mounted `noexec`, and
+/// Returns the place with an absolute path, or the user's cache directory if no environment works
+/// at that path. Compiled modules cannot be loaded from a file system that is mounted `noexec`, and
 /// `venv` refuses a path with a colon.
 fn usable(place: &Place) -> anyhow::Result<Place> {
     let folder =
-        std::path::absolute(place.folder()).context("find the Python environment's folder")?;
+        std::path::absolute(place.folder()).context("find the Python environment's directory")?;
     // A symbolic link to an environment is resolved. `look` refuses a dangling link as "not a
-    // folder".
+    // directory".
     let folder = fs::canonicalize(&folder).unwrap_or(folder);
     let Some(why) = problem(&folder)? else {
         return Ok(match place {
@@ -149,7 +149,7 @@ fn usable(place: &Place) -> anyhow::Result<Place> {
     let shown = folder.display();
     let Some(cache) = in_cache().filter(|cache| matches!(problem(cache.folder()), Ok(None))) else {
         bail!(
-            "{shown} {why}, where no Python environment works: name a folder elsewhere with HAVEN_PYTHON_ENV"
+            "{shown} {why}, where no Python environment works: name a directory elsewhere with HAVEN_PYTHON_ENV"
         )
     };
     eprintln!(
@@ -159,7 +159,7 @@ fn usable(place: &Place) -> anyhow::Result<Place> {
     Ok(cache)
 }
 
-/// Returns the reason if no Python environment works in a folder.
+/// Returns the reason if no Python environment works in a directory.
 fn problem(folder: &Path) -> anyhow::Result<Option<&'static str>> {
     if folder.as_os_str().as_encoded_bytes().contains(&b':') {
         return Ok(Some("contains ':'"));

@@ -1,5 +1,5 @@
 //! What shows that haven made a Python environment: its requirements, its marker file and the names
-//! of folders that are being built.
+//! of directories that are being built.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,13 +13,13 @@ pub(crate) const REQUIREMENTS_TITLE: &str = "# The local AWS, pinned by version 
 pub(crate) const MARKER: &str = "requirements.installed";
 /// The copy of the requirements that `pip` reads.
 pub(crate) const REQUIREMENTS_FILE: &str = "requirements.txt";
-/// Part of the name of a folder that is being built.
+/// Part of the name of a directory that is being built.
 pub(crate) const UNFINISHED: &str = ".haven-unfinished-";
 /// Part of the name of a replaced environment that is being removed.
 pub(crate) const REPLACED: &str = ".haven-replaced-";
 /// The common part of both names.
 const OF_HAVEN: &str = ".haven-";
-/// Returns whether haven made the environment in a folder, finished or not.
+/// Returns whether haven made the environment in a directory, finished or not.
 pub(crate) fn is_havens(folder: &Path) -> bool {
     let is_titled = |text: String| text.starts_with(REQUIREMENTS_TITLE);
     let written =
@@ -34,7 +34,7 @@ pub(crate) fn read_text(path: &Path) -> Option<String> {
         .then(|| fs::read_to_string(path).ok())?
 }
 
-/// Returns whether a build gives names like this one to the folders beside the place.
+/// Returns whether a build gives names like this one to the directories beside the place.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.contains(OF_HAVEN)
 }
@@ -51,7 +51,7 @@ pub(crate) fn pinned() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// Returns the path of a hidden folder beside `folder`, whose name ends with `purpose`.
+/// Returns the path of a hidden directory beside `folder`, whose name ends with `purpose`.
 pub fn beside(folder: &Path, purpose: &str) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(folder.file_name().unwrap_or(OsStr::new("python")));

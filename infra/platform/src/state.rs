@@ -335,7 +335,7 @@ mod tests {
     use super::*;
     use crate::facts::{self, Facts};
 
-    /// A directory for one test, deleted with the value.
+    /// A directory of one test. Removed when the value is dropped.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_folder_has_one_user_at_a_time_who_is_named() {
         let folder = Folder::new();
-        let first = State::open(&folder.0).expect("a new folder");
+        let first = State::open(&folder.0).expect("a new directory");
         let refused = State::open(&folder.0).expect_err("in use").to_string();
         let pid = format!("pid {}", std::process::id());
         assert!(
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_lock_file_without_a_holder_is_still_a_lock() {
         let folder = Folder::new();
-        let state = State::open(&folder.0).expect("a new folder");
+        let state = State::open(&folder.0).expect("a new directory");
         state.lock.set_len(0).expect("as an older haven leaves it");
         assert_eq!(State::holder(&folder.0).expect("ours"), Held::By(None));
         assert!(State::open(&folder.0).is_err());
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_deleted_or_replaced_is_noticed() {
         let folder = Folder::new();
-        let state = State::open(&folder.0).expect("a new folder");
+        let state = State::open(&folder.0).expect("a new directory");
         let ground = state.ground().expect("it is there");
         ground.check().expect("it is the same");
         let aside = folder.0.with_extension("aside");
@@ -446,12 +446,12 @@ mod tests {
         let facts = serde_json::json!({ "storefront": "", "aws_endpoint": "http://127.0.0.1:1", "region": "",
             "database_url": "", "redis_url": null, "payment_url": "", "staff_token": "", "roles": [], "pid": 1,
             "aws_pid": null, "ready": true });
-        let state = State::open(&folder.0).expect("a new folder");
+        let state = State::open(&folder.0).expect("a new directory");
         fs::write(folder.0.join(facts::FILE), facts.to_string()).expect("written");
         Facts::read(&folder.0).expect("ours");
         let given = |path: &Path, id: u32| std::os::unix::fs::chown(path, Some(id), Some(id));
         if given(&folder.0, 65534).is_err() {
-            println!("skipped: only root can give a folder to another user");
+            println!("skipped: only root can give a directory to another user");
             return;
         }
         let refused = |folder: &Path| {

@@ -279,7 +279,10 @@ mod tests {
         };
         let checks = diagnosis("dev", &shell);
         assert_eq!(checks.len(), 1);
-        assert!(checks[0].what.contains("haven did not create"), "{checks:?}");
+        assert!(
+            checks[0].what.contains("haven did not create"),
+            "{checks:?}"
+        );
     }
 
     #[test]

@@ -635,7 +635,7 @@ fn start(state: &Path, arguments: &[&str], environment: &[(&'static str, OsStrin
         .recursive(true)
         .mode(0o700)
         .create(state)
-        .expect("a state folder");
+        .expect("a state directory");
     let said = std::fs::File::create(state.join("said")).expect("a log");
     let port = platform::emulator::free_port().expect("a port");
     haven_command()

@@ -44,7 +44,7 @@ fn build(tag: &str, binary: &Path) {
         .args(["--tag", tag, "--rds-roots"])
         .arg(&roots.root)
         .arg("--binaries")
-        .arg(binary.parent().expect("a folder"))
+        .arg(binary.parent().expect("a directory"))
         .arg(ORDER_WORKER.slug)
         .output()
         .expect("it runs");

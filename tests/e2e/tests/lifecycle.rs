@@ -206,7 +206,7 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Folder {
         let folder = std::env::temp_dir().join(format!("haven-life-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::create_dir_all(&folder).expect("a directory");
         Folder(folder)
     }
 }

@@ -16,7 +16,7 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Folder {
         let folder = std::env::temp_dir().join(format!("haven-odd-{}", Uuid::now_v7()));
-        fs::create_dir(&folder).expect("a folder");
+        fs::create_dir(&folder).expect("a directory");
         Folder(folder)
     }
 }
@@ -39,7 +39,7 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
     // Settings that install packages elsewhere or keep Python from starting.
     let elsewhere = folder.0.join("elsewhere");
     let evil = folder.0.join("evil");
-    fs::create_dir(&evil).expect("a folder");
+    fs::create_dir(&evil).expect("a directory");
     for module in [
         "ministack",
         "hypercorn",
@@ -108,7 +108,7 @@ async fn a_shop_with_an_odd_path_and_hostile_python_settings_sells_coffee_and_ke
 
     // An environment of another user is used as it is, unless other accounts can write to it.
     let class = folder.0.join("class");
-    fs::create_dir(&class).expect("a folder");
+    fs::create_dir(&class).expect("a directory");
     let theirs = class.join("python");
     fs::rename(&moved, &theirs).expect("moved");
     let given = Command::new("chown")

@@ -52,7 +52,7 @@ fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 
-    std::fs::create_dir_all(folder).expect("a folder");
+    std::fs::create_dir_all(folder).expect("a directory");
     let path = folder.join(name);
     let file = std::fs::OpenOptions::new()
         .create_new(true)

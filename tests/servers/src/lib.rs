@@ -99,7 +99,7 @@ async fn start(what: &str, ask: impl FnOnce(&mut ServerOptions)) -> Option<(Serv
     let folder = Folder::new();
     let mut options = ServerOptions::default();
     ask(&mut options);
-    let state = State::open(&folder.0).expect("a state folder");
+    let state = State::open(&folder.0).expect("a state directory");
     Some((
         Servers::start(&options, &state)
             .await
@@ -163,7 +163,7 @@ pub async fn local_aws_of(accounts: &[&str]) -> LocalAws {
         .await
         .expect("the local AWS is installed");
     let folder = Folder::new();
-    let state = State::open(&folder.0).expect("a state folder");
+    let state = State::open(&folder.0).expect("a state directory");
     let accounts = accounts.iter().map(ToString::to_string).collect();
     let settings = Settings {
         accounts,

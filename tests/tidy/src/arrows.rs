@@ -53,7 +53,7 @@ fn direct_in(sections: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let mut direct = BTreeMap::new();
     for folder in ["infra", "workers", "tests", "."] {
         for entry in std::fs::read_dir(root().join(folder))
-            .expect("a folder")
+            .expect("a directory")
             .flatten()
         {
             let Ok(manifest) = std::fs::read_to_string(entry.path().join("Cargo.toml")) else {
@@ -66,7 +66,7 @@ fn direct_in(sections: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
             // `console` is also the name of a crate on crates.io, which the progress bars need.
             assert!(
                 name == folder || name == format!("haven-{folder}"),
-                "the crate in {folder}/ has another name than its folder"
+                "the crate in {folder}/ has another name than its directory"
             );
             let mut section = "";
             let mut needs = BTreeSet::new();

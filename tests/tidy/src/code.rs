@@ -30,7 +30,7 @@ const DECLARES: [&str; 9] = [
 pub struct Crate {
     /// Name of the package.
     pub package: String,
-    /// Folder of the package, relative to the root of the repository.
+    /// Directory of the package, relative to the root of the repository.
     pub folder: PathBuf,
     /// Whether the root is a `lib.rs`.
     pub is_library: bool,
@@ -215,12 +215,12 @@ impl Module {
     }
 }
 
-/// Reads every crate of a repository: the library and the programs of each folder that has a
+/// Reads every crate of a repository: the library and the programs of each directory that has a
 /// `Cargo.toml`, at the places that Cargo knows without being told.
 pub fn crates(root: &Path) -> Vec<Crate> {
     let mut folders = vec![PathBuf::from("migrations")];
     for group in ["infra", "tests", "workers"] {
-        let entries = std::fs::read_dir(root.join(group)).expect("a folder");
+        let entries = std::fs::read_dir(root.join(group)).expect("a directory");
         folders.extend(entries.flatten().map(|entry| {
             let name = entry.file_name();
             Path::new(group).join(name)
@@ -264,7 +264,7 @@ fn one(root: &Path, folder: &Path, file: &Path) -> Crate {
         &tokens,
         None,
         Vec::new(),
-        file.parent().expect("a folder"),
+        file.parent().expect("a directory"),
     );
     of.keep_file(root, file, tokens);
     of

@@ -104,7 +104,7 @@ fn links_in_the_documents_lead_somewhere() {
             let from = root()
                 .join(Path::new(name))
                 .parent()
-                .expect("a folder")
+                .expect("a directory")
                 .to_owned();
             assert!(from.join(target).exists(), "{name} links to {target}");
         }

@@ -2,8 +2,8 @@
 //!
 //! Product is every crate outside `tests/`. In a crate, product is what the library and the
 //! programs are compiled from, without the items behind `cfg(test)` and the feature `testing`. The
-//! folder `tests` of a crate and its `build.rs` do not count. A line counts if any part of a token
-//! is on it, so each line of a text literal counts.
+//! directory `tests` of a crate and its `build.rs` do not count. A line counts if any part of a
+//! token is on it, so each line of a text literal counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ use proc_macro2::{Span, TokenTree};
 
 use crate::code::{crates, doc_text, is_punct};
 
-/// Returns the product lines of each crate of a repository, by its folder.
+/// Returns the product lines of each crate of a repository, by its directory.
 pub fn by_crate(root: &Path) -> BTreeMap<String, usize> {
     let mut lines = BTreeMap::new();
     for of in crates(root) {

@@ -55,7 +55,7 @@ fn free_port() -> u16 {
 
 async fn started(program: &PathBuf, port: u16) -> Server {
     let folder = std::env::temp_dir().join(format!("haven-redis-{}-{port}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::create_dir_all(&folder).expect("a directory");
     let child = Command::new(program)
         .args([
             "--bind",

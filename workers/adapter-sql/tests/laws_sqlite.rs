@@ -15,7 +15,7 @@ struct Database(PathBuf);
 impl Database {
     async fn new() -> Database {
         let folder = std::env::temp_dir().join(format!("haven-sqlite-{}", Uuid::now_v7()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::create_dir_all(&folder).expect("a directory");
         let database = Database(folder);
         migrations::migrate(&database.url())
             .await

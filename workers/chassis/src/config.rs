@@ -77,13 +77,14 @@ impl ProcessEnvironment {
             .filter(move |name| name.as_encoded_bytes().starts_with(&prefix))
     }
 
-    /// Returns the folders of `PATH` that are UTF-8. The other folders cannot be passed to a child
-    /// as text.
+    /// Returns the directories of `PATH` that are UTF-8. The other directories cannot be passed to
+    /// a child as text.
     pub fn search_path(&self) -> String {
         let path = self.get_os("PATH").unwrap_or_default();
         let text = std::env::split_paths(&path)
             .filter_map(|folder| folder.into_os_string().into_string().ok());
-        // Joining fails only for a folder with a colon in its name, which splitting cannot return.
+        // Joining fails only for a directory with a colon in its name, which splitting cannot
+        // return.
         std::env::join_paths(text)
             .ok()
             .and_then(|path| path.into_string().ok())

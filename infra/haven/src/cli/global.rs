@@ -137,8 +137,8 @@ pub fn ignored_environment(matches: &ArgMatches) -> Option<&str> {
     given.filter(|given| !reads_it && *given != "local")
 }
 
-/// Returns the default state directory: `.haven` in the folder or in the nearest one above it that
-/// has one, else `.haven` in the folder.
+/// Returns the default state directory: the nearest `.haven` in `folder` or above it, or else
+/// `.haven` in `folder`.
 pub fn nearest_state(folder: &Path) -> PathBuf {
     let mut states = folder.ancestors().map(|folder| folder.join(STATE));
     match states.find(|state| state.is_dir()) {

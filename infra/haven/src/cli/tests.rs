@@ -276,10 +276,10 @@ fn nouns_parse_in_singular_and_plural_and_list_as_ls() {
 fn the_nearest_state_directory_above_is_found() {
     let folder = std::env::temp_dir().join(format!("haven-cli-{}", uuid::Uuid::now_v7()));
     let deep = folder.join("a/b");
-    std::fs::create_dir_all(&deep).expect("folders");
+    std::fs::create_dir_all(&deep).expect("directories");
     let below_root = |state: &Path| state.starts_with(&folder);
     assert!(!below_root(&global::nearest_state(&deep)), "none yet");
-    std::fs::create_dir(folder.join(crate::arguments::STATE)).expect("a folder");
+    std::fs::create_dir(folder.join(crate::arguments::STATE)).expect("a directory");
     assert_eq!(
         global::nearest_state(&deep),
         folder.join(crate::arguments::STATE)

@@ -17,7 +17,7 @@ use crate::python_marks::{
 };
 use crate::{private_file, tool};
 
-/// The age at which an unfinished folder counts as abandoned. A build takes about 20 s.
+/// The age at which an unfinished directory counts as abandoned. A build takes about 20 s.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 /// The pip settings about the connection to the package index, which are passed on. All other
 /// settings are dropped, because several of them change where packages are installed. These
@@ -50,8 +50,8 @@ const NETWORK_VARIABLES: [&str; 11] = [
     "REQUESTS_CA_BUNDLE",
 ];
 
-/// A finished environment that is not at its final place yet. The folder is removed when the value
-/// is dropped.
+/// A finished environment that is not at its final place yet. The directory is removed when the
+/// value is dropped.
 pub struct Fresh(PathBuf);
 
 impl Drop for Fresh {
@@ -64,7 +64,7 @@ impl Fresh {
     /// Renames the environment to its place.
     ///
     /// # Errors
-    /// When the place contains something other than an empty folder.
+    /// When the place contains something other than an empty directory.
     pub(crate) fn move_to(&self, folder: &Path) -> anyhow::Result<()> {
         fs::rename(&self.0, folder)
             .with_context(|| format!("put the Python environment in {}", folder.display()))
@@ -84,8 +84,8 @@ impl Fresh {
     }
 }
 
-/// Removes what interrupted builds left beside the place: folders with the names of a build that
-/// belong to our user.
+/// Removes what interrupted builds left beside the place: directories with the names of a build
+/// that belong to our user.
 pub(crate) fn remove_abandoned(place: &Place) {
     let folder = place.folder();
     let names = [UNFINISHED, REPLACED].map(|purpose| beside(folder, purpose));
@@ -164,7 +164,7 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     let marker = fresh.0.join(MARKER);
     fs::write(&marker, REQUIREMENTS).with_context(|| format!("write {}", marker.display()))?;
     if let Place::Shared(_) = place {
-        // The folder was made with mode 0700, and these two files with the umask of `haven`.
+        // The directory was made with mode 0700, and these two files with the umask of `haven`.
         for (path, mode) in [(&fresh.0, 0o755), (&requirements, 0o644), (&marker, 0o644)] {
             let opened = fs::set_permissions(path, Permissions::from_mode(mode));
             opened.with_context(|| format!("open {} to others", path.display()))?;
@@ -173,7 +173,7 @@ pub async fn build(place: &Place) -> anyhow::Result<Fresh> {
     Ok(fresh)
 }
 
-/// Makes the parent folders of a shared environment, with mode 0755 whatever the umask is.
+/// Makes the parent directories of a shared environment, with mode 0755 whatever the umask is.
 fn make_parents(above: &Path) -> anyhow::Result<()> {
     let missing: Vec<&Path> = above
         .ancestors()

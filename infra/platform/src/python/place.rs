@@ -11,12 +11,12 @@ pub enum Place {
     /// In the state directory: private to its owner (0700), built under the lock of the state
     /// directory.
     InState(PathBuf),
-    /// A folder that several state directories share. It contains no secrets and has mode 0755.
+    /// A directory that several state directories share. It contains no secrets and has mode 0755.
     Shared(PathBuf),
 }
 
 impl Place {
-    /// Returns the folder of the environment.
+    /// Returns the directory of the environment.
     pub fn folder(&self) -> &Path {
         match self {
             Place::InState(folder) | Place::Shared(folder) => folder,
@@ -37,7 +37,7 @@ pub fn named(variable: &str) -> Option<OsString> {
     ProcessEnvironment.get_os(variable)
 }
 
-/// Returns the place in the user's cache folder, or `None` without `HOME` and `XDG_CACHE_HOME`.
+/// Returns the place in the user's cache directory, or `None` without `HOME` and `XDG_CACHE_HOME`.
 pub fn in_cache() -> Option<Place> {
     let home = named("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let cache = named("XDG_CACHE_HOME")

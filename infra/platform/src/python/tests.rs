@@ -4,13 +4,13 @@ use super::interpreter::{OLDEST, version};
 use super::*;
 use crate::python_marks::{REQUIREMENTS_FILE, REQUIREMENTS_TITLE, pinned};
 
-/// A folder for one test, deleted with the value.
+/// A directory of one test. Removed when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Folder {
         let folder = std::env::temp_dir().join(format!("haven-python-{}", uuid::Uuid::now_v7()));
-        fs::create_dir(&folder).expect("a folder");
+        fs::create_dir(&folder).expect("a directory");
         Folder(folder)
     }
 }
@@ -66,11 +66,11 @@ fn only_the_way_to_the_index_is_taken_from_the_users_settings() {
 async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
     let folder = Folder::new();
     let named = folder.0.join("important");
-    fs::create_dir(&named).expect("a folder");
+    fs::create_dir(&named).expect("a directory");
     fs::write(named.join("thesis.txt"), "three years").expect("written");
     fs::write(folder.0.join("important.lock"), "mine").expect("written");
     let environment = folder.0.join("a-venv");
-    fs::create_dir_all(environment.join("bin")).expect("a folder");
+    fs::create_dir_all(environment.join("bin")).expect("a directory");
     fs::write(environment.join("pyvenv.cfg"), "home = /usr/bin\n").expect("written");
     let file = folder.0.join("file");
     fs::write(&file, "text").expect("written");
@@ -79,7 +79,7 @@ async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
 
     // A virtual environment of the user's, with our requirements installed by hand.
     let lab = folder.0.join("lab");
-    fs::create_dir(&lab).expect("a folder");
+    fs::create_dir(&lab).expect("a directory");
     fs::write(lab.join("pyvenv.cfg"), "home = /usr/bin\n").expect("written");
     fs::write(lab.join(REQUIREMENTS_FILE), REQUIREMENTS).expect("written");
     fs::write(lab.join("notes.ipynb"), "{}").expect("written");
@@ -142,7 +142,7 @@ fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
     found
 }
 
-/// Sets the modes that a team's folder has under umask 002.
+/// Sets the modes that a team's directory has under umask 002.
 fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o2777)).expect("changed");
     for (path, _) in modes(path) {
@@ -178,10 +178,10 @@ fn an_environment_below_a_path_with_a_colon_is_kept_in_the_cache_folder() {
 async fn an_own_environment_that_others_may_write_to_is_closed() {
     let folder = Folder::new();
     let made = folder.0.join("python");
-    fs::create_dir(&made).expect("a folder");
+    fs::create_dir(&made).expect("a directory");
     fs::write(made.join("file"), "").expect("written");
     let place = Place::Shared(made.clone());
-    // The mode of the top folder must not decide about the files in it.
+    // The mode of the top directory must not decide about the files in it.
     for top in [0o777, 0o755] {
         fs::set_permissions(&made, fs::Permissions::from_mode(top)).expect("changed");
         fs::set_permissions(made.join("file"), fs::Permissions::from_mode(0o777)).expect("changed");

@@ -13,7 +13,8 @@ use crate::python::place::Place;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Us,
-    /// Root, or the owner of the parent folder. The environment is used as it is and never changed.
+    /// Root, or the owner of the parent directory. The environment is used as it is and never
+    /// changed.
     Another,
 }
 
@@ -25,7 +26,7 @@ const STICKY: u32 = 0o1000;
 ///
 /// # Errors
 /// When others may write to the environment of another user, when that user is neither root nor the
-/// owner of the parent folder, or when our own environment contains files of another user.
+/// owner of the parent directory, or when our own environment contains files of another user.
 pub fn examine(place: &Place, metadata: &Metadata) -> anyhow::Result<Owner> {
     let folder = place.folder();
     let us = rustix::process::geteuid().as_raw();
@@ -42,14 +43,14 @@ pub fn examine(place: &Place, metadata: &Metadata) -> anyhow::Result<Owner> {
     let shown = folder.display();
     if metadata.uid() != 0 && metadata.uid() != parent.uid() {
         bail!(
-            "the Python environment {shown} belongs to the user with id {}, who owns neither {} nor the machine: name another folder with HAVEN_PYTHON_ENV",
+            "the Python environment {shown} belongs to the user with id {}, who owns neither {} nor the machine: name another directory with HAVEN_PYTHON_ENV",
             metadata.uid(),
             above.display()
         );
     }
     if parent.mode() & OTHERS_WRITE != 0 && parent.mode() & STICKY == 0 {
         bail!(
-            "the Python environment {shown} can be replaced by others, since {} has mode {:o}: its owner can run chmod go-w on it; or name another folder with HAVEN_PYTHON_ENV",
+            "the Python environment {shown} can be replaced by others, since {} has mode {:o}: its owner can run chmod go-w on it; or name another directory with HAVEN_PYTHON_ENV",
             above.display(),
             parent.mode() & 0o7777
         );
@@ -66,7 +67,7 @@ fn refuse_other_writers(folder: &Path, owner: u32) -> anyhow::Result<()> {
             return Ok(());
         }
         bail!(
-            "others may write to {} in a Python environment of another user: its owner can run chmod -R go-w {}; or name another folder with HAVEN_PYTHON_ENV",
+            "others may write to {} in a Python environment of another user: its owner can run chmod -R go-w {}; or name another directory with HAVEN_PYTHON_ENV",
             path.display(),
             folder.display()
         )
@@ -79,7 +80,7 @@ fn close(folder: &Path, us: u32) -> anyhow::Result<()> {
     walk(folder, &mut |path, metadata| {
         if ![us, 0].contains(&metadata.uid()) {
             bail!(
-                "{} in the Python environment {} belongs to the user with id {}: remove the environment, and haven makes it anew; or name another folder with HAVEN_PYTHON_ENV",
+                "{} in the Python environment {} belongs to the user with id {}: remove the environment, and haven creates it again; or name another directory with HAVEN_PYTHON_ENV",
                 path.display(),
                 folder.display(),
                 metadata.uid()
@@ -96,8 +97,8 @@ fn close(folder: &Path, us: u32) -> anyhow::Result<()> {
     })
 }
 
-/// Calls `visit` for the folder and everything in it. Symbolic links are skipped, because they have
-/// no mode of their own.
+/// Calls `visit` for the directory and everything in it. Symbolic links are skipped, because they
+/// have no mode of their own.
 fn walk(
     path: &Path,
     visit: &mut impl FnMut(&Path, &Metadata) -> anyhow::Result<()>,

@@ -1,7 +1,7 @@
 //! Prints the product lines of each crate: `cargo run -p tidy --bin lines`.
 //!
 //! `cargo run -p tidy --bin lines -- --compare ../before` also prints those of an older checkout in
-//! that folder, and the difference. [`tidy::lines`] says what counts.
+//! that directory, and the difference. [`tidy::lines`] says what counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             print(Some(&by_crate(before)), &by_crate(&tidy::root()));
         }
         _ => {
-            eprintln!("Usage: lines [--compare FOLDER], with the folder of an older checkout");
+            eprintln!("Usage: lines [--compare DIRECTORY], with the root of an older checkout");
             return ExitCode::from(64);
         }
     }

@@ -182,7 +182,7 @@ fn the_published_schemas_are_fresh() {
         let path = schemas().join(&name);
         let fresh = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
         if std::env::var_os("HAVEN_BLESS").is_some() {
-            std::fs::write(&path, &fresh).expect("the schemas folder can be written");
+            std::fs::write(&path, &fresh).expect("the schemas directory can be written");
         }
         let published = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(

@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn lines_of_the_order_and_of_its_traces_are_found_and_broken_ones_passed_over() {
         let folder = std::env::temp_dir().join(format!("haven-logs-{}", Uuid::now_v7()));
-        std::fs::create_dir_all(folder.join("logs")).expect("a folder");
+        std::fs::create_dir_all(folder.join("logs")).expect("a directory");
         let order_id = OrderId(Uuid::now_v7());
         let line = |message: &str, rest: &str| {
             format!(

@@ -21,7 +21,7 @@ pub struct Diff {
     /// Compare with the templates in this directory, as `haven synth --out` writes them
     #[arg(long, value_name = "DIR")]
     pub against: Option<PathBuf>,
-    /// The folder where deployments are remembered
+    /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
 }
