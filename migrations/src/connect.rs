@@ -88,9 +88,9 @@ pub async fn connect_to(
     Ok((client, tokio::spawn(connection)))
 }
 
-/// Removes `verify-ca` and `verify-full` from a URL, which `tokio-postgres` does not support. The
-/// second value is true if either was there. Both, and `require`, get the checks of `verify-full`,
-/// so never less than requested.
+/// Removes `sslmode=verify-ca` and `sslmode=verify-full` from a URL, which `tokio-postgres` does
+/// not support. The second value is true if the URL had one of them. The connection then gets the
+/// checks of `verify-full`, which are at least as strict as the requested ones.
 fn without_verify(url: &str) -> (String, bool) {
     let Some((address, query)) = url.split_once('?') else {
         return (url.to_owned(), false);
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_client_does_not_know_is_taken_out_of_the_url() {
+    fn ssl_modes_that_the_client_does_not_support_are_removed_from_the_url() {
         for (url, rest, encrypted) in [
             ("postgres://db/shop", "postgres://db/shop", false),
             (
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_trusted_without_roots() {
+    async fn tls_without_root_certificates_is_refused() {
         for url in [
             "postgres://db/shop?sslmode=verify-full",
             "postgres://db/shop?sslmode=require",

@@ -143,7 +143,7 @@ pub async fn copy_sqlite(path: &Path, version: &str) -> Result<PathBuf, MigrateE
             std::fs::remove_file(&unfinished).map_err(|error| file(&unfinished, error))?;
             return Ok(copy);
         }
-        unreachable!("there is always a next number")
+        unreachable!("the numbers have no end")
     })
     .await?
 }
@@ -187,7 +187,7 @@ pub async fn copy_postgres(
     for copy in names {
         const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
         if client.query_one(EXISTS, &[&copy]).await?.get(0) {
-            // An unreadable database with this name belongs to somebody else.
+            // An unreadable database with this name is not a copy of ours.
             if has_rows_of(&client, &copy, database_url, login)
                 .await
                 .unwrap_or(false)
@@ -257,7 +257,7 @@ mod tests {
     use crate::{migrate, sqlite_url};
 
     #[tokio::test]
-    async fn a_copy_holds_what_is_in_the_log_and_replaces_no_other_copy() {
+    async fn a_copy_includes_the_write_ahead_log_and_replaces_no_other_copy() {
         let folder = std::env::temp_dir().join(format!("haven-copy-{}", std::process::id()));
         let path = folder.join("orders.db");
         let url = sqlite_url(&path);
@@ -282,13 +282,13 @@ mod tests {
                 .join("orders.db-wal")
                 .metadata()
                 .is_ok_and(|log| log.len() > 0),
-            "it is in the log"
+            "the row is in the write-ahead log"
         );
         for (name, tenants) in [
             ("orders.db.before-1.2.3", 1),
             ("orders.db.before-1.2.3-2", 2),
         ] {
-            // As at a start after a failed migration: nothing was written since.
+            // A start after a failed migration finds no new rows.
             for _ in 0..3 {
                 let copy = copy_sqlite(&path, "1.2.3").await.expect("copied");
                 assert_eq!(copy, folder.join(name));

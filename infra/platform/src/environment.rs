@@ -14,8 +14,8 @@ use crate::emulator::sdk_environment;
 
 /// The name of the local environment, in the stacks and in the roles.
 pub const ENVIRONMENT: &str = "local";
-/// The process name of the simulated payment gateway. It runs like a role, but the contract does
-/// not list it, because on AWS the payment gateway is a real one.
+/// The process name of the simulated payment gateway. The contract does not list the gateway as a
+/// role, because on AWS a real one takes its place.
 pub const GATEWAY: &str = "payment-gateway";
 /// The time that the payment gateway may take to stop before it is killed.
 pub const GATEWAY_STOPS_WITHIN: Duration = Duration::from_secs(10);

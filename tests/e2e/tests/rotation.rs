@@ -40,7 +40,7 @@ impl Guarded {
         let server = servers::migrated_postgres().await?;
         let owner = PgConnection::connect(&server.logins.admin)
             .await
-            .expect("it answers");
+            .expect("the database answers");
         let rest = server
             .url
             .rsplit('@')
@@ -61,7 +61,7 @@ impl Guarded {
             .await;
         assert!(
             guarded.refuses("wrong").await,
-            "the server asks for a password"
+            "the server requires a password"
         );
         Some(guarded)
     }
@@ -95,7 +95,7 @@ impl Guarded {
         });
         Store::connect(&self.url, &login("of-monday"))
             .await
-            .expect("let in")
+            .expect("the login is accepted")
             .renewing(Some(renewal))
     }
 }
@@ -111,7 +111,7 @@ fn order_on(store: &Store, load: &Arc<Load>) -> tokio::task::JoinHandle<()> {
     let (store, load) = (store.clone(), load.clone());
     tokio::spawn(async move {
         while !load.stop.load(Ordering::Relaxed) {
-            match store.place(&[new_order()]).await.pop().expect("an answer") {
+            match store.place(&[new_order()]).await.pop().expect("a result") {
                 Ok(_) => {
                     load.placed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -126,7 +126,7 @@ fn order_on(store: &Store, load: &Arc<Load>) -> tokio::task::JoinHandle<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_password_that_changes_under_load_costs_no_order_and_no_restart() {
+async fn a_rotation_under_load_loses_no_order_and_needs_no_restart() {
     let Some(mut guarded) = Guarded::start().await else {
         return;
     };
@@ -157,20 +157,20 @@ async fn a_password_that_changes_under_load_costs_no_order_and_no_restart() {
     assert_eq!(
         store.pending_orders(&Scope::Everything).await,
         Ok(load.placed.load(Ordering::Relaxed) as u64),
-        "each is there once"
+        "each order exists once"
     );
     assert!(
         guarded.refuses("of-monday").await && guarded.refuses("of-tuesday").await,
-        "the old ones are worthless"
+        "the old passwords are refused"
     );
     store
         .check_login()
         .await
-        .expect("new connections are let in");
+        .expect("new connections are accepted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_stays_wrong_is_told_as_a_refused_login() {
+async fn a_permanently_wrong_secret_is_reported_as_a_refused_login() {
     let Some(mut guarded) = Guarded::start().await else {
         return;
     };
@@ -178,14 +178,14 @@ async fn a_secret_that_stays_wrong_is_told_as_a_refused_login() {
     guarded
         .execute("ALTER ROLE barista PASSWORD 'nobody-knows'")
         .await;
-    let told = store.check_login().await;
+    let checked = store.check_login().await;
     assert!(
-        matches!(told, Err(ConnectError::LoginRefused { .. })),
-        "{told:?}"
+        matches!(checked, Err(ConnectError::LoginRefused { .. })),
+        "{checked:?}"
     );
     assert_eq!(
         store.pending_orders(&Scope::Everything).await,
         Ok(0),
-        "what is open goes on"
+        "open connections continue to work"
     );
 }

@@ -1,5 +1,5 @@
-//! A shop in unusual surroundings: with a company's proxy in every variable, and with a reader of
-//! the output that leaves.
+//! A shop in unusual surroundings: with a company's proxy in every variable, and with a reader that
+//! closes the pipe of the output.
 
 use std::process::Stdio;
 
@@ -18,7 +18,7 @@ const PROXIES: [&str; 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_cannot_reach_this_machine_stops_nothing() {
+async fn commands_work_with_a_proxy_that_cannot_reach_this_machine() {
     // Nothing listens on this port, so a request through the proxy fails.
     let environment = PROXIES.map(|variable| (variable, "http://127.0.0.1:1"));
     let world = World::open_in(&environment, &[]).await;
@@ -43,7 +43,7 @@ async fn a_proxy_that_cannot_reach_this_machine_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_whose_reader_leaves_goes_on_to_its_end() {
+async fn a_deployment_completes_after_its_output_is_closed() {
     let aws = local_aws().await;
     let nowhere = std::env::temp_dir().join(format!("haven-e2e-{}", uuid::Uuid::now_v7()));
     let mut command = haven_command();

@@ -32,7 +32,7 @@ impl LocalAccess {
         [
             ("AWS_ENDPOINT_URL", &self.endpoint),
             ("AWS_REGION", &self.region),
-            // botocore reads this name, and with it version 1 of the `aws` command and boto3.
+            // botocore reads this name, and so do version 1 of the `aws` command and boto3.
             ("AWS_DEFAULT_REGION", &self.region),
             ("AWS_ACCESS_KEY_ID", &self.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key),

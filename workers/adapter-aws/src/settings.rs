@@ -142,7 +142,7 @@ pub async fn secret_text(clients: &Clients, id: &str) -> Result<String, StoreErr
         .await;
     let got = got.map_err(|error| not_read(id, error))?;
     got.secret_string
-        .ok_or_else(|| StoreError::new(Backend::Secrets, format!("{id} holds no text")))
+        .ok_or_else(|| StoreError::new(Backend::Secrets, format!("{id} has no text value")))
 }
 
 fn not_read(id: &str, error: SdkError<GetSecretValueError>) -> StoreError {
@@ -241,7 +241,7 @@ impl ParameterReader {
                     .collect()
             }
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "Parameters cannot be read; the last ones stand")
+                tracing::warn!(error = %chain(&error), "Parameters cannot be read; the last values stay in use")
             }
         }
         // The time is set after a failure too, so that not every message starts a read.

@@ -48,8 +48,8 @@ pub struct Queue {
     /// Deliveries before SQS moves the message to the dead-letter queue. The number outlasts an
     /// outage of the handler's dependencies, so that no person is needed after an outage.
     pub deliveries_max: u32,
-    /// Deliveries before a message is parked because its handler panics or exceeds its timeout. The
-    /// cause is then the message itself.
+    /// Deliveries before a message becomes a dead letter because its handler panics or exceeds its
+    /// timeout. The cause is then the message itself.
     pub crashes_max: u32,
     /// Age of the oldest message at which the alarm of the queue fires.
     pub age_alarm: Duration,
@@ -87,7 +87,7 @@ pub const PAYMENTS: Queue = Queue {
 pub const NOTIFICATIONS: Queue = Queue {
     id: QueueId::Notifications,
     slug: "notifications",
-    about: "Events that customers or staff hear of",
+    about: "Events that customers or staff are notified of",
     fifo: false,
     handler_timeout: Duration::from_secs(10),
     visibility_timeout: Duration::from_secs(120),
@@ -101,7 +101,7 @@ pub const NOTIFICATIONS: Queue = Queue {
 pub const FULFILMENT: Queue = Queue {
     id: QueueId::Fulfilment,
     slug: "fulfilment",
-    about: "Confirmed orders, each to get its ticket or its parcel",
+    about: "Confirmed orders that need a ticket or a parcel",
     fifo: false,
     handler_timeout: Duration::from_secs(10),
     visibility_timeout: Duration::from_secs(120),
@@ -115,7 +115,7 @@ pub const FULFILMENT: Queue = Queue {
 pub const PROJECTIONS: Queue = Queue {
     id: QueueId::Projections,
     slug: "projections",
-    about: "Events after which the order view shows something else",
+    about: "Events that change the order view",
     fifo: false,
     handler_timeout: Duration::from_secs(10),
     visibility_timeout: Duration::from_secs(120),
@@ -167,25 +167,25 @@ const _: () = {
         // AWS recommends a visibility timeout of at least six times the handler timeout.
         assert!(
             queue.visibility_timeout.as_secs() >= 6 * queue.handler_timeout.as_secs(),
-            "visibility below six handlers"
+            "the visibility timeout is below six handler timeouts"
         );
         assert!(
             queue.lease.as_secs() > queue.handler_timeout.as_secs(),
-            "a lease ends before its handler must"
+            "the lease is not longer than the handler timeout"
         );
         assert!(
             queue.lease.as_secs() <= queue.visibility_timeout.as_secs(),
-            "a lease longer than the queue's own"
+            "the lease exceeds the visibility timeout"
         );
         // SQS allows 0 seconds to 12 hours.
         assert!(
             queue.visibility_timeout.as_secs() <= 43_200,
-            "visibility past the SQS limit"
+            "the visibility timeout exceeds the limit of SQS"
         );
         // SQS allows a maxReceiveCount from 1 to 1,000.
         assert!(
             queue.deliveries_max <= 1_000,
-            "deliveries past the SQS limit"
+            "the number of deliveries exceeds the limit of SQS"
         );
         assert!(
             queue.crashes_max >= 3,

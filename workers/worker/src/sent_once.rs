@@ -1,19 +1,19 @@
-//! A mail or text service that does not know a notice again, made to: what this process has sent it
-//! does not send a second time.
+//! Deduplicates mails and text messages within one process, because SES and SNS do not.
 //!
-//! A notice is sent, and then that is written down. Where the database does not answer in between,
-//! the message comes again and the record still says that nothing was sent. Only a process that
-//! died in between cannot know better.
+//! A worker sends a notification and then records the result in the database. If that write fails,
+//! SQS delivers the message again, and the record still says that nothing was sent. This module
+//! then returns the id of the first attempt. A process that dies between the two steps loses its
+//! memory, so its successor sends the notification again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
 
-/// So many of the latest notices are known again: half an hour of a busy shop, in a few megabytes.
+/// Maximum number of remembered notifications: half an hour of a busy shop, in a few megabytes.
 const KNOWN_MAX: usize = 10_000;
 
-/// Sends a mail, or a text, of the same `dedup_id` once.
+/// Sends a mail or a text message with the same `dedup_id` once.
 pub struct SentOnce<S> {
     sender: S,
     sent: Mutex<Sent>,
@@ -21,9 +21,9 @@ pub struct SentOnce<S> {
 
 #[derive(Default)]
 struct Sent {
-    /// The provider's own id of each.
+    /// The provider's id of each notification, by `dedup_id`.
     ids: HashMap<String, String>,
-    /// The oldest first.
+    /// Each `dedup_id`, the oldest first.
     order: VecDeque<String>,
 }
 
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// Says no so often, then takes everything.
+    /// Refuses a number of mails, and then accepts every mail.
     struct Postbox {
         refusals: Mutex<usize>,
         taken: Mutex<Vec<String>>,
@@ -100,14 +100,14 @@ mod tests {
 
     impl Mailer for Postbox {
         async fn send(&self, mail: &Mail) -> Result<String, SendError> {
-            let mut refusals = self.refusals.lock().expect("nobody panics");
+            let mut refusals = self.refusals.lock().expect("not poisoned");
             if *refusals > 0 {
                 *refusals -= 1;
                 return Err(SendError::Unavailable(Cause::new("closed")));
             }
             self.taken
                 .lock()
-                .expect("nobody panics")
+                .expect("not poisoned")
                 .push(mail.dedup_id.clone());
             Ok(format!("ses-{}", mail.dedup_id))
         }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_taken_is_not_sent_again_and_what_was_not_is() {
+    async fn an_accepted_mail_is_not_sent_again_and_a_refused_mail_is() {
         let once = SentOnce::new(Postbox {
             refusals: Mutex::new(1),
             taken: Mutex::default(),
@@ -135,23 +135,20 @@ mod tests {
             assert_eq!(
                 once.send(&mail(id)).await,
                 Ok(format!("ses-{id}")),
-                "taken, or known"
+                "accepted now or before"
             );
         }
-        assert_eq!(
-            *once.sender.taken.lock().expect("nobody panics"),
-            ["a", "b"]
-        );
+        assert_eq!(*once.sender.taken.lock().expect("not poisoned"), ["a", "b"]);
     }
 
     #[tokio::test]
-    async fn the_oldest_is_forgotten_so_that_memory_has_a_bound() {
+    async fn the_memory_is_bounded_and_drops_the_oldest_id() {
         let once = SentOnce::new(Postbox {
             refusals: Mutex::new(0),
             taken: Mutex::default(),
         });
         for n in 0..=KNOWN_MAX {
-            once.send(&mail(&n.to_string())).await.expect("taken");
+            once.send(&mail(&n.to_string())).await.expect("accepted");
         }
         assert!(once.known("0").is_none() && once.known("1").is_some());
         assert_eq!(once.sent().order.len(), KNOWN_MAX);

@@ -1,4 +1,4 @@
-//! Each role's binary, as its container starts it.
+//! Starts the binary of each role as its container does.
 
 use std::process::Command;
 

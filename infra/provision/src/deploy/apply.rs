@@ -22,8 +22,8 @@ use crate::{account, drift};
 /// Applies a plan, with stacks that do not depend on each other at the same time.
 ///
 /// # Errors
-/// A list of everything that has changed since the plan was made, before anything is done. Later,
-/// the cause of the first failures.
+/// Before the first change, a list of everything that differs from the plan. Afterwards, the causes
+/// of the first failures.
 pub async fn apply(target: &Target, plan: &Plan, reporter: &Reporter) -> anyhow::Result<Deployed> {
     plan.check()?;
     let stacks = blueprint::stacks(&target.environment);
@@ -174,7 +174,9 @@ fn moved_parameters(plan: &Plan, now: &std::collections::BTreeMap<String, i64>) 
             .filter(|name| !plan.parameters.contains_key(*name)),
     );
     let version = |version: Option<&i64>| {
-        version.map_or("gone".to_owned(), |version| format!("at version {version}"))
+        version.map_or("missing".to_owned(), |version| {
+            format!("at version {version}")
+        })
     };
     names
         .filter(|name| plan.parameters.get(*name) != now.get(*name))

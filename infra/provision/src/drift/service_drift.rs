@@ -1,5 +1,5 @@
 //! Detects drift by reading resources from their services and comparing them with the template.
-//! This covers resources that CloudFormation does not compare, of types that are known here.
+//! The module covers some types of resources that CloudFormation does not compare.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ use crate::stack::resources;
 use crate::target::Target;
 
 enum Reading {
-    /// The type is not known here.
-    NobodyCan,
+    /// This module does not read resources of the type.
+    UnknownType,
     Gone,
     /// Some properties of the resource.
     Properties(Map<String, Value>),
@@ -30,11 +30,11 @@ enum Reading {
 pub async fn drift(target: &Target, stack: &str, template: &Value) -> anyhow::Result<Vec<Drifted>> {
     let mut drift = Vec::new();
     for resource in resources(&target.cloudformation, stack).await? {
-        let told = resource
+        let status = resource
             .drift_information()
-            .and_then(|told| told.stack_resource_drift_status());
+            .and_then(|information| information.stack_resource_drift_status());
         if matches!(
-            told,
+            status,
             Some(DriftStatus::InSync | DriftStatus::Modified | DriftStatus::Deleted)
         ) {
             continue;
@@ -50,7 +50,7 @@ pub async fn drift(target: &Target, stack: &str, template: &Value) -> anyhow::Re
             .await
             .with_context(|| format!("read {id} of {stack}"))?;
         let (how, differences) = match read {
-            Reading::NobodyCan => continue,
+            Reading::UnknownType => continue,
             Reading::Gone => (How::Deleted, Vec::new()),
             Reading::Properties(actual) => (
                 How::Modified,
@@ -138,7 +138,7 @@ async fn read(target: &Target, kind: &str, physical: &str) -> anyhow::Result<Rea
         "AWS::SNS::Topic" => topic(target, physical).await,
         "AWS::SQS::Queue" => queue(target, physical).await,
         "AWS::SSM::Parameter" => parameter(target, physical).await,
-        _ => Ok(Reading::NobodyCan),
+        _ => Ok(Reading::UnknownType),
     }
 }
 
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_said_outright_and_was_read_is_compared() {
+    fn only_literal_values_that_were_read_are_compared() {
         let expected = json!({
             "VisibilityTimeout": 300,
             "FifoQueue": true,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_the_same_however_they_are_written() {
+    fn numbers_are_equal_in_every_notation() {
         assert!(
             same(&json!(3), &json!(3.0))
                 && same(&json!(300), &json!("300"))

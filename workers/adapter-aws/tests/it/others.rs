@@ -31,7 +31,7 @@ async fn set(clients: &Clients, name: &str, value: &str) {
 }
 
 #[tokio::test]
-async fn settings_are_read_by_path_and_the_last_ones_stand() {
+async fn parameters_are_read_by_path_and_cached() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let environment = super::unique("env");
@@ -51,7 +51,7 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
     }
     let found = addresses(&clients, &environment)
         .await
-        .expect("all are there");
+        .expect("every address exists");
     assert_eq!(found.len(), Address::all().count());
     assert!(
         found
@@ -117,12 +117,12 @@ async fn settings_are_read_by_path_and_the_last_ones_stand() {
     assert_eq!(
         versions().await,
         ["of-today", "s3cret"],
-        "the one before is still good"
+        "the previous version is still accepted"
     );
 }
 
 #[tokio::test]
-async fn a_change_is_heard_of_and_while_parameter_store_is_away_the_last_value_stands() {
+async fn a_changed_parameter_takes_effect_and_stays_while_parameter_store_is_unavailable() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let environment = super::unique("env");
@@ -138,7 +138,7 @@ async fn a_change_is_heard_of_and_while_parameter_store_is_away_the_last_value_s
     };
     tokio::time::timeout(Duration::from_secs(10), changed)
         .await
-        .expect("heard of");
+        .expect("the change takes effect");
     drop(aws);
     let begun = Instant::now();
     // Long enough for several reads to fail.
@@ -147,7 +147,7 @@ async fn a_change_is_heard_of_and_while_parameter_store_is_away_the_last_value_s
         assert_eq!(reader.get(&MAX_QUEUE_SIZE).await, "8");
         assert!(
             asked.elapsed() < Duration::from_millis(500),
-            "nobody waits for a read: {:?}",
+            "the call waited for a read: {:?}",
             asked.elapsed()
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -155,7 +155,7 @@ async fn a_change_is_heard_of_and_while_parameter_store_is_away_the_last_value_s
 }
 
 #[tokio::test]
-async fn a_mail_is_sent_or_may_be_tried_again() {
+async fn a_mail_is_sent_or_fails_with_an_error_that_allows_a_retry() {
     let aws = servers::local_aws().await;
     let mail = Mail {
         to: "ana@example.com".to_owned(),
@@ -176,7 +176,7 @@ async fn a_mail_is_sent_or_may_be_tried_again() {
         .send(&mail)
         .await
         .expect("sent");
-    assert!(!id.is_empty(), "the provider's own id of it");
+    assert!(!id.is_empty(), "the provider's id of the mail");
     let unreachable = SesMailer::new(&nowhere(), from).send(&mail).await;
     assert!(
         matches!(unreachable, Err(SendError::Unavailable(_))),
@@ -185,7 +185,7 @@ async fn a_mail_is_sent_or_may_be_tried_again() {
 }
 
 #[tokio::test]
-async fn a_text_reaches_its_number_with_the_id_that_tells_a_repeat() {
+async fn a_text_message_reaches_its_number_with_its_deduplication_id() {
     let aws = servers::local_aws().await;
     let text = |to: &str| Text {
         to: to.to_owned(),
@@ -199,7 +199,7 @@ async fn a_text_reaches_its_number_with_the_id_that_tells_a_repeat() {
     let again = texter.send_text(&ana).await.expect("sent");
     assert!(
         !first.is_empty() && first != again,
-        "SNS takes a repeat for a new text: {first} {again}"
+        "SNS does not deduplicate: {first} {again}"
     );
 
     let inbox: serde_json::Value = clients
@@ -228,7 +228,7 @@ async fn a_text_reaches_its_number_with_the_id_that_tells_a_repeat() {
 }
 
 #[tokio::test]
-async fn numbers_arrive_and_every_call_is_counted() {
+async fn metrics_are_sent_in_batches_and_every_call_is_counted() {
     let aws = servers::local_aws().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -259,7 +259,11 @@ async fn numbers_arrive_and_every_call_is_counted() {
         .put((0..1_001).map(series).collect())
         .await
         .expect("put");
-    assert_eq!(calls.load(Ordering::Relaxed), 2, "a thousand a call");
+    assert_eq!(
+        calls.load(Ordering::Relaxed),
+        2,
+        "1,000 series for each call"
+    );
     MetricSink::new(&clients)
         .put(Vec::new())
         .await

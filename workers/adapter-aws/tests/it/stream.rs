@@ -9,7 +9,7 @@ use time::Duration;
 const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 
 #[tokio::test]
-async fn changes_of_products_come_in_order_with_what_was_before() {
+async fn changes_of_products_arrive_in_order_with_the_previous_values() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let (stock, _, arn) = super::stock(&clients).await;
@@ -100,7 +100,7 @@ async fn read(
 }
 
 #[tokio::test]
-async fn a_lease_is_written_by_who_knows_its_counter() {
+async fn a_lease_is_written_only_with_its_current_counter() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let (table, _) = super::table(&clients, &LEASES).await;
@@ -115,7 +115,7 @@ async fn a_lease_is_written_by_who_knows_its_counter() {
     assert!(leases.write(&first, None).await.expect("answered"));
     assert!(
         !leases.write(&first, None).await.expect("answered"),
-        "somebody has it"
+        "another owner has the lease"
     );
     let second = Lease {
         owner: "two".to_owned(),

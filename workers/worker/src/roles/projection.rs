@@ -1,4 +1,4 @@
-//! `projection-worker`: the order view.
+//! `projection-worker`: writes the order view.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::stores::Store;
 /// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (inbox, views) = adapters(&wiring.aws, &wiring.config)?;
-    let handler = Painter {
+    let handler = ProjectionHandler {
         breakers: wiring.breakers,
         store: wiring.store,
         views: GroupedViews::new(views),
@@ -51,18 +51,18 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoV
     ))
 }
 
-struct Painter {
+struct ProjectionHandler {
     breakers: Breakers,
     store: Store,
     views: GroupedViews,
     metrics: Metrics,
 }
 
-/// Views of messages that are handled at once share a call.
+/// Combines the views of messages that are handled at the same time into one call.
 struct GroupedViews(GroupCommit<OrderView, Result<(), StoreError>>);
 
 impl GroupedViews {
-    /// Views in one call at most.
+    /// Maximum number of views in one call.
     const MAX: usize = 20;
 
     fn new(views: DynamoViews) -> GroupedViews {
@@ -86,7 +86,7 @@ impl Show for GroupedViews {
     }
 }
 
-impl Handler for Painter {
+impl Handler for ProjectionHandler {
     async fn handle(&self, delivery: &Delivery) -> Settlement {
         let envelope = match decode(delivery) {
             Ok(envelope) => envelope,

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_is_its_place_and_what_to_do() {
+    fn a_finding_shows_its_place_and_the_remedy() {
         let weak = checked(
             "prod",
             vec![finding("SQS-4", "OrdersQueue", "RedrivePolicy", None)],
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn several_environments_are_a_table() {
+    fn several_environments_are_shown_in_a_table() {
         let both = [checked("dev", Vec::new()), checked("prod", Vec::new())];
         for columns in [60, 80, 120] {
             let text = plain(&text(&both, columns, false), columns);

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_that_cloudformation_would_refuse_is_found() {
+    fn a_template_that_cloudformation_would_refuse_has_a_finding() {
         let prod = blueprint::Environment::named("prod").expect("it is one of ours");
         let mut stacks = blueprint::stacks(&prod);
         let refused = |stacks: &[Stack]| {
@@ -163,10 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_stack_is_told_with_those_there_are() {
-        let told = no_stack("dta", &["data", "messaging"]);
+    fn the_error_about_an_unknown_stack_names_the_known_ones() {
+        let message = no_stack("dta", &["data", "messaging"]);
         assert_eq!(
-            told,
+            message,
             "--stack dta: unknown stack (did you mean data?); known: data, messaging"
         );
     }

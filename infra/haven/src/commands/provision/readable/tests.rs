@@ -34,7 +34,7 @@ fn of_prod() -> BTreeMap<Reading, BTreeSet<&'static str>> {
 }
 
 #[test]
-fn every_parameter_and_secret_of_the_contract_is_asked_for_by_its_role() {
+fn the_simulation_covers_every_parameter_and_secret_of_each_role() {
     let readings = of_prod();
     for role in ROLES {
         let asked: BTreeSet<&str> = readings
@@ -73,7 +73,7 @@ fn decision(decision: &str, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_denied_is_named_with_its_role_and_with_who_denies_it() {
+async fn a_denied_read_is_reported_with_its_role_and_the_policy() {
     let Stub { config, .. } = &stub(|_| decision("allowed", "")).await;
     simulate(config, &of_prod()).await.expect("all are allowed");
 
@@ -108,7 +108,7 @@ async fn what_is_denied_is_named_with_its_role_and_with_who_denies_it() {
 }
 
 #[tokio::test]
-async fn the_roles_that_are_deployed_may_read_and_one_without_its_policy_may_not() {
+async fn deployed_roles_may_read_and_a_role_without_its_policy_may_not() {
     let aws = local_aws().await;
     let target = Aws::local(&aws.access).target(Environment::local());
     deploy(&target, &Reporter::quiet())
@@ -116,7 +116,7 @@ async fn the_roles_that_are_deployed_may_read_and_one_without_its_policy_may_not
         .expect("every stack is deployed");
     let found = readable(&target)
         .await
-        .expect("every role may read what is its own");
+        .expect("every role may read its parameters and secrets");
     assert!(
         found.contains("are not checked on the local AWS"),
         "{found}"
@@ -137,11 +137,11 @@ async fn the_roles_that_are_deployed_may_read_and_one_without_its_policy_may_not
         Call::new(&target.config, &DETACH_POLICY)
             .send(json!({ "RoleName": role, "PolicyArn": policy["PolicyArn"] }))
             .await
-            .expect("it is detached");
+            .expect("the policy is detached");
     }
     let error = readable(&target)
         .await
-        .expect_err("it may read nothing")
+        .expect_err("the sweeper may read nothing")
         .to_string();
     assert!(error.starts_with("sweeper may not read"), "{error}");
 }
