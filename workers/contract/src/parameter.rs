@@ -16,49 +16,49 @@ pub struct Parameter {
 /// The limit of unconfirmed orders.
 pub const MAX_QUEUE_SIZE: Parameter = Parameter {
     key: "order/max_queue_size",
-    about: "Orders that may wait to be confirmed before new ones are turned away",
+    about: "Unconfirmed orders at which the shop refuses new orders",
     default: "1000",
     pattern: "^[0-9]{1,6}$",
 };
 /// The pause before the sweeper sends a command again.
 pub const PROCESSING_TIMEOUT: Parameter = Parameter {
     key: "order/processing_timeout",
-    about: "Seconds between two askings after an order that machines are still working on",
+    about: "Seconds after which the sweeper repeats the pending command of an unfinished order",
     default: "20",
     pattern: "^[0-9]{1,4}$",
 };
 /// The time after which staff are notified of an order.
 pub const PREPARATION_TIMEOUT: Parameter = Parameter {
     key: "order/preparation_timeout",
-    about: "Seconds that an order may wait for the bar, first to be begun and then to be ready, before staff are told",
+    about: "Seconds that an order may wait, first to be started and then to be ready, before staff are notified",
     default: "600",
     pattern: "^[0-9]{1,6}$",
 };
 /// The time after which a customer is notified to collect an order.
 pub const COLLECTION_TIMEOUT: Parameter = Parameter {
     key: "order/collection_timeout",
-    about: "Seconds that a ready order may wait to be collected before its customer is told",
+    about: "Seconds that a ready order may wait for pickup before its customer is notified",
     default: "900",
     pattern: "^[0-9]{1,6}$",
 };
 /// The further time after which an order that was not collected is completed.
 pub const UNCOLLECTED_TIMEOUT: Parameter = Parameter {
     key: "order/uncollected_timeout",
-    about: "Seconds after that until an order that nobody has collected is closed",
+    about: "Further seconds after which an order that was not picked up is completed",
     default: "7200",
     pattern: "^[0-9]{1,6}$",
 };
 /// The switch for e-mails.
 pub const EMAIL_ENABLED: Parameter = Parameter {
     key: "notification/email_enabled",
-    about: "Whether e-mails are sent",
+    about: "Whether emails are sent",
     default: "true",
     pattern: "^(true|false)$",
 };
 /// The switch for text messages.
 pub const SMS_ENABLED: Parameter = Parameter {
     key: "notification/sms_enabled",
-    about: "Whether text messages are sent to customers who want them; else they get an e-mail",
+    about: "Whether text messages are sent to customers who chose them; otherwise they get an email",
     default: "false",
     pattern: "^(true|false)$",
 };
@@ -95,13 +95,13 @@ impl Secret {
 /// The key of the signatures on webhooks.
 pub const PAYMENT_WEBHOOK: Secret = Secret {
     slug: "payment-webhook",
-    about: "Signs what the payment gateway tells us",
+    about: "Signs the webhooks of the payment gateway",
     variable: "PAYMENT_WEBHOOK_SECRET",
 };
 /// The key of the signatures on staff tokens.
 pub const SIGNING_KEY: Secret = Secret {
     slug: "signing-key",
-    about: "Signs the tokens of staff",
+    about: "Signs staff tokens",
     variable: "HAVEN_SIGNING_KEY",
 };
 
@@ -110,7 +110,7 @@ pub const SIGNING_KEY: Secret = Secret {
 /// the new value within a minute.
 pub const PAYMENT_API: Secret = Secret {
     slug: "payment-api-key",
-    about: "Authenticates us to the payment gateway",
+    about: "Authenticates the roles to the payment gateway",
     variable: "PAYMENT_API_KEY",
 };
 

@@ -119,7 +119,7 @@ const NOTHING: Role = Role {
 pub const STOREFRONT: Role = Role {
     id: RoleId::Storefront,
     slug: "storefront",
-    about: "Shows the menu, keeps carts, takes orders, and lets staff work on them",
+    about: "Serves the API and the pages: menu, carts, orders and the staff pages",
     tables: &[
         (&PRODUCTS, Access::Write),
         (&MOVEMENTS, Access::Write),
@@ -140,7 +140,7 @@ pub const STOREFRONT: Role = Role {
 pub const OUTBOX_RELAY: Role = Role {
     id: RoleId::OutboxRelay,
     slug: "outbox-relay",
-    about: "Moves messages from the database to queues, topics and the bus",
+    about: "Sends the messages in the outbox to queues, topics and the event bus",
     sends: &[&ORDERS, &PAYMENTS],
     publishes: &[&ORDER_CREATED, &ORDER_STATUS_CHANGED, &INVENTORY_ALERTS],
     puts_events: &[&BUS],
@@ -182,7 +182,7 @@ pub const PAYMENT_WORKER: Role = Role {
 pub const INVENTORY_WORKER: Role = Role {
     id: RoleId::InventoryWorker,
     slug: "inventory-worker",
-    about: "Follows the stock of every product and tells staff when one runs low or out",
+    about: "Reads changes of stock and notifies staff when a product runs low or is sold out",
     tables: &[(&PRODUCTS, Access::Read), (&LEASES, Access::Write)],
     streams: &[&PRODUCTS],
     database: true,
@@ -193,7 +193,7 @@ pub const INVENTORY_WORKER: Role = Role {
 pub const NOTIFICATION_WORKER: Role = Role {
     id: RoleId::NotificationWorker,
     slug: "notification-worker",
-    about: "Tells customers and staff what happened, each once",
+    about: "Notifies customers and staff, once for each event",
     consumes: &[&NOTIFICATIONS],
     parameters: &[&EMAIL_ENABLED, &SMS_ENABLED],
     database: true,
@@ -207,7 +207,7 @@ pub const NOTIFICATION_WORKER: Role = Role {
 pub const FULFILMENT_WORKER: Role = Role {
     id: RoleId::FulfilmentWorker,
     slug: "fulfilment-worker",
-    about: "Makes the ticket of each confirmed order, or sends its parcel, exactly once",
+    about: "Creates the ticket or the parcel of each confirmed order, exactly once",
     consumes: &[&FULFILMENT],
     database: true,
     concurrency: 10,
@@ -218,7 +218,7 @@ pub const FULFILMENT_WORKER: Role = Role {
 pub const PROJECTION_WORKER: Role = Role {
     id: RoleId::ProjectionWorker,
     slug: "projection-worker",
-    about: "Keeps the order view that customers' lists are read from",
+    about: "Writes the order view, from which customers' lists are read",
     consumes: &[&PROJECTIONS],
     tables: &[(&ORDER_VIEWS, Access::Write)],
     database: true,
@@ -230,8 +230,8 @@ pub const PROJECTION_WORKER: Role = Role {
 pub const SWEEPER: Role = Role {
     id: RoleId::Sweeper,
     slug: "sweeper",
-    about: "Asks again where an answer is overdue, tells people who keep an order waiting, and gives back holds of orders \
-        that have ended",
+    about: "Requests overdue results again, notifies people who keep an order waiting, and releases stock holds of ended \
+        orders",
     tables: &[
         (&PRODUCTS, Access::Write),
         (&RESERVATIONS, Access::Write),

@@ -81,7 +81,7 @@ pub const HELD_SHARDS: u32 = 8;
 /// The stock holds.
 pub const RESERVATIONS: Table = Table {
     slug: "reservations",
-    about: "One record for each order's hold on stock: held, confirmed or released",
+    about: "The stock hold of each order: held, confirmed or released",
     partition: text("reservation_id"),
     sort: None,
     indexes: &[HELD_BY_EXPIRY],
@@ -92,7 +92,7 @@ pub const RESERVATIONS: Table = Table {
 /// The stock ledger.
 pub const MOVEMENTS: Table = Table {
     slug: "movements",
-    about: "The ledger of stock: every movement of every product, with what it is for, who made it and why",
+    about: "The stock ledger: every entry of every product, with its reference, actor and reason",
     partition: text("product_id"),
     sort: Some(text("movement_id")),
     indexes: &[],
@@ -103,7 +103,7 @@ pub const MOVEMENTS: Table = Table {
 /// The leases of stream shards.
 pub const LEASES: Table = Table {
     slug: "leases",
-    about: "Which worker reads a stream's shard, and how far it has come",
+    about: "The reader of each stream shard, and its checkpoint",
     partition: text("lease_id"),
     sort: None,
     indexes: &[],
@@ -123,7 +123,7 @@ pub const BY_SESSION: Index = Index {
 /// expires 90 days after its order was placed.
 pub const ORDER_VIEWS: Table = Table {
     slug: "order-views",
-    about: "What a customer's list of orders shows",
+    about: "The order view: the orders in customers' lists",
     partition: text("order_id"),
     sort: None,
     indexes: &[BY_SESSION],

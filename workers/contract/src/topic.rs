@@ -29,12 +29,12 @@ pub const ORDER_STATUS_CHANGED: Topic = Topic {
 /// The topic of order events for external subscribers.
 pub const ORDER_FEED: Topic = Topic {
     slug: "order-feed",
-    about: "What happened to orders, from the bus, for whoever subscribes",
+    about: "Events about orders from the event bus, for external subscribers",
 };
 /// The topic of failed orders for staff.
 pub const STAFF_ALERTS: Topic = Topic {
     slug: "staff-alerts",
-    about: "What the bar must hear of at once",
+    about: "Problems that staff must know of at once",
 };
 /// The topic of stock levels.
 pub const INVENTORY_ALERTS: Topic = Topic {
@@ -44,7 +44,7 @@ pub const INVENTORY_ALERTS: Topic = Topic {
 /// The topic of alarms.
 pub const SYSTEM_ALERTS: Topic = Topic {
     slug: "system-alerts",
-    about: "Alarms for whoever is on call",
+    about: "Alarms for the person on call",
 };
 
 /// Every topic.
@@ -144,21 +144,21 @@ pub const RULES: &[Rule] = &[
     // them, which are ordered and deduplicated. The rules serve the other consumers.
     Rule {
         slug: "order-created",
-        about: "Whoever follows orders hears of a new one",
+        about: "External subscribers are notified of a new order",
         kind: EventKind::OrderCreated,
         to: &[],
         target: Target::Topic(&ORDER_FEED),
     },
     Rule {
         slug: "payment-completed",
-        about: "Whoever follows orders hears that one was paid",
+        about: "External subscribers are notified of a paid order",
         kind: EventKind::PaymentCompleted,
         to: &[],
         target: Target::Topic(&ORDER_FEED),
     },
     Rule {
         slug: "failed-orders",
-        about: "Staff hear of an order that could not be fulfilled",
+        about: "Staff are notified of an order that could not be fulfilled",
         kind: EventKind::OrderStatusChanged,
         to: &[Status::Failed.code()],
         target: Target::Topic(&STAFF_ALERTS),
@@ -167,35 +167,35 @@ pub const RULES: &[Rule] = &[
     // stock hold has expired.
     Rule {
         slug: "confirmed-orders",
-        about: "An order that is paid and whose stock is sold is handed to fulfilment",
+        about: "A paid order whose stock is sold gets its ticket or parcel",
         kind: EventKind::OrderStatusChanged,
         to: &[Status::Confirmed.code()],
         target: Target::Queue(&FULFILMENT),
     },
     Rule {
         slug: "placed-orders-shown",
-        about: "A new order enters its customer's list",
+        about: "A new order is added to its customer's list",
         kind: EventKind::OrderCreated,
         to: &[],
         target: Target::Queue(&PROJECTIONS),
     },
     Rule {
         slug: "changed-orders-shown",
-        about: "The customer's list shows what became of an order",
+        about: "The customer's list shows the new status of an order",
         kind: EventKind::OrderStatusChanged,
         to: &[],
         target: Target::Queue(&PROJECTIONS),
     },
     Rule {
         slug: "shipped-orders",
-        about: "The customer hears that the parcel is on its way",
+        about: "The customer is notified that the parcel was sent",
         kind: EventKind::OrderShipped,
         to: &[],
         target: Target::Queue(&NOTIFICATIONS),
     },
     Rule {
         slug: "overdue-orders",
-        about: "Staff or the customer hear of an order that waits for them",
+        about: "Staff or the customer are notified of an order that waits for them",
         kind: EventKind::OrderOverdue,
         to: &[],
         target: Target::Queue(&NOTIFICATIONS),

@@ -53,7 +53,7 @@ pub fn parameters(environment: &Environment) -> Template {
                 "Name": format!("{root}/{}", address.parameter()),
                 "Type": "String",
                 "Value": { "Fn::ImportValue": export_of(environment, address) },
-                "Description": format!("Handed to processes as {}", address.variable()),
+                "Description": format!("Passed to processes as {}", address.variable()),
             }),
         );
     }
