@@ -414,7 +414,7 @@ mod tests {
         let error = as_it_is(&template(), &[deleted("Parking")])
             .expect_err("Orders needs it")
             .to_string();
-        assert!(error.contains("others of its stack need it"), "{error}");
+        assert!(error.contains("other resources of its stack need it"), "{error}");
         let without = as_it_is(&template(), &[deleted("Orders")]).expect("nobody needs it");
         assert!(without["Resources"].get("Orders").is_none());
         assert!(
