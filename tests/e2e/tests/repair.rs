@@ -259,7 +259,7 @@ async fn an_account_is_prepared_once_and_its_role_is_no_forgotten_stack() {
     );
     let well = said(&haven_on(&aws, &["doctor", "local", "-v"]), 0);
     assert!(
-        well.contains("ok    CloudFormation has a role of its own"),
+        well.contains("ok    CloudFormation has its own role"),
         "{well}"
     );
     assert!(
