@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_new_file_gets_the_whole_schema_and_a_second_time_nothing() {
+    async fn a_second_migration_of_a_new_file_changes_nothing() {
         let folder = std::env::temp_dir().join(format!("haven-migrate-{}", std::process::id()));
         let url = sqlite_url(&folder.join("new, 100% of #1? Käfer").join("orders.db"));
         let first = migrate(&url).await.expect("a new file");

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neither_statement_nor_debug_output_carries_a_password() {
+    fn no_statement_and_no_debug_output_contains_a_password() {
         let statement = set_password(WRITE, "correct-horse").expect("random bytes");
         assert!(
             statement.starts_with("ALTER ROLE \"haven_write\" PASSWORD 'SCRAM-SHA-256$256:"),

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_comes_back_from_its_url() {
+    fn every_path_survives_the_conversion_to_a_url() {
         for path in [
             "/var/haven/orders.db",
             "/100% of it/a?b=c&d#e/K\u{e4}fer \"x\"/%41.db",

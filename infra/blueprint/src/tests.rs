@@ -107,7 +107,7 @@ fn every_template_is_valid_by_the_schemas_of_its_types() {
 }
 
 #[test]
-fn the_dashboard_is_fresh() {
+fn the_dashboard_file_is_up_to_date() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dashboards");
     fresh(&folder.join("operations.json"), &operations_dashboard());
 }
@@ -187,7 +187,7 @@ fn no_role_may_do_everything_or_touch_everything() {
 
 /// Waivers of public Guard rules. Each must be in docs/figures.md with its reason.
 #[test]
-fn rules_of_public_sets_are_waived_only_where_the_figures_say_so() {
+fn waivers_of_public_rules_are_documented_in_the_figures() {
     let figures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/figures.md");
     let figures = std::fs::read_to_string(figures).expect("figures");
     let mut waived = BTreeSet::new();

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_codes_are_those_that_scripts_rely_on() {
+    fn exit_codes_are_stable() {
         assert_eq!(
             Exit::ALL.map(Exit::code),
             [0, 1, 2, 64, 69, 77, 130, 141],

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_groups_stand_between_the_usage_and_the_options() {
+    fn groups_are_listed_between_the_usage_and_the_options() {
         let help = help_of(80);
         let expected = "Usage: haven [OPTIONS] [COMMAND]\n\n\
             Run\n\

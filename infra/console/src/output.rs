@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_undelivered_answer_becomes_a_failure_and_a_failure_stays_one() {
+    fn lost_output_becomes_a_failure_and_a_failure_keeps_its_code() {
         let pipe = || Some(io::Error::from(ErrorKind::BrokenPipe));
         let disk = || Some(io::Error::from(ErrorKind::StorageFull));
         for (exit, failed, expected) in [

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn off_a_terminal_a_step_is_one_plain_line() {
+    fn without_a_terminal_a_step_is_one_plain_line() {
         let took = Duration::from_millis(1_500);
         assert_eq!(
             plain("up", Meaning::Ok, "Stacks: 4 created", took),

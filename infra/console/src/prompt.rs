@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_asked_who_cannot_answer() {
+    fn a_question_without_a_terminal_is_refused() {
         // Test runners give tests no terminal; where one does, nothing is asked either.
         if !io::stdin().is_terminal() {
             let refused = QUESTION.confirm(false).expect_err("no terminal");

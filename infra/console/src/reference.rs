@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_name_what_was_meant() {
+    fn failures_suggest_the_nearest_name() {
         let of = |given| {
             let failure = cause(given).expect_err("none");
             (

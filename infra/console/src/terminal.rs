@@ -46,7 +46,7 @@ mod tests {
     const HOSTILE: &str = "a\u{1b}[2Jb\u{9b}31mc\u{202e}d\u{7f}e\u{e0041}f \u{2615}";
 
     #[test]
-    fn json_says_the_same_and_moves_no_cursor() {
+    fn json_keeps_the_content_and_escapes_control_characters() {
         let document = json!({ "note": HOSTILE, "list": ["two", "lines"] });
         let printed = json(&document);
         assert!(

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_stands_alone_and_its_first_words_have_the_color() {
+    fn a_verdict_is_its_own_line_and_its_first_words_have_the_color() {
         let verdict =
             Verdict::no("Plan refused: 2 to create, 4 to change, 3 to replace, 0 to delete.")
                 .next("keep database.engine = \"postgres\", or add --allow data/Database");

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_terminal_decides_then_the_variable_and_sixty_is_the_least() {
+    fn the_width_is_that_of_the_terminal_or_the_variable_and_at_least_sixty() {
         for (terminal, variable, width) in [
             (Some(132), Some(90), 132),
             (Some(40), None, 60),

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_back_of_a_batch_is_named_in_the_answer() {
+    async fn rejected_entries_of_a_batch_are_named_in_the_response() {
         let head = "POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.SendMessageBatch";
         let two = request(
             head,

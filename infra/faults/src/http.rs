@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn messages_are_taken_whole_however_they_are_cut() {
+    async fn messages_are_read_whole_in_any_fragmentation() {
         let bytes = b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /b HTTP/1.1\r\n\r\n";
         for size in [1, 7, 1_000] {
             let parts: Vec<Vec<u8>> = bytes.chunks(size).map(<[u8]>::to_vec).collect();
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn another_body_has_another_length() {
+    fn a_changed_body_has_its_own_length() {
         let raw =
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-a: b\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
         let (message, _) = parse_response(raw, "GET", Ended::No)

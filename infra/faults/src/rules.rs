@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_about_the_calls_it_names_and_no_others() {
+    fn a_rule_applies_only_to_the_calls_that_it_names() {
         let rule = active(
             Rule::on(Dependency::Aws, "sqs.", Fault::Cut)
                 .of("order-worker")
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same_chances() {
+    fn equal_seeds_draw_equal_values() {
         let draw = |seed| {
             let mut dice = Dice::of(seed);
             (0..1_000).map(|_| dice.fraction()).collect::<Vec<_>>()

@@ -43,7 +43,7 @@ fn client() -> reqwest::Client {
 }
 
 #[tokio::test]
-async fn each_fault_of_http_is_what_the_caller_meets() {
+async fn each_http_fault_reaches_the_caller() {
     let (upstream, executed) = gateway().await;
     let faults = Faults::new(1);
     let proxy = Proxy::start(&faults, "payment-worker", Dependency::Gateway, &upstream)
@@ -110,7 +110,7 @@ async fn each_fault_of_http_is_what_the_caller_meets() {
 }
 
 #[tokio::test]
-async fn who_watches_stops_a_call_on_either_side_of_its_execution() {
+async fn an_observer_can_stop_a_call_before_or_after_its_execution() {
     let (upstream, executed) = gateway().await;
     let faults = Faults::new(1);
     let proxy = Proxy::start(&faults, "payment-worker", Dependency::Gateway, &upstream)
@@ -162,7 +162,7 @@ async fn who_watches_stops_a_call_on_either_side_of_its_execution() {
 }
 
 #[tokio::test]
-async fn aws_says_no_in_part_and_again_as_aws_does() {
+async fn partial_and_repeated_failures_have_the_format_of_aws() {
     let local = servers::local_aws().await;
     let faults = Faults::new(1);
     faults.sign_with(local.signer());
@@ -283,7 +283,7 @@ async fn aws_says_no_in_part_and_again_as_aws_does() {
 }
 
 #[tokio::test]
-async fn statements_are_calls_and_a_lost_commit_is_committed() {
+async fn each_statement_is_a_call_and_a_lost_commit_takes_effect() {
     let Some(server) = servers::postgres().await else {
         return;
     };
@@ -367,7 +367,7 @@ async fn statements_are_calls_and_a_lost_commit_is_committed() {
 }
 
 #[tokio::test]
-async fn commands_of_redis_are_calls() {
+async fn each_redis_command_is_a_call() {
     let Some(server) = servers::redis().await else {
         return;
     };

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_in_any_part_is_noticed() {
+    fn a_change_of_any_part_is_detected() {
         let changed = |body: &[u8], from: &str, to: &str| {
             let at = body
                 .windows(from.len())

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_without_a_signature_goes_first() {
+    fn the_oldest_connection_without_a_signature_is_closed_first() {
         let unproven = Arc::<Unproven>::default();
         let first = unproven.add();
         let second = unproven.add();

@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_sends_is_refused() {
+    fn requests_of_browsers_are_refused() {
         for header in ["origin", "sec-fetch-mode", "sec-fetch-site"] {
             let refused = not_of_a_page(&parts(&[("host", "localhost"), (header, "null")]).headers);
             assert_eq!(refused, Err(Reason::Browser(header.to_owned())));

@@ -708,7 +708,7 @@ mod tests {
     }
 
     #[test]
-    fn a_presigned_url_is_good_until_it_expires_and_for_its_object_alone() {
+    fn a_presigned_url_is_valid_until_it_expires_and_only_for_its_object() {
         let verifier = verifier(S3_EXAMPLE);
         let at = |seconds: i64| S3_TIME + time::Duration::seconds(seconds);
         assert_eq!(
@@ -915,7 +915,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sdk_signs_is_verified_and_with_another_secret_it_is_not() {
+    fn requests_that_the_sdk_signs_are_verified_with_their_secret_only() {
         let right = verifier(S3_EXAMPLE);
         let wrong = verifier((S3_EXAMPLE.0, "another"));
         let json: &[(&str, &str)] = &[
@@ -1009,7 +1009,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_strangers_are_not_kept() {
+    fn unknown_keys_are_not_stored() {
         let verifier = verifier(("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
         let now = datetime!(2015-08-30 12:36 UTC);
         let other = of_iam(|headers| headers[3].1 = headers[3].1.replace("iam", "iam2"));

@@ -240,7 +240,7 @@ async fn serve(listener: UnixListener, reached: Arc<AtomicUsize>, connections: A
 const TARGET: (&str, &str) = ("x-amz-target", "AmazonSQS.ListQueues");
 
 #[tokio::test]
-async fn a_signed_request_passes_as_it_is_and_the_way_to_the_server_is_used_again() {
+async fn a_signed_request_passes_unchanged_and_the_connection_is_reused() {
     let world = World::open().await;
     let mut stream = TcpStream::connect(world.address).await.expect("it listens");
     for number in 0..5 {
@@ -273,7 +273,7 @@ async fn a_signed_request_passes_as_it_is_and_the_way_to_the_server_is_used_agai
 }
 
 #[tokio::test]
-async fn nothing_else_reaches_the_server() {
+async fn unsigned_requests_do_not_reach_the_server() {
     let world = World::open().await;
     let good = || world.signed("POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
     let with = |line: String| [good(), vec![line]].concat();
@@ -553,7 +553,7 @@ async fn every_chunk_of_a_signed_upload_is_verified() {
 }
 
 #[tokio::test]
-async fn a_body_that_the_signature_does_not_cover_is_for_s3_alone_and_other_forms_are_named() {
+async fn unsigned_bodies_are_accepted_only_for_s3_and_other_forms_are_named() {
     let world = World::open().await;
     let unsigned_for_sqs = |form: &'static str| {
         world.signed(
@@ -603,7 +603,7 @@ async fn a_body_that_the_signature_does_not_cover_is_for_s3_alone_and_other_form
 }
 
 #[tokio::test]
-async fn a_url_with_the_old_signature_is_answered_with_the_remedy() {
+async fn a_url_with_signature_version_2_gets_the_remedy() {
     let world = World::open().await;
     let id = &world.keys.access_key_id;
     let url = format!("GET /beans/key?AWSAccessKeyId={id}&Signature=abc%3D&Expires=1764421200");
@@ -626,7 +626,7 @@ async fn a_url_with_the_old_signature_is_answered_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn silent_connections_of_a_stranger_do_not_keep_the_owner_out() {
+async fn silent_connections_do_not_block_the_owner() {
     let world = World::open().await;
     let mut owner = TcpStream::connect(world.address).await.expect("it listens");
     let head = || world.signed("POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));
@@ -672,7 +672,7 @@ async fn silent_connections_of_a_stranger_do_not_keep_the_owner_out() {
 }
 
 #[tokio::test]
-async fn while_the_server_is_away_the_answer_is_an_error_that_clients_repeat() {
+async fn while_the_server_is_down_the_response_is_a_retryable_error() {
     let world = World::open().await;
     std::fs::remove_file(world.directory.join("socket")).expect("removed");
     let head = world.signed("POST", "/", &[TARGET], SignableBody::Bytes(b"{}"));

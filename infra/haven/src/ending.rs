@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_database_is_told_apart_by_what_can_be_done_about_it() {
+    async fn database_failures_have_exit_codes_by_their_remedy() {
         let migrating = async |url: &str| {
             let failed = migrations::migrate(url)
                 .await
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_flag_or_a_variable_says_wrong_is_bad_usage() {
+    fn a_wrong_flag_or_variable_is_bad_usage() {
         let refused = platform::given::POSTGRES
             .url(Some("mysql://h"))
             .expect_err("another kind");

@@ -14,7 +14,7 @@ fn service(name: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn every_server_asks_for_a_password_of_the_users_own_and_has_no_default() {
+fn compose_servers_require_a_password_without_a_default() {
     let passwords = [
         ("postgres", "POSTGRES_PASSWORD"),
         ("redis", "REDIS_PASSWORD"),
@@ -40,7 +40,7 @@ fn every_server_asks_for_a_password_of_the_users_own_and_has_no_default() {
 }
 
 #[test]
-fn what_answers_every_account_is_started_only_by_a_profile_that_says_so() {
+fn a_server_open_to_every_account_needs_an_explicit_profile() {
     for name in ["ministack", "localstack"] {
         let profiles: Vec<_> = service(name)
             .into_iter()

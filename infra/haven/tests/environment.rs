@@ -132,7 +132,7 @@ async fn run(mut command: Command) -> Output {
 }
 
 #[test]
-fn a_full_disk_is_told_and_is_no_success() {
+fn a_full_disk_is_reported_as_a_failure() {
     let full = || {
         File::options()
             .write(true)
@@ -174,7 +174,7 @@ fn a_full_disk_is_told_and_is_no_success() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_141_and_a_failure_stays_one() {
+fn a_closed_pipe_exits_with_141_and_a_failure_keeps_its_code() {
     for (arguments, code) in [
         (&["config", "explain", "prod"][..], 141),
         (&["completions", "zsh"], 141),
@@ -199,7 +199,7 @@ fn a_reader_that_leaves_is_141_and_a_failure_stays_one() {
 }
 
 #[test]
-fn variables_and_arguments_may_be_any_bytes() {
+fn variables_and_arguments_may_contain_any_bytes() {
     let bytes = || OsString::from_vec(b"caf\xe9".to_vec());
     let mut stranger = haven(&["runbook", "list"]);
     stranger
@@ -272,7 +272,7 @@ fn an_endpoint_without_a_scheme_is_bad_usage() {
 }
 
 #[test]
-fn missing_credentials_and_an_unknown_profile_are_77() {
+fn missing_credentials_and_an_unknown_profile_exit_with_77() {
     for profile in [None, Some("no-such-profile")] {
         let mut command = haven(&["outputs", "dev"]);
         profile.map(|profile| command.env("AWS_PROFILE", profile));
@@ -359,7 +359,7 @@ async fn each_kind_of_failed_call_has_its_code_and_its_next_step() {
 }
 
 #[tokio::test]
-async fn loopback_is_reached_directly_and_everything_else_through_the_proxy() {
+async fn only_loopback_bypasses_the_proxy() {
     let (endpoint, direct) = server(StatusCode::OK, "text/xml", who()).await;
     let mut command =
         with_credentials(haven(&["doctor", "dev", "--endpoint", &endpoint, "--json"]));
@@ -410,7 +410,7 @@ async fn loopback_is_reached_directly_and_everything_else_through_the_proxy() {
 }
 
 #[test]
-fn an_interrupted_command_is_130() {
+fn an_interrupted_command_exits_with_130() {
     // It takes connections and never answers.
     let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let endpoint = format!("http://{}", mute.local_addr().expect("an address"));
@@ -438,7 +438,7 @@ fn an_interrupted_command_is_130() {
 }
 
 #[test]
-fn a_taken_port_is_told_with_the_process_that_has_it() {
+fn a_port_in_use_is_reported_with_the_process_that_has_it() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = holder.local_addr().expect("an address").port().to_string();
     let state = std::env::temp_dir().join(format!("haven-port-{}-{port}", std::process::id()));

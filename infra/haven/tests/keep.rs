@@ -74,7 +74,7 @@ fn keep(folder: &Folder, hangup: &str) -> Child {
 }
 
 #[test]
-fn a_hangup_that_was_ignored_at_the_start_ends_no_server() {
+fn an_ignored_hangup_ends_no_server() {
     let folder = Folder::new();
     let mut heeds = keep(&folder, "default");
     let mut ignores = keep(&folder, "ignore");
@@ -156,7 +156,7 @@ impl Up {
 }
 
 #[test]
-fn what_makes_the_python_environment_ends_with_a_killed_haven_up_and_the_next_start_waits_for_it() {
+fn a_python_build_ends_with_a_killed_haven_up_and_the_next_start_waits_for_it() {
     let folder = Folder::new();
     let python = folder.0.join("python3");
     fs::write(&python, PYTHON).expect("written");

@@ -98,7 +98,7 @@ fn a_color_adds_nothing_but_color() {
 }
 
 #[test]
-fn a_wrong_command_line_is_64_as_text_and_as_json() {
+fn a_wrong_command_line_exits_with_64_as_text_and_as_json() {
     let output = haven(&["status", "--stat", "x"], &[]);
     let said = text(&output.stderr);
     assert_eq!(

@@ -85,7 +85,7 @@ fn given(role: &Role, container: &Map<String, Value>) -> BTreeMap<String, String
 }
 
 #[test]
-fn a_task_gives_what_its_binary_reads_no_more_and_no_less() {
+fn a_task_definition_has_exactly_the_variables_that_its_binary_reads() {
     for (role, container) in containers() {
         for (list, origin) in [("Environment", Origin::Task), ("Secrets", Origin::Secret)] {
             let read: BTreeSet<String> = settings(role)
@@ -104,7 +104,7 @@ fn a_task_gives_what_its_binary_reads_no_more_and_no_less() {
 }
 
 #[test]
-fn a_binary_starts_with_what_its_task_gives_and_misses_each_part_of_it() {
+fn a_binary_starts_with_its_task_definition_and_needs_each_variable() {
     for (role, container) in containers() {
         let given = given(role, &container);
         Config::load(role, &given).unwrap_or_else(|problems| panic!("{}: {problems}", role.slug));
@@ -122,7 +122,7 @@ fn a_binary_starts_with_what_its_task_gives_and_misses_each_part_of_it() {
 }
 
 #[test]
-fn ports_are_where_the_template_says() {
+fn ports_match_the_template() {
     for (role, container) in containers() {
         let config = Config::load(role, &given(role, &container)).expect("it starts");
         let mapped = container
@@ -151,7 +151,7 @@ fn ports_are_where_the_template_says() {
 }
 
 #[test]
-fn a_container_runs_the_role_s_own_binary_and_asks_it_for_its_health() {
+fn a_container_runs_the_binary_of_its_role_and_its_health_check() {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workers/worker/src/bin");
     for (role, container) in containers() {
         let binary = format!("/usr/local/bin/{}", role.slug);

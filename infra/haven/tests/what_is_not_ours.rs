@@ -96,7 +96,7 @@ fn folder(folder: &Folder, name: &str, files: &[(&str, &str)]) -> PathBuf {
 }
 
 #[test]
-fn up_refuses_a_folder_of_the_users_as_state_directory_and_changes_nothing() {
+fn up_refuses_a_directory_of_the_user_and_changes_nothing() {
     let top = Folder::new();
     for (name, files) in [
         ("web", &[("index.html", "<p>")][..]),
@@ -206,7 +206,7 @@ fn a_state_directory_that_cannot_be_used_is_bad_usage() {
 }
 
 #[test]
-fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
+fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_directory() {
     let top = Folder::new();
     let temporary = folder(&top, "tmp", &[]);
     let state = folder(&top, ".haven", &[]);
@@ -245,7 +245,7 @@ fn a_rehearsal_uses_no_python_of_another_user_and_leaves_no_folder_behind() {
 }
 
 #[test]
-fn a_rehearsal_that_is_interrupted_leaves_no_folder_behind() {
+fn an_interrupted_rehearsal_leaves_no_directory() {
     let top = Folder::new();
     let temporary = folder(&top, "tmp", &[]);
     let python = top.0.join("slow-python");
@@ -279,7 +279,7 @@ fn a_rehearsal_that_is_interrupted_leaves_no_folder_behind() {
 }
 
 #[test]
-fn what_commands_write_is_their_owners_alone() {
+fn files_that_commands_write_are_private() {
     let top = Folder::new();
     let done = haven(&top.0, &["synth", "dev", "--out", "templates"])
         .output()

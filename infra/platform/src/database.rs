@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_redis_without_a_password_is_named_at_once_and_not_waited_for() {
+    async fn a_redis_without_a_password_fails_at_once() {
         let answers = [
             "-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?\r\n",

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_of_the_child_is_ours() {
+    fn the_error_of_the_child_is_reported() {
         let said = "Starting Brew Haven (state: .haven)\n\
             error: port 8080 is already in use\n       by pid 4711\n\n  tip: choose another";
         let busy = failure(said, Some(64));

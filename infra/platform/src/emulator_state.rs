@@ -354,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_that_are_empty_torn_or_missing_are_found_and_no_others() {
+    fn empty_torn_and_missing_files_are_found() {
         let folder = std::env::temp_dir().join(format!("haven-aws-{}", uuid::Uuid::now_v7()));
         assert_eq!(damaged(&folder).expect("nothing there"), BTreeMap::new());
         fs::create_dir_all(folder.join("s3")).expect("made");
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_in_which_a_file_was_not_written_is_read_from_the_log() {
+    fn every_failed_write_is_read_from_the_log() {
         let line = |message: &str| format!("2026-11-29 10:00:00 [ERROR] persistence: {message}");
         let full = line("Persistence: failed to save sqs: [Errno 28] No space left on device");
         assert_eq!(
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_clean_end_has_saved_everything() {
+    fn only_a_clean_stop_saves_everything() {
         assert_eq!(unsaved(&Stopped::Cleanly), None);
         assert_eq!(unsaved(&Stopped::Killed).as_deref(), Some(KILLED));
         let failed =

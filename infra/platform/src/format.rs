@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn older_formats_are_taken_over_and_newer_ones_refused_with_the_version_to_install() {
+    fn older_formats_are_upgraded_and_newer_ones_name_the_version_to_install() {
         let folder = std::env::temp_dir().join(format!("haven-format-{}", uuid::Uuid::now_v7()));
         fs::create_dir(&folder).expect("a directory");
         for old in [None, Some(""), Some("1\n"), Some("2\n")] {

@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_directory_is_its_owners_alone_and_an_old_one_becomes_so() {
+    fn new_and_old_directories_become_private() {
         let folder = Folder::new();
         let new = admit(&folder.0.join("new").join("state")).expect("made");
         assert_eq!(mode(&new), 0o700);
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn links_where_files_are_written_are_refused_by_name() {
+    fn symbolic_links_to_written_files_are_refused_by_name() {
         for name in [
             "haven.json",
             "haven.json.new",
@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_haven_did_not_make_is_refused_and_stays_as_it_is() {
+    fn a_foreign_directory_is_refused_and_not_changed() {
         let folder = Folder::new();
         let theirs = "haven did not make it";
         for (name, files, why) in [
@@ -631,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_what_other_commands_of_haven_leave_is_taken() {
+    fn a_directory_with_files_of_other_haven_commands_is_accepted() {
         let folder = Folder::new();
         let title = "# The local AWS, pinned by version and by hash.";
         let state = directory(
@@ -673,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_haven_made_is_closed_whole_and_of_one_owner() {
+    fn directories_of_haven_are_private_complete_and_of_one_owner() {
         let folder = Folder::new();
         let files = [
             ("format", "2"),
@@ -722,7 +722,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_do_not_work_everywhere_are_refused_before_anything_is_made() {
+    fn unusable_paths_are_refused_before_any_change() {
         let folder = Folder::new();
         let long = format!("{}/{}", "a".repeat(200), "b".repeat(200));
         let long = [long.as_str(); 3].join("/");

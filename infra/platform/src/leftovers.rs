@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_left_is_ended_and_a_process_that_only_has_its_pid_is_not() {
+    async fn leftover_processes_are_ended_and_others_with_the_same_pid_are_not() {
         let folder = folder();
         let state = State::open(&folder).expect("a state directory");
         let (mut left, mut stopped, mut stranger) =
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_older_haven_wrote_down_by_pid_is_ended_if_it_is_what_it_must_be() {
+    async fn processes_recorded_by_pid_alone_are_ended_if_their_command_matches() {
         let folder = folder();
         let state = State::open(&folder).expect("a state directory");
         // The link's name appears in the command line.

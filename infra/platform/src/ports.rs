@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_port_is_given_twice_and_the_users_own_never() {
+    fn no_port_is_assigned_twice_or_taken_from_the_user() {
         let own = free_port().expect("a port");
         let mut given: Vec<u16> = (0..500).map(|_| free_port().expect("a port")).collect();
         assert!(!given.contains(&own));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_local_aws_gets_its_port_again_and_never_the_users() {
+    fn the_local_aws_reuses_its_port_and_never_the_port_of_the_user() {
         let users = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a port")
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_refused_with_the_process_that_has_it() {
+    fn a_port_in_use_is_refused_with_the_process_that_has_it() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let refused = claim(port).expect_err("it is taken").to_string();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn taken_forbidden_and_unusable_are_three_messages() {
+    fn ports_in_use_reserved_and_unusable_have_different_messages() {
         let of = |kind: ErrorKind| refusal(80, &io::Error::from(kind), None);
         assert!(of(ErrorKind::AddrInUse).contains("port 80 is already in use: choose"));
         assert!(of(ErrorKind::PermissionDenied).contains("choose one from 1024 on"));

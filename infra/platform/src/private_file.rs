@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_used_is_bad_usage_and_a_full_disk_is_not() {
+    fn an_unusable_directory_is_bad_usage_and_a_full_disk_is_not() {
         for errno in [
             Errno::ACCESS,
             Errno::ROFS,
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_whole_and_for_its_owner_alone() {
+    fn a_file_is_written_atomically_and_private() {
         let folder = Folder::new();
         let path = folder.0.join("secret");
         write(&path, b"one").expect("written");

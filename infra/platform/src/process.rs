@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_start_time_and_command_line_and_never_by_its_pid_alone() {
+    fn a_process_is_identified_by_start_time_and_command_line() {
         let mut child = sleeper();
         let known = Identity::of(child.id(), "cat").expect("it runs");
         assert!(known.is_running());
@@ -250,16 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_its_own() {
+    fn this_process_is_identified_as_itself() {
         assert!(Identity::own().expect("it runs").is_running());
     }
 
     #[test]
-    fn a_program_that_is_called_by_another_name_is_its_own_as_well() {
+    fn a_program_called_by_another_name_is_identified() {
         let link = std::env::temp_dir().join(format!("bh-{}", uuid::Uuid::now_v7()));
         std::os::unix::fs::symlink(std::env::current_exe().expect("a path"), &link)
             .expect("a link");
-        let test = "process::tests::this_process_is_its_own";
+        let test = "process::tests::this_process_is_identified_as_itself";
         let ran = Command::new(&link)
             .args(["--exact", test])
             .output()

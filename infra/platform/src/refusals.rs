@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_a_line_a_second_and_every_refusal_is_counted() {
+    fn refusals_are_logged_once_a_second_and_all_counted() {
         let path = std::env::temp_dir().join(format!("haven-refusals-{}", uuid::Uuid::now_v7()));
         let mut log = Log {
             file: File::create(&path).expect("a file"),

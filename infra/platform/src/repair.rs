@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_old_sale_is_made_again_only_if_its_units_are_missing() {
+    async fn an_old_sale_is_restored_only_if_its_units_are_missing() {
         let orders = MemoryOrders::default();
         let mut created = None;
         for _ in 0..2 {

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_are_kept_for_their_owner_and_damaged_ones_are_replaced() {
+    fn passwords_are_private_and_damaged_ones_are_replaced() {
         let path = std::env::temp_dir().join(format!("haven-passwords-{}", uuid::Uuid::now_v7()));
         assert!(Passwords::read(&path, &["a"]).expect("no file").is_none());
         let made = Passwords::new(&["a", "b"]).expect("random");

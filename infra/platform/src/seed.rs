@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_menu_is_one_that_a_shop_could_open_with() {
+    fn the_menu_has_every_kind_of_product_and_every_stock_state() {
         let menu = menu().expect("readable");
         let kinds: BTreeSet<_> = menu.iter().map(|entry| entry.kind).collect();
         let ids: BTreeSet<_> = menu.iter().map(|entry| &entry.product_id).collect();

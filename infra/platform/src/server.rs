@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_ends_otherwise_than_with_success_has_not_stopped_cleanly() {
+    fn only_a_successful_exit_is_a_clean_stop() {
         let code = |code: i32| Stopped::of(Ok(ExitStatus::from_raw(code << 8)));
         assert_eq!(code(0), Stopped::Cleanly);
         assert_eq!(code(137), Stopped::Killed);

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_gets_a_directory_elsewhere_that_is_removed_again() {
+    fn a_long_path_gets_a_temporary_directory() {
         let root = root();
         for (name, is_elsewhere) in [("short", false), (&*"long".repeat(30), true)] {
             let state = State::open(&root.join(name)).expect("a state directory");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_elsewhere_goes_when_the_state_directory_is_lost() {
+    fn the_temporary_directory_is_removed_when_the_state_directory_is_lost() {
         let root = root();
         let state = State::open(&root.join("long".repeat(30))).expect("a state directory");
         let made = SocketDirectory::make(&state).expect("made");
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_put_below_no_directory_of_another_user() {
+    fn no_socket_is_created_in_a_directory_of_another_user() {
         let root = root();
         fs::create_dir(&root).expect("made");
         for (mode, may_be_used) in [
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_something_else_in_it_stays() {
+    fn a_directory_with_other_files_is_not_removed() {
         let root = root();
         let state = State::open(&root).expect("a state directory");
         let theirs = root.join(NAME);

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_token_is_renewed_before_it_ends_and_never_after_its_shop() {
+    async fn the_token_is_renewed_before_it_expires_and_not_after_the_platform_stops() {
         let clock = Clock(tokio::time::Instant::now());
         let begun = clock.now();
         let issued: Mutex<Vec<Timestamp>> = Mutex::default();

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_has_one_user_at_a_time_who_is_named() {
+    fn a_state_directory_has_one_holder_who_is_named() {
         let folder = Folder::new();
         let first = State::open(&folder.0).expect("a new directory");
         let refused = State::open(&folder.0).expect_err("in use").to_string();
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_deleted_or_replaced_is_noticed() {
+    fn a_deleted_or_replaced_state_directory_is_detected() {
         let folder = Folder::new();
         let state = State::open(&folder.0).expect("a new directory");
         let ground = state.ground().expect("it is there");
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
+    fn a_state_directory_that_cannot_be_created_is_reported_with_the_remedy() {
         let file = Folder::new();
         fs::write(&file.0, "").expect("written");
         let refused = State::open(&file.0.join("below"))
@@ -441,7 +441,7 @@ mod tests {
     /// A directory of another user decides which processes `haven down` ends and where the commands
     /// send secrets. Therefore it must be refused.
     #[test]
-    fn nothing_of_a_directory_of_another_user_is_used() {
+    fn a_directory_of_another_user_is_never_used() {
         let folder = Folder::new();
         let facts = serde_json::json!({ "storefront": "", "aws_endpoint": "http://127.0.0.1:1", "region": "",
             "database_url": "", "redis_url": null, "payment_url": "", "staff_token": "", "roles": [], "pid": 1,

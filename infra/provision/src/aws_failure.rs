@@ -346,7 +346,7 @@ mod tests {
     use crate::testing::{Answer, stub};
 
     #[test]
-    fn a_code_tells_what_to_do() {
+    fn each_error_code_has_its_cause_and_remedy() {
         for (code, message, cause) in [
             (
                 "ExpiredToken",
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_but_the_services_own_words_names_what_to_do_next() {
+    fn every_known_cause_names_the_next_step() {
         for cause in [
             Cause::Credentials,
             Cause::Network,
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn throttled_calls_side_by_side_are_repeated_until_each_is_answered() {
+    async fn concurrent_throttled_calls_are_retried_until_each_succeeds() {
         const THROTTLES: usize = 160;
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = asked.clone();
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_call_of_a_command_outlasts_throttling_too() {
+    async fn the_first_call_of_a_command_is_retried_while_throttled() {
         const THROTTLES: usize = 10;
         let asked = AtomicUsize::new(0);
         let aws = stub(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn credentials_that_expire_in_the_middle_of_a_wait_are_told_as_that() {
+    async fn credentials_that_expire_during_a_wait_are_reported_as_expired() {
         let asked = AtomicUsize::new(0);
         let aws = stub(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
             0..3 => stack_that_is("DELETE_IN_PROGRESS").into(),
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_deployment_is_told_to_wait_for_the_first() {
+    async fn a_second_deployment_gets_the_advice_to_wait() {
         let aws = stub(|_| {
             Answer::refused(
                 "ValidationError",
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_stacks_of_a_wave_fail_by_is_told_once() {
+    fn a_common_cause_of_several_stacks_is_reported_once() {
         let of = |cause, name: &str| {
             anyhow::Error::new(AwsFailure {
                 cause,

@@ -484,7 +484,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_change_is_told_from_failure() {
+    fn a_change_set_without_changes_is_not_a_failure() {
         assert!(says_no_change(
             "The submitted information didn't contain changes. Submit different information."
         ));
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_nobody_knows_is_at_rest_and_not_good() {
+    fn an_unknown_status_is_final_and_not_a_success() {
         assert!(is_at_rest("SOMETHING_NEW") && !is_good("SOMETHING_NEW"));
         assert!(!is_at_rest("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"));
         assert!(!is_good("UPDATE_ROLLBACK_COMPLETE"));

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_nothing_goes_first_and_side_by_side() {
+    fn independent_stacks_are_deployed_first_and_in_parallel() {
         let waves = waves(vec![
             stack("c", &["a", "b"]),
             stack("a", &[]),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn stacks_that_need_each_other_are_told() {
+    fn a_cycle_of_stacks_is_reported() {
         let refused = waves(vec![stack("a", &["b"]), stack("b", &["a"])])
             .expect_err("a circle")
             .to_string();

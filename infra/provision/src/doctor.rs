@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_set_that_waits_is_told_beside_the_stack() {
+    fn an_unexecuted_change_set_is_reported_beside_its_stack() {
         let waits = Patient {
             ours: vec!["haven-1".to_owned()],
             ..patient("UPDATE_COMPLETE")
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_with_somebody_elses_change_set_is_not_ours_to_clear() {
+    fn an_empty_stack_with_a_foreign_change_set_is_not_deleted() {
         let shell = Patient {
             ours: vec!["haven-1".to_owned()],
             others: 1,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_stack_that_stands_is_told() {
+    fn a_stack_that_the_code_does_not_define_is_reported() {
         let forgotten = Patient {
             is_forgotten: true,
             ..patient("CREATE_COMPLETE")
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_does_not_wait() {
+    fn a_change_set_in_progress_is_not_waiting() {
         let summary = |status, execution| {
             is_waiting(
                 &ChangeSetSummary::builder()

@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_can_say_what_is_there_in_the_form_of_what_was() {
+    fn a_template_can_describe_drifted_values_in_their_original_form() {
         assert_eq!(
             properties(modified("/VisibilityTimeout", Some("60"), Some("77")))["VisibilityTimeout"],
             77
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_template_can_say_is_refused() {
+    fn drift_that_no_template_can_describe_is_refused() {
         let deleted = |id: &str| Drifted {
             resource: id.to_owned(),
             how: How::Deleted,
@@ -414,7 +414,10 @@ mod tests {
         let error = as_it_is(&template(), &[deleted("Parking")])
             .expect_err("Orders needs it")
             .to_string();
-        assert!(error.contains("other resources of its stack need it"), "{error}");
+        assert!(
+            error.contains("other resources of its stack need it"),
+            "{error}"
+        );
         let without = as_it_is(&template(), &[deleted("Orders")]).expect("nobody needs it");
         assert!(without["Resources"].get("Orders").is_none());
         assert!(

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_data_goes_only_when_it_was_named_and_only_in_its_own_stack() {
+    fn a_stateful_resource_is_deleted_only_if_its_stack_and_name_are_allowed() {
         let refused = Named::default()
             .check("data", &table_goes())
             .expect_err("nobody named it")

@@ -9,7 +9,7 @@ use testcontainers::{GenericImage, ImageExt as _};
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_coffee_is_sold_on_a_postgresql_and_a_redis_that_somebody_else_runs() {
+async fn an_order_is_confirmed_on_external_postgresql_and_redis() {
     if !servers::has("docker") {
         return;
     }
@@ -52,7 +52,7 @@ async fn a_coffee_is_sold_on_a_postgresql_and_a_redis_that_somebody_else_runs() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shop_in_containers_remembers_and_leaves_none_behind() {
+async fn a_platform_in_containers_keeps_its_data_and_removes_its_containers() {
     if !servers::has("docker") {
         return;
     }

@@ -100,7 +100,7 @@ async fn until_step(world: &World, order: &Answer, step: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_is_grouped_explained_and_sent_back_when_its_cause_is_gone() {
+async fn poison_messages_are_grouped_explained_and_redriven_after_the_fix() {
     let world = World::open(&[]).await;
     assert!(causes(&world, 0).await.is_empty());
 
@@ -475,7 +475,7 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_the_version_before_has_the_effect_of_todays() {
+async fn a_message_of_the_previous_version_has_the_same_effect() {
     let world = World::open(&[]).await;
     world.pause("payment-worker");
     let samples = SAMPLES

@@ -96,7 +96,7 @@ fn start(tag: &str) -> String {
 }
 
 #[test]
-fn a_role_runs_in_its_image_as_nobody_and_answers_for_its_health() {
+fn a_role_runs_in_its_image_as_user_nobody_and_reports_its_health() {
     if !servers::has("docker") {
         return;
     }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_coffee_goes_all_the_way_from_the_menu_to_the_hand() {
+async fn an_order_goes_from_the_menu_to_the_pickup() {
     let mut world = World::open(&[]).await;
     let menu = world.get("/api/v1/menu").await.body;
     let products = menu["products"].as_array().expect("products");
@@ -113,7 +113,7 @@ async fn a_coffee_goes_all_the_way_from_the_menu_to_the_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_fulfilled_gives_everything_back() {
+async fn an_order_that_cannot_be_fulfilled_is_compensated() {
     let world = World::open(&[]).await;
     let before = world.stock_of("espresso").await;
 
@@ -175,7 +175,7 @@ async fn what_cannot_be_fulfilled_gives_everything_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_holds_on_postgresql_and_redis() {
+async fn orders_behave_the_same_on_postgresql_and_redis() {
     if !servers::has("postgres") || !servers::has("redis") {
         return;
     }
@@ -501,7 +501,7 @@ async fn a_killed_role_loses_nothing_while_orders_flow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_belong_on_a_queue_is_parked_and_what_came_twice_changes_nothing() {
+async fn invalid_messages_become_dead_letters_and_duplicates_change_nothing() {
     let world = World::open(&[]).await;
     let accepted = world.order("espresso", 1, "tok_ok").await;
     let confirmed = world.until(&accepted, &["confirmed"]).await;
@@ -663,7 +663,7 @@ async fn sixty_four_clients_race_for_a_hundred_units_and_exactly_a_hundred_are_s
 /// Covers two paths: from the event bus over a rule and a topic to staff, and from a metric over an
 /// alarm and a topic to the person on call.
 #[tokio::test(flavor = "multi_thread")]
-async fn staff_hear_of_a_failed_order_and_the_one_on_call_of_an_alarm() {
+async fn staff_are_notified_of_a_failed_order_and_the_person_on_call_of_an_alarm() {
     let world = World::open(&[]).await;
     let addresses = world.addresses().await;
     let address = |topic| addresses[&Address::Topic(topic).variable()].clone();

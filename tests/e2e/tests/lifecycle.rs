@@ -90,7 +90,7 @@ async fn visibility(aws: &LocalAws) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_holds_data_is_replaced_only_by_name_and_a_failure_gives_everything_back() {
+async fn stateful_resources_are_replaced_only_by_name_and_a_failure_rolls_back() {
     let aws = local_aws().await;
     let target = target(&aws);
     let life = |seconds, name| json!({ "Queue": queue(seconds), "Table": table(name) });
@@ -242,7 +242,7 @@ const OURS: &str = "111122223333";
 const THEIRS: &str = "444455556666";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_is_done_as_it_is_or_not_at_all() {
+async fn a_plan_is_applied_exactly_or_not_at_all() {
     let (aws, folder) = (local_aws().await, Folder::new());
     let ours = |arguments: &[&str]| haven_in(&aws, &folder.0, &aws.access.access_key_id, arguments);
     let planned = ours(&["plan", "local", "--out", "first.json"]);
@@ -370,7 +370,7 @@ async fn a_plan_for_another_account_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_else_stands_on_is_not_deleted() {
+async fn a_stack_whose_exports_are_imported_is_not_deleted() {
     let (aws, folder) = (local_aws().await, Folder::new());
     let ours = |arguments: &[&str]| haven_in(&aws, &folder.0, &aws.access.access_key_id, arguments);
     assert!(ours(&["deploy", "local"]).status.success());

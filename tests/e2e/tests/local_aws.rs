@@ -15,7 +15,7 @@ fn printed(output: &Output) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_sdk_uses_the_local_aws_with_what_haven_env_prints_and_nobody_does_without() {
+async fn other_sdks_use_the_local_aws_only_with_the_variables_of_haven_env() {
     let mut world = World::open(&[]).await;
     // Evaluated by a shell, as users do.
     let script = r#"eval "$("$0" env --state "$1")" && env"#;
@@ -137,7 +137,7 @@ print(json.dumps({
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn staff_read_in_the_mailbox_what_a_customer_was_sent() {
+async fn the_mailbox_shows_staff_the_notifications_of_customers() {
     let world = World::open(&[]).await;
     let accepted = world.order("espresso", 1, "tok_ok").await;
     world.until(&accepted, &["confirmed"]).await;

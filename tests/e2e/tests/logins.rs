@@ -26,7 +26,7 @@ async fn run(connection: &mut PgConnection, sql: &str) -> Result<u64, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_login_may_do_what_it_is_for_and_nothing_else() {
+async fn each_login_has_only_its_own_permissions() {
     let Some(server) = servers::migrated_postgres().await else {
         return;
     };
@@ -118,7 +118,7 @@ async fn each_login_may_do_what_it_is_for_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_database_is_another_database_and_replaces_no_copy() {
+async fn a_database_copy_is_a_separate_database_and_replaces_no_copy() {
     let Some(server) = servers::migrated_postgres().await else {
         return;
     };
@@ -252,7 +252,7 @@ async fn trusting_cluster(folder: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_trusted_every_account_asks_for_passwords_and_keeps_what_it_has() {
+async fn a_cluster_that_trusted_every_account_requires_passwords_and_keeps_its_data() {
     if !servers::has("postgres") {
         return;
     }
@@ -334,7 +334,7 @@ async fn a_cluster_that_trusted_every_account_asks_for_passwords_and_keeps_what_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_answers_nobody_without_its_password() {
+async fn redis_requires_its_password() {
     let Some(server) = servers::redis().await else {
         return;
     };

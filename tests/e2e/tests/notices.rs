@@ -64,7 +64,7 @@ async fn texts(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_text_is_sent_once_the_switch_is_on_and_an_e_mail_in_its_place_before() {
+async fn text_messages_are_sent_when_enabled_and_emails_otherwise() {
     let world = World::open(&[]).await;
     let first = wants_texts(&world).await;
     let row = |channel: &str, state: &str| (channel.to_owned(), state.to_owned());

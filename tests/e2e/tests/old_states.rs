@@ -188,7 +188,7 @@ async fn is_taken_over(pack: &str, arguments: &[&str]) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_of_dd24681_is_taken_over_and_every_order_ends() {
+async fn a_state_directory_of_dd24681_is_upgraded_and_every_order_ends() {
     let world = is_taken_over("dd24681.tar.xz", &[]).await;
     let url = world.facts["database_url"].as_str().expect("a URL");
     let standing = migrations::standing(url, &migrations::Login::default())
@@ -208,7 +208,8 @@ async fn a_state_of_dd24681_is_taken_over_and_every_order_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_of_dd24681_on_postgresql_and_redis_is_taken_over_and_asks_for_passwords() {
+async fn a_state_directory_of_dd24681_with_postgresql_and_redis_is_upgraded_and_requires_passwords()
+{
     if !servers::has("postgres") || !servers::has("redis") {
         return;
     }

@@ -66,7 +66,7 @@ fn all(outcome: &str) -> BTreeSet<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_local_aws_gets_every_stack_once_and_gives_all_back_but_the_data() {
+async fn every_stack_is_deployed_to_the_local_aws_and_destroyed_except_its_data() {
     let aws = local_aws().await;
     let deployed = outcome(&haven_on(&aws, &["deploy", "local", "--json"]));
     assert_eq!(outcomes(&deployed), all("created"));
@@ -131,7 +131,7 @@ async fn the_local_aws_gets_every_stack_once_and_gives_all_back_but_the_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_shop_goes_on_when_the_rest_of_the_platform_is_deployed_beside_it() {
+async fn a_running_platform_continues_while_the_other_stacks_are_deployed() {
     let mut world = World::open(&[]).await;
     let before = world.order("flat-white", 1, "tok_ok").await;
     let deployed = outcome(&world.haven(&["deploy", "local", "--json"]));

@@ -52,7 +52,7 @@ fn the_environments_have_no_finding_and_every_waiver_has_a_reason() {
 }
 
 #[test]
-fn a_weakness_in_a_folder_of_templates_is_found_worst_first() {
+fn weaknesses_in_a_directory_of_templates_are_listed_worst_first() {
     let folder = std::env::temp_dir().join(format!("haven-check-{}", uuid::Uuid::now_v7()));
     let there = folder.to_str().expect("text");
     assert_eq!(code(&run(&["synth", "prod", "--out", there])), Some(0));
@@ -79,7 +79,7 @@ fn a_weakness_in_a_folder_of_templates_is_found_worst_first() {
 }
 
 #[test]
-fn bad_usage_ends_with_64_and_says_what_would_be_right() {
+fn bad_usage_exits_with_64_and_names_the_remedy() {
     let cases: [(&[&str], &str); 5] = [
         (
             &["check", "prd"],
@@ -105,7 +105,7 @@ fn bad_usage_ends_with_64_and_says_what_would_be_right() {
 }
 
 #[test]
-fn a_setting_is_explained_and_all_that_is_wrong_is_told_at_once() {
+fn a_setting_is_explained_and_all_problems_are_reported_together() {
     let document = json(&["config", "explain", "prod", "network.zones", "--json"]);
     let key = &document["keys"][0];
     assert_eq!(
@@ -166,7 +166,7 @@ fn a_template_is_printed_as_it_is_deployed() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_fault_worth_a_word() {
+fn a_closed_pipe_causes_no_message() {
     for arguments in [
         &["cost", "prod"][..],
         &["check", "prod"],
@@ -210,7 +210,7 @@ fn zsh_takes_the_script() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn outputs_are_told_by_name_and_secrets_are_not() {
+async fn outputs_are_printed_by_name_and_secrets_are_not() {
     let aws = local_aws().await;
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let nowhere = nowhere.to_str().expect("text");

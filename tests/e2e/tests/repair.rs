@@ -109,7 +109,7 @@ fn drifted(document: &Value) -> Vec<&Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_changed_by_hand_is_found_shown_and_brought_back() {
+async fn manual_changes_are_detected_shown_and_reverted() {
     let aws = local_aws().await;
     said(&haven_on(&aws, &["deploy", "local"]), 0);
     let clean = document(&haven_on(&aws, &["drift", "local", "--json"]), 0);
@@ -192,7 +192,7 @@ async fn a_plan_whose_stacks_were_changed_by_hand_since_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_names_the_next_command_and_clears_what_a_forgotten_plan_left() {
+async fn the_doctor_names_the_next_command_and_deletes_the_remains_of_a_forgotten_plan() {
     let aws = local_aws().await;
     let plan = PlanFile::new();
     // The plan's change sets are in stacks that have no resources.

@@ -160,7 +160,7 @@ fn forgotten_like(world: &World, like: OrderId) -> OrderId {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_repaired() {
+async fn reconcile_names_each_difference_and_repairs_only_the_safe_ones() {
     let world = World::open(&[]).await;
     let untouched = settled(&world, "tok_ok", "confirmed").await;
     let failed = settled(&world, "tok_declined", "failed").await;
@@ -377,7 +377,7 @@ async fn what_was_put_out_of_order_is_found_by_name_and_only_what_is_safe_is_rep
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_seeded_stands_in_the_audit_log() {
+async fn seeding_is_recorded_in_the_audit_log() {
     let world = World::open(&[]).await;
     let seeded = async || -> Vec<Vec<String>> {
         let added = |entry: &AuditEntry| -> Vec<String> {
@@ -423,7 +423,7 @@ async fn what_is_seeded_stands_in_the_audit_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orders_on_their_way_are_no_difference() {
+async fn orders_in_progress_are_no_difference() {
     let world = World::open(&[]).await;
     let load = std::thread::scope(|scope| {
         let load =
@@ -458,7 +458,7 @@ async fn orders_on_their_way_are_no_difference() {
 }
 
 #[test]
-fn without_a_running_shop_it_says_so() {
+fn reconcile_needs_a_running_platform() {
     let nowhere = std::env::temp_dir().join("haven-e2e-no-state");
     let output = e2e::haven_command()
         .args(["reconcile", "--state"])
@@ -494,7 +494,7 @@ fn alerts_of(product: &str, bodies: &[String]) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn staff_hear_once_of_each_crossing_though_the_worker_is_killed_at_each() {
+async fn staff_are_notified_once_of_each_stock_level_despite_kills() {
     let world = World::open(&[]).await;
     let addresses = world.addresses().await;
     let queue = world

@@ -202,7 +202,7 @@ fn password(url: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_account_reads_nothing_and_is_refused_by_everything_but_the_shop() {
+async fn other_accounts_read_nothing_and_reach_only_the_shop() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can become another account");
         return;

@@ -189,8 +189,7 @@ async fn everything_ends_with_a_supervisor_that_is_killed_and_the_local_aws_save
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_is_being_made_ends_with_a_killed_supervisor_and_the_next_start_makes_it_anew()
- {
+async fn an_unfinished_cluster_ends_with_a_killed_supervisor_and_the_next_start_creates_it_again() {
     if !servers::has("postgres") {
         return;
     }
@@ -529,7 +528,7 @@ fn act(entry: &AuditEntry) -> (String, String, Value, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_files_of_the_local_aws_are_put_aside_and_what_the_database_knows_is_restored() {
+async fn damaged_files_of_the_local_aws_are_moved_and_restored_from_the_database() {
     let mut world = World::open(&[]).await;
     let damages: [&[(&str, usize)]; 4] = [
         &[("sqs", 4), ("sns", 0)],

@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_that_cannot_be_is_told_by_its_rule() {
+    fn an_impossible_history_is_reported_with_its_rule() {
         let sold = [
             ("", "pending"),
             ("pending", "pending"),

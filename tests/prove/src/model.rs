@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn two_orders_for_one_unit_hold_whatever_comes_twice_or_dies() {
+    fn two_orders_for_one_unit_survive_redelivery_and_crashes() {
         let report = check(&options(2, 2, None));
         assert!(report.holds, "{}", describe(&report));
     }

@@ -87,7 +87,7 @@ fn a_fault_of_the_matrix_is_hit_and_survived() {
 }
 
 #[test]
-fn bad_usage_is_told_with_the_flag() {
+fn bad_usage_names_the_flag() {
     for (arguments, named) in [
         (vec!["crash", "--flow", "nonsense"], "--flow"),
         (vec!["crash", "--point", "3"], "--flow"),
@@ -124,7 +124,7 @@ const QUICK: [&[&str]; 5] = [
 ];
 
 #[test]
-fn a_full_disk_is_told_and_is_no_success() {
+fn a_full_disk_is_reported_as_a_failure() {
     let full = || {
         File::options()
             .write(true)
@@ -160,7 +160,7 @@ fn a_full_disk_is_told_and_is_no_success() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_141_and_a_failure_stays_one() {
+fn a_closed_pipe_exits_with_141_and_a_failure_keeps_its_code() {
     let bad_usage: &[&str] = &["faults", "P3", "--database", "sqlite"];
     for (arguments, code) in QUICK
         .into_iter()

@@ -123,7 +123,7 @@ fn the_pure_crates_reach_neither_clock_nor_network_nor_disk() {
 }
 
 #[test]
-fn each_technology_is_known_to_its_adapter_alone() {
+fn only_the_adapter_of_a_technology_depends_on_its_crate() {
     let allowed = |name: &str| -> &[&str] {
         match name {
             // `prove` reads the views of the contract schema, like an external client.

@@ -79,7 +79,7 @@ fn modules_form_no_cycle() {
 }
 
 #[test]
-fn a_re_export_leads_to_the_module_that_declares_the_name() {
+fn a_re_export_is_resolved_to_the_declaring_module() {
     let of = library(&root(), "workers/adapter-aws");
     let module = |name: &str| {
         let mut modules = of.modules.iter();

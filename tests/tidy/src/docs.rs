@@ -36,7 +36,7 @@ fn begins_with_a_verb(doc: &str) -> bool {
 }
 
 #[test]
-fn public_functions_say_what_they_do() {
+fn public_functions_have_a_doc_comment_with_a_verb() {
     let mut wrong = Vec::new();
     let libraries = crates(&root()).into_iter();
     for of in libraries.filter(|of| of.is_library && !of.folder.starts_with("tests")) {

@@ -47,7 +47,7 @@ fn last_argument(tokens: &[TokenTree]) -> Option<String> {
 }
 
 #[test]
-fn no_error_is_a_text_or_a_box() {
+fn no_error_is_a_string_or_a_box() {
     let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let products = crates(&root()).into_iter();
     for of in products.filter(|of| !of.folder.starts_with("tests")) {

@@ -54,7 +54,7 @@ fn every_alarm_has_a_runbook_and_every_runbook_an_alarm() {
 }
 
 #[test]
-fn no_file_names_a_place_on_somebodys_machine() {
+fn no_file_contains_a_path_of_a_developers_machine() {
     // Each path is split in two, so that this file does not contain it.
     let places = [
         concat!("/ro", "ot/"),
@@ -89,7 +89,7 @@ fn every_decision_is_in_the_list_of_decisions() {
 }
 
 #[test]
-fn links_in_the_documents_lead_somewhere() {
+fn links_in_the_documents_are_valid() {
     for name in tracked().iter().filter(|name| name.ends_with(".md")) {
         let text = std::fs::read_to_string(root().join(name)).expect("readable");
         for link in text

@@ -180,7 +180,7 @@ fn names_one_of(pattern: &str, enums: &BTreeSet<&str>) -> bool {
 /// Forbids `_` arms over enums of this workspace, so that a new variant is not handled by accident.
 /// `clippy::wildcard_enum_match_arm` would also forbid them for enums of other crates.
 #[test]
-fn no_wildcard_stands_for_variants_of_our_own() {
+fn no_match_has_a_wildcard_for_our_own_enums() {
     // The number of `_` arms that a file may have. Each separates one case, or one pair of cases,
     // from others that all behave alike.
     const MAY: [(&str, usize); 4] = [

@@ -273,7 +273,7 @@ fn an_unknown_key_gets_a_suggestion() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_together() {
     check(
         "prod",
         "# who knows\n[network]\nzones = 7\n\n[databse]\nmulti_az = false\n\n[database]\nmulti_az = false\nbackup_days = 14\n",
@@ -777,13 +777,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_text_makes_it_panic(text in ".{0,200}", name in ".{0,20}") {
+    fn no_text_causes_a_panic(text in ".{0,200}", name in ".{0,20}") {
         let _ = load(&name, &text, &[]);
         let _ = Configuration::load(&name, &[File { name: "base.toml", text: &text }], &[]).expect_err("no defaults");
     }
 
     #[test]
-    fn no_slip_in_base_makes_it_panic(at in 0_usize..6_000, length in 0_usize..20, text in "\\PC{0,6}") {
+    fn no_mistake_in_base_causes_a_panic(at in 0_usize..6_000, length in 0_usize..20, text in "\\PC{0,6}") {
         let mut torn: Vec<char> = base().chars().collect();
         let at = at.min(torn.len());
         torn.splice(at..(at + length).min(torn.len()), text.chars());
@@ -792,7 +792,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_is_taken_as_it_is_or_refused_by_name(key in prop::sample::select(KEYS), value in any_value()) {
+    fn a_value_is_accepted_unchanged_or_refused_by_name(key in prop::sample::select(KEYS), value in any_value()) {
         match load("dev", &format!("{} = {value}", key.path), &[]) {
             Ok(configuration) => {
                 let given = configuration.explain().into_iter().find(|given| given.key == key.path).expect("explained");
@@ -805,7 +805,7 @@ proptest! {
     }
 
     #[test]
-    fn no_override_makes_it_panic(key in prop::sample::select(KEYS), text in ".{0,40}", other in ".{0,80}") {
+    fn no_override_causes_a_panic(key in prop::sample::select(KEYS), text in ".{0,40}", other in ".{0,80}") {
         let given = |key: &str| Override { key: key.to_owned(), text: text.clone(), origin: "--set".to_owned() };
         let files = embedded("prod").expect("known");
         let _ = Configuration::load("prod", &files, &[given(key.path), given(&other)]);

@@ -107,7 +107,7 @@ fn the_price_table_is_sound() {
 }
 
 #[test]
-fn an_environment_costs_more_the_nearer_it_is_to_customers() {
+fn environments_closer_to_production_cost_more() {
     let [dev, staging, prod] = ["dev", "staging", "prod"].map(|name| cost(name, &[]).fixed);
     assert!(
         usd(100.0) < dev && dev < staging && staging < prod && prod < usd(5000.0),

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_holds_data_is_backed_up_and_logs_are_not() {
+    fn stateful_resources_are_backed_up_and_logs_are_not() {
         for name in ["dev", "staging", "prod"] {
             let environment = named(name);
             let selected = selected(&environment);

@@ -127,7 +127,7 @@ fn why_explains_item_users_alarms_and_changes_of_a_queue() {
 }
 
 #[test]
-fn every_name_of_an_item_finds_it() {
+fn an_item_is_found_by_each_of_its_names() {
     for name in ["orders", "queue/orders/url", "HAVEN_QUEUE_ORDERS_URL"] {
         let answer = why(&environment("prod"), name).expect(name);
         assert_eq!(answer.resources[0].name, "messaging/OrdersQueue", "{name}");

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_the_old_and_everything_else_the_new() {
+    fn data_is_kept_and_everything_else_is_new() {
         let before = json!({ "tables": store(json!({
             "shop": { "TableId": "old", "items": { "espresso": 1 }, "ItemCount": 1 },
             "mine": { "TableId": "mine", "items": {} },
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_keeps_its_value_and_an_address_is_that_of_the_new_resource() {
+    fn settings_keep_their_values_and_addresses_are_new() {
         let parameters = |value: &str| {
             json!({ "parameters": store(json!({
                 "000000000000\0us-east-1\0'/brewhaven/local/notification/sms_enabled'": { "Value": value },
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_another_shape_is_left_as_it_was_deployed() {
+    fn a_store_with_another_structure_keeps_its_deployed_state() {
         let mut after = json!({ "queues": store(json!({ "orders": { "messages": [] } })) });
         let deployed = after.clone();
         assert_eq!(

@@ -22,7 +22,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn a_version_is_read_and_nonsense_is_not() {
+fn only_valid_versions_are_read() {
     assert_eq!(
         version("3 11\n/usr/bin/python3\n"),
         Some(((3, 11), "/usr/bin/python3"))
@@ -43,7 +43,7 @@ fn the_pinned_packages_are_read() {
 }
 
 #[test]
-fn only_the_way_to_the_index_is_taken_from_the_users_settings() {
+fn pip_reads_only_index_settings_of_the_user() {
     let listed = ":env:.cert='/etc/ssl/ca.pem'\n:env:.index-url='https://env/simple'\n:env:.target='/tmp/x'\n\
                   global.index-url='https://global/simple'\nglobal.user='true'\ninstall.find-links='/a\\n/b'\n\
                   install.prefix='/opt'\n";
@@ -63,7 +63,7 @@ fn only_the_way_to_the_index_is_taken_from_the_users_settings() {
 }
 
 #[tokio::test]
-async fn a_folder_of_the_users_is_refused_with_its_path_and_stays_as_it_is() {
+async fn a_directory_of_the_user_is_refused_and_not_changed() {
     let folder = Folder::new();
     let named = folder.0.join("important");
     fs::create_dir(&named).expect("a directory");
@@ -152,7 +152,7 @@ fn open_to_all(path: &Path) {
 }
 
 #[test]
-fn an_environment_below_a_path_with_a_colon_is_kept_in_the_cache_folder() {
+fn an_environment_below_a_path_with_a_colon_is_kept_in_the_cache_directory() {
     let folder = Folder::new();
     let state = folder.0.join("a:b");
     for place in [
@@ -175,7 +175,7 @@ fn an_environment_below_a_path_with_a_colon_is_kept_in_the_cache_folder() {
 }
 
 #[tokio::test]
-async fn an_own_environment_that_others_may_write_to_is_closed() {
+async fn an_environment_that_others_may_write_to_becomes_private() {
     let folder = Folder::new();
     let made = folder.0.join("python");
     fs::create_dir(&made).expect("a directory");

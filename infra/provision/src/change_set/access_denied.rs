@@ -65,14 +65,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_encoded_part_is_found() {
+    fn the_encoded_message_is_found() {
         let reason = "You are not authorized. Encoded authorization failure message: abc-_123 (Service: Ec2)";
         assert_eq!(encoded(reason), Some("abc-_123"));
         assert_eq!(encoded("You are not authorized."), None);
     }
 
     #[test]
-    fn a_refusal_is_who_what_and_why() {
+    fn a_denied_call_is_reported_with_principal_action_and_reason() {
         let decoded = r#"{"allowed":false,"explicitDeny":false,"context":{"principal":{"arn":"arn:aws:iam::1:role/r"},
             "action":"ec2:CreateVpc","resource":"arn:aws:ec2:eu-west-1:1:vpc/*"}}"#;
         let words = in_words(decoded).expect("it is one");

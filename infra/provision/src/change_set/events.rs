@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_that_is_no_consequence_is_the_cause() {
+    fn the_first_failure_without_another_cause_is_the_root_cause() {
         let events = [
             event("A", "CREATE_IN_PROGRESS", None),
             event("B", "CREATE_FAILED", Some("Resource creation cancelled")),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_but_consequences_the_first_of_them_is_told() {
+    fn without_a_root_cause_the_first_failure_is_reported() {
         let events = [event(
             "B",
             "UPDATE_FAILED",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_validation_is_a_cause_with_its_place() {
+    fn a_failed_validation_is_a_cause_with_its_path() {
         let event = OperationEvent::builder()
             .logical_resource_id("Orders")
             .event_type(aws_sdk_cloudformation::types::EventType::ValidationError)
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_within_a_stack_is_told_from_the_stack_itself() {
+    fn a_nested_stack_is_distinguished_from_the_outer_stack() {
         let of = |physical: &str| Seen {
             kind: STACK.to_owned(),
             stack: "outer".to_owned(),

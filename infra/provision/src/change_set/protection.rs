@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_holds_data_may_not_be_replaced_or_removed_unless_it_is_left_out() {
+    fn the_stack_policy_protects_stateful_resources_that_are_not_allowed() {
         let template = json!({ "Resources": {
             "Orders": { "Type": "AWS::DynamoDB::Table" }, "Other": { "Type": "AWS::DynamoDB::Table" },
             "Alarm": { "Type": "AWS::CloudWatch::Alarm" } } });

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_is_in_a_cluster() {
+    fn cluster_and_name_are_read_from_the_arn_of_a_service() {
         assert_eq!(
             cluster_and_name("arn:aws:ecs:eu-west-1:1:service/shop/storefront"),
             Some(("shop", "storefront"))
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_code_and_a_reason_are_told_where_there_are() {
+    fn exit_codes_and_reasons_are_reported_if_present() {
         assert_eq!(exit(&json!({ "name": "storefront" })), None);
         let killed = json!({
             "name": "storefront",

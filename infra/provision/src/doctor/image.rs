@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_image_that_is_not_in_its_repository_is_wrong_with_the_push_that_mends_it() {
+    async fn a_missing_image_is_reported_with_the_push_command() {
         let there = told(|| {
             Answer::from(r#"{"imageDetails": [{"repositoryName": "images-1"}]}"#.to_owned())
         })

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_of_the_sdk_is_known_and_has_its_next_command() {
+    fn every_status_of_the_sdk_has_its_next_command() {
         for status in StackStatus::values() {
             let advice = advice(status);
             assert!(!advice.why.contains("an unknown status"), "{status}");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_that_are_confused_are_told_apart() {
+    fn rollback_and_continued_rollback_have_different_commands() {
         let next = |status: &str| {
             advice(status)
                 .next("dev", "brew-haven-dev-data")
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_nobody_knows_is_shown_and_never_fine() {
+    fn an_unknown_status_is_never_ok() {
         assert_eq!(advice("SOMETHING_NEW").verdict, Verdict::Look);
         assert_eq!(advice("SOMETHING_NEW_FAILED").verdict, Verdict::Wrong);
         assert!(advice("SOMETHING_NEW").next("dev", "s").is_some());

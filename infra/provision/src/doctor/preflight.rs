@@ -226,7 +226,7 @@ mod tests {
     use crate::doctor::next_step::Verdict;
 
     #[test]
-    fn another_region_in_the_shell_is_told() {
+    fn another_region_in_the_shell_is_reported() {
         assert_eq!(region_check("eu-west-1", None).verdict, Verdict::Ok);
         assert_eq!(
             region_check("eu-west-1", Some("eu-west-1")).verdict,
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_told_to_bootstrap_a_local_aws() {
+    async fn a_local_aws_needs_no_bootstrap() {
         let aws = servers::local_aws().await;
         let target = crate::testing::target_on(&aws.access, blueprint::Environment::local());
         let checks = checks(&target).await;
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_beyond_a_limit_is_wrong() {
+    fn a_template_beyond_a_limit_fails() {
         let prod = blueprint::Environment::named("prod").expect("known");
         let mut stacks = blueprint::stacks(&prod);
         assert!(

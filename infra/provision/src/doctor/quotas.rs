@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_quota_below_the_need_is_wrong_and_one_that_others_may_have_used_is_worth_a_look() {
+    async fn a_quota_below_the_need_fails_and_a_possibly_used_one_is_a_warning() {
         let enough = told(5).await;
         assert_eq!(
             enough.iter().map(|check| check.verdict).collect::<Vec<_>>(),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn gateways_are_counted_by_zone_and_addresses_in_all() {
+    fn gateways_are_counted_for_each_zone_and_addresses_in_total() {
         let stacks = blueprint::stacks(&prod());
         let network = &stacks
             .iter()

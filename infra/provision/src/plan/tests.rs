@@ -53,7 +53,7 @@ async fn change_sets(target: &Target, stack: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_plan_that_fails_late_leaves_no_change_set_and_no_empty_stack() {
+async fn a_plan_that_fails_late_deletes_its_change_sets_and_empty_stacks() {
     let aws = local_aws().await;
     let target = target(&aws);
     let (first, changed) = (stack("first", queue(30)), stack("first", queue(60)));

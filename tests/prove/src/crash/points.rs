@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_points_are_the_calls_of_every_run_and_no_clock() {
+    fn crash_points_are_calls_of_every_run_and_not_of_idle_time() {
         let idle = idle_kinds(&[
             entry("sqs.ReceiveMessage", false),
             entry("streams.DescribeStream", true),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trap_springs_once_at_the_very_call() {
+    fn a_trap_kills_once_at_its_call() {
         let kind = (
             "order-worker".to_owned(),
             Dependency::Aws,

@@ -588,7 +588,7 @@ mod tests {
 
     /// The row W1 stands for W1 to W12 of the matrix.
     #[test]
-    fn every_fault_of_the_matrix_has_its_line() {
+    fn every_fault_of_the_matrix_has_a_line() {
         let ids: BTreeSet<&str> = ROWS.iter().map(|row| row.id).collect();
         assert_eq!(ids.len(), ROWS.len(), "an id stands twice");
         assert_eq!(ROWS.len() + 11, 85);

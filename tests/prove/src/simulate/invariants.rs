@@ -293,7 +293,7 @@ mod tests {
 
     /// A change after the end is I5. Every other illegal history is I9.
     #[test]
-    fn a_history_that_cannot_be_is_told_by_its_rule() {
+    fn an_impossible_history_is_reported_with_its_rule() {
         use Status::{Completed, Confirmed, Failed, Pending};
         let history = |statuses: &[(Option<Status>, Status)]| -> Vec<HistoryEntry> {
             let line = |(seq, (from, to)): (i64, &(Option<Status>, Status))| HistoryEntry {

@@ -16,14 +16,14 @@ fn options(seeds: u64, plant: Option<Mistake>) -> Options {
 }
 
 #[test]
-fn a_thousand_storms_break_no_promise_and_every_fault_was_there() {
+fn a_thousand_storms_break_no_invariant_and_cover_every_fault() {
     let report = simulate(&options(1_000, None));
     assert!(report.holds, "{report}");
     println!("{report}");
 }
 
 #[test]
-fn the_same_seed_goes_the_same_way() {
+fn equal_seeds_produce_equal_runs() {
     let report = simulate(&Options {
         check_determinism: true,
         ..options(20, None)
@@ -32,7 +32,7 @@ fn the_same_seed_goes_the_same_way() {
 }
 
 #[test]
-fn other_seeds_go_other_ways() {
+fn different_seeds_produce_different_runs() {
     let hashes: std::collections::BTreeSet<u64> = (1..=10)
         .map(|seed| one(&options(1, None), seed).trace_hash)
         .collect();
@@ -56,7 +56,7 @@ fn a_failure_is_counted_for_each_call_that_failed() {
 }
 
 #[test]
-fn a_simulation_without_a_seed_shows_nothing() {
+fn a_simulation_without_a_seed_does_not_hold() {
     assert!(!simulate(&options(0, None)).holds);
 }
 
@@ -82,7 +82,7 @@ fn every_planted_mistake_is_found() {
 }
 
 #[test]
-fn a_failing_seed_is_told_with_all_that_is_needed_to_see_it_again() {
+fn a_failing_seed_is_reported_with_the_command_that_repeats_it() {
     let options = options(30, Some(Mistake::ChargeWithNewKey));
     let report = simulate(&options);
     let failure = report

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_a_group_or_everything_is_explained() {
+    fn keys_groups_and_all_settings_are_explained() {
         let keys = |asked_for| {
             asked(&prod(), asked_for)
                 .iter()
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_answered_with_the_one_that_was_meant() {
+    fn a_misspelled_key_gets_a_suggestion() {
         for (key, tip) in [
             ("network.zone", "did you mean `network.zones`?"),
             ("multi_az", "did you mean `database.multi_az`?"),

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_reads_back_what_was_printed() {
+    fn a_shell_evaluates_the_output() {
         let value = "a'b \"c\" $HOME `id` \\ ; #\n+/=";
         let script = format!(
             "{}printf %s \"$AWS_SECRET_ACCESS_KEY\"",
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_and_variables_of_another_aws_do_not_lead_away() {
+    fn proxies_and_variables_of_another_aws_have_no_effect() {
         let set = |pairs: &[(&str, &str)]| {
             pairs
                 .iter()

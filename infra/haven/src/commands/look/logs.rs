@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_order_and_of_its_traces_are_found_and_broken_ones_passed_over() {
+    fn lines_of_an_order_and_its_traces_are_found_and_invalid_lines_skipped() {
         let folder = std::env::temp_dir().join(format!("haven-logs-{}", Uuid::now_v7()));
         std::fs::create_dir_all(folder.join("logs")).expect("a directory");
         let order_id = OrderId(Uuid::now_v7());

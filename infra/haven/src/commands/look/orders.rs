@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_have_one_form() {
+    fn gaps_are_formatted_in_one_way() {
         assert_eq!(
             [143, 47_000, 73_000].map(after),
             ["+143 ms", "+47 s", "+1 m 13 s"]

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_found_by_any_of_its_names_and_a_secret_by_none() {
+    fn a_value_is_found_by_each_of_its_names_and_secrets_are_not_printed() {
         let (stacks, parameters) = deployed();
         for name in ["OrdersUrl", "brew-haven-orders", "queue/orders/url"] {
             assert_eq!(

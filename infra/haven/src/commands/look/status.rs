@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_comes_first_and_decides_the_exit_code() {
+    fn problems_are_listed_first_and_decide_the_exit_code() {
         let text = "local, http://127.0.0.1:8080, SQLite, up 12 min\n\n\
             Roles     1 of 2 ready; order-worker restarting\n\
             Alarms    2 of 20 in ALARM: orders-parked, payments-parked\n\n\

@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_has_its_evidence_and_what_to_do() {
+    fn a_difference_has_its_evidence_and_the_remedy() {
         let all = [
             found(Kind::HoldOfEndedOrder, true, None),
             found(Kind::MoneyOwed, false, Some(Repaired::NotSafe)),
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_follows_what_is_left() {
+    fn the_exit_code_follows_from_the_remaining_differences() {
         let all = [
             found(Kind::HoldOfEndedOrder, true, None),
             found(Kind::MoneyOwed, false, None),

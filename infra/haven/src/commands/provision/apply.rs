@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deployment_ends_with_what_became_of_the_stacks() {
+    fn a_deployment_ends_with_the_outcome_of_the_stacks() {
         let stack = |outcome| StackOutcome {
             name: "brew-haven-dev-data".to_owned(),
             outcome,

@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_told() {
+    fn unknown_prices_are_reported() {
         let error =
             |arguments: &[&str]| format!("{:#}", print(&options(arguments)).expect_err("an error"));
         assert_eq!(error(&["production"]), "unknown environment `production`");

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_counted() {
+    fn kept_resources_are_counted() {
         let destroyed = |retained: &[&str]| Destroyed {
             removed: vec!["brew-haven-dev-data".to_owned()],
             retained: retained.iter().map(ToString::to_string).collect(),

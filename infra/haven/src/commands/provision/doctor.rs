@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_answer_of_aws_the_rest_is_skipped() {
+    fn without_a_response_from_aws_the_other_checks_are_skipped() {
         let next = "sign in again (aws sso login) or set AWS_PROFILE to another profile";
         let found = diagnosis(vec![Check::wrong("the AWS credentials are missing", next)]);
         assert_eq!(

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn drift_is_no_and_an_unknown_stack_is_counted() {
+    fn drift_exits_with_2_and_an_unknown_stack_is_counted() {
         let took = Duration::from_secs(48);
         let orders = modified("/VisibilityTimeout", Some("30"), Some("77"));
         let found = [messaging(vec![orders], None), messaging(Vec::new(), None)];

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_found_in_a_template_and_nothing_else_is() {
+    fn only_digests_are_found_in_a_template() {
         let digest = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(
             digest_in(&format!("\"Image\": \"repo@{digest}\"")),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_told() {
+    fn only_different_settings_are_reported() {
         let load = |name: &str| {
             Configuration::load(name, &blueprint::embedded(name).expect("ours"), &[])
                 .expect("it is right")

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_target_that_is_not_healthy_is_named_with_what_the_balancer_says() {
+    async fn an_unhealthy_target_is_named_with_the_reason_of_the_load_balancer() {
         let reason = "<Reason>Target.ResponseCodeMismatch</Reason><Description>Health checks failed with these codes: \
                       [503]</Description>";
         let sick = [
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_behind_the_balancer_is_told() {
+    async fn a_load_balancer_without_targets_is_reported() {
         assert_eq!(
             told(&[], &[]).await,
             Err("no target is registered in first and second".to_owned())

@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_says_what_it_is_who_may_and_what_a_change_does() {
+    fn the_text_has_the_purpose_the_permissions_and_the_effects_of_changes() {
         let orders = answer("orders");
         for columns in [60, 80, 120] {
             let text = plain(&text(&orders, "prod", columns, false), columns);
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_says_what_a_deletion_needs() {
+    fn the_last_line_names_the_flag_for_a_deletion() {
         let queue = verdict(&answer("messaging/OrdersQueue"));
         let expected = "Stateful: deleted or replaced only with --allow messaging/OrdersQueue.";
         assert_eq!(queue, Verdict::neutral(expected));

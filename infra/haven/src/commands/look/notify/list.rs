@@ -223,7 +223,7 @@ mod tests {
     use crate::commands::look::fitting;
 
     #[test]
-    fn a_failed_notice_says_why_and_a_sent_one_where_to_ask() {
+    fn failed_notifications_show_the_reason_and_sent_ones_the_id() {
         let failed = NoticeRow {
             event_id: EventId(Uuid::nil()),
             order_id: None,

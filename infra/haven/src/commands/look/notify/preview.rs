@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_notice_is_shown_by_every_channel_it_takes() {
+    fn every_notification_has_a_preview_for_each_channel() {
         let all = shown(None, None);
         let texts = all
             .iter()
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn html_is_of_one_mail() {
+    fn html_needs_one_notification() {
         assert!(
             html(Some("order_ready"), None)
                 .expect("a mail")
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_reads_how_long_a_text_is() {
+    fn json_has_the_length_of_each_text_message() {
         let text = shown(Some("order_ready"), Some(Channel::Sms))
             .remove(0)
             .to_json();

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_from_one_message_to_the_next_is_left_out() {
+    fn ids_numbers_and_times_are_not_part_of_a_cause() {
         for (reason, expected) in [
             (
                 "order 01934d3c-2a00-7000-8000-000000000002 does not exist",
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn one_reason_in_two_queues_is_two_causes() {
+    fn the_same_reason_in_two_queues_is_two_causes() {
         let [orders, payments] = [&contract::queue::ORDERS, &contract::queue::PAYMENTS]
             .map(|queue| fingerprint(queue, "x"));
         assert_ne!(orders, payments);

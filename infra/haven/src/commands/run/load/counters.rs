@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_role_writes_is_read() {
+    fn the_counters_of_a_role_are_parsed() {
         let metrics = chassis::Metrics::new();
         metrics.count(Metric::AwsCalls, &["sqs"], 2);
         let before = counters(&metrics);

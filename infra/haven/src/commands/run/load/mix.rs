@@ -172,7 +172,7 @@ mod tests {
     ";
 
     #[test]
-    fn customers_come_by_their_shares_and_evenly_spread() {
+    fn customers_are_distributed_evenly_by_their_shares() {
         let mix = Mix::parse(MIX).expect("a mix");
         let line = mix.order_of(100);
         for ten in line.chunks(10) {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named() {
+    fn a_mistake_in_the_mix_is_named() {
         for (text, named) in [
             ("[[customer]]\nshare = 0", "share of customer 1"),
             (

@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_were_measured() {
+    fn percentiles_are_measured_values() {
         assert!(Percentiles::of(Vec::new()).is_none());
         let Some(Percentiles { p50, p95, p99, max }) =
             Percentiles::of((1..=100).rev().map(f64::from).collect())
