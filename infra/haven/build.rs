@@ -13,7 +13,7 @@ fn git(arguments: &[&str]) -> Option<String> {
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // Sources from an archive can lie in a repository of somebody else, which does not track them.
+    // Sources from an archive can be in a foreign repository, which does not track them.
     let is_tracked = git(&["ls-files", "--error-unmatch", "build.rs"]).is_some();
     let commit = git(&["log", "-1", "--abbrev=7", "--format=%h %cs"]).filter(|_| is_tracked);
     if is_tracked {

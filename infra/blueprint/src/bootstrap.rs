@@ -3,7 +3,7 @@
 //!
 //! The role has only the permissions that AWS's schemas name for the resource types in our
 //! templates. Its IAM permissions are those of the deploy role of `security`. The role does not
-//! deploy `security` itself, because whoever may change the permissions boundary is not limited by
+//! deploy `security` itself, because the permissions boundary cannot limit a role that may change
 //! it.
 
 use std::collections::{BTreeMap, BTreeSet};

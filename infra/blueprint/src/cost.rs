@@ -110,7 +110,7 @@ pub struct Line {
     pub month: MicroUsd,
     /// The part to which the line belongs.
     pub part: Part,
-    /// True if somebody read the price on the source's page.
+    /// True if a person has compared the price with the source's page.
     pub confirmed: bool,
 }
 
@@ -150,7 +150,7 @@ pub struct Estimate {
     pub total: MicroUsd,
     /// Resources whose cost is missing from the total.
     pub unpriced: Vec<Unpriced>,
-    /// Prices in this estimate that nobody confirmed.
+    /// Unconfirmed prices in this estimate.
     pub unconfirmed: Vec<String>,
     /// The assumptions about usage.
     pub assumed: Vec<String>,

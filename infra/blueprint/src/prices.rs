@@ -36,7 +36,7 @@ pub struct Price {
     pub by: BTreeMap<String, f64>,
     /// Name of the source.
     pub source: String,
-    /// True if somebody read the figure on the source's page.
+    /// True if a person has compared the figure with the source's page.
     pub confirmed: bool,
 }
 

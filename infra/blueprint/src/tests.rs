@@ -210,7 +210,7 @@ fn waivers_of_public_rules_are_documented_in_the_figures() {
                     );
                     assert!(
                         figures.contains(&format!("`{rule}`")),
-                        "{name}: docs/figures.md does not tell of {rule}"
+                        "{name}: docs/figures.md does not mention {rule}"
                     );
                     waived.insert(rule);
                 }

@@ -66,8 +66,8 @@ pub fn note(written: io::Result<()>) {
     }
 }
 
-/// Returns whether a write to standard output has failed, so that nobody reads later output. For
-/// commands that would print without an end.
+/// Returns whether a write to standard output has failed, so that no reader gets later output. For
+/// commands that print until they are stopped.
 pub fn has_failed() -> bool {
     FAILED
         .lock()

@@ -1,5 +1,4 @@
-//! Questions before a change. The default is No, and a question is asked only where somebody can
-//! answer.
+//! Questions before a change. The default is No. A question is asked only on a terminal.
 
 use std::io::{self, BufRead, IsTerminal as _};
 
@@ -22,7 +21,7 @@ pub struct Question<'a> {
     pub text: &'a str,
     /// The command that asks, such as `haven destroy`.
     pub command: &'a str,
-    /// What to do where nobody can answer: how to review, and the flag that answers.
+    /// The tip without a terminal: how to review, and the flag that answers.
     pub tip: &'a str,
 }
 

@@ -78,7 +78,7 @@ fn assert_is_error_with_tip(said: &str) {
     );
 }
 
-/// What a scripted server was asked: the method and the URL as it stands in the request.
+/// The requests to a scripted server: the method and the URL as sent.
 type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A server on loopback that answers every request alike, and writes down what it was asked. It
@@ -124,7 +124,7 @@ fn asked(asked: &Asked) -> Vec<String> {
     asked.lock().expect("no test panicked").clone()
 }
 
-/// On a thread of its own, so that a server of the test can answer meanwhile.
+/// Runs the command on a separate thread, so that a server of the test can answer meanwhile.
 async fn run(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().expect("haven runs"))
         .await
@@ -150,7 +150,7 @@ fn a_full_disk_is_reported_as_a_failure() {
         let said = ends_with(haven(arguments).stdout(full()), 1);
         assert!(said.contains("cannot be written"), "{arguments:?}: {said}");
     }
-    // Where standard error is full too, the code alone tells.
+    // If standard error is full too, the exit code is the only report.
     for (arguments, code) in [
         (&["runbook", "list"][..], 1),
         (&["no-such-command"], 64),
@@ -241,8 +241,8 @@ fn an_empty_variable_is_unset() {
     ] {
         ends_with(haven(&["config", "explain", "dev"]).env(variable, ""), 0);
     }
-    // No endpoint, and no credentials either: told as that, and not as an endpoint without a
-    // scheme.
+    // An empty endpoint is no endpoint: the error is about the missing credentials, and not about
+    // an endpoint without a scheme.
     let said = ends_with(
         haven(&["outputs", "dev"])
             .env("AWS_ENDPOINT_URL", "")

@@ -1,5 +1,5 @@
-//! What haven did not make: each command refuses it by name, and it stays as it is, its modes
-//! included.
+//! Files and directories that haven did not create: each command refuses them by name, and changes
+//! neither their content nor their modes.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -157,7 +157,7 @@ fn commands_refuse_a_state_directory_of_another_user() {
     }
     assert_eq!(snapshot(&state), before);
 
-    // A directory of ours in which somebody else could place a file.
+    // A directory of ours in which another user placed a file.
     chown(&state, Some(rustix::process::geteuid().as_raw()), None).expect("root");
     for (file, command) in [("lock", "down"), ("haven.json", "reconcile")] {
         them(&state.join(file)).expect("root");

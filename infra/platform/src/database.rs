@@ -292,8 +292,8 @@ async fn until_redis_answers(port: u16, password: &str) -> anyhow::Result<()> {
     if !answered.await? {
         let image = REDIS.reference();
         anyhow::bail!(
-            "Redis of the image {image} asks for no password, so every account of this machine could read the carts: make \
-             the image anew with localstack/images/build, or name one in HAVEN_IMAGE_REDIS that takes REDIS_PASSWORD"
+            "Redis of the image {image} requires no password, so every account of this machine could read the carts: \
+             rebuild the image with localstack/images/build, or set HAVEN_IMAGE_REDIS to one that reads REDIS_PASSWORD"
         );
     }
     Ok(())

@@ -286,8 +286,8 @@ fn inspect(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Metadata)>> {
             inspection.look(&entry.path(), &metadata, kind)?;
         } else if name == PYTHON && metadata.mode() & OTHERS != 0 && marks::is_havens(&entry.path())
         {
-            // Thousands of files. If the directory itself is closed, nobody else could open its
-            // files.
+            // The environment has thousands of files. In a private directory, no other account can
+            // open them, so they need no check.
             inspection.look(&entry.path(), &metadata, Kind::Python)?;
         }
     }

@@ -52,7 +52,7 @@ pub struct Keep {
     pub record: Option<PathBuf>,
     /// Stop the whole process group, whose leader this process must be.
     pub group: bool,
-    /// What stands in the program's command line for as long as it runs.
+    /// Text in the program's command line by which haven identifies the process.
     pub mark: String,
     /// Become the program at once, as a child of this process id.
     pub exec_for: Option<u32>,
@@ -108,7 +108,7 @@ pub fn run(keep: &Keep) -> ExitCode {
 /// Starts the program, and stops it when the parent ends or a signal arrives.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the keeper of a server is a process of its own"
+    reason = "the keeper of a server is a separate process"
 )]
 async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
     // Install the handlers before the program starts: one of these signals could otherwise end this

@@ -89,7 +89,7 @@ pub async fn repair_and_record(
 
 /// Reads all orders and restores their stock holds and sales where these are missing.
 ///
-/// Lost messages need no repair here: the sweeper asks again for overdue answers. `repaired` is
+/// Lost messages need no repair here: the sweeper repeats overdue commands. `repaired` is
 /// updated after each order, so its counts are correct after a failure too.
 ///
 /// The stock hold of a sale is deleted [`HOLDS_KEPT`](app::ports::ledger::HOLDS_KEPT) after it

@@ -61,7 +61,7 @@ impl SocketDirectory {
         for parent in candidates.filter(|parent| parent.is_absolute() && is_ours_or_sticky(parent))
         {
             let directory = parent.join(format!("{PREFIX}{:016x}", chance::bits()));
-            // An existing directory belongs to somebody else, and making it again fails.
+            // Creation fails if the directory exists, because it then belongs to another process.
             if fits(&directory) && make(&directory).is_ok() {
                 let text = directory.to_str().context("a path that is text")?;
                 private_file::write(&note, text.as_bytes())?;

@@ -24,9 +24,9 @@ struct Patient {
     status: String,
     /// Whether the stack is ours and the current code does not make it.
     is_forgotten: bool,
-    /// Change sets that haven made and nobody executed.
+    /// Unexecuted change sets of haven.
     ours: Vec<String>,
-    /// The number of change sets that other tools made and nobody executed.
+    /// The number of unexecuted change sets of other tools.
     others: usize,
 }
 
@@ -123,7 +123,7 @@ async fn patients(target: &Target) -> anyhow::Result<Vec<Patient>> {
     Ok(patients)
 }
 
-/// Returns the names of a stack's change sets that nobody executed.
+/// Returns the names of a stack's unexecuted change sets.
 async fn waiting(target: &Target, stack: &str) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut pages = target
@@ -201,7 +201,7 @@ fn diagnosis(environment: &str, patient: &Patient) -> Vec<Check> {
     checks
 }
 
-/// Deletes haven's change sets that nobody executed, and empty stacks. Returns a line for each.
+/// Deletes haven's unexecuted change sets, and empty stacks. Returns a line for each.
 async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String>> {
     let client = &target.cloudformation;
     let mut fixed = Vec::new();

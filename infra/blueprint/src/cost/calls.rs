@@ -16,7 +16,7 @@ pub struct CallCost {
     pub units: f64,
     /// Cost in USD.
     pub usd: f64,
-    /// True if somebody read the price on the source's page.
+    /// True if a person has compared the price with the source's page.
     pub confirmed: bool,
 }
 

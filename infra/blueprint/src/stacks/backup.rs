@@ -39,7 +39,7 @@ pub fn backup(environment: &Environment) -> Template {
 /// Adds the vault that keeps the backups.
 ///
 /// In production the vault is locked in governance mode: a backup cannot be deleted early unless
-/// somebody removes the lock first. Compliance mode could never be removed, and a shop that closes
+/// the lock is removed first. Compliance mode could never be removed, and a shop that closes
 /// its account would pay for another year.
 fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
     let settings = &environment.settings.backup;

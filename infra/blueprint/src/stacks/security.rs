@@ -2,7 +2,7 @@
 //! which CloudFormation deploys.
 //!
 //! This stack imports nothing. An operator with more permissions than the deploy role deploys it,
-//! because whoever may change the boundary is not limited by it.
+//! because the boundary cannot limit a role that may change it.
 
 mod deploy;
 mod keys;

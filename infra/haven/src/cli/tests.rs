@@ -169,7 +169,7 @@ fn every_command_on_a_help_screen_parses() {
                 !commands.is_empty() || !example.contains("haven"),
                 "{words}: {example}"
             );
-            // The variable stands for the flag, and tests do not set variables of their process.
+            // The variable replaces the flag, and tests do not set variables of their process.
             let is_by_variable = example.starts_with("DATABASE_URL=");
             let flag = if is_by_variable {
                 " --database-url postgres://h/d"

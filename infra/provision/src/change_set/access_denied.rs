@@ -42,7 +42,7 @@ fn encoded(reason: &str) -> Option<&str> {
     reason.split_once(MARK)?.1.split_whitespace().next()
 }
 
-/// Describes a decoded message: who may not do what, on which resource.
+/// Describes a decoded message: the principal, the action, the resource and the reason.
 fn in_words(decoded: &str) -> Option<String> {
     let decoded: Value = serde_json::from_str(decoded).ok()?;
     let context = &decoded["context"];
@@ -50,9 +50,7 @@ fn in_words(decoded: &str) -> Option<String> {
         context["action"].as_str()?,
         context["resource"].as_str().unwrap_or("*"),
     );
-    let who = context["principal"]["arn"]
-        .as_str()
-        .unwrap_or("whoever asked");
+    let who = context["principal"]["arn"].as_str().unwrap_or("the caller");
     let because = match decoded["explicitDeny"].as_bool() {
         Some(true) => "a policy denies it",
         _ => "no policy allows it",

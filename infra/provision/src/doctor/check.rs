@@ -23,7 +23,7 @@ impl Check {
         }
     }
 
-    /// Makes the result of a check that somebody should know about.
+    /// Makes the result of a check that needs attention.
     pub fn look(what: impl Into<String>, next: impl Into<String>) -> Check {
         Check {
             verdict: Verdict::Look,

@@ -9,7 +9,7 @@ use crate::stack::NOT_DEPLOYED;
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Ok,
-    /// Nothing is broken, but somebody should know it.
+    /// Not a failure, but it needs attention.
     Look,
     Wrong,
 }

@@ -177,7 +177,7 @@ async fn open(database: &StaffDatabase, login: Login) -> anyhow::Result<Store> {
         .context("open the database of staff tokens")
 }
 
-/// Returns the facts of the platform that runs, which stand for a variable that is missing.
+/// Returns the facts of the running platform, which replace a missing variable.
 fn facts(state: &Path, missing: &str, variable: &str) -> anyhow::Result<Facts> {
     Facts::read(state).map_err(|error| {
         // A directory that cannot be used, rather than one without a platform.

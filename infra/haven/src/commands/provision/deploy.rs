@@ -72,7 +72,7 @@ pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
         Err(error) => Err(error),
     };
     if done.is_err() {
-        // No file names these change sets, so nobody could execute them later.
+        // No file names these change sets, so no command could execute them later.
         forget(&target, &made.stacks).await;
     }
     done
