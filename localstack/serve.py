@@ -1,6 +1,6 @@
 """Serves MiniStack on a Unix socket: python -I -u -c THIS SOCKET
 
-`haven up` runs it. MiniStack's own command listens on TCP, where every account of the machine could connect.
+`haven up` runs this script. The command of MiniStack listens on TCP, where every account of the machine could connect.
 """
 
 import asyncio
