@@ -72,7 +72,7 @@ pub struct Resource {
     pub waivers: Vec<Waiver>,
     /// The statements of a policy.
     pub statements: Vec<Statement>,
-    /// What the local AWS omits, with the reasons.
+    /// The parts that the local AWS omits, with the reasons.
     pub left_out: Vec<String>,
 }
 

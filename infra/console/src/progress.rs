@@ -55,7 +55,7 @@ pub struct Step {
     bar: Option<ProgressBar>,
 }
 
-/// What the line of a step says.
+/// The content of the line of a step.
 #[derive(Debug)]
 struct Line {
     began: Instant,

@@ -1,4 +1,4 @@
-//! What the global flags and the environment ask of every command. `main` sets it.
+//! The global settings of every command, from flags and the environment. `main` sets them.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -12,7 +12,7 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects, Style};
 use clap::builder::Styles;
 
-/// What a piece of output means.
+/// The meaning of a piece of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     Create,
@@ -128,7 +128,7 @@ fn choice(arguments: impl Iterator<Item = OsString>) -> Option<ColorChoice> {
     let mut choice = None;
     let mut arguments = arguments
         .map(|argument| argument.to_string_lossy().into_owned())
-        // What follows belongs to another program.
+        // Arguments after `--` belong to another program.
         .take_while(|argument| argument != "--");
     while let Some(argument) = arguments.next() {
         let when = match argument.strip_prefix("--color") {

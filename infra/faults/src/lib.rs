@@ -1,6 +1,6 @@
 //! Fault proxies. Each proxy listens on loopback between one process and one dependency (AWS over
-//! HTTP, PostgreSQL, Redis, the payment gateway, the shop). It forwards calls, records them, pauses
-//! them, or applies the faults of rules.
+//! HTTP, PostgreSQL, Redis, the payment gateway, the shop). The proxy forwards calls, records them,
+//! pauses them, or applies the faults of rules.
 //!
 //! ```text
 //! let faults = Faults::new(seed);

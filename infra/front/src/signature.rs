@@ -1,11 +1,11 @@
 //! Signature Version 4: reads the signature of a request and verifies it.
 //!
 //! A request is checked in two steps. [`Verifier::claim`] reads the signature, from the
-//! `Authorization` header or from the query of a presigned URL. It refuses everything that can be
-//! refused without the body: a missing signature, another key id, a time that differs too much.
-//! Then the body is read, and [`Verifier::verify`] computes the signature and compares it in
-//! constant time. Therefore only a client that knows the key id can make the front hold a body in
-//! memory.
+//! `Authorization` header or from the query of a presigned URL. The function refuses everything
+//! that can be refused without the body: a missing signature, another key id, a time that differs
+//! too much. Then the body is read, and [`Verifier::verify`] computes the signature and compares it
+//! in constant time. Therefore only a client that knows the key id can make the front hold a body
+//! in memory.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -103,7 +103,7 @@ pub fn environments(
     }
 }
 
-/// Where the settings of an environment are from, and what stands instead of some.
+/// The source of the settings of an environment, and overrides of single settings.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// Override a setting, such as network.zones=2 (repeatable)
@@ -125,7 +125,7 @@ impl Settings {
     }
 }
 
-/// An environment, and the account it stands in.
+/// An environment, and the place where it is deployed.
 #[derive(Debug, Clone, Args)]
 pub struct Target {
     #[command(flatten)]
@@ -145,7 +145,7 @@ pub struct Place {
     pub state: PathBuf,
 }
 
-/// What becomes of a plan.
+/// The file and the validity of a plan.
 #[derive(Debug, Clone, Args)]
 pub struct PlanFile {
     /// The plan file. Without it, the plan is only shown.
@@ -156,7 +156,7 @@ pub struct PlanFile {
     pub valid_for: Duration,
 }
 
-/// What a plan is held to.
+/// The limits of a plan: allowed deletions, the budget, and whether drift is detected.
 #[derive(Debug, Clone, Args)]
 pub struct Guard {
     #[arg(long, value_name = "STACK/RESOURCE", value_parser = stack_and_resource, help = ALLOW)]
@@ -168,7 +168,7 @@ pub struct Guard {
     pub no_drift: bool,
 }
 
-/// What is wrong with the value of a flag. clap prints it behind the flag and the value.
+/// The reason why the value of a flag is invalid. clap prints it after the flag and the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidValue(String);

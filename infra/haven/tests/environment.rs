@@ -81,8 +81,8 @@ fn assert_is_error_with_tip(said: &str) {
 /// The requests to a scripted server: the method and the URL as sent.
 type Asked = Arc<Mutex<Vec<String>>>;
 
-/// A server on loopback that answers every request alike, and writes down what it was asked. It
-/// lives as long as the test.
+/// Starts a server on loopback that answers every request alike and records the requests, until the
+/// end of the test.
 async fn server(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> (String, Asked) {
     let (asked, body) = (Asked::default(), body.into());
     let seen = asked.clone();
@@ -411,7 +411,7 @@ async fn only_loopback_bypasses_the_proxy() {
 
 #[test]
 fn an_interrupted_command_exits_with_130() {
-    // It takes connections and never answers.
+    // The system accepts connections, and no program answers.
     let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let endpoint = format!("http://{}", mute.local_addr().expect("an address"));
     for (arguments, word) in [

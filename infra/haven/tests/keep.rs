@@ -66,7 +66,7 @@ fn keep(folder: &Folder, hangup: &str) -> Child {
         .arg(&record);
     command.args(["--", "sleep", "600"]).stdin(Stdio::piped());
     let keep = command.spawn().expect("haven runs");
-    // It is written after the handlers are there and the program was started.
+    // The record is written after the signal handlers are installed and the program was started.
     wait_until("a record", || {
         fs::read_to_string(&record).is_ok_and(|text| text.matches("\"pid\"").count() == 2)
     });

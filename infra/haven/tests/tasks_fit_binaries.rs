@@ -1,5 +1,5 @@
-//! What a task definition gives, and what the binary in it takes: the two sides meet here and
-//! nowhere else.
+//! Compares the variables of each task definition with the variables that its binary reads. No
+//! other test sees both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -46,7 +46,7 @@ pub(crate) const KILLED: u8 = 128 + 9;
 pub struct Keep {
     /// Seconds that the program may take to stop before it is killed.
     pub within: u64,
-    /// What asks the program to stop.
+    /// The signal that asks the program to stop.
     pub signal: StopSignal,
     /// File that the process ids are written to.
     pub record: Option<PathBuf>,
@@ -60,7 +60,7 @@ pub struct Keep {
     pub program: Vec<OsString>,
 }
 
-/// What asks a program to stop.
+/// The signal that asks a program to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopSignal {
     Term,

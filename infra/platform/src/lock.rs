@@ -14,7 +14,7 @@ pub struct Holder {
     pub identity: Identity,
     /// Whether the process was asked to stop. A second signal would make it stop without saving.
     pub stopping: bool,
-    /// What could not be saved during the stop, one sentence each.
+    /// The parts of the state that could not be saved during the stop, one sentence each.
     pub unsaved: Vec<String>,
 }
 

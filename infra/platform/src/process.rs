@@ -18,7 +18,7 @@ pub struct Identity {
     pub mark: String,
 }
 
-/// What the system reports about a process.
+/// The attributes of a process that the system reports.
 struct Seen {
     uid: u32,
     started: String,

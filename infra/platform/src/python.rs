@@ -65,7 +65,7 @@ pub async fn finished(place: &Place) -> Option<PathBuf> {
     matches!(look(&place).await, Ok(Found::Finished)).then(|| interpreter(place.folder()))
 }
 
-/// What exists at the place of the environment. Anything else is an error that names the path and
+/// The content of the place of the environment. Other content is an error that names the path and
 /// the reason.
 enum Found {
     /// No directory, or an empty one.

@@ -1,5 +1,5 @@
-//! What shows that haven made a Python environment: its requirements, its marker file and the names
-//! of directories that are being built.
+//! The marks of a Python environment that haven made: its requirements, its marker file and the
+//! names of directories that are being built.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -48,10 +48,10 @@ pub(crate) fn shown_token(token: &str) -> &str {
     }
 }
 
-/// What a stop says at its end.
+/// The message at the end of a stop.
 pub const STOPPED: &str = "Stopped. `haven up` picks up where you left off.";
 
-/// What a local platform consists of, and where it is.
+/// The parts of a local platform, and its state directory.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The state directory.

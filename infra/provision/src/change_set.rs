@@ -119,8 +119,8 @@ async fn prepare_as(
 ) -> anyhow::Result<Option<ChangeSet>> {
     let client = &target.cloudformation;
     let mut found = standing.stack.as_ref();
-    // CloudFormation cannot update a stack whose creation failed. It must be deleted and created
-    // again.
+    // CloudFormation cannot update a stack whose creation failed. Such a stack must be deleted and
+    // created again.
     if let Some(corpse) = found.filter(|stack| is_corpse(status_of(stack))) {
         line.doing(&format!(
             "deleting the remains of a failed attempt ({})",

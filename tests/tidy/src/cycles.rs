@@ -2,8 +2,8 @@
 //!
 //! An arrow leads from module `a` to module `b` if `a` and `b` have the same parent, and the code
 //! in `a` or below it contains a path to something in `b` or below it. Re-exports are followed to
-//! the module that declares the name, also where `a` takes the name from the parent. What a parent
-//! and its children take from each other counts as inside of one unit: a parent declares, combines
+//! the module that declares the name, also where `a` takes the name from the parent. Uses between a
+//! parent and its children count as inside of one unit: a parent declares, combines
 //! and re-exports its children, and children share what the parent has. Code of tests does not
 //! count.
 

@@ -26,7 +26,7 @@ use super::count;
 use crate::arguments::Target;
 use crate::target;
 
-/// What is known about an environment at one moment.
+/// The state of an environment at one moment.
 struct Health {
     environment: String,
     is_local: bool,

@@ -12,7 +12,7 @@ pub struct Keep {
     /// Seconds that the program may take to stop before it is killed
     #[arg(long, default_value_t = 10)]
     pub within: u64,
-    /// What asks the program to stop
+    /// Signal that asks the program to stop
     #[arg(long, value_enum, default_value_t = StopSignal::Term)]
     pub signal: StopSignal,
     /// File that the process ids are written to
@@ -21,7 +21,7 @@ pub struct Keep {
     /// Stop the whole process group, whose leader this process must be
     #[arg(long)]
     pub group: bool,
-    /// What stands in the program's command line for as long as it runs
+    /// Text in the program's command line that identifies it
     #[arg(long, default_value = "")]
     pub mark: String,
     /// Become the program at once, as a child of this process id
@@ -32,7 +32,7 @@ pub struct Keep {
     pub program: Vec<OsString>,
 }
 
-/// What asks a program to stop.
+/// The signal that asks a program to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StopSignal {
     Term,

@@ -196,7 +196,7 @@ fn is_agreed(
     .confirm(options.yes)
 }
 
-/// What sending needs.
+/// The state of one redrive.
 struct Run<'a> {
     desk: &'a Desk,
     parking: &'a SqsParking,
