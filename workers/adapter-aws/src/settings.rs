@@ -200,7 +200,7 @@ impl ParameterReader {
                 if self.last_read().is_none()
                     && timeout(FIRST_WITHIN, self.refresh()).await.is_err()
                 {
-                    tracing::warn!("Parameters were not answered in time; the defaults stand");
+                    tracing::warn!("Parameters were not read in time; the defaults apply");
                     self.write().at = Some(Instant::now());
                 }
             }

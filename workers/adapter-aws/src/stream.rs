@@ -149,7 +149,7 @@ fn product(image: HashMap<String, AttributeValue>) -> Option<StockedProduct> {
         // An item that was written by hand may be invalid. A retry would not help, and the later
         // records must not wait.
         .inspect_err(
-            |error| tracing::warn!(error = %chain(error), "A record of the stream was left out"),
+            |error| tracing::warn!(error = %chain(error), "An invalid record of the stream was skipped"),
         )
         .ok()
 }

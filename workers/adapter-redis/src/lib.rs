@@ -171,8 +171,8 @@ impl RedisCarts {
         })
     }
 
-    /// Reads the password again when the server refuses it, and repeats a call about a cart with the
-    /// new one. A refused call had no effect.
+    /// Reads the password again when the server refuses it, and repeats a call about a cart with
+    /// the new one. A refused call had no effect.
     #[must_use]
     pub fn renewing(self, renewal: Option<Renewal<String>>) -> RedisCarts {
         RedisCarts { renewal, ..self }
@@ -388,7 +388,7 @@ impl Guarded for RedisCarts {
 
     fn set(&self, password: &String) {
         if let Err(error) = self.set_password(password) {
-            tracing::error!(error = %error, "The cache's password of today cannot be used");
+            tracing::error!(error = %error, "The present password of the cache cannot be used");
         }
     }
 }

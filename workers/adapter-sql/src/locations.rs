@@ -71,7 +71,7 @@ impl LocationStore for Store {
         let hours: Vec<HoursRow> = self.read(HOURS).fetch_all().await?;
         let read = |row: Row| {
             let shop = row.with_hours(&hours).read();
-            shop.inspect_err(|error| tracing::error!(error = %chain(error), "A location was left out until its row is corrected")).ok()
+            shop.inspect_err(|error| tracing::error!(error = %chain(error), "A location with an invalid row was skipped")).ok()
         };
         Ok(rows.into_iter().filter_map(read).collect())
     }

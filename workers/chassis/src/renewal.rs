@@ -63,8 +63,8 @@ impl<L: Send + 'static> Renewal<L> {
         }
     }
 
-    /// Reads the login until the server accepts it. Call this after a refused login. Returns whether
-    /// new connections are possible.
+    /// Reads the login until the server accepts it. Call this after a refused login. Returns
+    /// whether new connections are possible.
     pub async fn renew(&self, guarded: &impl Guarded<Login = L>) -> bool {
         let _reading = self.one_at_a_time.lock().await;
         let begun = Instant::now();
@@ -72,13 +72,13 @@ impl<L: Send + 'static> Renewal<L> {
         let mut check = guarded.check().await;
         while check == Check::Refused {
             if begun.elapsed() > WITHIN {
-                tracing::error!("The login of today is refused");
+                tracing::error!("The present login is refused");
                 return false;
             }
             match (self.read)().await {
                 Ok(login) => guarded.set(&login),
                 Err(error) => {
-                    tracing::warn!(error = %chain(&*error), "The login of today cannot be read")
+                    tracing::warn!(error = %chain(&*error), "The present login cannot be read")
                 }
             }
             check = guarded.check().await;

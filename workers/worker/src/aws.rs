@@ -1,10 +1,10 @@
-//! A role's adapters, made from what its `Role` grants.
+//! The adapters of a role, built from the rights of its `Role`.
 //!
-//! The code of a role has its queues, topics, tables, streams, parameters and secrets from here
-//! alone, because the clients of the SDK are private to [`Aws`]. Each function asks [`Grants`] for
-//! the rights that its adapter needs. So a right that the code needs and the `Role` lacks is an
-//! error when the role starts, and in the test of `roles.rs`, which builds every role. Without
-//! that, IAM refuses the call on the day that a customer makes it.
+//! The code of a role gets its queues, topics, tables, streams, parameters and secrets only here,
+//! because the clients of the SDK are private to [`Aws`]. Each function asks [`Grants`] for the
+//! rights that its adapter needs. A missing right is therefore an error at the start of the role,
+//! and in the test of `roles.rs`, which builds every role. Otherwise IAM would refuse the first
+//! call in production.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::grants::Grants;
 use crate::renewal::{self, Renewal};
 use crate::stores::SystemSource;
 
-/// How often numbers leave: CloudWatch keeps one value a minute anyway.
+/// Period of sending metrics. CloudWatch stores one value a minute.
 const SEND_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
@@ -267,8 +267,8 @@ impl Aws {
         Ok(secret.map(|id| renewal::of_cache(self.clients.clone(), id)))
     }
 
-    /// Sends the numbers every minute until shutdown, and once more then: as log lines in AWS, by
-    /// PutMetricData to a local AWS, which reads no log lines.
+    /// Sends the metrics every minute until shutdown, and once more at the shutdown. On AWS they
+    /// are log lines. A local AWS, which reads no log lines, gets them by PutMetricData.
     pub fn send_metrics(
         &self,
         service: &'static str,
@@ -292,7 +292,7 @@ impl Aws {
                     Some(sink) => {
                         let series = data.iter().map(|datum| series(datum, &source)).collect();
                         if let Err(error) = sink.put(series).await {
-                            tracing::warn!(error = %chain(&*error), "A minute's numbers could not be sent");
+                            tracing::warn!(error = %chain(&*error), "The metrics of a minute could not be sent");
                         }
                     }
                     None => {
@@ -318,7 +318,7 @@ pub struct LiveParameter {
 }
 
 impl LiveParameter {
-    /// Returns the value of now, as [`ParameterReader::get`] does.
+    /// Returns the current value, as [`ParameterReader::get`] does.
     pub async fn get(&self) -> String {
         self.reader.get(self.parameter).await
     }

@@ -1,4 +1,4 @@
-//! What a role's binary is asked to do. Two words at most, so read by hand.
+//! The arguments of a role's binary. There are at most two words, so no parser crate is used.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use contract::role::Role;
 use crate::VERSION;
 use crate::config::HEALTH_BIND;
 
-/// Well below the five seconds that ECS gives a health check (`HealthCheck.Timeout`).
+/// Time limit of a health check, well below the five seconds of ECS (`HealthCheck.Timeout`).
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ enum Ask {
     Version,
 }
 
-/// An argument that a role's binary does not take.
+/// An argument that a role's binary does not know.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown argument {0:?} (see --help)")]
 struct UnknownArgument(String);
@@ -38,7 +38,7 @@ enum NoHealthAddress {
     Unusable(#[from] Problems),
 }
 
-/// Does what the arguments after the binary's name say.
+/// Runs the command in the arguments after the binary's name.
 pub fn main(role: &'static Role, arguments: impl Iterator<Item = String>) -> ExitCode {
     match parse(arguments) {
         Ok(Ask::Run) => crate::run(role),
@@ -52,7 +52,7 @@ pub fn main(role: &'static Role, arguments: impl Iterator<Item = String>) -> Exi
     }
 }
 
-/// `println!` panics where standard output is a closed pipe or a full disk.
+/// Writes a line to standard output. `println!` would panic on a closed pipe or a full disk.
 fn say(text: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,7 +60,7 @@ fn say(text: &str) -> ExitCode {
     }
 }
 
-/// The exit code says it where standard error cannot.
+/// Writes a line to standard error. If that fails, the exit code is the only report.
 fn complain(role: &Role, text: &str) {
     let _ = writeln!(std::io::stderr(), "{}: {text}", role.slug);
 }
@@ -92,7 +92,7 @@ fn help(role: &Role) -> String {
     )
 }
 
-/// For the container's health check: the image has neither a shell nor curl.
+/// Runs the health check of the container, because the image has neither a shell nor curl.
 fn health(role: &Role) -> ExitCode {
     match health_address(&ProcessEnvironment) {
         Err(problem) => {
@@ -109,7 +109,8 @@ fn health(role: &Role) -> ExitCode {
     }
 }
 
-/// Nothing else of the role's settings: a health check needs no secret.
+/// Returns the address of the health endpoints. Reads no other setting, because a health check
+/// needs no secret.
 fn health_address(environment: &impl Environment) -> Result<SocketAddr, NoHealthAddress> {
     let reader = Reader::new(environment);
     let bind: Option<SocketAddr> = reader.optional_parsed(HEALTH_BIND.variable, HEALTH_BIND.about);

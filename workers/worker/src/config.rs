@@ -1,4 +1,4 @@
-//! A role's settings, read whole before anything is opened.
+//! The settings of a role. All of them are read before the role opens a connection.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,35 +13,36 @@ use contract::role::Role;
 
 use crate::grants::Grants;
 
-/// Where health is served locally if nothing else is set: on a port that the system picks.
+/// The default address of the health endpoints of a local role, with a free port.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Where a local storefront listens if nothing else is set.
 const LOCAL_SHOP: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), contract::STOREFRONT_PORT);
 
-/// A busy office behind one address, and some more.
+/// The default limit of orders a minute for one address: a large office behind one address, with a
+/// reserve.
 const ORDERS_PER_MINUTE_ON_AWS: u32 = 600;
 
-/// Who must have a setting.
+/// Whether a setting is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needed {
     Always,
-    /// A local platform has a stand-in for it; on AWS the stand-in would hide that it was
-    /// forgotten.
+    /// Required on AWS, where a default would hide a missing setting. A local platform has a
+    /// default.
     OnAws,
     Never,
 }
 
-/// Where a setting comes from on AWS.
+/// The source of a setting on AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// A value in the task definition.
     Task,
-    /// In the task definition by reference: the process alone sees the value.
+    /// A reference in the task definition. Only the process gets the value.
     Secret,
-    /// A value in the image: it tells where one of the image's files is.
+    /// A value in the image: the path of a file of the image.
     Image,
-    /// Nobody sets it there.
+    /// Not set on AWS.
     Local,
 }
 
@@ -89,7 +90,7 @@ const DATABASE_URL: Setting = setting(
 .of(|role| role.database);
 const DATABASE_USER: Setting = setting(
     "PGUSER",
-    "the database's user, where its URL has none",
+    "the database's user, if its URL has none",
     Needed::OnAws,
 )
 .of(|role| role.database)
@@ -99,7 +100,7 @@ const DATABASE_PASSWORD: Setting = setting("PGPASSWORD", "the user's password", 
     .from(Origin::Secret);
 const DATABASE_ROOTS: Setting = setting(
     "PGSSLROOTCERT",
-    "the file of the roots that RDS signs with",
+    "the file of the root certificates of RDS",
     Needed::OnAws,
 )
 .of(|role| role.database)
@@ -116,13 +117,10 @@ const REDIS_URL: Setting = setting(
     Needed::OnAws,
 )
 .of(|role| role.cache);
-const REDIS_PASSWORD: Setting = setting(
-    "REDIS_PASSWORD",
-    "what clients of the cache show",
-    Needed::OnAws,
-)
-.of(|role| role.cache)
-.from(Origin::Secret);
+const REDIS_PASSWORD: Setting =
+    setting("REDIS_PASSWORD", "the password of the cache", Needed::OnAws)
+        .of(|role| role.cache)
+        .from(Origin::Secret);
 const CACHE_SECRET: Setting = setting(
     "HAVEN_CACHE_LOGIN_ARN",
     "the secret that the cache's token is read from again",
@@ -143,7 +141,7 @@ const BIND: Setting = setting(
 .of(|role| role.public);
 const TRUSTED_PROXIES: Setting = setting(
     "HAVEN_TRUSTED_PROXIES",
-    "how many proxies before it add to X-Forwarded-For, such as 1",
+    "the number of proxies that add to X-Forwarded-For, such as 1",
     Needed::OnAws,
 )
 .of(|role| role.public);
@@ -154,7 +152,7 @@ const ORDERS_PER_MINUTE: Setting = setting(
 )
 .of(|role| role.public)
 .from(Origin::Local);
-/// Read by the health check too.
+/// The address of the health endpoints. The health check reads it too.
 pub(crate) const HEALTH_BIND: Setting = setting(
     "HAVEN_HEALTH_BIND",
     "the address of health and metrics, such as 127.0.0.1:9000",
@@ -162,20 +160,20 @@ pub(crate) const HEALTH_BIND: Setting = setting(
 );
 const PUBLIC_URL: Setting = setting(
     "HAVEN_PUBLIC_URL",
-    "where customers find the shop",
+    "the URL of the shop for customers",
     Needed::OnAws,
 )
 .of(|role| role.mail);
 const MAIL_FROM: Setting =
-    setting("HAVEN_MAIL_FROM", "who e-mails are from", Needed::OnAws).of(|role| role.mail);
+    setting("HAVEN_MAIL_FROM", "the sender of emails", Needed::OnAws).of(|role| role.mail);
 const STAFF_MAIL: Setting = setting(
     "HAVEN_STAFF_MAIL",
-    "who is told of what staff must see",
+    "the address for notifications to staff",
     Needed::OnAws,
 )
 .of(|role| role.mail);
 
-/// All but the contract's secrets and addresses, which are a list there.
+/// Every setting except the secrets and addresses, which the contract lists.
 const SETTINGS: [&Setting; 19] = [
     &ENVIRONMENT,
     &REGION,
@@ -214,15 +212,15 @@ pub fn settings(role: &Role) -> Vec<(String, Origin)> {
     ours.chain(secrets).chain(addresses).collect()
 }
 
-/// The configuration of one role: what every role has, and a struct for each concern that only
-/// some roles have. A concern that is not the role's is absent, and its method returns an error.
+/// The configuration of one role: the common settings, and a struct for each concern of some roles.
+/// A concern of other roles is absent, and its method returns an error.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub aws: AwsSettings,
     pub health: HealthConfig,
-    /// Those of the role, by variable.
+    /// The secrets of the role, by variable.
     pub secrets: HashMap<&'static str, Secret<String>>,
-    /// What the role may use, and where CloudFormation put it.
+    /// The rights of the role, and the addresses of its resources.
     pub grants: Grants,
     database: Option<DatabaseConfig>,
     cache: Option<CacheConfig>,
@@ -241,8 +239,8 @@ pub struct HealthConfig {
 pub struct DatabaseConfig {
     pub url: Secret<String>,
     pub login: Login,
-    /// The secret that the login is read from again. A role without one exits when its login is
-    /// refused.
+    /// The secret from which a refused login is read again. Without the secret, the role exits when
+    /// its login is refused.
     pub login_secret: Option<String>,
 }
 
@@ -250,7 +248,7 @@ pub struct DatabaseConfig {
 pub struct CacheConfig {
     pub url: Secret<String>,
     pub password: Option<Secret<String>>,
-    /// The secret that the password is read from again.
+    /// The secret from which a refused password is read again.
     pub password_secret: Option<String>,
 }
 
@@ -265,16 +263,16 @@ pub struct GatewayConfig {
 pub struct HttpConfig {
     pub bind: SocketAddr,
     pub trusted_proxies: usize,
-    /// 0 for no limit.
+    /// Maximum number of orders a minute from one address. 0 means no limit.
     pub orders_per_minute: u32,
 }
 
 #[derive(Debug, Clone)]
 pub struct MailConfig {
     pub from: String,
-    /// Who is told what staff must see.
+    /// The address for notifications to staff.
     pub staff: String,
-    /// Where customers find the shop, without a slash at the end.
+    /// The URL of the shop for customers, without a slash at the end.
     pub public_url: String,
 }
 
@@ -297,7 +295,7 @@ impl Config {
         let settings = RoleSettings {
             role,
             reader: &reader,
-            // Where not even the environment is known, what only AWS needs is not asked for.
+            // If the environment is unknown, settings that only AWS needs are not required.
             on_aws: !aws.is_local() && !aws.environment.is_empty(),
         };
         let config = Config {
@@ -359,7 +357,7 @@ impl Config {
     }
 }
 
-/// The main setting of a concern names the concern in the error.
+/// Returns a concern, or an error that names its main setting.
 fn present<'a, T>(concern: &'a Option<T>, main: &Setting) -> anyhow::Result<&'a T> {
     concern
         .as_ref()
@@ -374,8 +372,8 @@ struct RoleSettings<'a> {
 }
 
 impl RoleSettings<'_> {
-    /// Returns `None` for a setting that is absent or not the role's. A setting that must be there
-    /// and is absent is a problem.
+    /// Returns the value of a setting, or `None` if it is absent or of other roles. An absent
+    /// setting that is required is a problem.
     fn text(&self, setting: &Setting) -> Option<String> {
         if !(setting.of)(self.role) {
             return None;
@@ -390,7 +388,8 @@ impl RoleSettings<'_> {
         Some(value).filter(|value| !value.is_empty())
     }
 
-    /// As [`RoleSettings::text`]. A value that is no `kind` is a problem, and counts as absent.
+    /// Returns the parsed value of a setting, as [`RoleSettings::text`]. A value that is not a
+    /// valid `kind` is a problem and counts as absent.
     fn parsed<T>(&self, setting: &Setting, kind: &str) -> Option<T>
     where
         T: FromStr,
@@ -424,8 +423,8 @@ impl HealthConfig {
 }
 
 impl DatabaseConfig {
-    /// Only the kinds of URL that there is an adapter for; on AWS only those that prove who the
-    /// server is before it gets a password.
+    /// Reads the settings. Accepts only URLs with an adapter, and on AWS only URLs with which the
+    /// client verifies the server before it sends a password.
     fn read(settings: &RoleSettings<'_>) -> Option<DatabaseConfig> {
         let url = settings.text(&DATABASE_URL);
         if let Some(url) = &url {
@@ -435,7 +434,8 @@ impl DatabaseConfig {
                 settings.problem(&DATABASE_URL, "must end with ?sslmode=verify-full");
             }
         }
-        // All are read before the first that is absent ends this: one start names every problem.
+        // Read all settings before an absent one ends this function, so that one start reports
+        // every problem.
         let login = Login {
             user: settings.text(&DATABASE_USER),
             password: settings.text(&DATABASE_PASSWORD),
@@ -451,7 +451,7 @@ impl DatabaseConfig {
 }
 
 impl CacheConfig {
-    /// As [`DatabaseConfig::read`].
+    /// Reads the settings, with the checks of [`DatabaseConfig::read`].
     fn read(settings: &RoleSettings<'_>) -> Option<CacheConfig> {
         let url = settings.text(&REDIS_URL);
         let kinds: &[&str] = if settings.on_aws {
@@ -485,7 +485,7 @@ impl GatewayConfig {
 
 impl HttpConfig {
     fn read(settings: &RoleSettings<'_>) -> Option<HttpConfig> {
-        // A laptop's load comes from one address, and is meant.
+        // Local load tests send all orders from one address, so there is no limit.
         let orders_per_minute_default = if settings.on_aws {
             ORDERS_PER_MINUTE_ON_AWS
         } else {
@@ -529,7 +529,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Usable values for everything that the role reads on AWS.
+    /// Returns valid values of every variable that the role reads on AWS.
     pub(crate) fn on_aws(role: &Role) -> BTreeMap<String, String> {
         let settings = settings(role)
             .into_iter()
@@ -550,7 +550,7 @@ pub(crate) mod tests {
             .collect()
     }
 
-    /// Remembers what it was asked for.
+    /// Records the names of the variables that are read.
     struct Recording<'a>(&'a BTreeMap<String, String>, RefCell<BTreeSet<String>>);
 
     impl Environment for Recording<'_> {

@@ -11,8 +11,8 @@ use contract::role::{Access, Role};
 use contract::table::Table;
 use contract::topic::{Bus, Topic};
 
-/// The rights of a process and the addresses of its resources. Each method returns what an adapter
-/// is made from, or an error that names the right that is missing.
+/// The rights of a process and the addresses of its resources. Each method returns the address for
+/// an adapter, or an error that names the missing right.
 #[derive(Debug, Clone)]
 pub struct Grants {
     /// `None` for `haven`: AWS decides by the rights of the person who runs it.

@@ -1,7 +1,7 @@
-//! The roles: each a file that wires a loop to a use-case, and nothing about coffee.
+//! The roles. Each file connects a loop to a use case and contains no logic of the shop.
 //!
-//! One thin binary a role under `src/bin/`; one container image holds them all, and `haven role`
-//! runs the same.
+//! Each role has a thin binary under `src/bin/`. One container image contains all of them, and
+//! `haven role` runs the same code.
 
 pub mod aws;
 mod breakers;
@@ -21,13 +21,13 @@ use chassis::telemetry::Lines;
 use contract::cause::chain;
 use contract::role::Role;
 
-/// What is built here.
+/// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the binary of a role with the arguments of the process. The exit code is 0 for success, 1
 /// for a failure, and 64 for bad configuration or arguments.
 pub fn main(role: &'static Role) -> ExitCode {
-    // An argument that is not UTF-8 is unknown like any other, and no reason to panic.
+    // An argument that is not UTF-8 is an unknown argument and must not cause a panic.
     command::main(
         role,
         std::env::args_os()
@@ -42,14 +42,14 @@ pub fn run(role: &'static Role) -> ExitCode {
     let config = match config::Config::load(role, &ProcessEnvironment) {
         Ok(config) => config,
         Err(problems) => {
-            // The exit code says it where standard error cannot.
+            // If standard error cannot be written, the exit code is the only report.
             let _ = writeln!(std::io::stderr(), "{}: {problems}", role.slug);
             return ExitCode::from(chassis::EX_USAGE);
         }
     };
     let filter = ProcessEnvironment.get(chassis::telemetry::LOG_VARIABLE);
     let _telemetry = chassis::telemetry::start(role.slug, filter.as_deref(), Lines::Json);
-    // One provider of cryptography in the whole process; a second call changes nothing.
+    // Installs the only cryptography provider of the process. A second call changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ran = chassis::run::runtime(THREADS)
         .map_err(anyhow::Error::from)
@@ -75,7 +75,7 @@ pub fn run(role: &'static Role) -> ExitCode {
                     Some(adapter_sql::ConnectError::BadUrl(_))
                 );
             if is_setting {
-                // Where `haven up` looks for the reason, and a person.
+                // `haven up` and people read the reason from standard error.
                 let _ = writeln!(std::io::stderr(), "{}: {}", role.slug, chain(&*error));
                 return ExitCode::from(chassis::EX_USAGE);
             }
@@ -84,5 +84,5 @@ pub fn run(role: &'static Role) -> ExitCode {
     }
 }
 
-/// A role mostly waits; a quarter of a vCPU has no use for more threads.
+/// Number of worker threads. A role mostly waits, and its quarter of a vCPU cannot use more.
 const THREADS: usize = 2;

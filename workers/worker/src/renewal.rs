@@ -49,7 +49,7 @@ pub fn of_cache(clients: Clients, id: String) -> Renewal<String> {
 
 async fn read<T: DeserializeOwned>(clients: &Clients, id: &str) -> Result<T, StoreError> {
     let text = adapter_aws::secret_text(clients, id).await?;
-    // Not the parser's words: they may repeat a part of it.
+    // The parser's message is dropped, because it can contain a part of the secret.
     serde_json::from_str(&text)
-        .map_err(|_| StoreError::new(Backend::Secrets, format!("{id} is no login")))
+        .map_err(|_| StoreError::new(Backend::Secrets, format!("{id} is not a login")))
 }

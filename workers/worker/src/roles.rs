@@ -1,4 +1,4 @@
-//! One file a role.
+//! The roles, one file for each.
 
 mod fulfilment;
 mod inventory;
@@ -40,7 +40,8 @@ use crate::breakers::Breakers;
 use crate::config::{Config, DatabaseConfig};
 use crate::stores::Store;
 
-/// A secret that was changed is good for so long only in its version of before.
+/// Pause between two reads of a rotated secret. Until the next read, only the previous version is
+/// accepted.
 const READ_SECRETS_EVERY: Duration = Duration::from_secs(60);
 
 /// Pauses between attempts to connect to the database at the start of a role.
@@ -49,7 +50,7 @@ const BETWEEN_CONNECTS: Backoff = Backoff {
     cap: Duration::from_secs(5),
 };
 
-/// What every role's wiring starts from.
+/// The parts that every role is built from.
 struct Wiring {
     role: &'static Role,
     config: Config,
@@ -82,7 +83,7 @@ pub async fn run(role: &'static Role, config: Config) -> anyhow::Result<()> {
     };
     let worked = until_drained(work(wiring), &process).await;
     process.shutdown.cancel();
-    // The last minute's numbers.
+    // Sends the metrics of the last minute.
     let _ = sending.await;
     worked.and(login.await.context("watch the login")?)
 }
@@ -96,7 +97,8 @@ fn new_process(role: &'static Role) -> anyhow::Result<Process> {
     })
 }
 
-/// Serves health and metrics before anything is reachable: alive, not ready, and why.
+/// Serves health and metrics before any dependency is reachable. The role is then alive but not
+/// ready, and `/readyz` has the reason.
 async fn serve_health(
     role: &'static Role,
     config: &Config,
@@ -144,8 +146,8 @@ async fn work(wiring: Wiring) -> anyhow::Result<()> {
     }
 }
 
-/// Waits for the work to end, and after the shutdown no longer than the drain. Whatever is still in
-/// hand then comes again: nothing is kept in memory alone.
+/// Waits until the work ends, but after the shutdown no longer than the drain. Messages that are
+/// still in flight are delivered again, because no state is only in memory.
 async fn until_drained(
     working: impl Future<Output = anyhow::Result<()>>,
     process: &Process,
@@ -157,14 +159,14 @@ async fn until_drained(
     tokio::select! {
         worked = working => worked,
         () = drained => {
-            tracing::warn!("Still at work when the drain was over");
+            tracing::warn!("The drain ran out of time before the work ended");
             Ok(())
         }
     }
 }
 
-/// Names all that the role cannot work without, before anybody can ask: between two of these it
-/// would be called ready.
+/// Registers every dependency of the role before readiness can be read. If one of them were
+/// registered later, the role would be reported as ready too early.
 fn expect_all(role: &Role, health: &Health) {
     health.expect("database");
     for queue in role.consumes {
@@ -175,9 +177,9 @@ fn expect_all(role: &Role, health: &Health) {
     }
 }
 
-/// Waits for the database instead of dying without it: a service that starts before its database
-/// becomes ready later. `None` when it is asked to stop meanwhile. A refused login and a bad URL
-/// are no matter of time: then it does die.
+/// Waits until the database can be reached, so that a role that starts first becomes ready later.
+/// Returns `None` when the role is asked to stop meanwhile. A refused login and an invalid URL are
+/// errors at once, because waiting does not help.
 async fn wait_for_database(
     database: &DatabaseConfig,
     process: &Process,
@@ -205,8 +207,8 @@ async fn wait_for_database(
     Ok(None)
 }
 
-/// While one of these is left alone, it is asked whether it is back; the gateway is the payment
-/// worker's to ask. Mail has nothing that could be asked without sending one.
+/// Probes the dependencies whose circuit breaker is open. The payment worker probes the payment
+/// gateway itself. Mail cannot be probed without sending a mail.
 fn probe(
     breakers: &Breakers,
     process: &Process,
@@ -232,7 +234,7 @@ fn probe(
     Ok(())
 }
 
-/// Readiness follows the database.
+/// Updates readiness from the state of the database, until shutdown.
 fn watch_database(store: Store, process: Process) {
     const EVERY: Duration = Duration::from_secs(5);
     tokio::spawn(async move {
@@ -249,16 +251,16 @@ fn watch_database(store: Store, process: Process) {
     });
 }
 
-/// Calls to AWS, where each is paid for, are made for several messages at once: so long the first
-/// of them waits for the others of its receive. Less than such a call takes.
+/// Time for which the first message of a receive waits for the others, so that they share one
+/// billed call to AWS. The time is shorter than such a call.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// Changes of messages that are handled at once share a transaction.
+/// Combines the changes of messages that are handled at the same time into one transaction.
 #[derive(Clone)]
 struct Applier(GroupCommit<Change, Result<Applied, StoreError>>);
 
 impl Applier {
-    /// Changes in one transaction at most: five receives' worth.
+    /// Maximum number of changes in one transaction: the messages of five receives.
     const MAX: usize = 50;
 
     fn new(store: Store) -> Self {
@@ -285,7 +287,8 @@ impl Apply for Applier {
     }
 }
 
-/// Reads a delivery, or parks it: a body that cannot be read today cannot be read tomorrow.
+/// Decodes a delivery. An invalid body becomes a dead letter at once, because a retry cannot
+/// succeed.
 fn decode(delivery: &Delivery) -> Result<Envelope, Settlement> {
     let envelope = Envelope::decode(&delivery.body).map_err(|error| Settlement::Park {
         reason: chain(&error),
@@ -296,7 +299,7 @@ fn decode(delivery: &Delivery) -> Result<Envelope, Settlement> {
     Ok(envelope)
 }
 
-/// Logs what is worth a line, counts duplicates, and gives the queue its answer.
+/// Counts duplicates and returns the settlement of a handled message.
 fn settle(handled: Handled, queue: &'static Queue, metrics: &Metrics) -> Settlement {
     if handled.duplicate {
         metrics.count(Metric::DuplicateDeliveries, &[queue.slug], 1);
@@ -304,7 +307,7 @@ fn settle(handled: Handled, queue: &'static Queue, metrics: &Metrics) -> Settlem
     handled.settlement
 }
 
-/// Who makes messages here, in the trace of what is being handled.
+/// Returns the maker of messages in this process, with the trace of the handled message.
 fn maker(role: &'static Role) -> Maker {
     Maker {
         role: role.slug,
@@ -313,7 +316,7 @@ fn maker(role: &'static Role) -> Maker {
     }
 }
 
-/// Runs until shutdown, every so often.
+/// Runs `work` until shutdown, with a pause of `period` between two runs.
 async fn every(period: Duration, process: &Process, work: impl AsyncFn()) {
     loop {
         tokio::select! {
@@ -350,8 +353,8 @@ mod tests {
         }
     }
 
-    /// Builds what the role's code calls, as `run` does: the same functions, with the settings of a
-    /// task on AWS.
+    /// Builds the adapters of a role with the functions that `run` calls and the settings of a task
+    /// on AWS.
     fn build(role: &'static Role, aws: &Aws) -> anyhow::Result<()> {
         let config = Config::load(role, &on_aws(role))?;
         aws.database_renewal(&config)?;
@@ -372,17 +375,17 @@ mod tests {
         Ok(())
     }
 
-    /// The list without the item at `index`.
+    /// Returns the list without the item at `index`.
     fn without<T: Copy + 'static>(all: &[T], index: usize) -> &'static [T] {
         let mut rest = all.to_vec();
         rest.remove(index);
         rest.leak()
     }
 
-    /// The role with one right less, for each of its rights, and what the missing right is about.
+    /// Returns, for each right of the role, its name and the role without it.
     ///
-    /// The rest of a `Role` is no right: names, sizes, times, and `public`, which is about who may
-    /// reach the role.
+    /// The other fields of a `Role` are not rights: names, sizes, times, and `public`, which is
+    /// about access to the role.
     fn with_one_right_less(role: &'static Role) -> Vec<(&'static str, Role)> {
         let mut lesser = Vec::new();
         for (index, queue) in role.consumes.iter().enumerate() {
@@ -517,9 +520,8 @@ mod tests {
         lesser
     }
 
-    /// The code of a role needs every right that its `Role` grants, and no other. A right that is
-    /// missing fails here, and so does one that no code uses. An exception needs a name and a
-    /// reason here; there is none.
+    /// The code of a role needs exactly the rights that its `Role` grants. A missing right fails
+    /// here, and so does a right that no code uses.
     #[tokio::test]
     async fn each_role_is_built_with_all_of_its_rights_and_with_none_less() {
         // As `worker::run` does, for the client of the payment gateway.

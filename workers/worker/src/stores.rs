@@ -1,4 +1,4 @@
-//! The stores that the configuration asks for.
+//! The stores that the configuration selects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub enum Carts {
 }
 
 impl Carts {
-    /// Connects to Redis, or keeps the carts in memory when there is no cache. A password that is
-    /// refused is read again where there is a renewal.
+    /// Connects to Redis, or keeps the carts in memory when there is no cache. If `renewal` is
+    /// given, a refused password is read again.
     pub async fn connect(
         cache: Option<&CacheConfig>,
         renewal: Option<Renewal<String>>,
@@ -39,7 +39,8 @@ impl Carts {
         Ok(Carts::Redis(Box::new(carts.renewing(renewal))))
     }
 
-    /// Counts in the store that all storefronts share, where there is one and it answers.
+    /// Adds one to a counter that all storefronts share. Returns `None` without Redis, or when
+    /// Redis does not answer.
     pub async fn count(&self, key: &str, window: Duration) -> Option<u64> {
         match self {
             Carts::Memory(_) => None,
@@ -103,7 +104,8 @@ pub struct SystemSource;
 
 impl Source for SystemSource {
     fn now(&self) -> Timestamp {
-        // Databases keep microseconds: what is written is read back equal.
+        // Databases store microseconds. With the same precision here, a time is equal after it was
+        // written and read.
         let now = Timestamp::now_utc();
         now.replace_nanosecond(now.nanosecond() / 1_000 * 1_000)
             .unwrap_or(now)

@@ -73,7 +73,7 @@ fn hold(item: &Item) -> Result<Hold, StoreError> {
 fn readable<T>(item: &Item, read: fn(&Item) -> Result<T, StoreError>) -> Option<T> {
     read(item)
         .inspect_err(
-            |error| tracing::error!(error = %chain(error), "An item of the stock's books was left out"),
+            |error| tracing::error!(error = %chain(error), "An invalid item of the stock ledger was skipped"),
         )
         .ok()
 }

@@ -1,5 +1,5 @@
-//! What a role does when the database refuses its login, and the one that is read again as well
-//! (ADR 0010, 0013).
+//! Stops a role when the database refuses its login permanently, also after the login was read
+//! again (ADR 0010, 0013).
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use tokio::task::JoinHandle;
 
 use crate::stores::Store;
 
-/// How often the login is tried. One more connection a minute and process is nothing to the server.
+/// Pause between two tests of the login. One more connection a minute for each process is no load.
 const TRY_EVERY: Duration = Duration::from_secs(60);
-/// Within this, at a moment of chance, a role leaves: the tasks of a service must not all leave at
-/// once. Connections that are open go on meanwhile, and live for half an hour (sqlx,
+/// Maximum of the random time before a role exits, so that the tasks of a service do not exit
+/// together. Open connections continue meanwhile, for up to half an hour (sqlx,
 /// `PoolOptions::max_lifetime`).
 const LEAVE_WITHIN: Duration = Duration::from_secs(180);
 
-/// Tries the login until shutdown; once it is refused, begins the shutdown and gives the reason.
+/// Tests the login until shutdown. When the login is refused, starts the shutdown and returns the
+/// reason.
 pub fn watch(store: Store, process: Process) -> JoinHandle<anyhow::Result<()>> {
     tokio::spawn(async move {
         let shutdown = process.shutdown.clone();
@@ -26,7 +27,7 @@ pub fn watch(store: Store, process: Process) -> JoinHandle<anyhow::Result<()>> {
             () = shutdown.cancelled() => Ok(()),
             refused = until_refused(|| store.check_login()) => {
                 process.shutdown.cancel();
-                Err(refused).context("start anew with the login of today")
+                Err(refused).context("restart the role with the present login")
             }
         }
     })
@@ -37,12 +38,12 @@ async fn until_refused<F: Future<Output = Result<(), ConnectError>>>(
 ) -> ConnectError {
     loop {
         tokio::time::sleep(TRY_EVERY).await;
-        // That it cannot be reached is told by whoever needs it.
+        // Other errors are ignored here, because the callers of an unreachable database report it.
         if let Err(refused @ ConnectError::LoginRefused { .. }) = check().await {
             let pause = LEAVE_WITHIN.mul_f64(chance::fraction());
-            tracing::warn!(error = %chain(&refused), pause_s = pause.as_secs(), "The login was changed; leaving soon");
+            tracing::warn!(error = %chain(&refused), pause_s = pause.as_secs(), "The database refuses the login; the role exits soon");
             tokio::time::sleep(pause).await;
-            // An error of the moment, or a change that was taken back, costs nobody a restart.
+            // A temporary refusal, or a change that was reverted, must not restart the role.
             if let Err(still @ ConnectError::LoginRefused { .. }) = check().await {
                 return still;
             }
@@ -65,7 +66,7 @@ mod tests {
         }
     }
 
-    /// How many checks it takes to leave, and when.
+    /// Returns the number of checks and the time until the role exits.
     async fn left_after(answer: impl Fn(u32) -> Result<(), ConnectError>) -> (u32, Duration) {
         let (asked, begun) = (Cell::new(0), tokio::time::Instant::now());
         let left = until_refused(async || {
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_leaves_when_its_login_stays_refused() {
+    async fn a_role_exits_when_its_login_stays_refused() {
         let (asked, after) = left_after(|_| Err(refused())).await;
         assert_eq!(asked, 2);
         assert!(
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_database_that_is_away_and_a_refusal_of_a_moment_are_no_reason_to_leave() {
+    async fn an_unavailable_database_and_a_temporary_refusal_do_not_end_the_role() {
         let (asked, _) = left_after(|time| match time {
             1 => Err(StoreError::new(Backend::Orders, "connection refused").into()),
             2 | 5.. => Err(refused()),

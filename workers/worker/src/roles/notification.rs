@@ -101,7 +101,7 @@ async fn read_zones(store: &Store, zones: &Zones) {
     match store.locations().await {
         Ok(shops) => zones.set(&shops),
         Err(error) => {
-            tracing::warn!(error = %chain(&error), "The locations cannot be read; their time zones stay as they were")
+            tracing::warn!(error = %chain(&error), "The locations cannot be read; the last time zones stay in use")
         }
     }
 }
@@ -148,7 +148,7 @@ impl Handler for Herald {
                         .observe(Metric::NotificationDelay, &[], delay.max(0.0));
                 }
                 Some(why) => {
-                    tracing::warn!(event_id = %envelope.event_id, channel, why, "A notice was not taken");
+                    tracing::warn!(event_id = %envelope.event_id, channel, why, "A notification was not accepted");
                     self.metrics
                         .count(Metric::NotificationsFailed, &[channel], 1);
                 }

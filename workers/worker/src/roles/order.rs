@@ -67,14 +67,15 @@ struct Saga {
     metrics: Metrics,
 }
 
-/// The stock of orders whose messages are handled at once moves in one transaction.
+/// Combines the stock moves of orders whose messages are handled at the same time into one
+/// transaction.
 struct GroupedStock {
     moves: GroupCommit<OrderMove, Result<Moved, StoreError>>,
     stock: DynamoStock,
 }
 
 impl GroupedStock {
-    /// Moves handed over at once: as many orders of two lines as fit into two transactions.
+    /// Maximum number of moves in one call: the orders of two lines that fit into two transactions.
     const MAX: usize = 40;
 
     fn new(stock: DynamoStock) -> GroupedStock {

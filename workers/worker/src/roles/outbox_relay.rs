@@ -1,4 +1,4 @@
-//! `outbox-relay`: moves messages from the database to where their kind goes.
+//! `outbox-relay`: sends the messages in the outbox to queues, topics and the event bus.
 
 use std::time::Duration;
 
@@ -15,19 +15,20 @@ use crate::aws::Aws;
 use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
-/// A look at the outbox even if nothing said that it changed.
+/// Pause between two reads of the outbox when no change is reported.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Events gather for so long. No order waits for them, and ten messages in a call cost what a
-/// single message costs: at 20 orders a second, SNS and EventBridge are called half as often.
+/// Pause between two rounds of events, in which events gather. No order waits for them, and a call
+/// with ten messages costs as much as one with a single message. At 20 orders a second, this halves
+/// the calls to SNS and EventBridge.
 const EVENTS_EVERY: Duration = Duration::from_millis(250);
-/// How often the age of the oldest message is measured.
+/// Pause between two measurements of the age of the oldest message.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
-/// Where much is to be sent, as much again is left to gather for so long: batches of ten cost what
-/// a single message costs.
+/// Pause after a round with many messages, in which more messages gather. A batch of ten costs as
+/// much as a single message.
 const GATHER: Duration = Duration::from_millis(50);
-/// Messages of a round from which on it is much: two for each destination of ours.
+/// Number of messages from which a round counts as large: two for each destination.
 const MUCH: u64 = 12;
-/// After a failure: the database needs air.
+/// Pause after a failed read, so that the relay does not add load to a slow database.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 /// Publishes the messages of the outbox until shutdown, and measures the age of the oldest in
@@ -46,7 +47,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             process.metrics.set(Metric::OutboxLag, &[], age.max(0.0));
         }
     });
-    // Each by itself: an order does not wait until a slow topic has taken its events.
+    // Commands and events have separate loops, so that a slow topic does not delay an order.
     let commands = relay_commands(&store, &publisher, &process);
     let events = relay_events(&store, &publisher, &process);
     tokio::join!(measuring, commands, events);
@@ -61,7 +62,7 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<AwsPublisher> {
     aws.publisher(&config.grants)
 }
 
-/// Moves the messages that orders wait for, as soon as they are there.
+/// Sends the messages that orders wait for, as soon as they are in the outbox.
 async fn relay_commands(store: &Store, publisher: &AwsPublisher, process: &Process) {
     let idle = async || store.outbox_changed(LOOK_EVERY).await;
     relay(
@@ -75,7 +76,7 @@ async fn relay_commands(store: &Store, publisher: &AwsPublisher, process: &Proce
     .await;
 }
 
-/// Moves the messages that tell of what has happened, a few times a second.
+/// Sends events, a few times a second.
 async fn relay_events(store: &Store, publisher: &AwsPublisher, process: &Process) {
     let idle = async || tokio::time::sleep(EVENTS_EVERY).await;
     relay(
@@ -89,8 +90,8 @@ async fn relay_events(store: &Store, publisher: &AwsPublisher, process: &Process
     .await;
 }
 
-/// Moves messages until shutdown, and calls `idle` whenever there are none. `dependency` is how
-/// readiness names it.
+/// Sends messages until shutdown, and calls `idle` when there are none. `dependency` is the name in
+/// readiness.
 async fn relay(
     which: Outgoing,
     dependency: &str,
@@ -107,10 +108,10 @@ async fn relay(
                     () = process.shutdown.cancelled() => {}
                 }
             }
-            // Again without being told: what was sent stood before more of its order, and what
-            // failed waits by itself.
+            // Read again at once: more messages of the same orders can wait behind the sent ones.
+            // Failed rows have their own back-off.
             Ok(relayed) => {
-                // A full round is no round to wait after: more is there.
+                // Do not pause after a full round, because more messages are in the outbox.
                 let much = (MUCH..u64::from(ROWS)).contains(&relayed.sent);
                 report(relayed, dependency, process);
                 if much {
@@ -147,7 +148,7 @@ fn report(relayed: Relayed, dependency: &str, process: &Process) {
         tracing::error!(
             row = id,
             why = %chain(&why),
-            "A row of the outbox cannot be read; what is behind it waits"
+            "A row of the outbox cannot be read; the later rows of its order wait"
         );
     }
     match relayed.why {
@@ -156,7 +157,7 @@ fn report(relayed: Relayed, dependency: &str, process: &Process) {
             tracing::warn!(
                 failed = relayed.failed,
                 why,
-                "Not everything in the outbox was taken"
+                "Not every message in the outbox was accepted"
             );
             process.health.down(dependency, why);
         }

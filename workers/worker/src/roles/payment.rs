@@ -41,7 +41,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         if let Err(error) = read.and_then(|key| rotated.use_api_key(&key)) {
             tracing::warn!(
                 error = chain(&*error),
-                "The gateway's API key cannot be read again; the last one stands"
+                "The API key of the payment gateway cannot be read again; the last value stays in use"
             );
         }
     });

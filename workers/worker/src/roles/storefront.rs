@@ -28,11 +28,12 @@ use crate::config::Config;
 use crate::renewal::Renewal;
 use crate::stores::{Carts, Store, SystemSource};
 
-/// Mostly from memory: the reader asks Parameter Store every half minute.
+/// Pause between two reads of live parameters. Most reads are from memory, because the reader calls
+/// Parameter Store every 30 seconds.
 const READ_PARAMETERS_EVERY: Duration = Duration::from_secs(5);
 
-/// From the end of one read to the next. A revoked staff token is refused by every storefront
-/// within two seconds: this, and a second for the read.
+/// Pause between two reads of revoked staff tokens. Every storefront refuses a revoked token within
+/// two seconds: this pause, and one second for the read.
 const READ_REVOKED_EVERY: Duration = Duration::from_secs(1);
 const _: () = assert!(
     READ_REVOKED_EVERY.as_millis() <= 1_000,
@@ -74,7 +75,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         metrics: process.metrics.clone(),
     };
     let shops = Arc::new(Shops::new(Location::initial()));
-    // Without them nobody knows which tax is due: it becomes ready when it has read them once.
+    // The tax of an order depends on its location, so the role is not ready before this read.
     read_shops(&things.store, &shops)
         .await
         .context("read the locations")?;
@@ -106,17 +107,18 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let store = things.store.clone();
     let tune = async || {
         if let Err(error) = read_shops(&store, &shops).await {
-            tracing::warn!(error = %chain(&error), "The locations cannot be read; what was read last stands");
+            tracing::warn!(error = %chain(&error), "The locations cannot be read; the last ones stay in use");
         }
-        // What is no number leaves the last one in force.
+        // An invalid number does not change the present value.
         if let Ok(value) = max_queue_size.get().await.parse() {
             pending_max.store(value, Ordering::Relaxed);
         }
     };
-    // Whoever comes before all is read waits a moment, instead of being refused.
+    // The listener accepts connections before all settings are read. Early requests then wait and
+    // are not refused.
     let listener = chassis::listen("HAVEN_BIND", http.bind).await?;
     let address = listener.local_addr().context("read the shop's address")?;
-    // Before the first order.
+    // Read the parameters before the first order.
     tune().await;
     let tuning = every(READ_PARAMETERS_EVERY, &process, tune);
     let rotating = every(READ_SECRETS_EVERY, &process, async || {
@@ -127,7 +129,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             match secret.versions().await {
                 Ok(versions) => keys.set(versions),
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), "A secret cannot be read again; the last one stands")
+                    tracing::warn!(error = %chain(&error), "A secret cannot be read again; the last value stays in use")
                 }
             }
         }
@@ -142,7 +144,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let router = storefront::router(things, settings);
     let mut limits = server::Limits::default();
     if http.trusted_proxies > 0 {
-        // Every connection is the proxy's.
+        // All connections are from the proxy.
         limits.of_a_client_max = limits.connections_max;
     }
     let server = server::serve(listener, router, limits, process.shutdown.clone());
@@ -152,7 +154,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = server => {}
-        // Whoever still holds a connection has had the whole drain.
+        // The drain is over, so open connections are closed.
         () = drained => {}
     }
     Ok(())
@@ -297,7 +299,7 @@ mod tests {
         };
         store.set_locations(vec![other.clone(), home.clone()]);
         read_shops(&store, &shops).await.expect("both are there");
-        // Left out by the store: `laws::locations`.
+        // The store omits the invalid location; see `laws::locations`.
         store.set_locations(vec![home.clone()]);
         read_shops(&store, &shops)
             .await
@@ -309,6 +311,6 @@ mod tests {
             .expect_err("the own one is not");
         let told = chain(&told);
         assert!(told.contains(home.location_id.as_str()), "{told}");
-        assert_eq!(shops.home().name, "Renamed", "what was read last stands");
+        assert_eq!(shops.home().name, "Renamed", "the last values stay in use");
     }
 }

@@ -67,7 +67,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
                     .metrics
                     .count(Metric::ReservationsExpired, &[], swept.holds_released)
             }
-            Err(error) => tracing::warn!(error = %chain(&error), "Cannot sweep holds"),
+            Err(error) => tracing::warn!(error = %chain(&error), "Cannot sweep stock holds"),
         }
         match stock.products().await {
             Ok(products) => {
@@ -77,7 +77,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
                     .collect();
                 for product in &adrift {
                     let (product_id, counters) = (&product.product.product_id, product.counters);
-                    tracing::error!(%product_id, ?counters, "The stock does not add up");
+                    tracing::error!(%product_id, ?counters, "The stock counters do not add up");
                 }
                 process
                     .metrics
