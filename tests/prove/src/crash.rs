@@ -44,7 +44,7 @@ pub struct Options {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     every: u16,
-    /// List the points, and kill nobody
+    /// List the points without killing a process
     #[arg(long)]
     list: bool,
     /// Wait for the claims of the dead to end by themselves, instead of ending them at once

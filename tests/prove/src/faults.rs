@@ -35,7 +35,7 @@ pub struct Options {
     /// Every fault that can be injected on one machine
     #[arg(long, conflicts_with = "ids")]
     all: bool,
-    /// List all faults: what is done to inject each, or why it is not injected here
+    /// List all faults: how each is injected, or why it is not injected here
     #[arg(long)]
     list: bool,
     /// Seeds, one run each

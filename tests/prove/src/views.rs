@@ -107,7 +107,7 @@ impl Views {
                     .max_connections(2)
                     .connect(url)
                     .await
-                    .context("reach the orders")?,
+                    .context("open the database of orders")?,
             )
         })
     }

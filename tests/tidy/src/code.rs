@@ -216,7 +216,7 @@ impl Module {
 }
 
 /// Reads every crate of a repository: the library and the programs of each directory that has a
-/// `Cargo.toml`, at the places that Cargo knows without being told.
+/// `Cargo.toml`, in the default locations of Cargo.
 pub fn crates(root: &Path) -> Vec<Crate> {
     let mut folders = vec![PathBuf::from("migrations")];
     for group in ["infra", "tests", "workers"] {

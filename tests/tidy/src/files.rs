@@ -1,5 +1,5 @@
-//! Rules about files: runbooks and alarms, decisions and links between documents, and paths of
-//! somebody's machine.
+//! Rules about files: runbooks and alarms, decisions and links between documents, and paths of a
+//! developer's machine.
 
 use std::collections::BTreeSet;
 use std::path::Path;

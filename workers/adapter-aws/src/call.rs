@@ -1,7 +1,7 @@
-//! Calls AWS services of which an operation or two are needed, without their SDK crates.
+//! Calls AWS services of which one or two operations are needed, without their SDK crates.
 //!
-//! An SDK crate compiles every operation of its service; the crates that this module stands in for
-//! were half of the SDK code of the first build (ADR 0018). A call goes through the same runtime as
+//! An SDK crate compiles every operation of its service. The crates that this module replaces were
+//! half of the SDK code of the first build (ADR 0018). A call goes through the same runtime as
 //! an SDK crate's: orchestrator, retries, time limits, interceptors, signature and user agent come
 //! from the SDK's own libraries and from [`SdkConfig`]. Only requests and responses are built here,
 //! from JSON values, for the three protocols of these services.

@@ -77,7 +77,7 @@ impl HttpGateway {
     /// Returns a client of the gateway at `url` that authenticates itself by `api_key`.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made, or the key cannot stand in a header.
+    /// When the HTTP client cannot be created, or the key is not a valid header value.
     pub fn new(url: &str, api_key: &Secret<String>) -> anyhow::Result<Self> {
         let client = client_of(url)
             .timeout(ANSWER_WITHIN)
@@ -95,7 +95,7 @@ impl HttpGateway {
     /// Uses another API key from now on, here and in all clones.
     ///
     /// # Errors
-    /// When the key cannot stand in a header; the last one stays in force.
+    /// When the key is not a valid header value. The last key then stays in use.
     pub fn use_api_key(&self, api_key: &Secret<String>) -> anyhow::Result<()> {
         let authorization = bearer(api_key)?;
         *self

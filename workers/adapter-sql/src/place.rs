@@ -66,7 +66,7 @@ static PLACE: LazyLock<String> = LazyLock::new(|| {
 /// SQLite has no statements that write within others, so it places one order with a statement for
 /// each table. The first one inserts the order.
 static PLACE_ONE: LazyLock<[String; 4]> = LazyLock::new(|| {
-    // Not from `input`, which SQLite would then materialize with all its columns.
+    // `placed` does not read from `input`, because SQLite would then materialize all its columns.
     let placed = "placed AS (SELECT order_id FROM jsonb_to_recordset($2) AS p (order_id uuid))";
     let after = format!("WITH {INPUT}, {placed}");
     [

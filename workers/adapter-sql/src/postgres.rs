@@ -1,4 +1,4 @@
-//! What only PostgreSQL needs: the connections to the server, how to wait for other processes, and
+//! The parts for PostgreSQL only: the connections to the server, the wait for other processes, and
 //! the lists of orders.
 
 use std::str::FromStr as _;

@@ -134,8 +134,8 @@ impl<'c> Query<'c> {
         values.iter().fold(self, |query, value| query.bind(value))
     }
 
-    /// Marks the statement as the beginning of a call. The circuit breaker hears of its failure,
-    /// and not of its success.
+    /// Marks the statement as the first one of a call. The circuit breaker counts its failure, and
+    /// not its success.
     pub fn first_of_call(mut self) -> Query<'c> {
         self.alone = false;
         self

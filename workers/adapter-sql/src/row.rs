@@ -3,8 +3,8 @@
 /// Declares a struct whose fields are the columns of a row, read by their names. A struct after
 /// `with` reads its own columns of the same row.
 ///
-/// It stands in for `#[derive(sqlx::FromRow)]`: the macro crate of sqlx compiles both database
-/// drivers, and SQLite itself, a second time for the compiler's own use (ADR 0018).
+/// The macro replaces `#[derive(sqlx::FromRow)]`, because the macro crate of sqlx compiles both
+/// database drivers, and SQLite itself, a second time for the compiler (ADR 0018).
 #[macro_export]
 macro_rules! row {
     (

@@ -1,5 +1,5 @@
 //! Conversions between rows and the domain's types. A value that cannot be converted is reported as
-//! [`StoreError`]: nothing can be done with the row until somebody corrects it.
+//! [`StoreError`], because the row cannot be used until an operator corrects it.
 
 use app::ports::orders::{Payment, PaymentKind, PaymentState, StoredOrder, address_of};
 use app::ports::{Backend, StoreError};

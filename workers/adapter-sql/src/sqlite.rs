@@ -1,5 +1,5 @@
-//! What only SQLite needs: the file's pools, how to wait for other processes, and the text of its
-//! statements.
+//! The parts for SQLite only: the pools of the file, the wait for other processes, and the text of
+//! its statements.
 //!
 //! Each write takes the file's write lock at its start (`BEGIN IMMEDIATE`), so no transaction fails
 //! halfway because another process holds the lock. Write transactions are short, and changes that

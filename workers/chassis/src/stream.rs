@@ -2,7 +2,7 @@
 //! role, as the Kinesis Client Library does. No maintained Rust crate does this.
 //!
 //! - Each shard has a lease in a table. The worker that owns the lease reads the shard and
-//!   increments the lease's counter at every renewal. If a counter stands still for `LEASE`,
+//!   increments the lease's counter at every renewal. If a counter does not change for `LEASE`,
 //!   another worker takes the lease. Each write of a lease is conditional on the counter that was
 //!   read, so only one worker can win. Clocks of different machines are never compared.
 //! - The lease also has the checkpoint, the last record whose effects are stored. After a crash,
@@ -386,7 +386,7 @@ impl<S: ChangeStream, L: LeaseStore, H: RecordHandler<S::Change>> Follower<S, L,
                 tracing::warn!(shard = reading.lease.shard, "The lease of a shard was lost");
                 false
             }
-            // The lease stays ours until another worker sees its counter stand still for `LEASE`.
+            // The lease stays ours until another worker sees no change of its counter for `LEASE`.
             Err(error) => {
                 tracing::warn!(shard = reading.lease.shard, error = %chain(&*error), "A lease could not be renewed");
                 true

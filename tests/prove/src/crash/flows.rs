@@ -18,21 +18,21 @@ use crate::shop::Shop;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Flow {
-    /// Ordered, paid, confirmed
+    /// An order is paid and confirmed
     Confirm,
-    /// The card is declined: the stock goes back
+    /// The card is declined, and the stock hold is released
     Decline,
-    /// Two want the last one
+    /// Two customers order the last unit
     SoldOut,
-    /// Confirmed, then called off by the customer: the money goes back
+    /// A confirmed order is canceled by the customer and refunded
     CustomerCancel,
-    /// Being made, then called off by staff: the money goes back
+    /// An order in preparation is canceled by staff and refunded
     StaffCancel,
-    /// A hold that nobody will ever pay for ends
+    /// A stock hold without a payment expires
     HoldExpiry,
-    /// An order takes a product to its threshold: staff are told once
+    /// An order makes a product run low, and staff are notified once
     LowStock,
-    /// The mail service says no at first
+    /// The mail service refuses the first mails
     NotificationRetry,
 }
 

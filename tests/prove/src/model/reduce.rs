@@ -1,5 +1,5 @@
-//! Exact reductions of the state space: worlds that differ only in what has no further effect count
-//! as one.
+//! Exact reductions of the state space: worlds that differ only in parts without a further effect
+//! count as one.
 
 use std::sync::LazyLock;
 

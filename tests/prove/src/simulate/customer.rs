@@ -1,4 +1,4 @@
-//! The customers of a run, and what they want.
+//! The customers of a run, and their orders.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -33,7 +33,7 @@ use super::trace::Trace;
 /// Start of every run in seconds since 1970: 2026-03-01 08:00 UTC.
 const OPENING: i64 = 1_772_352_000;
 
-/// How a call failed. Only the simulation can tell the two apart; the caller cannot.
+/// How a call failed. Only the simulation can distinguish the two cases, and not the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
     /// The call had no effect.

@@ -1,30 +1,30 @@
-//! Mistakes to plant, to show that the simulation finds them.
+//! Planted mistakes, which show that the simulation can find defects.
 
 /// See `prove simulate --plant`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mistake {
-    /// What was applied is not remembered
+    /// The inbox does not record applied messages
     InboxForgotten,
-    /// Stock is reserved without a record by which a repeat is known
+    /// Stock is reserved without a record that identifies a repeat
     ReserveWithoutRecord,
-    /// A release that finds no hold leaves no mark for the reserve that comes late
+    /// A release without a stock hold leaves no mark for a late reserve
     ReleaseWithoutMark,
-    /// Messages are written after the change that they belong to
+    /// Messages are written after the commit of their change
     OutboxAfterCommit,
     /// A message is deleted before it is handled
     DeleteBeforeCommit,
-    /// An order is written without looking whether it has moved on
+    /// An order is written without a check of its version
     VersionIgnored,
-    /// Each try charges under a key of its own
+    /// Each attempt to charge uses a new idempotency key
     ChargeWithNewKey,
-    /// Each try refunds under a key of its own
+    /// Each attempt to refund uses a new idempotency key
     RefundWithNewKey,
     /// A charge whose outcome is unknown counts as refused
     UnknownIsRefused,
-    /// Nobody's try to send a notice is respected
+    /// A notification is sent without a claim
     NoticeWithoutClaim,
-    /// A message counts as sent whether its destination took it or not
+    /// A message counts as sent although its destination refused it
     SentUnseen,
-    /// An idempotency key is not kept
+    /// An idempotency key is not stored
     KeyForgotten,
 }

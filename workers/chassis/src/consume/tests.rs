@@ -745,7 +745,7 @@ async fn two_workers_with_random_faults_lose_nothing_and_keep_every_group_in_ord
     }
 }
 
-/// What the handlers of all workers did.
+/// The record of the handlers of all workers.
 #[derive(Default)]
 struct Book {
     done: Mutex<Vec<String>>,

@@ -11,11 +11,12 @@ struct World {
     leases: BTreeMap<String, Lease>,
     handled: Vec<String>,
     rebuilt: usize,
-    /// Answers of the next reads, before the real ones.
+    /// Errors that the next reads return.
     failures: Vec<StreamError>,
-    /// What each record takes.
+    /// Time that the handler needs for each record.
     slow: Duration,
-    /// So many times the handler fails, or breaks off, at the record with this number.
+    /// The number of a record, and how often the handler fails at it. `panics` is the same for
+    /// panics.
     unavailable: (String, usize),
     panics: (String, usize),
     lease_writes: usize,
@@ -144,7 +145,7 @@ fn process() -> Process {
     }
 }
 
-/// Follows for so long, then stops cleanly.
+/// Follows the stream for some seconds, and then stops cleanly.
 async fn follow_for(world: &Shared, seconds: u64) {
     let process = process();
     let shutdown = process.shutdown.clone();

@@ -1,5 +1,5 @@
-//! What an outage of something that the handler needs costs: next to no deliveries, and a minute at
-//! most afterwards.
+//! The cost of an outage of a dependency: hardly any deliveries, and at most a minute of delay
+//! afterwards.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use crate::consume::{Handler, consume};
 use crate::inbox::Delivery;
 use crate::{Breaker, Health, Metrics, Process};
 
-/// A call to what is needed, and how long it takes to fail.
+/// Duration of a call to the dependency, also of a failed one.
 const CALL: Duration = millis(100);
 
 /// A handler that makes one call to a gateway which is down between two moments.
@@ -63,7 +63,7 @@ struct Outage {
 }
 
 impl Outage {
-    /// From now on for so long.
+    /// Starts an outage of this duration now.
     fn of(spec: &'static Queue, so_long: Duration, poison: Option<&'static str>) -> Outage {
         let queue = FakeQueue::new(spec);
         let (health, metrics) = (Health::new("test", "0"), Metrics::new());

@@ -1,6 +1,6 @@
 //! A queue in memory that behaves as SQS does: leases, groups that are closed while a message of
-//! theirs is in flight, handles that end with their lease, batches that fail in part. And it can be
-//! told to fail.
+//! theirs is in flight, handles that end with their lease, batches that fail in part. Tests
+//! can inject failures.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
