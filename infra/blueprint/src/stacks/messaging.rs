@@ -251,7 +251,7 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
         "event archive",
         kind::EVENTS_ARCHIVE,
         json!({
-            "Description": "Every event, to be played again after a fault",
+            "Description": "Every event, for a replay after a fault",
             "SourceArn": get_att(&bus, "Arn"),
             "RetentionDays": ARCHIVE_DAYS,
             "KmsKeyIdentifier": Shared::MessagesKey.import(environment),

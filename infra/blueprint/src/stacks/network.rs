@@ -347,10 +347,7 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
 }
 
 fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
-    for (port, about) in [
-        (HTTPS, "The shop"),
-        (HTTP, "Answered with a redirect to HTTPS"),
-    ] {
+    for (port, about) in [(HTTPS, "The shop"), (HTTP, "HTTP, redirected to HTTPS")] {
         let rule = template.add(
             &format!("world to balancer {port}"),
             kind::EC2_SECURITY_GROUP_INGRESS,

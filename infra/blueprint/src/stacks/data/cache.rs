@@ -15,7 +15,7 @@ pub(super) fn cache_token(template: &mut Template, environment: &Environment) ->
         "cache token",
         kind::SECRET,
         json!({
-            "Description": "What clients of the cache show",
+            "Description": "The token of the cache's clients",
             "KmsKeyId": Shared::SecretsKey.import(environment),
             // 16 to 128 characters, with few special characters (ElastiCache User Guide,
             // "Authenticating with AUTH").
@@ -42,7 +42,7 @@ pub(super) fn cache(template: &mut Template, environment: &Environment, token: &
         "cache subnets",
         kind::ELASTICACHE_SUBNET_GROUP,
         json!({
-            "Description": "Subnets without a way out",
+            "Description": "Subnets without internet access",
             "SubnetIds": Shared::IsolatedSubnets.list(environment),
         }),
     );
@@ -51,7 +51,7 @@ pub(super) fn cache(template: &mut Template, environment: &Environment, token: &
         kind::ELASTICACHE_PARAMETER_GROUP,
         json!({
             "CacheParameterGroupFamily": "valkey8",
-            "Description": "Full, it forgets the cart that was left alone longest",
+            "Description": "Evicts the cart that was unused for longest when memory is full",
             // A change of a cart renews its expiry, so the shortest remaining time belongs to the
             // cart that was unused longest.
             "Properties": { "maxmemory-policy": "volatile-ttl" },

@@ -25,7 +25,7 @@ fn database_subnets(template: &mut Template, environment: &Environment) -> Logic
         "database subnets",
         kind::RDS_SUBNET_GROUP,
         json!({
-            "DBSubnetGroupDescription": "Subnets without a way out",
+            "DBSubnetGroupDescription": "Subnets without internet access",
             "SubnetIds": Shared::IsolatedSubnets.list(environment),
         }),
     )

@@ -36,7 +36,7 @@ pub(super) fn firewall(
         "firewall",
         kind::WAF_WEB_ACL,
         json!({
-            "Description": "Before the load balancer and the API",
+            "Description": "Protects the load balancer and the API",
             "Scope": "REGIONAL",
             "DefaultAction": { "Allow": {} },
             "VisibilityConfig": visibility("firewall"),

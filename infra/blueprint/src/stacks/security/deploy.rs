@@ -46,7 +46,7 @@ pub(super) fn deploy_role(
         "deploy role",
         kind::IAM_ROLE,
         json!({
-            "Description": "CloudFormation deploys with it",
+            "Description": "Role with which CloudFormation deploys",
             "AssumeRolePolicyDocument": cloudformation_trust(environment),
             "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/PowerUserAccess")],
         }),

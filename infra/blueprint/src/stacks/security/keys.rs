@@ -35,7 +35,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         shared: Shared::MessagesKey,
         slug: "messages",
-        about: "Messages on their way",
+        about: "Messages in queues and topics",
         services: senders,
     },
     Key {
