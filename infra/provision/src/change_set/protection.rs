@@ -144,7 +144,7 @@ mod tests {
     /// The size limit of SetStackPolicy is 16,384 bytes (API reference).
     #[test]
     fn every_policy_is_short_enough() {
-        let prod = blueprint::Environment::named("prod").expect("it is one of ours");
+        let prod = blueprint::Environment::named("prod").expect("an embedded environment");
         for stack in blueprint::stacks(&prod) {
             assert!(
                 policy(&stack.template, |_| false).to_string().len() <= 16_384,

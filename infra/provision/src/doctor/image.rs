@@ -98,7 +98,7 @@ mod tests {
     /// Runs the check against an account with a repository, whose describe-images call has this
     /// response.
     async fn told(answer: fn() -> Answer) -> Check {
-        let mut prod = Environment::named("prod").expect("it is one of ours");
+        let mut prod = Environment::named("prod").expect("an embedded environment");
         prod.settings.compute.image_digest = format!("sha256:{}", "0a".repeat(32));
         let Stub { endpoint, .. } = &stub(move |form| {
             let result = |action: &str, body: &str| {

@@ -161,7 +161,7 @@ mod tests {
     use blueprint::Environment;
 
     fn prod() -> Environment {
-        Environment::named("prod").expect("it is one of ours")
+        Environment::named("prod").expect("an embedded environment")
     }
 
     /// Runs the checks for an account without a network, whose quotas all have this value.
@@ -219,7 +219,7 @@ mod tests {
         let network = &stacks
             .iter()
             .find(|stack| stack.slug == "network")
-            .expect("it is one of ours")
+            .expect("an embedded environment")
             .template;
         let counts = QUOTAS.map(|quota| count(network, quota.kind));
         assert_eq!(counts, [1, 3, 1]);

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_template_that_cloudformation_would_refuse_has_a_finding() {
-        let prod = blueprint::Environment::named("prod").expect("it is one of ours");
+        let prod = blueprint::Environment::named("prod").expect("an embedded environment");
         let mut stacks = blueprint::stacks(&prod);
         let refused = |stacks: &[Stack]| {
             let texts: Vec<String> = stacks
@@ -149,7 +149,7 @@ mod tests {
         let messaging = stacks
             .iter_mut()
             .find(|stack| stack.slug == "messaging")
-            .expect("it is one of ours");
+            .expect("an embedded environment");
         messaging.template["Resources"]["OrdersQueue"]["Properties"]["VisibilityTimeuot"] =
             json!(30);
         let findings = refused(&stacks);

@@ -310,7 +310,7 @@ mod tests {
     use crate::commands::provision::testing::plain;
 
     fn answer(name: &str) -> Answer {
-        let prod = blueprint::Environment::named("prod").expect("it is one of ours");
+        let prod = blueprint::Environment::named("prod").expect("an embedded environment");
         why(&prod, name).expect("it exists")
     }
 

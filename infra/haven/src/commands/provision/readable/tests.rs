@@ -25,7 +25,7 @@ fn exported(environment: &Environment) -> BTreeMap<String, String> {
 }
 
 fn of_prod() -> BTreeMap<Reading, BTreeSet<&'static str>> {
-    let prod = Environment::named("prod").expect("it is one of ours");
+    let prod = Environment::named("prod").expect("an embedded environment");
     let starters = starters(&blueprint::stacks(&prod), &prod.stack_name("compute"));
     readings(&prod, &exported(&prod), |role| {
         starters.get(role.slug).cloned()
