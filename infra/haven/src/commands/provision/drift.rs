@@ -125,7 +125,7 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
         let ours = all
             .iter()
             .find(|ours| ours.name == stack.name)
-            .context("it is one of ours")?;
+            .context("find the stack of this drift")?;
         let line = reporter.begin(&stack.name, "reverting to the template");
         match revert(&target, ours, &stack.drift, &named, &line).await {
             Ok(how) => {
