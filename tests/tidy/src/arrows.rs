@@ -98,7 +98,7 @@ fn direct_in(sections: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn the_pure_crates_reach_neither_clock_nor_network_nor_disk() {
+fn the_pure_crates_do_no_io() {
     for package in ["domain", "contract", "app", "blueprint"] {
         let needs = tree(package);
         for impure in [

@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_administrators_throttled_call_goes_on_for_minutes() {
+    fn a_throttled_call_of_an_administrator_is_retried_for_minutes() {
         // The SDK waits a random part of each pause, on average half of it.
         let pause = |retry: u32| {
             ADMIN_BACK_OFF

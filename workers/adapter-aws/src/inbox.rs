@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_that_ended_is_told_from_a_mistake_of_ours() {
+    fn an_expired_handle_is_distinguished_from_other_errors() {
         for (code, message) in [
             (
                 "ReceiptHandleIsInvalid",
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_what_sqs_takes() {
+    fn a_reason_is_a_valid_sqs_attribute() {
         assert_eq!(reason_text("bad\0 \u{ffff}line\n"), "bad line");
         assert_eq!(reason_text("\r\n"), "no reason was given");
         assert_eq!(
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_back_off_is_not_none() {
+    fn a_short_back_off_is_not_rounded_to_zero() {
         let waits = [
             Duration::ZERO,
             Duration::from_millis(1),

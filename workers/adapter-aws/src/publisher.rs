@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_at_most_ten_messages_and_what_a_call_may_weigh() {
+    fn a_batch_has_at_most_ten_messages_and_the_maximum_size_of_a_call() {
         let small: Vec<_> = (1..=23)
             .map(|number| envelope(number, number, ""))
             .collect();
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_the_service_does_not_name_was_not_taken() {
+    fn a_message_missing_in_the_response_was_not_accepted() {
         let envelopes: Vec<_> = (1..=3).map(|number| envelope(number, number, "")).collect();
         let refused = [refusal("2", "Internal", None)];
         let failures = not_taken(&letters(&envelopes), ["0"].into_iter(), refused.into_iter());

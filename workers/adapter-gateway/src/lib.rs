@@ -369,7 +369,7 @@ mod tests {
     };
 
     #[test]
-    fn an_answer_by_the_published_protocol_is_enough() {
+    fn a_response_of_the_published_protocol_is_sufficient() {
         let body = br#"{ "charge_id": "ch_1", "status": "captured" }"#;
         assert_eq!(
             outcome(body, DUE),
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_or_a_currency_that_is_said_counts() {
+    fn an_amount_or_currency_in_the_response_applies() {
         let amount = |body: &str| match outcome(body.as_bytes(), DUE) {
             Ok(ChargeOutcome::Captured { amount, .. }) => amount,
             other => panic!("{other:?}"),

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn it_passes_the_laws_of_carts() {
+    fn the_adapter_passes_the_laws_of_carts() {
         futures::executor::block_on(laws::carts::all(&MemoryCarts::new(Clock::default())));
     }
 

@@ -116,13 +116,13 @@ fn session(name: &str) -> String {
 }
 
 #[tokio::test]
-async fn it_passes_the_laws_of_carts() {
+async fn the_adapter_passes_the_laws_of_carts() {
     let Some(server) = server().await else { return };
     laws::carts::all(&RedisCarts::connect(&server.url).await.expect("connected")).await;
 }
 
 #[tokio::test]
-async fn every_change_puts_the_end_off_and_a_look_does_not() {
+async fn every_change_extends_the_expiry_and_a_read_does_not() {
     let Some(server) = server().await else { return };
     let carts = RedisCarts::connect(&server.url).await.expect("connected");
     let session = session("expiring");
@@ -163,7 +163,7 @@ async fn every_change_puts_the_end_off_and_a_look_does_not() {
 }
 
 #[tokio::test]
-async fn what_is_no_cart_is_thrown_away() {
+async fn an_invalid_cart_is_deleted() {
     let Some(server) = server().await else { return };
     let carts = RedisCarts::connect(&server.url).await.expect("connected");
     let mut connection = bare(&server).await;
@@ -227,7 +227,7 @@ async fn what_is_no_cart_is_thrown_away() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_told_of_and_found_again() {
+async fn an_unavailable_server_is_reported_and_reconnected() {
     // The test stops this server, so it needs one of its own.
     let Some(program) = program() else { return };
     let port = free_port();
@@ -280,7 +280,7 @@ async fn a_server_that_is_away_is_told_of_and_found_again() {
 }
 
 #[tokio::test]
-async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without_a_restart() {
+async fn a_changed_password_is_reported_and_the_new_one_used_without_a_restart() {
     // The test changes the password, so it needs a server of its own.
     let Some(program) = program() else { return };
     let server = started(&program, free_port()).await;
@@ -343,7 +343,7 @@ async fn a_password_that_was_changed_is_told_of_and_the_new_one_is_taken_without
 }
 
 #[tokio::test]
-async fn what_a_client_does_is_counted_for_all_storefronts_and_forgotten_in_time() {
+async fn requests_of_a_client_are_counted_across_storefronts_and_expire() {
     let Some(server) = server().await else { return };
     let [one, other] = [0, 1].map(|_| RedisCarts::connect(&server.url));
     let (one, other) = (

@@ -108,7 +108,7 @@ fn carts_are_kept_behind_tls_and_a_password() {
 }
 
 #[tokio::test]
-async fn a_server_that_the_roots_do_not_know_gets_no_password() {
+async fn an_unverified_server_gets_no_password() {
     let Some(server) = server() else { return };
     let carts = RedisCarts::connect_as(&server.url, Some(PASSWORD))
         .await

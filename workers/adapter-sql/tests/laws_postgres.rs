@@ -19,7 +19,7 @@ async fn stores() -> Option<(Server, Store, Store)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_its_ports() {
+async fn the_store_passes_the_laws_of_its_ports() {
     let Some((_server, store, other)) = stores().await else {
         return;
     };
@@ -32,7 +32,7 @@ async fn it_passes_the_laws_of_its_ports() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_slots_and_fulfilment() {
+async fn the_store_passes_the_laws_of_slots_and_fulfilment() {
     let Some((_server, store, other)) = stores().await else {
         return;
     };
@@ -41,7 +41,7 @@ async fn it_passes_the_laws_of_slots_and_fulfilment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_locations() {
+async fn the_store_passes_the_laws_of_locations() {
     let Some((server, store, _)) = stores().await else {
         return;
     };
@@ -58,7 +58,7 @@ async fn it_passes_the_laws_of_locations() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_tenants_and_locations() {
+async fn the_store_passes_the_laws_of_tenants_and_locations() {
     let Some((server, store, _)) = stores().await else {
         return;
     };
@@ -88,7 +88,7 @@ async fn relays_keep_each_order_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_read_keeps_nothing_else_back() {
+async fn an_unreadable_row_does_not_block_other_rows() {
     let Some((server, store, _)) = stores().await else {
         return;
     };
@@ -101,11 +101,11 @@ async fn what_cannot_be_read_keeps_nothing_else_back() {
             .await
             .expect("done");
     };
-    laws::orders::what_cannot_be_read_keeps_nothing_else_back(&store, execute).await;
+    laws::orders::an_unreadable_row_does_not_block_other_rows(&store, execute).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_messages_hears_of_another_process_s() {
+async fn a_waiting_relay_detects_messages_of_another_process() {
     let Some((_server, relay, storefront)) = stores().await else {
         return;
     };

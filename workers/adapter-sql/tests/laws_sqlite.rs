@@ -41,7 +41,7 @@ impl Drop for Database {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_its_ports() {
+async fn the_store_passes_the_laws_of_its_ports() {
     let database = Database::new().await;
     let (store, other) = (database.store().await, database.store().await);
     laws::orders::all(&store, &other).await;
@@ -53,7 +53,7 @@ async fn it_passes_the_laws_of_its_ports() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_slots_and_fulfilment() {
+async fn the_store_passes_the_laws_of_slots_and_fulfilment() {
     let database = Database::new().await;
     let (store, other) = (database.store().await, database.store().await);
     laws::slots::all(&store, &other).await;
@@ -61,7 +61,7 @@ async fn it_passes_the_laws_of_slots_and_fulfilment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_locations() {
+async fn the_store_passes_the_laws_of_locations() {
     let database = Database::new().await;
     let file = sqlx::SqlitePool::connect(&database.url())
         .await
@@ -76,7 +76,7 @@ async fn it_passes_the_laws_of_locations() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_passes_the_laws_of_tenants_and_locations() {
+async fn the_store_passes_the_laws_of_tenants_and_locations() {
     let database = Database::new().await;
     let file = sqlx::SqlitePool::connect(&database.url())
         .await
@@ -103,7 +103,7 @@ async fn relays_keep_each_order_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_read_keeps_nothing_else_back() {
+async fn an_unreadable_row_does_not_block_other_rows() {
     let database = Database::new().await;
     let store = database.store().await;
     let file = sqlx::SqlitePool::connect(&database.url())
@@ -115,11 +115,11 @@ async fn what_cannot_be_read_keeps_nothing_else_back() {
             .await
             .expect("done");
     };
-    laws::orders::what_cannot_be_read_keeps_nothing_else_back(&store, execute).await;
+    laws::orders::an_unreadable_row_does_not_block_other_rows(&store, execute).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_messages_hears_of_another_process_s() {
+async fn a_waiting_relay_detects_messages_of_another_process() {
     let database = Database::new().await;
     let (relay, storefront) = (database.store().await, database.store().await);
     let placing = async {
@@ -139,7 +139,7 @@ async fn who_waits_for_messages_hears_of_another_process_s() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there_is_not_made_up() {
+async fn a_missing_file_is_not_created() {
     let missing = format!(
         "sqlite://{}",
         std::env::temp_dir()

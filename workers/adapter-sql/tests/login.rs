@@ -104,7 +104,7 @@ async fn refused(guarded: &Guarded, login: &Login) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn user_password_and_roots_come_beside_the_url_for_roles_and_for_migrations() {
+async fn user_password_and_roots_are_passed_beside_the_url() {
     let Some(guarded) = guarded().await else {
         return;
     };
@@ -158,7 +158,7 @@ async fn user_password_and_roots_come_beside_the_url_for_roles_and_for_migration
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_password_is_one_line_that_does_not_repeat_it() {
+async fn the_error_of_a_wrong_password_does_not_contain_it() {
     let Some(guarded) = guarded().await else {
         return;
     };
@@ -179,7 +179,7 @@ async fn a_wrong_password_is_one_line_that_does_not_repeat_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_the_password_changes_what_is_open_goes_on_and_what_is_new_needs_the_new_one() {
+async fn after_a_password_change_only_new_connections_need_the_new_one() {
     let Some(mut guarded) = guarded().await else {
         return;
     };

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_cap_and_never_vanish() {
+    fn back_offs_double_up_to_the_cap_and_are_never_zero() {
         let backoff = Backoff {
             base: Duration::from_secs(1),
             cap: Duration::from_secs(60),

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_has_the_credential_of_the_gateway_exactly_when_it_calls_it() {
+    fn a_role_has_the_credential_of_the_gateway_only_if_it_calls_it() {
         for role in ROLES {
             assert_eq!(
                 role.secrets.contains(&&PAYMENT_API),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn subscriptions_and_rules_select_what_is_really_sent() {
+    fn subscriptions_and_rules_select_messages_that_are_sent() {
         for subscription in SUBSCRIPTIONS {
             let carries = |kind: EventKind| {
                 kind.routes().iter().any(

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_reads_nobody_elses_order_and_changes_nothing() {
+    fn a_visitor_reads_no_order_of_others_and_changes_nothing() {
         for action in [Action::ReadOrder, Action::CancelOrder, Action::ReadTimeline] {
             let other = may(Actor::Visitor, action, Resource::Order { owned: false });
             assert_eq!(other, Err(Denial::NotVisible), "{action:?}");

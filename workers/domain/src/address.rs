@@ -145,7 +145,7 @@ mod tests {
     };
 
     #[test]
-    fn an_address_is_trimmed_and_what_is_optional_may_be_missing() {
+    fn an_address_is_trimmed_and_optional_fields_may_be_missing() {
         let home = DeliveryAddress::parse(HOME).expect("an address");
         assert_eq!(home.one_line(), "12 Main Street, New York 10001");
         assert_eq!(

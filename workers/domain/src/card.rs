@@ -162,7 +162,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_digits_of_a_uuid_are_no_card_and_a_card_beside_one_is() {
+    fn the_digits_of_a_uuid_are_no_card_number_and_a_card_number_beside_it_is() {
         let (dashed, simple) = (
             "0a424242-4242-4242-a000-00000000b0c0",
             "0a42424242424242a00000000000b0c0",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_number_is_found_however_it_is_spaced_and_wherever_it_stands() {
+    fn a_card_number_is_found_with_any_spacing_and_at_any_position() {
         for card in CARDS {
             assert!(contains_card_number(card), "{card}");
         }

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_texted_who_did_not_ask_for_it() {
+    fn text_messages_need_the_consent_of_the_customer() {
         for email in [true, false] {
             let without = Preferences { email, sms: false };
             assert!(!without.channels().contains(&Channel::Sms));

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_go_to_a_whole_number_and_never_to_a_switchboard() {
+    fn text_messages_are_sent_to_complete_numbers_without_extension() {
         let texts = Preferences {
             email: true,
             sms: true,

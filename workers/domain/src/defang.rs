@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_a_link_is_none_any_more() {
+    fn texts_that_look_like_links_are_defanged() {
         for (typed, written) in [
             ("example.com", "example[.]com"),
             (

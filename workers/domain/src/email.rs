@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_server_accepts_is_refused_by_name() {
+    fn invalid_addresses_are_refused_by_name() {
         let long = format!("ana@{}.example", "a".repeat(64));
         let user = format!("{}@example.com", "a".repeat(65));
         let whole = format!("a@{}", ["a".repeat(60).as_str(); 5].join("."));
@@ -128,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_is_ascii_and_reads_the_same_again(text in "\\PC{0,12}@?\\PC{0,12}|[a-z.@-]{3,20}|[a-z]{1,5}@[a-z\u{fc}]{1,5}\\.[a-z]{2,3}") {
+        fn accepted_addresses_are_ascii_and_parse_to_themselves(text in "\\PC{0,12}@?\\PC{0,12}|[a-z.@-]{3,20}|[a-z]{1,5}@[a-z\u{fc}]{1,5}\\.[a-z]{2,3}") {
             if let Ok(address) = parsed(&text) {
                 prop_assert!(address.bytes().all(|byte| byte.is_ascii_graphic()));
                 prop_assert_eq!(parsed(&address), Ok(address));

@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_before_closing_and_is_no_whole_slot_is_none() {
+    fn a_partial_slot_before_closing_is_not_offered() {
         let hours = weekdays("Europe/Berlin", 9 * 60, 9 * 60 + 50);
         let slots = hours.slots(date!(2026 - 01 - 05), rule(20));
         assert_eq!(slots.len(), 2);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_time_that_it_was_open_counts() {
+    fn only_opening_hours_count() {
         let hours = weekdays("Europe/Berlin", 9 * 60, 17 * 60);
         let open = |from, until| hours.open_between(from, until);
         // From Friday at 16:00 to Monday at 9:04 in the shop's own zone.
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_when_it_opens_next() {
+    fn a_closed_shop_returns_its_next_opening() {
         let hours = weekdays("Europe/Berlin", 9 * 60, 17 * 60);
         let friday_evening = datetime!(2026-03-27 18:00 UTC);
         assert_eq!(
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_zone_and_what_are_no_hours_is_told() {
+    fn invalid_zones_and_hours_are_reported() {
         assert_eq!(
             Zone::parse("Mars/Olympus").expect_err("no zone").field,
             "time_zone"

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn staff_may_ask_only_for_what_the_machine_allows() {
+    fn staff_may_request_only_allowed_changes_of_status() {
         for status in Status::ALL {
             for next in Status::ALL {
                 if status.may_become(next) && status != Status::Pending {

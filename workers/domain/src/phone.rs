@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_country_dials_to_reach_another_one_is_read_as_a_plus() {
+    fn international_prefixes_are_read_as_a_plus() {
         for (shop, typed, stored) in [
             ("US", "011 49 151 23456789", "+4915123456789"),
             ("US", "011 44 1865 270000", "+441865270000"),
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_network_dials_is_refused_by_name() {
+    fn invalid_numbers_are_refused_by_name() {
         for wrong in [
             "",
             " ",
@@ -470,7 +470,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_is_e164_and_reads_the_same_again(text in "\\PC{0,20}|[+0-9 ().x\u{2011}-]{5,20}") {
+        fn accepted_numbers_are_e164_and_parse_to_themselves(text in "\\PC{0,20}|[+0-9 ().x\u{2011}-]{5,20}") {
             if let Ok(phone) = Phone::parse(&text, Country::US) {
                 prop_assert!(phone.number.starts_with('+'));
                 prop_assert!(E164_DIGITS.contains(&(phone.number.len() - 1)));

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_outlast_a_delivery_is_ordered_for_the_days_to_cover() {
+    fn products_that_run_out_before_a_delivery_are_ordered() {
         // At three units a day, 11 units last less than four days and 12 units last exactly four.
         let short = suggested(11, 84, 28);
         assert_eq!((short.sold_per_day, short.quantity), (3.0, 14 * 3 + 5 - 11));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_at_its_threshold_is_filled_up_to_it_though_nobody_buys_it() {
+    fn a_product_below_its_threshold_is_filled_up_even_without_sales() {
         assert_eq!(
             suggested(5, 0, 28),
             Suggestion {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_orders_more_than_was_sold_in_the_best_week() {
+    fn an_order_is_at_most_the_sales_of_the_best_week() {
         let sales = |best_week| Sales {
             units: 84,
             over: Duration::days(28),

@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_an_end() {
+    fn an_end_state_has_no_transition() {
         for end in [State::Completed, State::Cancelled, State::Failed] {
             for event in Event::ALL {
                 assert!(

@@ -248,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_sequence_of_movements_makes_or_loses_a_unit(
+        fn no_sequence_of_changes_creates_or_loses_a_unit(
             received in 0u32..200,
             sequence in proptest::collection::vec(movements(), 0..200),
         ) {
@@ -262,7 +262,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_ledger_of_what_was_done_sums_to_the_counters(
+        fn the_ledger_entries_sum_to_the_counters(
             sequence in proptest::collection::vec(movements(), 0..200),
         ) {
             let (mut counters, mut ledger) = (Counters::default(), Vec::new());
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_reserved_and_released_leaves_no_trace() {
+    fn a_released_reservation_leaves_the_counters_unchanged() {
         let full = Counters::received(3);
         let held = full.after(Movement::Reserve(3)).expect("three are there");
         assert_eq!(
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_do_not_add_up_or_are_below_zero_are_told() {
+    fn invalid_counters_are_reported() {
         let sound = Counters {
             available: 1,
             reserved: 2,
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn staff_hear_of_a_level_once_when_it_is_reached() {
+    fn staff_are_notified_of_a_level_once() {
         use Availability::*;
         let heard = |from: Availability, to| from.worsened_to(to);
         assert_eq!(heard(InStock, Low), Some(Low));

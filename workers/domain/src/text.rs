@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_reorders_or_shows_nothing_is_removed() {
+    fn invisible_and_reordering_characters_are_removed() {
         for hidden in [
             "\u{202e}",
             "\u{202a}",
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_before_is_shown_without_harm_and_otherwise_as_it_is() {
+    fn stored_text_is_shown_without_harmful_characters() {
         assert_eq!(shown("Zoë\tO'Neill\n".to_owned()), "Zoë\tO'Neill\n");
         assert_eq!(shown("evil\u{202e}txt".to_owned()), "eviltxt");
     }

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn when_the_disk_fails_nobody_is_told_anything_and_the_clerk_leaves() {
+    fn a_failing_disk_sends_no_response_and_ends_the_gateway() {
         // Opened for reading only, so every write fails.
         let unwritable = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
         let (work, answers) = busy(Ledger::over(unwritable), Books::default(), 3);

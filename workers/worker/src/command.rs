@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn only_no_argument_at_all_starts_the_role() {
+    fn a_role_starts_only_without_arguments() {
         assert_eq!(parsed(""), Ok(Ask::Run));
         assert_eq!(parsed("health"), Ok(Ask::Health));
         assert_eq!(parsed("--help"), Ok(Ask::Help));

@@ -561,7 +561,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_role_reads_what_its_settings_say_and_nothing_else() {
+    fn a_role_reads_exactly_its_settings() {
         for role in ROLES {
             let environment = on_aws(role);
             let recording = Recording(&environment, RefCell::default());
@@ -576,7 +576,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn on_aws_each_setting_that_is_missing_is_told_and_no_stand_in_taken() {
+    fn on_aws_each_missing_setting_is_reported_and_no_default_applies() {
         for role in ROLES {
             for lacking in on_aws(role).keys() {
                 let mut environment = on_aws(role);
@@ -594,7 +594,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn on_aws_no_password_goes_to_a_server_that_has_not_proved_itself() {
+    fn on_aws_no_password_is_sent_to_an_unverified_server() {
         for (variable, value) in [
             ("DATABASE_URL", "postgres://database/brewhaven"),
             (
@@ -646,7 +646,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_role_without_settings_is_told_of_every_one() {
+    fn a_role_without_settings_reports_each_of_them() {
         for role in ROLES {
             let told = Config::load(role, &BTreeMap::new())
                 .expect_err("nothing is set")

@@ -337,7 +337,7 @@ mod tests {
     use crate::config::tests::on_aws;
 
     #[test]
-    fn a_role_is_ready_only_when_all_it_works_from_is_there() {
+    fn a_role_is_ready_only_with_all_of_its_dependencies() {
         for role in ROLES {
             let health = Health::new(role.slug, VERSION);
             expect_all(role, &health);
@@ -523,7 +523,7 @@ mod tests {
     /// The code of a role needs exactly the rights that its `Role` grants. A missing right fails
     /// here, and so does a right that no code uses.
     #[tokio::test]
-    async fn each_role_is_built_with_all_of_its_rights_and_with_none_less() {
+    async fn each_role_needs_exactly_its_rights() {
         // As `worker::run` does, for the client of the payment gateway.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let aws = Aws::of(Clients::local(

@@ -68,7 +68,7 @@ async fn receive(inbox: &SqsInbox) -> Vec<chassis::inbox::Delivery> {
 }
 
 #[tokio::test]
-async fn a_group_waits_for_its_message_and_a_lease_that_ended_is_told() {
+async fn a_group_waits_for_its_message_and_an_expired_handle_is_reported() {
     let aws = servers::local_aws().await;
     let inbox = inbox(&super::clients(&aws.access), &ORDERS).await;
     for (group, body) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
@@ -143,7 +143,7 @@ async fn a_group_waits_for_its_message_and_a_lease_that_ended_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_parked_says_why_and_stays_as_it_was() {
+async fn a_dead_letter_has_its_reason_and_the_original_content() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     for queue in [&ORDERS, &NOTIFICATIONS] {
@@ -204,7 +204,7 @@ async fn what_is_parked_says_why_and_stays_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_receive_whose_answer_was_lost_is_asked_for_again_by_its_name() {
+async fn a_receive_without_a_response_is_repeated_with_its_attempt_id() {
     let aws = servers::local_aws().await;
     let lossy = Lossy::before(&aws.access).await;
     let direct = inbox(&super::clients(&aws.access), &ORDERS).await;

@@ -67,7 +67,7 @@ async fn waiting(inbox: &SqsInbox) -> Vec<Delivery> {
 }
 
 #[tokio::test]
-async fn reading_loses_and_hides_nothing() {
+async fn reading_dead_letters_deletes_and_hides_none() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     for of in [&ORDERS, &PAYMENTS] {
@@ -100,7 +100,7 @@ async fn reading_loses_and_hides_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_sent_a_moment_ago_is_sent_back_and_once() {
+async fn a_recently_sent_message_is_redriven_once() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let (inbox, parking) = queues(&clients, &ORDERS).await;

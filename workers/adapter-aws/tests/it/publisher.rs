@@ -135,7 +135,7 @@ fn event_id(body: &str) -> EventId {
 }
 
 #[tokio::test]
-async fn every_message_takes_all_of_its_routes_and_an_order_stays_in_order() {
+async fn every_message_is_sent_on_all_routes_and_orders_keep_their_sequence() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let (orders, payments) = (

@@ -19,7 +19,7 @@ use super::lossy::Lossy;
 const NOW: Timestamp = time::macros::datetime!(2026-03-01 08:00 UTC);
 
 #[tokio::test]
-async fn it_passes_the_laws_of_stock() {
+async fn the_adapter_passes_the_laws_of_stock() {
     let aws = servers::local_aws().await;
     let (stock, ..) = super::stock(&super::clients(&aws.access)).await;
     laws::stock::all(&stock).await;
@@ -58,7 +58,7 @@ async fn behind_a_proxy(access: &LocalAccess, units: u32) -> (Lossy, DynamoStock
 const TRANSACTION: &str = "TransactWriteItems";
 
 #[tokio::test]
-async fn an_answer_that_is_lost_costs_no_unit() {
+async fn a_lost_response_loses_no_unit() {
     let aws = servers::local_aws().await;
     let (lossy, stock, id) = behind_a_proxy(&aws.access, 3).await;
     let lines = laws::stock::lines(&[(&id, 1)]);
@@ -194,7 +194,7 @@ async fn items_have_the_attributes_of_the_public_contract() {
 }
 
 #[tokio::test]
-async fn a_hand_in_the_table_does_not_close_the_shop() {
+async fn a_manual_change_of_the_table_does_not_stop_the_shop() {
     let aws = servers::local_aws().await;
     let clients = super::clients(&aws.access);
     let (stock, tables, _) = super::stock(&clients).await;

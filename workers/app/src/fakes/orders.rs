@@ -728,7 +728,7 @@ mod tests {
     use crate::laws;
 
     #[test]
-    fn it_passes_the_laws_of_its_ports() {
+    fn the_store_passes_the_laws_of_its_ports() {
         let store = MemoryOrders::default();
         futures::executor::block_on(laws::orders::all(&store, &store.another()));
         futures::executor::block_on(laws::notices::all(&store));

@@ -403,7 +403,7 @@ mod tests {
     use crate::laws;
 
     #[test]
-    fn it_passes_the_laws_of_stock() {
+    fn the_adapter_passes_the_laws_of_stock() {
         futures::executor::block_on(laws::stock::all(&MemoryStock::default()));
     }
 

@@ -100,7 +100,7 @@ mod tests {
     use crate::laws;
 
     #[test]
-    fn it_passes_the_laws_of_the_order_view() {
+    fn the_adapter_passes_the_laws_of_the_order_view() {
         futures::executor::block_on(laws::views::all(&MemoryViews::default()));
     }
 }

@@ -987,7 +987,7 @@ impl Source for At {
 
 /// Runs the laws about rows that this program cannot read, which only a database can contain.
 /// `execute` runs a statement on the database.
-pub async fn what_cannot_be_read_keeps_nothing_else_back(
+pub async fn an_unreadable_row_does_not_block_other_rows(
     store: &impl OrderStore,
     execute: impl AsyncFn(String),
 ) {

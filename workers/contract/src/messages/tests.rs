@@ -53,7 +53,7 @@ fn every_version_that_is_read_has_a_sample_that_fits_its_published_schema() {
 }
 
 #[test]
-fn what_is_written_is_read_back_and_fits_the_published_schema() {
+fn a_written_message_is_read_back_and_fits_the_published_schema() {
     for kind in EventKind::ALL {
         let sent = Envelope::decode(samples::of(kind)).expect("read");
         let body = sent.encode();
@@ -66,7 +66,7 @@ fn what_is_written_is_read_back_and_fits_the_published_schema() {
 }
 
 #[test]
-fn a_schema_tells_a_bad_message_from_a_good_one() {
+fn a_schema_rejects_invalid_messages() {
     let validator = published(EventKind::PaymentCompleted, 1);
     let good = json(samples::of(EventKind::PaymentCompleted));
     for (field, wrong) in [
@@ -81,7 +81,7 @@ fn a_schema_tells_a_bad_message_from_a_good_one() {
 }
 
 #[test]
-fn a_payment_that_failed_is_read_as_both_versions_tell_it() {
+fn both_versions_of_a_failed_payment_are_read() {
     let cause = |schema: u16| {
         let sample = SAMPLES
             .iter()
@@ -122,7 +122,7 @@ fn version_one_is_read_as_it_was_first_written() {
 }
 
 #[test]
-fn a_body_that_cannot_be_read_says_why() {
+fn an_unreadable_body_is_reported_with_the_reason() {
     let said = |body: &str| chain(&Envelope::decode(body).expect_err("refused"));
     assert_eq!(
         said(r#"{"schema":1,"type":"Teapot"}"#),
@@ -177,7 +177,7 @@ fn a_body_that_cannot_be_read_says_why() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "HAVEN_BLESS renews the files")]
-fn the_published_schemas_are_fresh() {
+fn the_published_schemas_are_up_to_date() {
     for (name, schema) in Envelope::schemas() {
         let path = schemas().join(&name);
         let fresh = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::support::{Answer, Gateway, LedgerFile, PATIENCE, charge_body, stays_silent};
 
 #[tokio::test]
-async fn every_prompt_token_comes_to_what_it_says() {
+async fn every_prompt_token_has_its_outcome() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     for (token, status, reason) in [
@@ -274,7 +274,7 @@ async fn a_card_number_is_refused_by_field_and_kept_nowhere() {
 }
 
 #[tokio::test]
-async fn what_is_not_of_the_protocol_is_a_problem_too() {
+async fn requests_outside_the_protocol_get_a_problem() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     gateway.get("/v1/nothing").await.problem(404);
@@ -284,7 +284,7 @@ async fn what_is_not_of_the_protocol_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn a_charge_whose_answer_is_lost_is_found_by_its_key() {
+async fn a_charge_with_a_lost_response_is_found_by_its_key() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     stays_silent(gateway.charge("k", "tok_timeout"), file.until_lines(1)).await;
@@ -307,7 +307,7 @@ async fn a_charge_whose_answer_is_lost_is_found_by_its_key() {
 }
 
 #[tokio::test]
-async fn a_charge_that_timed_out_before_execution_is_not_there_and_can_be_tried_again() {
+async fn a_charge_that_timed_out_before_execution_can_be_repeated() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     stays_silent(
@@ -365,7 +365,7 @@ async fn a_flaky_charge_fails_twice_a_key_then_is_captured_restart_or_not() {
 }
 
 #[tokio::test]
-async fn a_slow_charge_is_there_before_its_answer() {
+async fn a_slow_charge_is_recorded_before_its_response() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     let started = Instant::now();
@@ -407,7 +407,7 @@ async fn a_client_that_leaves_at_once_does_not_leave_half_a_charge() {
 }
 
 #[tokio::test]
-async fn stopping_releases_those_who_wait_for_an_answer_that_never_comes() {
+async fn a_stop_releases_clients_that_wait_for_a_response() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     let client = gateway.client.clone();

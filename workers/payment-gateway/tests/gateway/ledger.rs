@@ -18,7 +18,7 @@ async fn three_lines() -> (LedgerFile, Vec<Value>) {
 }
 
 #[tokio::test]
-async fn the_books_can_be_read() {
+async fn the_ledger_can_be_read() {
     let (_file, entries) = three_lines().await;
     let charge_id = entries[0]["charge_id"].clone();
     for (entry, kind, status) in [
@@ -48,7 +48,7 @@ async fn a_restart_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_torn_last_line_is_dropped_and_the_ledger_goes_on() {
+async fn a_torn_last_line_is_dropped_and_the_ledger_continues() {
     let (file, entries) = three_lines().await;
     let whole = file.text();
     let start_of_last = whole.trim_end().rfind('\n').unwrap() + 1;
@@ -121,7 +121,7 @@ async fn two_gateways_do_not_share_a_ledger() {
 }
 
 #[tokio::test]
-async fn many_charges_at_once_are_all_there_after_a_restart() {
+async fn concurrent_charges_survive_a_restart() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     let charges: Vec<_> = (0..200)

@@ -75,7 +75,7 @@ async fn signal(child: &Child, name: &str) {
 }
 
 #[tokio::test]
-async fn sigterm_and_ctrl_c_end_it_well_even_while_a_client_waits() {
+async fn sigterm_and_ctrl_c_stop_the_gateway_while_a_client_waits() {
     for name in ["TERM", "INT"] {
         let file = LedgerFile::new();
         let (child, client) = start(&file).await;
@@ -91,7 +91,7 @@ async fn sigterm_and_ctrl_c_end_it_well_even_while_a_client_waits() {
 }
 
 #[tokio::test]
-async fn sigkill_loses_nothing_that_was_answered() {
+async fn sigkill_loses_no_acknowledged_charge() {
     let file = LedgerFile::new();
     let (child, client) = start(&file).await;
     let charge_id = client.captured("c").await;
@@ -109,7 +109,7 @@ async fn sigkill_loses_nothing_that_was_answered() {
 }
 
 #[tokio::test]
-async fn the_exit_code_tells_bad_configuration_from_failure() {
+async fn bad_configuration_and_failure_have_different_exit_codes() {
     let file = LedgerFile::new();
     let damaged = LedgerFile::with("nonsense\n");
     let occupant = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -150,7 +150,7 @@ async fn the_exit_code_tells_bad_configuration_from_failure() {
 
 /// `HAVEN_LOG=` once meant "errors only", so the log did not contain the address.
 #[tokio::test]
-async fn an_empty_variable_is_one_that_is_not_set() {
+async fn an_empty_variable_counts_as_unset() {
     let folder = std::env::temp_dir().join(format!("gateway-variables-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let mut command = command(&LedgerFile::new());
@@ -174,7 +174,7 @@ async fn an_empty_variable_is_one_that_is_not_set() {
 }
 
 #[tokio::test]
-async fn a_call_without_the_key_leaves_a_line_without_what_it_sent() {
+async fn a_call_without_the_key_is_logged_without_its_content() {
     let file = LedgerFile::new();
     let (child, client, mut lines) = start_with(command(&file)).await;
     client

@@ -3,7 +3,7 @@ use serde_json::json;
 use crate::support::{Gateway, LedgerFile};
 
 #[tokio::test]
-async fn a_charge_is_given_back_in_parts_but_never_more_than_was_taken() {
+async fn a_charge_is_refunded_in_parts_up_to_its_amount() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     let charge_id = gateway.captured("c").await;
@@ -42,7 +42,7 @@ async fn a_charge_is_given_back_in_parts_but_never_more_than_was_taken() {
 }
 
 #[tokio::test]
-async fn only_a_captured_charge_can_be_given_back() {
+async fn only_a_captured_charge_can_be_refunded() {
     let file = LedgerFile::new();
     let gateway = Gateway::start(&file).await;
     gateway.refund("r1", "ch_unknown", 1).await.problem(404);

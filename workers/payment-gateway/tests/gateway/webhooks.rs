@@ -81,7 +81,7 @@ async fn gateway_telling(url: &str, file: &LedgerFile) -> Gateway {
 }
 
 #[tokio::test]
-async fn captures_and_refunds_are_told_once_and_signed() {
+async fn captures_and_refunds_send_one_signed_webhook() {
     let (file, mut shop) = (LedgerFile::new(), Shop::open(0).await);
     let gateway = gateway_telling(&shop.url, &file).await;
     let charge_id = gateway.captured("c").await;
@@ -113,7 +113,7 @@ async fn captures_and_refunds_are_told_once_and_signed() {
 }
 
 #[tokio::test]
-async fn the_webhook_of_a_lost_answer_comes_all_the_same() {
+async fn a_lost_response_still_sends_its_webhook() {
     let (file, mut shop) = (LedgerFile::new(), Shop::open(0).await);
     let gateway = gateway_telling(&shop.url, &file).await;
     stays_silent(gateway.charge("k", "tok_timeout"), file.until_lines(1)).await;
@@ -122,7 +122,7 @@ async fn the_webhook_of_a_lost_answer_comes_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_is_not_taken_is_tried_again_as_the_same_event() {
+async fn a_refused_webhook_is_repeated_with_the_same_event() {
     let (file, mut shop) = (LedgerFile::new(), Shop::open(3).await);
     let gateway = gateway_telling(&shop.url, &file).await;
     gateway.captured("c").await;
@@ -135,7 +135,7 @@ async fn a_webhook_that_is_not_taken_is_tried_again_as_the_same_event() {
 }
 
 #[tokio::test]
-async fn a_shop_that_is_down_delays_neither_answers_nor_the_end() {
+async fn an_unavailable_shop_delays_neither_responses_nor_the_stop() {
     // A port that was free a moment ago, and one whose listener accepts but never answers.
     let closed = TcpListener::bind("127.0.0.1:0")
         .await

@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn another_location_s_refused_row_is_no_matter_and_the_own_one_s_is_an_error() {
+    async fn an_invalid_row_is_an_error_only_for_the_own_location() {
         let (store, shops) = (MemoryOrders::default(), Shops::new(Location::initial()));
         let home = Location {
             name: "Renamed".to_owned(),
