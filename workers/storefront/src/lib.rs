@@ -30,6 +30,7 @@ mod session;
 mod settings;
 mod shed;
 mod shops;
+pub mod sign_in_link;
 pub mod signature;
 pub mod staff;
 mod state;

@@ -106,6 +106,12 @@ struct Payload {
 /// Returns the text of a token. The caller must record the token first: see
 /// `app::ports::access::StaffTokens`.
 pub fn issue(key: &str, token: &StaffToken) -> String {
+    sign(VERSION, key, token)
+}
+
+/// Returns the text of a token whose first part is `version`, so that one kind of token does not
+/// pass as the other.
+pub(crate) fn sign(version: &str, key: &str, token: &StaffToken) -> String {
     let payload = Payload {
         id: token.id,
         name: token.name.clone(),
@@ -114,7 +120,7 @@ pub fn issue(key: &str, token: &StaffToken) -> String {
     };
     // Four plain fields always serialize.
     let body = format!(
-        "{VERSION}.{}",
+        "{version}.{}",
         BASE64.encode(serde_json::to_vec(&payload).unwrap_or_default())
     );
     let signature = hmac::sign(
@@ -133,6 +139,16 @@ pub fn verify(key: &str, token: &str, now: Timestamp) -> Result<Staff, TokenRefu
     if token.starts_with(VERSION_BEFORE) {
         return Err(TokenRefusal::OldFormat);
     }
+    verify_version(VERSION, key, token, now)
+}
+
+/// Verifies as [`verify`], for a token whose first part is `version`.
+pub(crate) fn verify_version(
+    version: &str,
+    key: &str,
+    token: &str,
+    now: Timestamp,
+) -> Result<Staff, TokenRefusal> {
     let (body, signature) = token.rsplit_once('.').ok_or(TokenRefusal::Forged)?;
     let signature = BASE64.decode(signature).map_err(|_| TokenRefusal::Forged)?;
     // The check takes constant time and comes before the content is parsed.
@@ -143,7 +159,7 @@ pub fn verify(key: &str, token: &str, now: Timestamp) -> Result<Staff, TokenRefu
     )
     .map_err(|_| TokenRefusal::Forged)?;
     let payload = body
-        .strip_prefix(VERSION)
+        .strip_prefix(version)
         .and_then(|body| body.strip_prefix('.'))
         .ok_or(TokenRefusal::Forged)?;
     let payload = BASE64.decode(payload).map_err(|_| TokenRefusal::Forged)?;

@@ -17,6 +17,7 @@ files![
     "haven.css",
     "haven.js",
     "notices.js",
+    "signin.js",
     "track.js",
     "favicon.svg",
     "images/almond-tart.svg",

@@ -10,10 +10,12 @@ use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use contract::route::RouteId;
 use domain::Timestamp;
 use domain::access::{Action, Actor, Resource, may};
 use domain::ids::{OrderId, OrderNumber};
 use domain::order::{Order, OrderType, Status};
+use serde_json::json;
 
 use super::clock::Clock;
 use super::shell::{Shell, page};
@@ -29,7 +31,7 @@ use crate::ports::{Ports, SecurityEvent};
 use crate::problem::Problem;
 use crate::staff::{Staff, accepted, cookie_name};
 use crate::state::App;
-use crate::{audit, session};
+use crate::{audit, session, sign_in_link};
 
 /// Preparation time of an order without a pickup time.
 const USUAL: time::Duration = time::Duration::minutes(10);
@@ -359,41 +361,39 @@ pub async fn sign_in<P: Ports>(State(app): State<App<P>>) -> Result<Response, Pr
     })
 }
 
-/// Signs in with the token of the form.
+/// Signs in with the token of the form, or with the one that a sign-in link is exchanged for.
 pub async fn signed_in<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let token = form
-        .get("token")
-        .map(|token| token.trim().to_owned())
-        .unwrap_or_default();
+    let field = |name: &str| form.get(name).map(|text| text.trim()).unwrap_or_default();
+    let (mut token, mut link) = (field("token").to_owned(), None);
+    if sign_in_link::is_link(&token) {
+        match sign_in_link::redeem(&app, &token).await? {
+            Ok(redeemed) => (token, link) = (redeemed.token, Some(redeemed.link)),
+            Err(refusal) => return not_signed_in(&app, refusal.detail()),
+        }
+    }
     let now = app.ports.source().now();
     let staff = match accepted(&token, &app.settings, now) {
         Ok(staff) => staff,
-        Err(refusal) => {
-            let page = page(&SignInPage {
-                shell: Shell::of(&app),
-                error: Some(refusal.detail()),
-            })?;
-            let mut response = (StatusCode::UNPROCESSABLE_ENTITY, page).into_response();
-            response
-                .extensions_mut()
-                .insert(SecurityEvent::SignInFailed);
-            return Ok(response);
-        }
+        Err(refusal) => return not_signed_in(&app, refusal.detail()),
     };
     let age = (staff.expires_at - now.unix_timestamp()).max(0);
     // Roles without access to the board, such as support, start on the page that finds orders.
-    let first = may(Actor::Staff(staff.role), Action::ReadBoard, Resource::Shop)
-        .map_or("/orders", |()| "/staff");
+    let board = may(Actor::Staff(staff.role), Action::ReadBoard, Resource::Shop);
+    let first = if field("page") == sign_in_link::MAILBOX {
+        RouteId::MailboxPage.path()
+    } else {
+        board.map_or("/orders", |()| "/staff")
+    };
     audit::append(
         &app,
         staff.name,
         Action::SignIn,
         audit::token(staff.token_id),
-        None,
+        link.map(|link| json!({ "link": audit::token(link) })),
         None,
     )
     .await;
@@ -407,6 +407,19 @@ pub async fn signed_in<P: Ports>(
     let after = before.after_sign_in(&app.settings);
     carry_cart(&app, &before, &after).await;
     Ok(after.onto(response))
+}
+
+/// Shows the sign-in form with the reason of a refusal.
+fn not_signed_in<P: Ports>(app: &App<P>, reason: &'static str) -> Result<Response, Problem> {
+    let page = page(&SignInPage {
+        shell: Shell::of(app),
+        error: Some(reason),
+    })?;
+    let mut response = (StatusCode::UNPROCESSABLE_ENTITY, page).into_response();
+    response
+        .extensions_mut()
+        .insert(SecurityEvent::SignInFailed);
+    Ok(response)
 }
 
 /// Revokes the token, so that copies of it are refused too, and removes the cookie.

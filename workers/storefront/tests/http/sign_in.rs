@@ -4,11 +4,12 @@ use app::ports::access::{AuditLog as _, StaffTokens as _};
 use axum::http::StatusCode;
 use domain::access::StaffRole;
 use serde_json::{Value, json};
+use storefront::sign_in_link::{self, LIFE, MAILBOX};
 use storefront::staff::issue;
 use time::Duration;
 
 use crate::pages::{open, submit};
-use crate::{Client, NOON, SIGNING_KEY, recorded};
+use crate::{Answer, Client, NOON, SIGNING_KEY, recorded};
 
 #[tokio::test]
 async fn sign_out_revokes_the_token_everywhere() {
@@ -243,4 +244,152 @@ async fn a_cancellation_by_staff_is_recorded_as_one_on_every_path() {
         before.expect("JSON").expect("JSON"),
         json!({ "status": "confirmed", "version": 2 })
     );
+}
+
+/// Records a token for a link that expires after `life`. Returns the link token, from the fragment
+/// of the link.
+async fn link_token(client: &Client, life: Duration) -> String {
+    let record = recorded(StaffRole::Staff, "local staff", NOON + life);
+    let orders = &client.world.0.orders;
+    orders.record_token(&record).await.expect("recorded");
+    let address = sign_in_link::address("http://shop.example", SIGNING_KEY, &record, None);
+    let token = address.strip_prefix("http://shop.example/staff/sign-in#link=");
+    token.expect("a fragment").to_owned()
+}
+
+async fn sign_in(client: &Client, token: &str) -> Answer {
+    submit(client, "", "/staff/sign-in", &format!("token={token}")).await
+}
+
+#[tokio::test]
+async fn a_link_signs_in_once_with_a_session_that_can_be_revoked() {
+    let client = Client::new().await;
+    let link = link_token(&client, LIFE).await;
+    let bearer = format!("Bearer {link}");
+    let refused = client
+        .get("/api/v1/admin/orders", &[("authorization", &bearer)])
+        .await;
+    assert_eq!(
+        refused.status,
+        StatusCode::UNAUTHORIZED,
+        "a link is no staff token"
+    );
+    let cookie = format!("staff={link}");
+    let refused = open(&client, &cookie, "/staff").await;
+    assert_eq!(refused.header("location"), "/staff/sign-in");
+
+    let (one, other) = tokio::join!(sign_in(&client, &link), sign_in(&client, &link));
+    let (signed_in, late) = match one.status {
+        StatusCode::SEE_OTHER => (one, other),
+        _ => (other, one),
+    };
+    assert_eq!(
+        (signed_in.status, signed_in.header("location")),
+        (StatusCode::SEE_OTHER, "/staff")
+    );
+    let again = sign_in(&client, &link).await;
+    for used in [late, again] {
+        assert_eq!(used.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(used.text.contains("used before"), "{}", used.text);
+        assert_eq!(used.header("set-cookie"), "");
+    }
+
+    let cookie = signed_in.cookie();
+    assert!(cookie.starts_with("staff=hv2.") && !cookie.contains(&link));
+    assert!(signed_in.header("set-cookie").contains("SameSite=Strict"));
+    assert_eq!(
+        open(&client, &cookie, "/staff").await.status,
+        StatusCode::OK
+    );
+    let known = client.world.0.orders.staff_tokens().await.expect("read");
+    let (sessions, links): (Vec<_>, Vec<_>) = known
+        .into_iter()
+        .partition(|token| token.revoked_at.is_none());
+    assert_eq!((sessions.len(), links.len()), (1, 1));
+    let session = &sessions[0];
+    assert_eq!(
+        (session.name.as_str(), session.role, session.expires_at),
+        ("local staff", StaffRole::Staff, NOON + Duration::hours(12))
+    );
+    let acts = client.world.0.orders.audit_entries(10).await.expect("read");
+    assert_eq!(acts.len(), 1, "{acts:?}");
+    assert_eq!(
+        (acts[0].action.as_str(), acts[0].subject.as_str()),
+        (
+            "staff.sign_in",
+            format!("staff-token/{}", session.id).as_str()
+        )
+    );
+    let after = acts[0].after.as_deref().unwrap_or_default();
+    assert!(after.contains(&links[0].id.to_string()), "{after}");
+
+    client.revoked.replace(vec![session.id]);
+    assert_eq!(
+        open(&client, &cookie, "/staff").await.header("location"),
+        "/staff/sign-in"
+    );
+}
+
+#[tokio::test]
+async fn a_link_is_refused_after_a_minute_and_if_it_was_changed() {
+    let client = Client::new().await;
+    let (link, longer) = (
+        link_token(&client, LIFE).await,
+        link_token(&client, LIFE + Duration::SECOND).await,
+    );
+    let unrecorded = recorded(StaffRole::Staff, "local staff", NOON + LIFE);
+    let [unrecorded, foreign] = [SIGNING_KEY, "another key"].map(|key| {
+        let address = sign_in_link::address("", key, &unrecorded, None);
+        let (_, token) = address.split_once("#link=").expect("a fragment");
+        token.to_owned()
+    });
+    let changed = format!("{}x", &link[..link.len() - 1]);
+    for invalid in [&longer, &unrecorded, &foreign, &changed] {
+        let refused = sign_in(&client, invalid).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(
+            refused.text.contains("not a sign-in link"),
+            "{}",
+            refused.text
+        );
+    }
+    client.later(LIFE);
+    let expired = sign_in(&client, &link).await;
+    assert_eq!(expired.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(expired.text.contains("has expired"), "{}", expired.text);
+
+    let aws = Client::with(true).await;
+    let link = link_token(&aws, LIFE).await;
+    let refused = sign_in(&aws, &link).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let known = aws.world.0.orders.staff_tokens().await.expect("read");
+    assert!(
+        known.iter().all(|token| token.revoked_at.is_none()),
+        "refused before the database is asked: {known:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_link_leads_to_the_mailbox_and_to_no_page_of_its_own_choice() {
+    let client = Client::new().await;
+    let record = recorded(StaffRole::Staff, "local staff", NOON + LIFE);
+    let address = sign_in_link::address("", SIGNING_KEY, &record, Some(MAILBOX));
+    assert!(address.ends_with("&page=mailbox"), "{address}");
+    for (page, first) in [
+        (MAILBOX, "/staff/mailbox"),
+        ("", "/staff"),
+        ("https://evil.example", "/staff"),
+    ] {
+        let link = link_token(&client, LIFE).await;
+        let form = format!("token={link}&page={page}");
+        let signed_in = submit(&client, "", "/staff/sign-in", &form).await;
+        assert_eq!(signed_in.header("location"), first);
+    }
+    let page = open(&client, "", "/staff/sign-in").await;
+    assert!(page.text.contains("src=\"/static/signin.js\""));
+    let script = client.get("/static/signin.js", &[]).await;
+    assert_eq!(script.status, StatusCode::OK);
+    for part in ["getElementById(\"link\")", "#link=", "history.replaceState"] {
+        assert!(script.text.contains(part), "{part}");
+    }
 }
