@@ -137,7 +137,7 @@ pub enum Command {
     Down(StateFolder),
     /// Open a page of the shop in the browser
     #[command(
-        after_help = "Examples:\n  haven open\n  haven open staff\n  haven open mail --json\n\nAlways prints the address. The staff board and the mailbox ask for a staff\ntoken; `haven staff token` creates one."
+        after_help = "Examples:\n  haven open\n  haven open staff\n  haven open mail --json\n\nAlways prints the address. That of the staff board and of the mailbox is a link\nthat signs in once, within 60 seconds, with the role staff.\n`haven staff tokens` lists the sessions, and `haven staff revoke` ends one."
     )]
     Open(open::Open),
     /// Print the variables with which SDKs use the local AWS
@@ -323,7 +323,7 @@ pub async fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Up(options) => up::command(options).await?,
         Command::Down(options) => down::command(&options).await?,
-        Command::Open(options) => open::command(&options)?,
+        Command::Open(options) => open::command(&options).await?,
         Command::Env(options) => env::print(&options)?,
         Command::Role { .. } | Command::Keep(_) => unreachable!("it runs in a runtime of its own"),
         Command::Synth(options) => return synth::print(&options).map(Exit::from),

@@ -1,23 +1,33 @@
-//! Staff tokens: issues and records them, and keeps the token of `haven.json` fresh.
+//! Staff tokens and sign-in links: issues and records them, and keeps the token of `haven.json`
+//! fresh.
 
 use std::time::Duration as Wait;
 
+use adapter_sql::Login;
 use anyhow::Context as _;
 use app::ports::Source;
 use app::ports::access::{StaffToken, StaffTokens as _};
 use app::use_cases::journey::time_text;
 use app::use_cases::staff_tokens::{LIFE, new_token};
+use contract::parameter::SIGNING_KEY;
 use domain::access::StaffRole;
 use haven_console::BadUsage;
 use serde_json::json;
+use storefront::sign_in_link;
+pub use storefront::sign_in_link::MAILBOX;
 use time::Duration;
 use uuid::Uuid;
 use worker::stores::{Store, SystemSource};
 
 use crate::audit;
+use crate::aws::Aws;
+use crate::environment::ENVIRONMENT;
+use crate::facts::Facts;
 
 /// The actor in the audit log for tokens that `haven up` issues.
 const UP: &str = "haven up";
+/// The name in the token of `haven.json` and in sign-in links.
+const LOCAL_STAFF: &str = "local staff";
 /// The time before its expiry at which the token in `haven.json` is renewed.
 const RENEW_BEFORE: Duration = Duration::hours(1);
 /// The time between two checks of the wall clock and of the revocations. After a laptop has slept,
@@ -32,8 +42,51 @@ pub async fn issue(
     store: &Store,
     signing_key: &str,
     issued_by: &str,
-    (name, role, life): (&str, StaffRole, Duration),
+    asked: (&str, StaffRole, Duration),
 ) -> anyhow::Result<(String, StaffToken)> {
+    let token = record(store, issued_by, asked).await?;
+    Ok((storefront::staff::issue(signing_key, &token), token))
+}
+
+/// Makes the address of a link that signs a browser in once, within a minute, with the name and the
+/// role of the token in `haven.json`. With `page`, the link leads to that page. Returns the address
+/// and the record of the link.
+///
+/// # Errors
+/// When the signing key cannot be read, or the database cannot be reached or refuses the record.
+pub async fn sign_in_link(
+    facts: &Facts,
+    issued_by: &str,
+    page: Option<&str>,
+) -> anyhow::Result<(String, StaffToken)> {
+    let key = signing_key(facts).await?;
+    let store = Store::connect(&facts.database_url, &Login::default())
+        .await
+        .context("open the database of staff tokens")?;
+    let asked = (LOCAL_STAFF, StaffRole::Staff, sign_in_link::LIFE);
+    let token = record(&store, issued_by, asked).await?;
+    let address = sign_in_link::address(&facts.storefront, &key, &token, page);
+    Ok((address, token))
+}
+
+/// Reads the signing key of a local platform.
+///
+/// # Errors
+/// When the local AWS does not answer, or has no signing key.
+pub async fn signing_key(facts: &Facts) -> anyhow::Result<String> {
+    let secrets = Aws::local(&facts.aws_access()).secrets(ENVIRONMENT).await?;
+    secrets
+        .get(SIGNING_KEY.slug)
+        .cloned()
+        .context("the signing key was not deployed")
+}
+
+/// Makes a token, and records it in the database and in the audit log.
+async fn record(
+    store: &Store,
+    issued_by: &str,
+    (name, role, life): (&str, StaffRole, Duration),
+) -> anyhow::Result<StaffToken> {
     let token = new_token(&SystemSource, name, role, life)
         .map_err(|error| BadUsage(format!("--{} {}", error.field, error.message)))?;
     store
@@ -50,7 +103,7 @@ pub async fn issue(
         Some(after),
     )
     .await?;
-    Ok((storefront::staff::issue(signing_key, &token), token))
+    Ok(token)
 }
 
 /// Issues the token for `haven.json`.
@@ -62,7 +115,7 @@ pub async fn local_token(store: &Store, signing_key: &str) -> anyhow::Result<(St
         store,
         signing_key,
         UP,
-        ("local staff", StaffRole::Staff, LIFE),
+        (LOCAL_STAFF, StaffRole::Staff, LIFE),
     )
     .await
 }

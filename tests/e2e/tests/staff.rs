@@ -185,6 +185,41 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
     };
     assert_eq!(restock(&world, &renewed).await, StatusCode::OK);
 
+    // A link of `haven open` signs in once. The session is listed, and can be revoked.
+    let opened = world.haven(&["open", "mail", "--json"]);
+    assert!(opened.status.success(), "{}", text(&opened.stderr));
+    let opened: Value = serde_json::from_slice(&opened.stdout).expect("JSON");
+    assert!(opened["expires_at"].is_string(), "{opened}");
+    let link = opened["url"].as_str().expect("an address");
+    let (address, token) = link.split_once("#link=").expect("a fragment");
+    let sign_in = browser
+        .post(address)
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(format!("token={token}"));
+    let again = sign_in.try_clone().expect("a text").send();
+    let signed_in = sign_in.send().await.expect("an answer");
+    assert_eq!(signed_in.status(), StatusCode::SEE_OTHER);
+    assert_eq!(signed_in.headers()["location"], "/staff/mailbox");
+    let cookies = signed_in.headers().get_all("set-cookie");
+    let session = cookies
+        .iter()
+        .filter_map(|cookie| cookie.to_str().ok()?.strip_prefix("staff="))
+        .find_map(|cookie| Some(cookie.split_once(';')?.0.to_owned()))
+        .expect("a staff token");
+    let again = again.await.expect("an answer");
+    assert_eq!(again.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let page = again.text().await.expect("a page");
+    assert!(page.contains("This sign-in link was used before"), "{page}");
+    assert_eq!(restock(&world, &session).await, StatusCode::OK);
+    let newest = tokens().swap_remove(0);
+    assert_eq!(
+        (&newest["name"], &newest["role"], &newest["state"]),
+        (&json!("local staff"), &json!("staff"), &json!("valid"))
+    );
+    let revoked = world.haven(&["staff", "revoke", newest["id"].as_str().expect("an id")]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    until_refused(&world, &session).await;
+
     let database = world.facts["database_url"].as_str().expect("a database");
     let database = sqlx::SqlitePool::connect(database).await.expect("it opens");
     let acts: Vec<(String, String)> =
@@ -201,6 +236,7 @@ async fn tokens_have_roles_are_listed_and_are_refused_soon_after_they_were_revok
         "{acts:?}"
     );
     assert!(has("Ana", "staff.sign_out"), "{acts:?}");
+    assert!(has("local staff", "staff.sign_in"), "{acts:?}");
     assert!(
         acts.iter().any(|(_, what)| what == "staff_token.revoke"),
         "{acts:?}"

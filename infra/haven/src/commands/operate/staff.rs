@@ -22,10 +22,8 @@ use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
 use haven_console::{BadUsage, settings};
 use platform::audit;
-use platform::aws::Aws;
-use platform::environment::ENVIRONMENT;
 use platform::facts::Facts;
-use platform::staff_token::{issue, subject};
+use platform::staff_token::{issue, signing_key, subject};
 use serde_json::{Value, json};
 use time::Duration;
 use uuid::Uuid;
@@ -123,7 +121,7 @@ async fn print_token(options: &Token, login: Login) -> anyhow::Result<Exit> {
         None => {
             let missing = "HAVEN_SIGNING_KEY is not set";
             let facts = facts(&options.database.state, missing, "HAVEN_SIGNING_KEY")?;
-            local_key(&facts).await?
+            signing_key(&facts).await?
         }
     };
     let store = open(&options.database, login).await?;
@@ -153,14 +151,6 @@ fn issued(token: &StaffToken, now: Timestamp) -> String {
     let (name, role) = (printable(&token.name), token.role.code());
     let expiry = expiry(token.expires_at, now);
     format!("Issued a token for {name} with the role {role}. Expiry: {expiry}.")
-}
-
-async fn local_key(facts: &Facts) -> anyhow::Result<String> {
-    let secrets = Aws::local(&facts.aws_access()).secrets(ENVIRONMENT).await?;
-    secrets
-        .get(SIGNING_KEY.slug)
-        .cloned()
-        .context("the signing key was not deployed")
 }
 
 async fn open(database: &StaffDatabase, login: Login) -> anyhow::Result<Store> {

@@ -3,12 +3,19 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use app::ports::access::StaffToken;
+use app::use_cases::journey::time_text;
 use chassis::config::{Environment as _, ProcessEnvironment};
 use clap::{Args, ValueEnum};
+use haven_console::error::Failure;
 use haven_console::verdict::Verdict;
+use platform::audit;
+use platform::environment::ENVIRONMENT;
+use platform::facts::Facts;
+use platform::staff_token::{MAILBOX, sign_in_link};
 use serde_json::json;
 
-use crate::arguments::STATE;
+use crate::arguments::{STATE, environments};
 use crate::target;
 
 #[derive(Debug, Args)]
@@ -16,6 +23,11 @@ pub struct Open {
     /// Page to open
     #[arg(value_enum, default_value_t = Page::Shop)]
     pub page: Page,
+    /// Environment, of which only local has pages to open
+    #[arg(value_name = "ENV", hide = true)]
+    pub environment: Option<String>,
+    #[arg(long)]
+    pub env: Option<String>,
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
@@ -29,35 +41,45 @@ pub struct Open {
 pub enum Page {
     /// The menu, for customers
     Shop,
-    /// The staff board, after sign-in
+    /// The staff board, signed in
     Staff,
-    /// E-mails and text messages that were sent, after sign-in
+    /// E-mails and text messages that were sent, signed in
     Mail,
 }
 
 impl Page {
-    fn url(self, storefront: &str) -> String {
-        let path = match self {
-            Page::Shop => "/",
-            Page::Staff => "/staff",
-            Page::Mail => "/staff/mailbox",
+    /// Returns the address of the page. A page for staff has a sign-in link, and its record.
+    async fn address(self, facts: &Facts) -> anyhow::Result<(String, Option<StaffToken>)> {
+        let page = match self {
+            Page::Shop => return Ok((format!("{}/", facts.storefront), None)),
+            Page::Staff => None,
+            Page::Mail => Some(MAILBOX),
         };
-        format!("{storefront}{path}")
+        let (address, link) = sign_in_link(facts, &audit::operator(), page).await?;
+        Ok((address, Some(link)))
     }
 }
 
 /// Prints the address of a page, and opens it if there is a browser. With `--json` it is only
-/// printed.
+/// printed. The address of a page for staff is a link that signs in once, within a minute.
 ///
 /// # Errors
-/// When no platform is running in the state directory.
-pub fn command(options: &Open) -> anyhow::Result<()> {
+/// When an environment on AWS is named, when no platform is running in the state directory, or when the
+/// link cannot be made.
+pub async fn command(options: &Open) -> anyhow::Result<()> {
+    let names: Vec<String> = options.environment.iter().cloned().collect();
+    let names = environments(&names, options.env.as_deref(), &[ENVIRONMENT])?;
+    if let Some(name) = names.iter().find(|name| *name != ENVIRONMENT) {
+        return Err(only_here(options.page, name).into());
+    }
     let facts = target::running(&options.state)?;
-    let url = options.page.url(&facts.storefront);
+    let (url, link) = options.page.address(&facts).await?;
     let is_opened = !options.json && open(&url);
     let verdict = verdict(options.page, is_opened);
     if options.json {
-        verdict.print_json("haven.open/1", json!({ "url": url }));
+        let expires_at = link.map(|link| time_text(link.expires_at));
+        let document = json!({ "url": url, "expires_at": expires_at });
+        verdict.print_json("haven.open/1", document);
     } else {
         println!("{url}");
         verdict.print();
@@ -65,18 +87,44 @@ pub fn command(options: &Open) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns the failure for a page of another environment, with what to do there.
+fn only_here(page: Page, environment: &str) -> Failure {
+    let message =
+        format!("`haven open` opens pages of the platform on this machine, not of `{environment}`");
+    let address =
+        format!("`haven config explain {environment} edge.domain` shows the domain of the shop");
+    Failure::usage(message).tip(match page {
+        Page::Shop => address,
+        Page::Staff => format!(
+            "{address}; sign in at /staff/sign-in with a token of `haven staff token`, which needs DATABASE_URL and \
+             HAVEN_SIGNING_KEY of `{environment}`"
+        ),
+        Page::Mail => {
+            "on AWS, SES and SNS deliver the messages, and no copy is kept".to_owned()
+        }
+    })
+}
+
 fn verdict(page: Page, is_opened: bool) -> Verdict {
-    let verdict = Verdict::neutral(match is_opened {
-        true => "Opened in the browser.",
-        false => "Open this address in a browser.",
-    });
-    match page {
-        Page::Shop => verdict.next("order a flat white"),
-        Page::Staff | Page::Mail => verdict.next("haven staff token, and sign in with it"),
+    match (page, is_opened) {
+        (Page::Shop, true) => Verdict::neutral("Opened in the browser.").next("order a flat white"),
+        (Page::Shop, false) => {
+            Verdict::neutral("Open this address in a browser.").next("order a flat white")
+        }
+        (Page::Staff | Page::Mail, true) => {
+            Verdict::neutral("Opened in the browser. The link signs in once.")
+        }
+        (Page::Staff | Page::Mail, false) => {
+            Verdict::neutral("Open this address in a browser within 60 s. It signs in once.")
+        }
     }
 }
 
 /// Starts the program that opens addresses. Returns whether there is one.
+///
+/// Other accounts of the machine can read the address in the command line of that program and of
+/// the browser. A sign-in link in it works once and for a minute; `storefront::sign_in_link` has the
+/// reasons for a link instead of a private file.
 fn open(url: &str) -> bool {
     let program = if cfg!(target_os = "macos") {
         "open"
@@ -102,25 +150,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_page_has_its_address_and_its_next_step() {
-        for (page, url, next) in [
-            (Page::Shop, "http://127.0.0.1:8080/", "order a flat white"),
-            (
-                Page::Staff,
-                "http://127.0.0.1:8080/staff",
-                "haven staff token, and sign in with it",
-            ),
-            (
-                Page::Mail,
-                "http://127.0.0.1:8080/staff/mailbox",
-                "haven staff token, and sign in with it",
-            ),
-        ] {
-            assert_eq!(page.url("http://127.0.0.1:8080"), url);
+    fn a_page_for_staff_is_a_link_that_signs_in_once() {
+        assert_eq!(
+            verdict(Page::Shop, false),
+            Verdict::neutral("Open this address in a browser.").next("order a flat white")
+        );
+        for page in [Page::Staff, Page::Mail] {
             assert_eq!(
                 verdict(page, false),
-                Verdict::neutral("Open this address in a browser.").next(next)
+                Verdict::neutral("Open this address in a browser within 60 s. It signs in once.")
             );
+            assert_eq!(
+                verdict(page, true),
+                Verdict::neutral("Opened in the browser. The link signs in once.")
+            );
+        }
+    }
+
+    #[test]
+    fn another_environment_is_refused_with_what_to_do_there() {
+        for (page, tip) in [
+            (Page::Shop, "`haven config explain dev edge.domain`"),
+            (Page::Staff, "`haven staff token`"),
+            (Page::Mail, "SES and SNS deliver"),
+        ] {
+            let failure = only_here(page, "dev");
+            assert_eq!(failure.exit.code(), 64);
+            assert!(failure.message.ends_with("not of `dev`"), "{failure}");
+            let told = failure.tip.unwrap_or_default();
+            assert!(told.contains(tip), "{told}");
         }
     }
 }
