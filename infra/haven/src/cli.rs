@@ -252,7 +252,7 @@ pub enum Command {
     /// Show log lines; -f follows
     #[command(
         alias = "log",
-        after_help = "Examples:\n  haven logs --since 15m --level warn\n  haven logs order-worker -f\n  haven logs --order 01934d3c-2a00-7000-8000-000000000002\n\nReads the logs of the roles and of the payment gateway in the state directory,\noldest line first, in UTC. -v adds the date, the target and the span of a line.\nThe logs of other environments are in CloudWatch. With --json, each line is one\nobject, and the last one has the event `result`."
+        after_help = "Examples:\n  haven logs --since 15m --level warn\n  haven logs order-worker -f --env dev\n  haven logs --order 01934d3c-2a00-7000-8000-000000000002\n\nReads the logs of the roles and of the payment gateway in the state directory,\noldest line first, in UTC. -v adds the date, the target and the span of a line.\nThe logs of an environment on AWS come from CloudWatch Logs, those of the last\nhour without --since. With --json, each line is one object, and the last one has\nthe event `result`."
     )]
     Logs(logs::Logs),
     /// Delete the stacks; keep data unless it is named

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::Target;
 
-/// The text fields of a request, from its form or its JSON document. The operation is under
+/// The fields of a request with a text or a number, from its form or its JSON document. The operation is under
 /// `Action`.
 pub type Form = HashMap<String, String>;
 
@@ -115,7 +115,11 @@ fn of_form(body: &[u8]) -> Form {
 fn of_json(target: &str, body: &[u8]) -> Form {
     let document: Value = serde_json::from_slice(body).expect("a JSON document");
     let fields = document.as_object().into_iter().flatten();
-    let texts = fields.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    let texts = fields.filter_map(|(name, value)| match value {
+        Value::String(text) => Some((name.clone(), text.clone())),
+        Value::Number(number) => Some((name.clone(), number.to_string())),
+        _ => None,
+    });
     let action = target.rsplit('.').next().unwrap_or_default().to_owned();
     texts.chain([("Action".to_owned(), action)]).collect()
 }

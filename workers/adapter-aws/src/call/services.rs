@@ -135,6 +135,8 @@ pub const SIMULATE_PRINCIPAL_POLICY: Operation = Operation::new(&IAM, "SimulateP
 /// `elasticloadbalancing:DescribeTargetHealth`
 pub const DESCRIBE_TARGET_HEALTH: Operation =
     Operation::new(&LOAD_BALANCERS, "DescribeTargetHealth");
+/// `logs:FilterLogEvents`
+pub const FILTER_LOG_EVENTS: Operation = Operation::new(&LOGS, "FilterLogEvents");
 /// `logs:GetLogEvents`
 pub const GET_LOG_EVENTS: Operation = Operation::new(&LOGS, "GetLogEvents");
 /// `servicequotas:GetServiceQuota`

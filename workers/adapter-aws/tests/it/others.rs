@@ -1,13 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use adapter_aws::call::{Call, Operation, SES};
+use adapter_aws::call::{Call, FILTER_LOG_EVENTS, LOGS, Operation, SES};
 use adapter_aws::{
     Called, Clients, LocalAccess, MetricSink, ParameterReader, Series, Service, SesMailer,
     SnsTexter, Value, addresses, secret, secret_versions,
 };
 use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
+use aws_sdk_ssm::error::ProvideErrorMetadata as _;
 use aws_sdk_ssm::types::ParameterType;
 use contract::address::Address;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SMS_ENABLED};
@@ -182,6 +183,53 @@ async fn a_mail_is_sent_or_fails_with_an_error_that_allows_a_retry() {
         matches!(unreachable, Err(SendError::Unavailable(_))),
         "{unreachable:?}"
     );
+}
+
+#[tokio::test]
+async fn log_events_are_found_by_group_time_and_phrase() {
+    const CREATE_GROUP: Operation = Operation::new(&LOGS, "CreateLogGroup");
+    const CREATE_STREAM: Operation = Operation::new(&LOGS, "CreateLogStream");
+    const PUT_EVENTS: Operation = Operation::new(&LOGS, "PutLogEvents");
+    let aws = servers::local_aws().await;
+    let clients = super::clients(&aws.access);
+    let call = async |operation: &'static Operation, input: serde_json::Value| {
+        Call::new(clients.config(), operation).send(input).await
+    };
+    let group = format!("{}/storefront", parameter_root(&super::unique("env")));
+    let missing = call(&FILTER_LOG_EVENTS, json!({ "logGroupName": group }))
+        .await
+        .expect_err("there is no group");
+    let code = missing.as_service_error().and_then(|error| error.code());
+    assert_eq!(code, Some("ResourceNotFoundException"));
+
+    let stream = json!({ "logGroupName": group, "logStreamName": "task" });
+    let created = call(&CREATE_GROUP, json!({ "logGroupName": group })).await;
+    created.expect("a group");
+    call(&CREATE_STREAM, stream).await.expect("a stream");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_ms = now.expect("after 1970").as_millis() as i64;
+    let order = "01934d3c-2a00-7000-8000-000000000002";
+    let of_order = format!("{{\"message\":\"two\",\"order\":\"{order}\"}}");
+    let events = json!([
+        { "timestamp": now_ms - 60_000, "message": "one" },
+        { "timestamp": now_ms - 2, "message": of_order },
+        { "timestamp": now_ms - 1, "message": "three" },
+    ]);
+    let put = json!({ "logGroupName": group, "logStreamName": "task", "logEvents": events });
+    call(&PUT_EVENTS, put).await.expect("put");
+    let input = json!({ "logGroupName": group, "startTime": now_ms - 1_000 });
+    let found = call(&FILTER_LOG_EVENTS, input.clone()).await.expect("read");
+    let found = found["events"].as_array().expect("events");
+    let messages: Vec<_> = found.iter().map(|event| &event["message"]).collect();
+    assert_eq!(messages, [of_order.as_str(), "three"]);
+    for event in found {
+        assert!(event["eventId"].is_string() && event["timestamp"].is_i64());
+    }
+    let mut with_phrase = input;
+    with_phrase["filterPattern"] = format!("\"{order}\"").into();
+    let found = call(&FILTER_LOG_EVENTS, with_phrase).await.expect("read");
+    assert_eq!(found["events"].as_array().map(Vec::len), Some(1));
+    assert_eq!(found["events"][0]["message"], of_order);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
-//! The log files of `haven up`: the lines about one order, and `haven logs`.
+//! The logs of the roles: the lines of this machine about one order, and `haven logs`.
 
+mod cloudwatch;
+mod entry;
+mod files;
 mod show;
 
 pub use show::{Logs, command};

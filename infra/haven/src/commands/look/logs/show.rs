@@ -1,21 +1,17 @@
-//! `haven logs`: shows and follows the log lines of the roles of this machine.
+//! `haven logs`: shows and follows the log lines of the roles, from the files of this machine or
+//! from CloudWatch Logs.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Seek as _, SeekFrom};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use app::ports::Source as _;
 use app::use_cases::journey::time_text;
 use clap::Args;
-use contract::parameter_root;
 use contract::role::ROLES;
 use domain::Timestamp;
 use domain::text::printable;
 use haven_console::error::{Failure, unknown};
 use haven_console::exit::Exit;
+use haven_console::progress::Steps;
 use haven_console::style::Meaning;
 use haven_console::time::thousands;
 use haven_console::verdict::Verdict;
@@ -23,26 +19,32 @@ use haven_console::width::{self, wrap};
 use haven_console::{output, settings, terminal};
 use platform::environment::{ENVIRONMENT, GATEWAY};
 use platform::private_file::check_owner;
-use platform::state::State;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tracing::Level;
 use worker::stores::SystemSource;
 
 use super::SURROUNDINGS;
-use crate::arguments::{InvalidValue, ORDER, STATE, duration, environments};
-use crate::target::OURS;
+use super::cloudwatch::Groups;
+use super::entry::{Batch, Entry, Filter};
+use super::files::{self, Tail};
+use crate::arguments::{InvalidValue, ORDER, Place, Settings, Target, duration, environments};
+use crate::target;
 
 /// The time between two reads of the files with `--follow`.
-const FOLLOWED_EVERY: Duration = Duration::from_millis(250);
+const FILES_EVERY: Duration = Duration::from_millis(250);
+/// The time between two reads of the log groups with `--follow`. Ten roles then need five calls a
+/// second, and an account may make 25 in most regions ("CloudWatch Logs quotas").
+const GROUPS_EVERY: Duration = Duration::from_secs(2);
+/// How far back the log groups are read without `--since`. A search through all of a busy
+/// environment takes minutes.
+const GROUPS_SINCE: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Args)]
 pub struct Logs {
     /// Role to show, or payment-gateway [default: all]
     #[arg(value_name = "ROLE")]
     pub role: Option<String>,
-    /// Environment, of which only local is supported
+    /// Environment, local or on AWS [default: local]
     #[arg(value_name = "ENV", hide = true)]
     pub environment: Option<String>,
     #[arg(long)]
@@ -61,9 +63,10 @@ pub struct Logs {
     /// Show at most this many lines, the newest
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
-    /// The state directory
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub place: Place,
     #[arg(long)]
     pub json: bool,
 }
@@ -86,182 +89,98 @@ fn order(text: &str) -> Result<String, InvalidValue> {
     }
 }
 
+/// The logs of an environment.
+enum Source {
+    Files(Vec<Tail>),
+    Groups(Groups),
+}
+
+impl Source {
+    async fn read(&mut self, filter: &Filter, limit: usize) -> anyhow::Result<Batch> {
+        match self {
+            Source::Files(files) => files::read(files, filter, limit),
+            Source::Groups(groups) => groups.read(filter, limit).await,
+        }
+    }
+
+    /// Returns the time between two reads.
+    const fn pause(&self) -> Duration {
+        match self {
+            Source::Files(_) => FILES_EVERY,
+            Source::Groups(_) => GROUPS_EVERY,
+        }
+    }
+}
+
 /// Prints the newest lines, and with `--follow` all later ones. Always returns true.
 ///
 /// # Errors
-/// When another environment or an unknown role is named, or there are no logs.
+/// When the environment or the role is unknown, there are no logs, or AWS does not answer.
 pub async fn command(options: &Logs) -> anyhow::Result<bool> {
-    refuse_other_environments(options)?;
-    let roles = roles(options.role.as_deref())?;
-    check_owner(&options.state)?;
-    if !options.state.join("logs").is_dir() {
-        let message = format!("{} has no logs", options.state.display());
-        let tip = "run `haven up`, or name another directory with `--state DIR`";
-        return Err(Failure::new(Exit::Failed, message).tip(tip).into());
-    }
+    let names: Vec<String> = options.environment.iter().cloned().collect();
+    let names = environments(&names, options.env.as_deref(), &[ENVIRONMENT])?;
+    let environment = names.first().map_or(ENVIRONMENT, String::as_str);
+    let is_local = environment == ENVIRONMENT;
+    let now = SystemSource.now();
+    let since = options.since.or((!is_local).then_some(GROUPS_SINCE));
     let filter = Filter {
         level: options.level,
-        since: options.since.map(|since| SystemSource.now() - since),
+        since: since.map(|since| now - since),
         order: options.order.clone(),
     };
-    let mut files: Vec<Tail> = roles
-        .into_iter()
-        .map(|role| Tail {
-            role,
-            path: State::log_path(&options.state, role),
-            offset: 0,
-        })
-        .collect();
-    let limit = options.limit as usize;
-    let mut batch = Batch::read(&mut files, &filter, limit)?;
-    let newest = batch.entries.len().saturating_sub(limit);
-    batch.entries.drain(..newest);
+    let roles = roles(options.role.as_deref(), is_local)?;
+    let mut source = if is_local {
+        Source::Files(log_files(options, &roles)?)
+    } else {
+        let target = Target {
+            which: options.settings.of(environment, options.json),
+            place: options.place.clone(),
+        };
+        let (aws, settings) = target::resolve(&target).await?;
+        let config = aws.target(settings).config;
+        let since = filter.since.unwrap_or(now);
+        Source::Groups(Groups::new(&config, environment, &roles, since))
+    };
+    let steps = Steps::new("logs");
+    let reading = steps.begin(&format!("Reading the logs of {environment}"));
+    let batch = source.read(&filter, options.limit as usize).await?;
+    drop(reading);
     print(&batch.entries, options.json);
     if !options.follow {
-        end(&batch, options.json);
+        end(&batch, !is_local && options.since.is_none(), options.json);
         return Ok(true);
     }
+    drop(steps);
     // Ctrl-C ends the program.
     while !output::has_failed() {
-        tokio::time::sleep(FOLLOWED_EVERY).await;
-        let batch = Batch::read(&mut files, &filter, usize::MAX)?;
+        tokio::time::sleep(source.pause()).await;
+        let batch = source.read(&filter, usize::MAX).await?;
         print(&batch.entries, options.json);
     }
     Ok(true)
 }
 
-fn refuse_other_environments(options: &Logs) -> anyhow::Result<()> {
-    let names: Vec<String> = options.environment.iter().cloned().collect();
-    let names = environments(&names, options.env.as_deref(), &[ENVIRONMENT])?;
-    let name = names.first().map_or(ENVIRONMENT, String::as_str);
-    if name == ENVIRONMENT {
-        return Ok(());
+fn log_files(options: &Logs, roles: &[&'static str]) -> anyhow::Result<Vec<Tail>> {
+    let state = &options.place.state;
+    check_owner(state)?;
+    if !state.join("logs").is_dir() {
+        let message = format!("{} has no logs", state.display());
+        let tip = "run `haven up`, or name another directory with `--state DIR`";
+        return Err(Failure::new(Exit::Failed, message).tip(tip).into());
     }
-    if !OURS.contains(&name) {
-        return Err(unknown("environment", name, &OURS).into());
-    }
-    let role = options.role.as_deref().unwrap_or("order-worker");
-    let message = format!("the logs of `{name}` are in CloudWatch, which haven does not read yet");
-    let tip = format!(
-        "run `aws logs tail {}/{role} --follow`",
-        parameter_root(name)
-    );
-    Err(Failure::usage(message).tip(tip).into())
+    Ok(roles.iter().map(|role| Tail::new(state, role)).collect())
 }
 
-/// Returns the roles to show.
-fn roles(named: Option<&str>) -> Result<Vec<&'static str>, Failure> {
+/// Returns the roles to show. The payment gateway runs on this machine only.
+fn roles(named: Option<&str>, is_local: bool) -> Result<Vec<&'static str>, Failure> {
     let mut all: Vec<&'static str> = ROLES.iter().map(|role| role.slug).collect();
-    all.push(GATEWAY);
+    all.extend(is_local.then_some(GATEWAY));
     match named {
         None => Ok(all),
         Some(name) => match all.iter().find(|role| **role == name) {
             Some(role) => Ok(vec![*role]),
             None => Err(unknown("role", name, &all)),
         },
-    }
-}
-
-/// Which lines are shown.
-struct Filter {
-    level: Level,
-    since: Option<Timestamp>,
-    order: Option<String>,
-}
-
-/// A line of a log.
-struct Entry {
-    at: Timestamp,
-    role: &'static str,
-    level: Level,
-    log: Value,
-}
-
-impl Filter {
-    /// Returns the entry of a line if it is shown. A line in another format has none.
-    fn entry(&self, role: &'static str, line: &str) -> Option<Entry> {
-        let order = self.order.as_deref();
-        if order.is_some_and(|order| !line.contains(order)) {
-            return None;
-        }
-        let log: Value = serde_json::from_str(line).ok()?;
-        let at = OffsetDateTime::parse(log["timestamp"].as_str()?, &Rfc3339).ok()?;
-        let level = log["level"].as_str().and_then(|level| level.parse().ok());
-        let level = level.unwrap_or(Level::INFO);
-        // The more verbose level is the greater one.
-        let is_shown = level <= self.level && self.since.is_none_or(|since| at >= since);
-        is_shown.then_some(Entry {
-            at,
-            role,
-            level,
-            log,
-        })
-    }
-}
-
-/// A log file, which is read up to an offset.
-struct Tail {
-    role: &'static str,
-    path: PathBuf,
-    offset: u64,
-}
-
-impl Tail {
-    /// Passes each whole line after the offset to `line`. A file that does not exist has none.
-    fn each_line(&mut self, mut line: impl FnMut(&str)) -> io::Result<()> {
-        let mut file = match File::open(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            file => file?,
-        };
-        if file.metadata()?.len() < self.offset {
-            // The log was set aside, and a new one begun.
-            self.offset = 0;
-        }
-        file.seek(SeekFrom::Start(self.offset))?;
-        let mut file = BufReader::new(file);
-        let mut bytes = Vec::new();
-        loop {
-            bytes.clear();
-            let read = file.read_until(b'\n', &mut bytes)?;
-            // The rest of a line that is being written is read next time.
-            if bytes.last() != Some(&b'\n') {
-                return Ok(());
-            }
-            self.offset += read as u64;
-            line(&String::from_utf8_lossy(&bytes));
-        }
-    }
-}
-
-/// The new lines of all files.
-struct Batch {
-    /// Oldest first.
-    entries: Vec<Entry>,
-    /// The number of lines that match, of which `entries` can lack older ones.
-    total: usize,
-}
-
-impl Batch {
-    /// Reads all files, and keeps the newest `limit` lines of each.
-    fn read(files: &mut [Tail], filter: &Filter, limit: usize) -> anyhow::Result<Batch> {
-        let (mut entries, mut total) = (Vec::new(), 0);
-        for file in files {
-            let mut kept = VecDeque::new();
-            let role = file.role;
-            file.each_line(|line| {
-                if let Some(entry) = filter.entry(role, line) {
-                    total += 1;
-                    if kept.len() == limit {
-                        kept.pop_front();
-                    }
-                    kept.push_back(entry);
-                }
-            })
-            .with_context(|| format!("read {}", file.path.display()))?;
-            entries.extend(kept);
-        }
-        entries.sort_by_key(|entry: &Entry| entry.at);
-        Ok(Batch { entries, total })
     }
 }
 
@@ -279,9 +198,9 @@ fn print(entries: &[Entry], json: bool) {
 }
 
 /// Prints the last line: with `--json` always, else if lines are missing.
-fn end(batch: &Batch, json: bool) {
+fn end(batch: &Batch, is_last_hour: bool, json: bool) {
     let shown = batch.entries.len();
-    let sentence = summary(shown, batch.total);
+    let sentence = summary(shown, batch.total, is_last_hour);
     if json {
         let result = json!({ "event": "result", "schema": "haven.logs/1", "ok": true, "verdict": sentence,
             "lines": shown, "matching": batch.total });
@@ -293,9 +212,12 @@ fn end(batch: &Batch, json: bool) {
     }
 }
 
-fn summary(shown: usize, total: usize) -> String {
+fn summary(shown: usize, total: usize, is_last_hour: bool) -> String {
     let [shown_text, total_text] = [shown, total].map(|count| thousands(count as u64));
     match shown {
+        0 if is_last_hour => {
+            "No log lines of the last hour match; --since shows older ones.".to_owned()
+        }
         0 => "No log lines match.".to_owned(),
         1 if total == 1 => "1 log line.".to_owned(),
         shown if shown == total => format!("{total_text} log lines."),
@@ -351,31 +273,18 @@ fn fields(log: &Value, is_full: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use haven_console::width::of_text;
     use time::macros::datetime;
-    use uuid::Uuid;
 
     use super::*;
+    use crate::commands::look::logs::entry::line;
 
-    const ALL: Filter = Filter {
-        level: Level::TRACE,
-        since: None,
-        order: None,
-    };
     const NOW: Timestamp = datetime!(2026-11-29 08:04 UTC);
-
-    fn line(time: &str, level: &str, rest: &str) -> String {
-        format!(
-            "{{\"role\":\"r\",\"timestamp\":\"2026-11-29T{time}Z\",\"level\":\"{level}\",{rest}}}\n"
-        )
-    }
 
     fn rejected() -> Entry {
         let rest = r#""message":"message rejected: not JSON\u001b[2J","queue":"orders","reason":"key must be a string","delivery":1,"target":"chassis::consume","span":{"order.id":"33db0289"}"#;
         let line = line("08:03:38.230", "WARN", rest);
-        ALL.entry("order-worker", &line).expect("an entry")
+        Filter::ALL.entry("order-worker", &line).expect("an entry")
     }
 
     #[test]
@@ -415,72 +324,21 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_filtered_by_level_time_and_order() {
-        let of = |filter: Filter| {
-            let lines = [
-                line("08:00:00", "INFO", r#""message":"a","order":"33db0289-1""#),
-                line("08:02:00", "ERROR", r#""message":"b""#),
-                "thread panicked\n".to_owned(),
-            ];
-            let entries = lines
-                .iter()
-                .filter_map(|line| filter.entry("sweeper", line));
-            let messages = entries.map(|entry| entry.log["message"].to_string());
-            messages.collect::<String>()
-        };
-        assert_eq!(of(ALL), r#""a""b""#);
-        let level = Level::WARN;
-        assert_eq!(of(Filter { level, ..ALL }), r#""b""#);
-        let since = Some(datetime!(2026-11-29 08:01 UTC));
-        assert_eq!(of(Filter { since, ..ALL }), r#""b""#);
-        let order = Some("33db0289".to_owned());
-        assert_eq!(of(Filter { order, ..ALL }), r#""a""#);
-    }
-
-    #[test]
-    fn new_lines_are_read_once_and_in_order() {
-        let folder = std::env::temp_dir().join(format!("haven-logs-{}", Uuid::now_v7()));
-        fs::create_dir_all(&folder).expect("a directory");
-        let mut files = ["sweeper", "storefront", "order-worker"].map(|role| Tail {
-            role,
-            path: folder.join(role),
-            offset: 0,
-        });
-        let messages = |files: &mut [Tail], limit: usize| {
-            let batch = Batch::read(files, &ALL, limit).expect("read");
-            let messages = batch
-                .entries
-                .iter()
-                .map(|entry| entry.log["message"].as_str());
-            let messages: Vec<String> = messages.flatten().map(str::to_owned).collect();
-            (messages.join(" "), batch.total)
-        };
-        let message =
-            |time: &str, text: &str| line(time, "INFO", &format!("\"message\":\"{text}\""));
-        let old = message("08:00:00", "one") + &message("08:00:02", "three") + "{\"half\":";
-        fs::write(folder.join("sweeper"), &old).expect("written");
-        fs::write(folder.join("storefront"), message("08:00:01", "two")).expect("written");
-        assert_eq!(messages(&mut files, 9), ("one two three".to_owned(), 3));
-        assert_eq!(messages(&mut files, 9), (String::new(), 0));
-        // A smaller file is a new one.
-        fs::write(folder.join("sweeper"), message("08:00:03", "four")).expect("written");
-        assert_eq!(messages(&mut files, 9), ("four".to_owned(), 1));
-        fs::remove_dir_all(folder).expect("removed");
-    }
-
-    #[test]
-    fn unknown_roles_and_other_environments_are_refused_with_a_tip() {
-        let failure = roles(Some("order-workr")).expect_err("unknown");
+    fn unknown_roles_are_refused_with_a_tip_and_missing_lines_are_explained() {
+        let failure = roles(Some("order-workr"), true).expect_err("unknown");
         assert_eq!(failure.exit.code(), 64);
         let tip = failure.tip.unwrap_or_default();
         assert!(tip.starts_with("did you mean `order-worker`?"), "{tip}");
-        assert_eq!(roles(Some(GATEWAY)).expect("known"), [GATEWAY]);
-        assert_eq!(roles(None).expect("all").len(), ROLES.len() + 1);
-        assert_eq!(summary(0, 0), "No log lines match.");
+        assert_eq!(roles(Some(GATEWAY), true).expect("known"), [GATEWAY]);
+        assert_eq!(roles(None, true).expect("all").len(), ROLES.len() + 1);
+        assert!(roles(Some(GATEWAY), false).is_err(), "not on AWS");
+        assert_eq!(summary(0, 0, false), "No log lines match.");
         assert_eq!(
-            summary(100, 1_204),
+            summary(100, 1_204, true),
             "The newest 100 of 1,204 log lines; --limit shows more."
         );
+        let older = summary(0, 0, true);
+        assert!(older.contains("--since"), "{older}");
         assert!(order("A-004").is_err() && order("33db0289").is_ok());
         assert_eq!(level("warn"), Ok(Level::WARN));
     }
