@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::Target;
 
-/// The fields of a request with a text or a number, from its form or its JSON document. The operation is under
+/// The texts and numbers of a request, from its form or its JSON document. The operation is under
 /// `Action`.
 pub type Form = HashMap<String, String>;
 
@@ -115,11 +115,11 @@ fn of_form(body: &[u8]) -> Form {
 fn of_json(target: &str, body: &[u8]) -> Form {
     let document: Value = serde_json::from_slice(body).expect("a JSON document");
     let fields = document.as_object().into_iter().flatten();
-    let texts = fields.filter_map(|(name, value)| match value {
-        Value::String(text) => Some((name.clone(), text.clone())),
-        Value::Number(number) => Some((name.clone(), number.to_string())),
-        _ => None,
-    });
+    let text = |value: &Value| {
+        let text = value.as_str().map(str::to_owned);
+        text.or_else(|| Some(value.as_number()?.to_string()))
+    };
+    let texts = fields.filter_map(|(name, value)| Some((name.clone(), text(value)?)));
     let action = target.rsplit('.').next().unwrap_or_default().to_owned();
     texts.chain([("Action".to_owned(), action)]).collect()
 }

@@ -21,8 +21,8 @@
 //! owner's browser then shows that the link was used.
 //!
 //! A private file that posts a staff token does not work. Browsers in a sandbox (snap, flatpak)
-//! cannot read a hidden directory. The form of a `file:` page is a request from another site, which
-//! `security` refuses, and after it Chromium and Firefox do not send a `SameSite=Strict`
+//! cannot read a hidden directory. The form of a `file:` page is a request from another site, with
+//! `Origin: null`: `security` refuses it, and after it a browser does not send a `SameSite=Strict`
 //! cookie to the page that the response redirects to. A `GET` with the token in the query would be
 //! in the history, and a browser that loads addresses ahead would use it up.
 

@@ -8,9 +8,18 @@ const signIn = () => {
   if (!link) return;
   // Neither the address bar nor the history keeps the link.
   history.replaceState(null, "", location.pathname);
-  const form = document.getElementById("link");
-  form.elements.token.value = link[1];
-  form.elements.page.value = link[2] ?? "";
+  // A form of its own: a browser offers to store what is sent from the field of the password.
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = location.pathname;
+  for (const [name, value] of [["token", link[1]], ["page", link[2] ?? ""]]) {
+    const field = document.createElement("input");
+    field.type = "hidden";
+    field.name = name;
+    field.value = value;
+    form.append(field);
+  }
+  document.body.append(form);
   form.submit();
 };
 signIn();

@@ -123,8 +123,8 @@ fn verdict(page: Page, is_opened: bool) -> Verdict {
 /// Starts the program that opens addresses. Returns whether there is one.
 ///
 /// Other accounts of the machine can read the address in the command line of that program and of
-/// the browser. A sign-in link in it works once and for a minute; `storefront::sign_in_link` has the
-/// reasons for a link instead of a private file.
+/// the browser. A sign-in link in it works once and for a minute; `storefront::sign_in_link` states
+/// why it is a link and not a private file.
 fn open(url: &str) -> bool {
     let program = if cfg!(target_os = "macos") {
         "open"
