@@ -4,15 +4,19 @@
 //! time of the event. Tasks send events in batches, so an event can arrive after a later one of
 //! another task was read. Each read therefore begins [`LATE_MS`] before the newest event of the one
 //! before, and drops the events that it has seen, by their ids.
+//!
+//! An account may call the operation five times a second ("How do I determine throttling in my
+//! CloudWatch logs?", AWS re:Post). Groups are therefore read one after the other, and the SDK
+//! retries what is throttled.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use adapter_aws::call::{Call, CallError, FILTER_LOG_EVENTS};
 use aws_config::SdkConfig;
 use aws_sdk_sqs::error::ProvideErrorMetadata as _;
 use contract::parameter_root;
 use domain::Timestamp;
-use futures::future::join_all;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::settings;
@@ -25,6 +29,9 @@ use super::entry::{Batch, Filter, Newest};
 
 /// How much later than a newer event an event can arrive.
 const LATE_MS: i64 = 30_000;
+/// The average time between two calls while new events are awaited, so that most of the account's
+/// calls are left to others.
+const CALL_EVERY: Duration = Duration::from_millis(500);
 
 /// The log groups of an environment.
 pub struct Groups {
@@ -66,18 +73,21 @@ impl Groups {
         }
     }
 
+    /// Returns the time to wait between two reads.
+    pub fn pause(&self) -> Duration {
+        let pause: Duration = self.groups.iter().map(|_| CALL_EVERY).sum();
+        pause.max(Duration::from_secs(1))
+    }
+
     /// Reads the events that were not read before, and keeps the newest `limit`. Groups that do not
     /// exist are named on standard error once, and left out.
     ///
     /// # Errors
     /// When no group exists, or CloudWatch Logs does not answer.
     pub async fn read(&mut self, filter: &Filter, limit: usize) -> anyhow::Result<Batch> {
-        let call = &self.call;
-        let groups = self.groups.iter_mut();
-        let reads = join_all(groups.map(|group| group.read(call, filter, limit))).await;
         let (mut logs, mut present, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-        for (group, read) in std::mem::take(&mut self.groups).into_iter().zip(reads) {
-            match read {
+        for mut group in std::mem::take(&mut self.groups) {
+            match group.read(&self.call, filter, limit).await {
                 Ok(newest) => {
                     logs.push(newest);
                     present.push(group);
@@ -101,6 +111,7 @@ impl Groups {
 }
 
 impl Group {
+    /// Reads the events that were not read before, page by page.
     async fn read(
         &mut self,
         call: &Call,
@@ -182,6 +193,7 @@ fn no_groups(environment: &str, missing: &[String]) -> Failure {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use contract::role::ROLES;
     use provision::testing::{Answer, Form, stub};
     use serde_json::Value;
     use time::macros::datetime;
@@ -278,6 +290,13 @@ mod tests {
         let batch = groups.read(&Filter::ALL, 9).await.expect("read");
         assert_eq!(messages(&batch), "one two three");
         assert_eq!(groups.groups.len(), 2, "not asked again");
+        let roles: Vec<&'static str> = ROLES.iter().map(|role| role.slug).collect();
+        let all = Groups::new(&stub.config, "dev", &roles, SINCE).pause();
+        let one = Groups::new(&stub.config, "dev", &roles[..1], SINCE).pause();
+        assert!(
+            one == Duration::from_secs(1) && all >= 4 * one,
+            "{one:?} {all:?}"
+        );
 
         let mut groups = Groups::new(&stub.config, "dev", &["order-worker"], SINCE);
         let missing = groups.read(&Filter::ALL, 9).await.err().expect("missing");

@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn new_lines_are_read_once_and_in_order() {
         let folder = std::env::temp_dir().join(format!("haven-logs-{}", Uuid::now_v7()));
-        fs::create_dir_all(&folder).expect("a folder");
+        fs::create_dir_all(&folder).expect("a directory");
         let mut files = ["sweeper", "storefront", "order-worker"].map(|role| Tail {
             role,
             path: folder.join(role),

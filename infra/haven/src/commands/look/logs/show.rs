@@ -32,9 +32,6 @@ use crate::target;
 
 /// The time between two reads of the files with `--follow`.
 const FILES_EVERY: Duration = Duration::from_millis(250);
-/// The time between two reads of the log groups with `--follow`. Ten roles then need five calls a
-/// second, and an account may make 25 in most regions ("CloudWatch Logs quotas").
-const GROUPS_EVERY: Duration = Duration::from_secs(2);
 /// How far back the log groups are read without `--since`. A search through all of a busy
 /// environment takes minutes.
 const GROUPS_SINCE: Duration = Duration::from_secs(3_600);
@@ -104,10 +101,10 @@ impl Source {
     }
 
     /// Returns the time between two reads.
-    const fn pause(&self) -> Duration {
+    fn pause(&self) -> Duration {
         match self {
             Source::Files(_) => FILES_EVERY,
-            Source::Groups(_) => GROUPS_EVERY,
+            Source::Groups(groups) => groups.pause(),
         }
     }
 }
