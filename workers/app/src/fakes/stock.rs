@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_race_sells_what_there_is() {
+    fn a_race_never_sells_more_than_the_stock() {
         let race = futures::executor::block_on(laws::stock::race(&MemoryStock::default()));
         assert_eq!((race.sold, race.unavailable), (100, 0));
     }

@@ -12,10 +12,10 @@ use crate::ports::orders::{Applied, Change, OrderStore, Placement};
 /// Runs all laws, each on its own tokens and subjects.
 pub async fn all(store: &(impl StaffTokens + AuditLog + OrderStore)) {
     a_token_is_recorded_listed_and_revoked_once(store).await;
-    revoked_tokens_are_told_until_they_expire(store).await;
+    revoked_tokens_are_listed_until_they_expire(store).await;
     entries_are_read_newest_first(store).await;
-    an_act_that_comes_twice_has_one_row(store).await;
-    an_order_is_moved_with_its_row_or_not_at_all(store).await;
+    a_repeated_act_has_one_row(store).await;
+    an_order_and_its_audit_row_change_together(store).await;
 }
 
 fn token() -> StaffToken {
@@ -83,7 +83,7 @@ async fn a_token_is_recorded_listed_and_revoked_once(store: &impl StaffTokens) {
     assert_eq!(other.revoked_at, None);
 }
 
-async fn revoked_tokens_are_told_until_they_expire(store: &impl StaffTokens) {
+async fn revoked_tokens_are_listed_until_they_expire(store: &impl StaffTokens) {
     let (revoked, good) = (token(), token());
     for token in [&revoked, &good] {
         store.record_token(token).await.expect("recorded");
@@ -116,7 +116,7 @@ fn entry(subject: String, before: Option<&str>) -> AuditEntry {
     }
 }
 
-async fn an_act_that_comes_twice_has_one_row(store: &impl AuditLog) {
+async fn a_repeated_act_has_one_row(store: &impl AuditLog) {
     let id = Uuid::now_v7();
     let act = |subject: &str| AuditEntry {
         act_id: Some(id.to_string()),
@@ -136,7 +136,7 @@ async fn an_act_that_comes_twice_has_one_row(store: &impl AuditLog) {
     );
 }
 
-async fn an_order_is_moved_with_its_row_or_not_at_all(store: &(impl AuditLog + OrderStore)) {
+async fn an_order_and_its_audit_row_change_together(store: &(impl AuditLog + OrderStore)) {
     let new = new_order();
     assert_eq!(
         store.place(std::slice::from_ref(&new)).await,
@@ -174,7 +174,7 @@ async fn an_order_is_moved_with_its_row_or_not_at_all(store: &(impl AuditLog + O
     assert_eq!(
         store.audit_entries(2).await.expect("read"),
         [row(&second), row(&first)],
-        "of what was done alone"
+        "only the entries of the subject"
     );
 }
 

@@ -7,12 +7,12 @@ use crate::ports::carts::{Cart, CartError, CartStore};
 
 /// Runs all laws, each on its own carts.
 pub async fn all(carts: &impl CartStore) {
-    what_is_added_is_there_until_it_is_taken_out(carts).await;
-    changes_at_once_all_take_effect(carts).await;
-    limits_hold_and_leave_the_cart_as_it_was(carts).await;
-    limits_hold_when_tabs_add_at_once(carts).await;
-    taking_out_what_is_not_there_changes_nothing(carts).await;
-    what_was_ordered_leaves_and_what_came_since_stays(carts).await;
+    added_lines_stay_until_they_are_removed(carts).await;
+    concurrent_changes_all_take_effect(carts).await;
+    a_change_beyond_a_limit_leaves_the_cart_unchanged(carts).await;
+    limits_apply_to_concurrent_changes(carts).await;
+    removing_a_missing_line_changes_nothing(carts).await;
+    ordered_units_are_removed_and_later_units_stay(carts).await;
     one_session_does_not_see_another(carts).await;
     the_price_that_was_seen_first_stays_with_the_line(carts).await;
 }
@@ -40,7 +40,7 @@ fn session(law: &str) -> String {
     format!("{law}-{}", uuid::Uuid::now_v7())
 }
 
-async fn what_is_added_is_there_until_it_is_taken_out(carts: &impl CartStore) {
+async fn added_lines_stay_until_they_are_removed(carts: &impl CartStore) {
     let session = session("add");
     let lines = |cart: Cart| Vec::from(cart.lines);
     assert!(
@@ -94,7 +94,7 @@ async fn what_is_added_is_there_until_it_is_taken_out(carts: &impl CartStore) {
     assert!(carts.get(&session).await.expect("read").lines.is_empty());
 }
 
-async fn changes_at_once_all_take_effect(carts: &impl CartStore) {
+async fn concurrent_changes_all_take_effect(carts: &impl CartStore) {
     let session = session("tabs");
     let one = line("espresso", 1);
     let adds = futures::future::join_all((0..20).map(|_| carts.add(&session, &one, PRICE))).await;
@@ -106,7 +106,7 @@ async fn changes_at_once_all_take_effect(carts: &impl CartStore) {
     );
 }
 
-async fn limits_hold_and_leave_the_cart_as_it_was(carts: &impl CartStore) {
+async fn a_change_beyond_a_limit_leaves_the_cart_unchanged(carts: &impl CartStore) {
     let session = session("limits");
     carts
         .add(&session, &line("espresso", 98), PRICE)
@@ -129,7 +129,7 @@ async fn limits_hold_and_leave_the_cart_as_it_was(carts: &impl CartStore) {
     );
 }
 
-async fn limits_hold_when_tabs_add_at_once(carts: &impl CartStore) {
+async fn limits_apply_to_concurrent_changes(carts: &impl CartStore) {
     let units = session("units-at-once");
     let one = line("espresso", 1);
     let adds = futures::future::join_all((0..110).map(|_| carts.add(&units, &one, PRICE))).await;
@@ -167,7 +167,7 @@ async fn limits_hold_when_tabs_add_at_once(carts: &impl CartStore) {
         .expect("there is room now");
 }
 
-async fn taking_out_what_is_not_there_changes_nothing(carts: &impl CartStore) {
+async fn removing_a_missing_line_changes_nothing(carts: &impl CartStore) {
     let session = session("absent");
     assert!(
         carts
@@ -208,7 +208,7 @@ async fn taking_out_what_is_not_there_changes_nothing(carts: &impl CartStore) {
     assert!(carts.get(&session).await.expect("read").lines.is_empty());
 }
 
-async fn what_was_ordered_leaves_and_what_came_since_stays(carts: &impl CartStore) {
+async fn ordered_units_are_removed_and_later_units_stay(carts: &impl CartStore) {
     let session = session("ordered");
     for line in [line("espresso", 2), line("tea", 1), line("water", 1)] {
         carts.add(&session, &line, PRICE).await.expect("added");

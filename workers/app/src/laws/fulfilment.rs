@@ -26,7 +26,7 @@ pub async fn all(
 ) {
     one_order_has_one_ticket(store, other).await;
     positions_of_a_day_have_no_gap(store, other).await;
-    one_order_has_one_shipment_and_says_so_once(store, other).await;
+    one_order_has_one_shipment_and_one_message(store, other).await;
 }
 
 async fn placed(store: &impl OrderStore) -> NewOrder {
@@ -120,7 +120,7 @@ async fn positions_of_a_day_have_no_gap(
     assert_eq!(positions, (1..=16).collect::<Vec<_>>());
 }
 
-async fn one_order_has_one_shipment_and_says_so_once(
+async fn one_order_has_one_shipment_and_one_message(
     store: &(impl OrderStore + FulfilmentStore),
     other: &(impl OrderStore + FulfilmentStore),
 ) {
@@ -179,11 +179,7 @@ async fn one_order_has_one_shipment_and_says_so_once(
             .await
             .expect("marked");
     }
-    assert_eq!(
-        told,
-        said.kind().routes().len(),
-        "once on each of its routes"
-    );
+    assert_eq!(told, said.kind().routes().len(), "one row per route");
     assert_eq!(
         store
             .shipment(&Scope::Everything, OrderId(Uuid::now_v7()))

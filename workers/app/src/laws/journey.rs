@@ -17,15 +17,15 @@ use crate::ports::scope::Scope;
 
 /// Runs all laws, each on its own orders. Nothing else may use the outbox at the same time.
 pub async fn all(store: &(impl OrderStore + JourneyStore + NoticeStore + RedriveLog)) {
-    messages_are_followed_to_their_effect(store).await;
+    messages_are_recorded_up_to_their_effect(store).await;
     money_and_deadline_are_read(store).await;
     notifications_are_read_by_order_and_by_event(store).await;
-    a_redrive_is_begun_once_and_ends(store).await;
+    a_redrive_is_started_once_and_ends(store).await;
     the_newest_of_a_kind_is_found(store).await;
-    of_nothing_there_is_nothing(store).await;
+    an_unknown_order_has_no_records(store).await;
 }
 
-async fn messages_are_followed_to_their_effect(store: &(impl OrderStore + JourneyStore)) {
+async fn messages_are_recorded_up_to_their_effect(store: &(impl OrderStore + JourneyStore)) {
     empty_the_outbox(store).await;
     let (new, _other) = (placed(store).await, placed(store).await);
     let order_id = new.order.order_id;
@@ -153,7 +153,7 @@ async fn notifications_are_read_by_order_and_by_event(
     );
 }
 
-async fn a_redrive_is_begun_once_and_ends(store: &(impl OrderStore + JourneyStore + RedriveLog)) {
+async fn a_redrive_is_started_once_and_ends(store: &(impl OrderStore + JourneyStore + RedriveLog)) {
     let new = placed(store).await;
     let redrive = Redrive {
         redrive_id: Uuid::now_v7(),
@@ -181,11 +181,11 @@ async fn a_redrive_is_begun_once_and_ends(store: &(impl OrderStore + JourneyStor
             ..redrive.clone()
         })
         .await
-        .expect("begun again");
+        .expect("started a second time");
     assert_eq!(
         read().await,
         std::slice::from_ref(&redrive),
-        "the first one stands"
+        "the first record is kept"
     );
     let event_id = redrive.event_id.expect("an event");
     assert_eq!(
@@ -240,7 +240,7 @@ async fn the_newest_of_a_kind_is_found(store: &(impl OrderStore + JourneyStore))
     );
 }
 
-async fn of_nothing_there_is_nothing(store: &impl JourneyStore) {
+async fn an_unknown_order_has_no_records(store: &impl JourneyStore) {
     let records = store
         .records(&Scope::Everything, OrderId(Uuid::now_v7()))
         .await

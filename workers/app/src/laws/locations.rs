@@ -9,15 +9,15 @@ use crate::ports::locations::LocationStore;
 
 /// Runs all laws. `execute` runs a statement on the database of the store.
 pub async fn all(store: &impl LocationStore, execute: impl AsyncFn(String)) {
-    a_rate_that_is_set_in_one_unit_is_the_rate(store, &execute).await;
-    a_location_with_a_refused_row_stops_no_other(store, &execute).await;
+    a_tax_rate_in_one_unit_is_used(store, &execute).await;
+    a_location_with_an_invalid_row_affects_no_other(store, &execute).await;
 }
 
 async fn shops(store: &impl LocationStore) -> Vec<Location> {
     store.locations().await.expect("read")
 }
 
-async fn a_rate_that_is_set_in_one_unit_is_the_rate(
+async fn a_tax_rate_in_one_unit_is_used(
     store: &impl LocationStore,
     execute: &impl AsyncFn(String),
 ) {
@@ -67,7 +67,7 @@ async fn a_rate_that_is_set_in_one_unit_is_the_rate(
     assert_eq!(kiosk.tax, TaxRate::of_millionths(66_250));
 }
 
-async fn a_location_with_a_refused_row_stops_no_other(
+async fn a_location_with_an_invalid_row_affects_no_other(
     store: &impl LocationStore,
     execute: &impl AsyncFn(String),
 ) {

@@ -12,15 +12,15 @@ use crate::ports::notices::{
 
 /// Runs all laws, each on its own notifications.
 pub async fn all(notices: &impl NoticeStore) {
-    tries_are_counted_until_an_end(notices).await;
-    every_end_is_an_end(notices).await;
-    the_first_end_stands(notices).await;
-    channels_are_apart(notices).await;
-    one_of_many_at_once_may_send(notices).await;
-    a_try_that_died_is_followed_by_another(notices).await;
-    how_each_fared_can_be_read(notices).await;
-    a_list_is_bounded_and_begins_with_the_newest(notices).await;
-    a_recipient_gets_so_many_messages_a_day(notices).await;
+    attempts_are_counted_until_the_end(notices).await;
+    every_final_state_is_final(notices).await;
+    the_first_final_state_is_kept(notices).await;
+    channels_are_independent(notices).await;
+    one_of_many_concurrent_callers_may_send(notices).await;
+    an_interrupted_attempt_is_retried(notices).await;
+    the_state_of_each_notification_is_listed(notices).await;
+    a_list_is_limited_and_newest_first(notices).await;
+    a_recipient_has_a_daily_limit(notices).await;
 }
 
 fn notice(channel: Channel) -> Notice {
@@ -81,7 +81,7 @@ async fn of_order(notices: &impl NoticeStore, order_id: OrderId, failed: bool) -
         .expect("listed")
 }
 
-async fn tries_are_counted_until_an_end(notices: &impl NoticeStore) {
+async fn attempts_are_counted_until_the_end(notices: &impl NoticeStore) {
     let notice = notice(Channel::Email);
     assert_eq!(
         begin(notices, &notice).await,
@@ -91,17 +91,17 @@ async fn tries_are_counted_until_an_end(notices: &impl NoticeStore) {
     assert_eq!(
         begin(notices, &notice).await,
         NoticeState::Pending { attempt: 2 },
-        "the first try came to nothing"
+        "the first attempt failed"
     );
     assert!(end(notices, &notice, &sent()).await);
     assert_eq!(
         begin(notices, &notice).await,
         NoticeState::Sent,
-        "what was sent is not sent again"
+        "a sent notification is not sent again"
     );
 }
 
-async fn every_end_is_an_end(notices: &impl NoticeStore) {
+async fn every_final_state_is_final(notices: &impl NoticeStore) {
     for (how, then) in [
         (sent(), NoticeState::Sent),
         (failed(), NoticeState::NotSent),
@@ -114,7 +114,7 @@ async fn every_end_is_an_end(notices: &impl NoticeStore) {
     }
 }
 
-async fn the_first_end_stands(notices: &impl NoticeStore) {
+async fn the_first_final_state_is_kept(notices: &impl NoticeStore) {
     let slow = notice(Channel::Sms);
     begin(notices, &slow).await;
     let other = Notice {
@@ -128,7 +128,7 @@ async fn the_first_end_stands(notices: &impl NoticeStore) {
     assert_eq!(begin(notices, &other).await, NoticeState::Sent);
 }
 
-async fn channels_are_apart(notices: &impl NoticeStore) {
+async fn channels_are_independent(notices: &impl NoticeStore) {
     let mail = notice(Channel::Email);
     let text = Notice {
         channel: Channel::Sms,
@@ -142,7 +142,7 @@ async fn channels_are_apart(notices: &impl NoticeStore) {
     );
 }
 
-async fn one_of_many_at_once_may_send(notices: &impl NoticeStore) {
+async fn one_of_many_concurrent_callers_may_send(notices: &impl NoticeStore) {
     let notice = notice(Channel::Email);
     let states = futures::future::join_all((0..8).map(|_| begin(notices, &notice))).await;
     let may = states
@@ -156,7 +156,7 @@ async fn one_of_many_at_once_may_send(notices: &impl NoticeStore) {
     assert_eq!((may, told_to_wait), (1, 7), "{states:?}");
 }
 
-async fn a_try_that_died_is_followed_by_another(notices: &impl NoticeStore) {
+async fn an_interrupted_attempt_is_retried(notices: &impl NoticeStore) {
     let first = notice(Channel::Email);
     begin(notices, &first).await;
     let soon = Notice {
@@ -175,11 +175,11 @@ async fn a_try_that_died_is_followed_by_another(notices: &impl NoticeStore) {
     assert_eq!(
         begin(notices, &later).await,
         NoticeState::InHand,
-        "the second try is one alone, too"
+        "only one caller gets the second attempt"
     );
 }
 
-async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
+async fn the_state_of_each_notification_is_listed(notices: &impl NoticeStore) {
     let order_id = OrderId(Uuid::now_v7());
     let of = |kind, channel| Notice {
         order_id: Some(order_id),
@@ -234,11 +234,11 @@ async fn how_each_fared_can_be_read(notices: &impl NoticeStore) {
     assert_eq!(
         of_order(notices, order_id, false).await[0].reason,
         None,
-        "what was sent at last has no fault"
+        "a sent notification has no reason"
     );
 }
 
-async fn a_list_is_bounded_and_begins_with_the_newest(notices: &impl NoticeStore) {
+async fn a_list_is_limited_and_newest_first(notices: &impl NoticeStore) {
     let order_id = OrderId(Uuid::now_v7());
     for age in 0..=NOTICES_MAX {
         // Notifications with greater ids are older.
@@ -260,7 +260,7 @@ async fn a_list_is_bounded_and_begins_with_the_newest(notices: &impl NoticeStore
     assert!(rows.is_sorted_by(|one, next| one.created_at > next.created_at));
 }
 
-async fn a_recipient_gets_so_many_messages_a_day(notices: &impl NoticeStore) {
+async fn a_recipient_has_a_daily_limit(notices: &impl NoticeStore) {
     let order_id = OrderId(Uuid::now_v7());
     let recipient = format!("email:{}@example.com", Uuid::now_v7());
     let to = |recipient: &str| Notice {

@@ -36,24 +36,24 @@ use crate::use_cases::relay::relay_some;
 
 /// Runs all laws, each on its own orders. Nothing else may use the outbox at the same time.
 pub async fn all(store: &impl OrderStore, other: &impl OrderStore) {
-    an_accepted_order_is_there_whole(store, other).await;
+    an_accepted_order_is_stored_completely(store, other).await;
     one_key_gives_one_order(store, other).await;
     one_key_gives_one_order_within_a_batch(store).await;
-    a_change_takes_effect_once_and_whole(store).await;
-    a_change_of_what_has_moved_on_leaves_nothing(store).await;
-    changes_at_once_take_effect_once(store, other).await;
-    a_change_does_not_keep_back_its_neighbors(store).await;
+    a_change_is_applied_once_and_completely(store).await;
+    a_conflicting_change_writes_nothing(store).await;
+    concurrent_equal_changes_are_applied_once(store, other).await;
+    a_failed_change_does_not_block_others_of_the_batch(store).await;
     two_steps_of_one_order_in_a_batch(store).await;
-    a_payment_moves_only_from_what_was_read(store).await;
-    messages_leave_in_order_and_once(store, other).await;
-    commands_and_events_are_taken_apart(store).await;
-    a_row_put_off_holds_back_its_order_and_route_only(store, other).await;
-    what_a_dead_relay_took_is_given_to_another(store, other).await;
-    what_has_served_its_time_is_deleted(store).await;
-    what_is_due_is_taken_by_one(store, other).await;
-    numbers_restart_each_day_and_are_given_out_once(store, other).await;
-    a_number_alone_means_the_newest(store).await;
-    lists_are_newest_first_and_go_on(store).await;
+    a_payment_changes_only_from_the_state_that_was_read(store).await;
+    messages_are_sent_in_order_and_once(store, other).await;
+    commands_and_events_are_claimed_separately(store).await;
+    a_delayed_row_blocks_only_its_order_and_route(store, other).await;
+    rows_claimed_by_a_dead_relay_are_claimed_again(store, other).await;
+    expired_rows_are_deleted(store).await;
+    a_due_order_is_claimed_by_one_caller(store, other).await;
+    numbers_restart_each_day_and_are_unique(store, other).await;
+    a_number_alone_finds_the_newest_order(store).await;
+    lists_are_newest_first_and_have_pages(store).await;
     an_order_is_found_by_its_number_and_its_customer(store).await;
 }
 
@@ -285,7 +285,7 @@ fn one_more(new: &NewOrder, version: i64, state: State, message: Message) -> Cha
     }
 }
 
-async fn an_accepted_order_is_there_whole(store: &impl OrderStore, other: &impl OrderStore) {
+async fn an_accepted_order_is_stored_completely(store: &impl OrderStore, other: &impl OrderStore) {
     let pending = store
         .pending_orders(&Scope::Everything)
         .await
@@ -405,7 +405,7 @@ async fn one_key_gives_one_order(store: &impl OrderStore, other: &impl OrderStor
             .filter(|read| matches!(read, Ok(Some(_))))
             .count(),
         1,
-        "the others left nothing"
+        "the other requests left no rows"
     );
 }
 
@@ -434,7 +434,7 @@ async fn one_key_gives_one_order_within_a_batch(store: &impl OrderStore) {
     assert!(outcomes.contains(&Placement::KeyUsed(used)), "{outcomes:?}");
 }
 
-async fn a_change_takes_effect_once_and_whole(store: &impl OrderStore) {
+async fn a_change_is_applied_once_and_completely(store: &impl OrderStore) {
     let new = placed(store).await;
     empty_the_outbox(store).await;
     let mut change = step(&new, 1, State::Charging);
@@ -481,7 +481,7 @@ async fn a_change_takes_effect_once_and_whole(store: &impl OrderStore) {
     );
     assert!(
         owed(store, new.order.order_id).await.is_empty(),
-        "and sends nothing"
+        "a conflict sends no message"
     );
 
     assert_eq!(
@@ -492,11 +492,11 @@ async fn a_change_takes_effect_once_and_whole(store: &impl OrderStore) {
     assert_eq!(
         order.reason.as_deref(),
         Some("because"),
-        "a reason is kept when none is given"
+        "a change without a reason keeps the reason"
     );
 }
 
-async fn a_change_of_what_has_moved_on_leaves_nothing(store: &impl OrderStore) {
+async fn a_conflicting_change_writes_nothing(store: &impl OrderStore) {
     let new = placed(store).await;
     empty_the_outbox(store).await;
     let mut late = step(&new, 7, State::Paid);
@@ -519,7 +519,10 @@ async fn a_change_of_what_has_moved_on_leaves_nothing(store: &impl OrderStore) {
     assert_eq!(apply(store, &late).await, Applied::Applied);
 }
 
-async fn changes_at_once_take_effect_once(store: &impl OrderStore, other: &impl OrderStore) {
+async fn concurrent_equal_changes_are_applied_once(
+    store: &impl OrderStore,
+    other: &impl OrderStore,
+) {
     let new = placed(store).await;
     let change = step(&new, 1, State::Charging);
     let (here, there) = futures::join!(
@@ -558,7 +561,7 @@ async fn changes_at_once_take_effect_once(store: &impl OrderStore, other: &impl 
     );
 }
 
-async fn a_change_does_not_keep_back_its_neighbors(store: &impl OrderStore) {
+async fn a_failed_change_does_not_block_others_of_the_batch(store: &impl OrderStore) {
     let orders = [
         placed(store).await,
         placed(store).await,
@@ -603,7 +606,7 @@ async fn two_steps_of_one_order_in_a_batch(store: &impl OrderStore) {
     assert_eq!(now(store, &new).await.version, 3);
 }
 
-async fn a_payment_moves_only_from_what_was_read(store: &impl OrderStore) {
+async fn a_payment_changes_only_from_the_state_that_was_read(store: &impl OrderStore) {
     let new = placed(store).await;
     let id = new.order.order_id;
     let to = |kind, state, expected| {
@@ -629,7 +632,7 @@ async fn a_payment_moves_only_from_what_was_read(store: &impl OrderStore) {
     assert_eq!(
         apply(store, &captured).await,
         Applied::Conflict,
-        "it was never unknown"
+        "the payment was not in the expected state"
     );
     assert_eq!(
         now(store, &new).await.version,
@@ -675,7 +678,7 @@ async fn a_payment_moves_only_from_what_was_read(store: &impl OrderStore) {
     );
 }
 
-async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl OrderStore) {
+async fn messages_are_sent_in_order_and_once(store: &impl OrderStore, other: &impl OrderStore) {
     empty_the_outbox(store).await;
     assert_eq!(store.oldest_unpublished().await.expect("read"), None);
     let new = placed(store).await;
@@ -690,18 +693,14 @@ async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl 
     assert_eq!(
         letters_of(&rest),
         letters(&new.outbox[1..]),
-        "its other routes do not wait, the same route does"
+        "other routes do not wait, the same route does"
     );
-    assert_eq!(
-        take(other, 10).await,
-        rest,
-        "what was not marked is still owed"
-    );
+    assert_eq!(take(other, 10).await, rest, "an unmarked row is still due");
     mark(other, &rest).await;
     assert_eq!(
         take(other, 10).await,
         [],
-        "nothing of the route while its first message is in somebody's hands"
+        "no later row of the route while the first is claimed"
     );
     mark(store, &first).await;
 
@@ -712,7 +711,7 @@ async fn messages_leave_in_order_and_once(store: &impl OrderStore, other: &impl 
     assert_eq!(store.oldest_unpublished().await.expect("read"), None);
 }
 
-async fn commands_and_events_are_taken_apart(store: &impl OrderStore) {
+async fn commands_and_events_are_claimed_separately(store: &impl OrderStore) {
     empty_the_outbox(store).await;
     let new = placed(store).await;
     let goes_to_a_queue = |letter: &Letter| {
@@ -739,7 +738,7 @@ async fn commands_and_events_are_taken_apart(store: &impl OrderStore) {
     assert_eq!(empty_the_outbox(store).await, others);
 }
 
-async fn a_row_put_off_holds_back_its_order_and_route_only(
+async fn a_delayed_row_blocks_only_its_order_and_route(
     store: &impl OrderStore,
     other: &impl OrderStore,
 ) {
@@ -769,7 +768,7 @@ async fn a_row_put_off_holds_back_its_order_and_route_only(
             .await
             .expect("read"),
         [],
-        "it and what is behind it wait"
+        "the row and later rows of its order wait"
     );
     let fresh = placed(store).await;
     let rows = other
@@ -779,7 +778,7 @@ async fn a_row_put_off_holds_back_its_order_and_route_only(
     assert_eq!(
         letters_of(&rows),
         letters(&fresh.outbox[..1]),
-        "what was never tried goes first"
+        "rows without an attempt are first"
     );
     let tried = other
         .take_outbox(Outgoing::All, retry_at, 10)
@@ -787,14 +786,14 @@ async fn a_row_put_off_holds_back_its_order_and_route_only(
         .expect("read")
         .into_iter()
         .find(|row| row.id == failed[0].id);
-    let tried = tried.expect("its time has come, for whoever looks");
+    let tried = tried.expect("the row is due for every relay");
     assert_eq!((failed[0].attempts, tried.attempts), (0, 1));
     mark(other, &[tried]).await;
     let left = [letters(&again.outbox), letters(&fresh.outbox)].concat();
     assert_eq!(empty_the_outbox(other).await, left);
 }
 
-async fn what_a_dead_relay_took_is_given_to_another(
+async fn rows_claimed_by_a_dead_relay_are_claimed_again(
     store: &impl OrderStore,
     other: &impl OrderStore,
 ) {
@@ -809,7 +808,7 @@ async fn what_a_dead_relay_took_is_given_to_another(
             .await
             .expect("read"),
         [],
-        "it may be alive"
+        "the claim has not expired"
     );
     assert_eq!(
         other
@@ -902,7 +901,7 @@ async fn relay_all(relay: &impl OrderStore, written: &Told, sent: &Mutex<Told>) 
     }
 }
 
-async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
+async fn expired_rows_are_deleted(store: &impl OrderStore) {
     let old = NOON + time::Duration::minutes(1);
     empty_the_outbox(store).await;
     let new = placed(store).await;
@@ -943,22 +942,22 @@ async fn what_has_served_its_time_is_deleted(store: &impl OrderStore) {
     assert_eq!(
         apply(store, &first).await,
         Applied::Conflict,
-        "it is not known any more, and the order has moved on"
+        "the inbox row is deleted and the order has a new state"
     );
     assert_eq!(
         apply(store, &second).await,
         Applied::Duplicate,
-        "it is too young to be forgotten"
+        "a recent inbox row is kept"
     );
     let left = take(store, 10).await;
-    assert_eq!(left[0], *unsent, "what was not sent is never too old");
+    assert_eq!(left[0], *unsent, "an unsent row is never deleted");
     assert_eq!(
         store
             .prune(old + time::Duration::seconds(1), 10)
             .await
             .expect("pruned"),
         2,
-        "the young, when it is old"
+        "the younger row after its time"
     );
     empty_the_outbox(store).await;
 }
@@ -1014,7 +1013,7 @@ pub async fn an_unreadable_row_does_not_block_other_rows(
             .await
             .expect("taken"),
         [],
-        "nor does it come at once"
+        "an unreadable row is not due at once"
     );
 
     // A product name with bidirectional controls, from before names were normalized.
@@ -1049,7 +1048,7 @@ pub async fn an_unreadable_row_does_not_block_other_rows(
     let relay = async |at| {
         relay_some(store, &TakesAll, &At(at), &|| 1.0, Outgoing::All)
             .await
-            .expect("the others leave")
+            .expect("other rows are sent")
     };
     let relayed = relay(NOON).await;
     assert_eq!(
@@ -1067,7 +1066,7 @@ pub async fn an_unreadable_row_does_not_block_other_rows(
     assert_eq!(apply(store, &later).await, Applied::Applied);
     assert!(
         relay(NOON + time::Duration::minutes(1)).await.idle(),
-        "it is put off for long, and what is behind it waits"
+        "an unreadable row is delayed and later rows of its order wait"
     );
     let mended = odd.outbox[0].encode().replace('\'', "''");
     execute(format!(
@@ -1118,7 +1117,7 @@ pub async fn an_unreadable_row_does_not_block_other_rows(
     }
 }
 
-async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl OrderStore) {
+async fn a_due_order_is_claimed_by_one_caller(store: &impl OrderStore, other: &impl OrderStore) {
     // Orders of other laws may be due and are claimed first.
     let far = NOON + time::Duration::days(3650);
     while !store
@@ -1165,7 +1164,7 @@ async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl Order
     assert_eq!(
         store.take_due(due_at, again_at, 10).await.expect("taken"),
         [],
-        "left alone until then"
+        "not due before that time"
     );
     assert_eq!(
         store
@@ -1189,13 +1188,13 @@ async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl Order
     assert_eq!(
         found.iter().map(|due| due.order_id).collect::<Vec<_>>(),
         [ids[0]],
-        "the other one has moved on"
+        "the version of the other order differs"
     );
     store.look_again(&[(ids[2], 1, None)]).await.expect("noted");
     assert_eq!(
         store.take_due(far, far, 10).await.expect("taken").len(),
         2,
-        "not that one"
+        "an order without a time is not due"
     );
     store
         .look_again(&[(ids[2], 1, Some(far))])
@@ -1219,10 +1218,7 @@ async fn what_is_due_is_taken_by_one(store: &impl OrderStore, other: &impl Order
 
 /// Lets 64 tasks in two processes take numbers around midnight. Each number is taken once on its
 /// day, and each day starts again at zero.
-async fn numbers_restart_each_day_and_are_given_out_once(
-    store: &impl OrderStore,
-    other: &impl OrderStore,
-) {
+async fn numbers_restart_each_day_and_are_unique(store: &impl OrderStore, other: &impl OrderStore) {
     let Location {
         tenant_id,
         location_id,
@@ -1271,7 +1267,7 @@ async fn numbers_restart_each_day_and_are_given_out_once(
 }
 
 /// A customer says only the number, which means the newest order with it.
-async fn a_number_alone_means_the_newest(store: &impl OrderStore) {
+async fn a_number_alone_finds_the_newest_order(store: &impl OrderStore) {
     let (old, new) = (placed(store).await, placed(store).await);
     assert_eq!(old.order.order_number, new.order.order_number);
     let number = OrderNumber::parse(&new.order.order_number).expect("a number");
@@ -1288,7 +1284,7 @@ async fn a_number_alone_means_the_newest(store: &impl OrderStore) {
     );
 }
 
-async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
+async fn lists_are_newest_first_and_have_pages(store: &impl OrderStore) {
     let mut orders = Vec::new();
     for _ in 0..5 {
         orders.push(placed(store).await);
@@ -1368,7 +1364,7 @@ async fn lists_are_newest_first_and_go_on(store: &impl OrderStore) {
         .list_stored(&Scope::Everything, &of_session)
         .await
         .expect("read");
-    assert_eq!(listed.len(), 1, "nobody else's");
+    assert_eq!(listed.len(), 1, "only orders of the session");
     assert_eq!(
         (listed[0].order.order_id, &listed[0].session_hash),
         (mine.order.order_id, &mine.session_hash)

@@ -24,12 +24,12 @@ pub async fn all(store: &(impl OrderStore + PaymentBooks)) {
             .payment(*order_id, PaymentKind::Charge)
             .await
             .expect("read");
-        assert_eq!(alone.as_ref(), Some(payment), "as it is read alone");
+        assert_eq!(alone.as_ref(), Some(payment), "equal to a single read");
     }
     assert_eq!(
         read.len(),
         2,
-        "those that were asked for, and of an unknown order none"
+        "the requested payments, and none of an unknown order"
     );
     assert_eq!(store.payments(&[]).await.expect("read"), []);
 }

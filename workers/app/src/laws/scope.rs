@@ -140,11 +140,11 @@ pub async fn all(store: &(impl OrderStore + FulfilmentStore + JourneyStore)) {
             );
         }
     }
-    both_locations_of_a_tenant_are_seen_together(store, &shops, &orders, &session).await;
+    a_scope_with_two_locations_has_the_orders_of_both(store, &shops, &orders, &session).await;
     numbers_and_pending_orders_are_counted_by_location(store, &shops).await;
 }
 
-async fn both_locations_of_a_tenant_are_seen_together(
+async fn a_scope_with_two_locations_has_the_orders_of_both(
     store: &impl OrderStore,
     shops: &[Location; 4],
     orders: &[OrderId],
@@ -199,7 +199,7 @@ async fn numbers_and_pending_orders_are_counted_by_location(
         let number = store
             .next_number(&shop.tenant_id, &shop.location_id, date!(2033 - 05 - 05))
             .await;
-        assert_eq!(number, Ok(0), "each location begins its own day");
+        assert_eq!(number, Ok(0), "each location has its own numbers");
         before.push(
             store
                 .pending_orders(&Scope::of(shop))

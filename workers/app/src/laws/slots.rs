@@ -19,9 +19,9 @@ pub async fn all(
     other: &(impl OrderStore + LocationStore),
 ) {
     the_first_location_is_the_default_one(store).await;
-    the_last_places_go_to_as_many_as_there_are(store, other).await;
-    a_place_is_taken_once_by_one_key(store).await;
-    an_order_that_ends_badly_gives_its_place_back_once(store, other).await;
+    no_more_orders_than_places_get_a_slot(store, other).await;
+    one_key_takes_one_place(store).await;
+    a_failed_order_frees_its_place_once(store, other).await;
 }
 
 fn for_slot(starts_at: Timestamp, capacity: u32) -> NewOrder {
@@ -69,7 +69,7 @@ async fn the_first_location_is_the_default_one(store: &impl LocationStore) {
 }
 
 /// Places 64 orders at the same time from two processes.
-async fn the_last_places_go_to_as_many_as_there_are(
+async fn no_more_orders_than_places_get_a_slot(
     store: &impl OrderStore,
     other: &(impl OrderStore + LocationStore),
 ) {
@@ -106,24 +106,24 @@ async fn the_last_places_go_to_as_many_as_there_are(
         assert_eq!(
             there,
             answer == Placement::Placed,
-            "an order that was refused left nothing"
+            "a refused order leaves no row"
         );
         let used = store
             .key_use(&Scope::Everything, &new.key_hash)
             .await
             .expect("read")
             .is_some();
-        assert_eq!(used, there, "and its key may be used again");
+        assert_eq!(used, there, "the key of a refused order can be used again");
     }
 }
 
-async fn a_place_is_taken_once_by_one_key(store: &(impl OrderStore + LocationStore)) {
+async fn one_key_takes_one_place(store: &(impl OrderStore + LocationStore)) {
     let at = datetime!(2026-06-01 13:00 UTC);
     let new = for_slot(at, 1);
     assert_eq!(place(store, &new).await, Placement::Placed);
     assert!(
         matches!(place(store, &new).await, Placement::KeyUsed(_)),
-        "it is full, and yet this is no new order"
+        "a repeat succeeds in a full slot"
     );
     // One batch: the first order takes the place, the second finds the slot full, and the third
     // needs no place.
@@ -142,7 +142,7 @@ async fn a_place_is_taken_once_by_one_key(store: &(impl OrderStore + LocationSto
     assert_eq!((taken(store, at).await, taken(store, later).await), (1, 1));
 }
 
-async fn an_order_that_ends_badly_gives_its_place_back_once(
+async fn a_failed_order_frees_its_place_once(
     store: &(impl OrderStore + LocationStore),
     other: &impl OrderStore,
 ) {
@@ -162,7 +162,11 @@ async fn an_order_that_ends_badly_gives_its_place_back_once(
         apply(step(&bad, 1, State::ReleasingToCancel)).await,
         Applied::Applied
     );
-    assert_eq!(taken(store, at).await, 2, "it may still need its place");
+    assert_eq!(
+        taken(store, at).await,
+        2,
+        "an order before its end keeps its place"
+    );
     let end = step(&bad, 2, State::Cancelled);
     let same = crate::ports::orders::Change {
         event_id: domain::ids::EventId(Uuid::now_v7()),
@@ -181,12 +185,16 @@ async fn an_order_that_ends_badly_gives_its_place_back_once(
         applied.contains(&Applied::Applied) && applied.contains(&Applied::Conflict),
         "{applied:?}"
     );
-    assert_eq!(taken(store, at).await, 1, "given back once");
+    assert_eq!(taken(store, at).await, 1, "the place is free once");
     assert_eq!(
         apply(step(&good, 1, State::Completed)).await,
         Applied::Applied
     );
-    assert_eq!(taken(store, at).await, 1, "who was served had the place");
+    assert_eq!(
+        taken(store, at).await,
+        1,
+        "a completed order keeps its place"
+    );
     assert_eq!(place(store, &for_slot(at, 2)).await, Placement::Placed);
     assert_eq!(place(store, &for_slot(at, 2)).await, Placement::SlotFull);
 }

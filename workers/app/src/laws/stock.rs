@@ -26,22 +26,22 @@ use crate::ports::stock::{
 /// Runs all laws except the race, each on its own products and orders. They can run repeatedly on
 /// one store.
 pub async fn all(stock: &(impl Stock + Ledger + Reservations)) {
-    a_reservation_is_read_as_it_stands(stock).await;
+    a_reservation_is_read_with_its_state(stock).await;
     a_product_is_added_once(stock).await;
-    units_are_conserved_by_every_verb(stock).await;
-    an_order_holds_once_however_often_it_asks(stock).await;
-    who_took_the_last_unit_is_told_again_that_it_is_held(stock).await;
-    too_few_names_the_products_and_takes_nothing(stock).await;
-    a_release_that_comes_first_leaves_a_mark(stock).await;
+    units_are_conserved_by_every_operation(stock).await;
+    a_repeated_reservation_reserves_once(stock).await;
+    a_repeated_reservation_of_the_last_unit_succeeds(stock).await;
+    too_few_units_reserve_nothing_and_name_the_products(stock).await;
+    a_release_before_the_reservation_leaves_a_record(stock).await;
     a_hold_is_sold_once(stock).await;
-    moves_made_together_are_moves_made_alone(stock).await;
+    grouped_moves_equal_separate_moves(stock).await;
     a_release_after_the_sale_returns_the_units(stock).await;
     only_holds_that_have_expired_are_found(stock).await;
     expired_holds_are_found_beyond_the_first_page(stock).await;
     an_adjustment_is_made_once(stock).await;
-    corrections_stop_at_what_is_there(stock).await;
-    orders_of_crossing_products_never_hold_half(stock).await;
-    the_longest_order_is_held_whole(stock).await;
+    corrections_cannot_exceed_the_stock(stock).await;
+    orders_with_crossing_products_reserve_all_or_nothing(stock).await;
+    the_longest_order_is_reserved_completely(stock).await;
     ledger::all(stock).await;
 }
 
@@ -101,7 +101,7 @@ pub async fn race(stock: &(impl Stock + Ledger)) -> Race {
                         refused.fetch_add(1, Ordering::Relaxed);
                         false
                     }
-                    Ok(Reserved::Released) => panic!("nobody released {order_id}"),
+                    Ok(Reserved::Released) => panic!("{order_id} was not released"),
                     Err(_) => {
                         unavailable.fetch_add(1, Ordering::Relaxed);
                         continue;
@@ -219,13 +219,13 @@ async fn a_product_is_added_once(stock: &impl Stock) {
             .add_product(&product, 99, 9, NOW)
             .await
             .expect("asked"),
-        "it was there already"
+        "the product exists already"
     );
     let there = stocked(stock, &product.product_id).await;
     assert_eq!(
         (&there.product, there.counters),
         (&product, Counters::received(7)),
-        "as it was added first"
+        "equal to the first version"
     );
     assert_eq!(
         (there.low_stock_threshold, there.last_restocked),
@@ -236,7 +236,7 @@ async fn a_product_is_added_once(stock: &impl Stock) {
     assert_eq!(stock.product(&unknown).await.expect("read"), None);
 }
 
-async fn units_are_conserved_by_every_verb(stock: &impl Stock) {
+async fn units_are_conserved_by_every_operation(stock: &impl Stock) {
     let id = added(stock, "conserved", 10).await;
     let (sold, returned) = (order(), order());
     let mut version = stocked(stock, &id).await.version;
@@ -283,7 +283,7 @@ async fn units_are_conserved_by_every_verb(stock: &impl Stock) {
     }
 }
 
-async fn an_order_holds_once_however_often_it_asks(stock: &impl Stock) {
+async fn a_repeated_reservation_reserves_once(stock: &impl Stock) {
     let id = added(stock, "once", 10).await;
     let order_id = order();
     let wanted = [(&id, 2)];
@@ -296,7 +296,7 @@ async fn an_order_holds_once_however_often_it_asks(stock: &impl Stock) {
     assert_eq!(units(stock, &id).await, (8, 2, 0));
 }
 
-async fn who_took_the_last_unit_is_told_again_that_it_is_held(stock: &impl Stock) {
+async fn a_repeated_reservation_of_the_last_unit_succeeds(stock: &impl Stock) {
     let id = added(stock, "last", 1).await;
     let (first, second) = (order(), order());
     assert_eq!(reserve(stock, first, &[(&id, 1)]).await, Reserved::Held);
@@ -318,7 +318,7 @@ async fn who_took_the_last_unit_is_told_again_that_it_is_held(stock: &impl Stock
     assert_eq!(units(stock, &id).await, (0, 0, 1));
 }
 
-async fn too_few_names_the_products_and_takes_nothing(stock: &impl Stock) {
+async fn too_few_units_reserve_nothing_and_name_the_products(stock: &impl Stock) {
     let (enough, short) = (
         added(stock, "enough", 10).await,
         added(stock, "short", 1).await,
@@ -350,7 +350,7 @@ async fn too_few_names_the_products_and_takes_nothing(stock: &impl Stock) {
     );
 }
 
-async fn a_release_that_comes_first_leaves_a_mark(stock: &impl Stock) {
+async fn a_release_before_the_reservation_leaves_a_record(stock: &impl Stock) {
     let id = added(stock, "early", 5).await;
     let order_id = order();
     stock.release(order_id, NOW).await.expect("released");
@@ -376,7 +376,7 @@ async fn a_release_that_comes_first_leaves_a_mark(stock: &impl Stock) {
     assert_eq!(units(stock, &id).await, (5, 0, 0));
 }
 
-async fn a_reservation_is_read_as_it_stands(stock: &(impl Stock + Reservations)) {
+async fn a_reservation_is_read_with_its_state(stock: &(impl Stock + Reservations)) {
     let id = added(stock, "looked-at", 5).await;
     let order_id = order();
     let read = async || stock.reservation(order_id).await.expect("read");
@@ -405,7 +405,7 @@ async fn a_reservation_is_read_as_it_stands(stock: &(impl Stock + Reservations))
 
 /// Covers every kind of grouping: new and repeated changes, two of one order, more units than
 /// available, and a released order.
-async fn moves_made_together_are_moves_made_alone(stock: &(impl Stock + Ledger)) {
+async fn grouped_moves_equal_separate_moves(stock: &(impl Stock + Ledger)) {
     let (wanted, scarce) = (
         added(stock, "together", 200).await,
         added(stock, "scarce", 1).await,
@@ -535,7 +535,7 @@ async fn a_release_after_the_sale_returns_the_units(stock: &impl Stock) {
     assert_eq!(
         (units(stock, &a).await, units(stock, &b).await),
         ((5, 0, 0), (5, 0, 0)),
-        "given back once"
+        "the place is free once"
     );
     assert_eq!(
         stock.confirm(order_id, NOW).await.expect("answered"),
@@ -594,7 +594,7 @@ async fn only_holds_that_have_expired_are_found(stock: &impl Stock) {
     assert_eq!(
         ours(NOW + HOLD * 3).await,
         [],
-        "given back, they are no holds"
+        "released holds are not listed"
     );
     assert_eq!(units(stock, &id).await, (8, 0, 1));
 }
@@ -628,7 +628,7 @@ async fn expired_holds_are_found_beyond_the_first_page(stock: &impl Stock) {
     let missing: Vec<_> = orders.difference(&found).collect();
     assert!(missing.is_empty(), "{} of {HOLDS}", missing.len());
     let some = stock.expired_holds(later, HOLDS / 2).await.expect("found");
-    assert_eq!(some.len(), HOLDS as usize / 2, "as many as asked for");
+    assert_eq!(some.len(), HOLDS as usize / 2, "the limit of the call");
     for moved in stock.move_orders(&moves(MoveTo::Confirm)).await {
         assert_eq!(moved, Ok(Moved::Confirm(Confirmed::Sold)));
     }
@@ -680,13 +680,13 @@ async fn an_adjustment_is_made_once(stock: &impl Stock) {
     );
 }
 
-async fn corrections_stop_at_what_is_there(stock: &impl Stock) {
+async fn corrections_cannot_exceed_the_stock(stock: &impl Stock) {
     let id = added(stock, "corrected", 5).await;
     assert_eq!(reserve(stock, order(), &[(&id, 2)]).await, Reserved::Held);
     assert_eq!(
         adjust(stock, &id, "too-many", AdjustmentKind::Correct(-4)).await,
         Adjusted::TooFew,
-        "what is held for a customer cannot be written off"
+        "reserved units cannot be written off"
     );
     assert_eq!(
         adjust(stock, &id, "none-lost", AdjustmentKind::Correct(1)).await,
@@ -715,11 +715,11 @@ async fn corrections_stop_at_what_is_there(stock: &impl Stock) {
     assert_eq!(
         counters(stock, &id).await.received,
         5,
-        "a correction delivers nothing"
+        "a correction does not count as a delivery"
     );
 }
 
-async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
+async fn orders_with_crossing_products_reserve_all_or_nothing(stock: &impl Stock) {
     const ORDERS: usize = 40;
     const UNITS: u32 = 12;
     let (a, b) = (
@@ -753,7 +753,7 @@ async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
         .await
         .into_iter()
         .sum();
-    assert_eq!(held, UNITS / 2, "every pair that there was, and no more");
+    assert_eq!(held, UNITS / 2, "every pair of units is reserved");
     assert_eq!(
         units(stock, &a).await,
         (i64::from(UNITS - held), i64::from(held), 0)
@@ -763,7 +763,7 @@ async fn orders_of_crossing_products_never_hold_half(stock: &impl Stock) {
 
 /// The hold, and the counters and a ledger entry of each product, are as many actions as one
 /// transaction allows.
-async fn the_longest_order_is_held_whole(stock: &impl Stock) {
+async fn the_longest_order_is_reserved_completely(stock: &impl Stock) {
     let mut products = Vec::new();
     for n in 0..LINES_MAX {
         products.push(added(stock, &format!("long-{n}"), 2).await);

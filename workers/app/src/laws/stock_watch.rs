@@ -15,9 +15,9 @@ const NOW: Timestamp = datetime!(2026-03-01 08:00 UTC);
 /// Runs all laws, each on its own products. Nothing else may read the outbox of the store at the
 /// same time.
 pub async fn all(store: &(impl OrderStore + StockWatch)) {
-    what_is_remembered_is_read_back(store).await;
-    who_was_slower_changes_nothing_and_tells_nothing(store).await;
-    of_many_at_once_one_tells(store).await;
+    a_stored_level_is_read_back(store).await;
+    a_late_write_changes_nothing_and_sends_no_alert(store).await;
+    of_concurrent_writes_one_sends_the_alert(store).await;
 }
 
 fn product() -> ProductId {
@@ -39,7 +39,7 @@ fn seen(version: i64, level: Availability) -> Seen {
 fn alert(product_id: &ProductId) -> Envelope {
     let message = Message::StockLevelReached {
         product_id: product_id.to_string(),
-        name: "The watched".to_owned(),
+        name: "Watched product".to_owned(),
         level: Availability::Low,
         available: 2,
         low_stock_threshold: 2,
@@ -59,7 +59,7 @@ fn alert(product_id: &ProductId) -> Envelope {
 }
 
 /// Returns the number of outbox rows about the product.
-async fn told(store: &impl OrderStore, product_id: &ProductId) -> usize {
+async fn alerts_sent(store: &impl OrderStore, product_id: &ProductId) -> usize {
     let rows = store
         .take_outbox(Outgoing::All, NOW + time::Duration::HOUR, 10_000)
         .await
@@ -76,7 +76,7 @@ fn routes(product_id: &ProductId) -> usize {
     alert(product_id).message.kind().routes().len()
 }
 
-async fn what_is_remembered_is_read_back(store: &(impl OrderStore + StockWatch)) {
+async fn a_stored_level_is_read_back(store: &(impl OrderStore + StockWatch)) {
     let product_id = product();
     assert_eq!(store.seen(&product_id).await, Ok(None));
     let mut before = None;
@@ -92,16 +92,16 @@ async fn what_is_remembered_is_read_back(store: &(impl OrderStore + StockWatch))
         assert_eq!(store.seen(&product_id).await, Ok(Some(now)));
         before = Some(now);
     }
-    assert_eq!(told(store, &product_id).await, 0);
+    assert_eq!(alerts_sent(store, &product_id).await, 0);
 }
 
-async fn who_was_slower_changes_nothing_and_tells_nothing(store: &(impl OrderStore + StockWatch)) {
+async fn a_late_write_changes_nothing_and_sends_no_alert(store: &(impl OrderStore + StockWatch)) {
     let product_id = product();
     let (first, second) = (seen(3, Availability::Low), seen(4, Availability::Out));
-    let told_of = alert(&product_id);
+    let sent = alert(&product_id);
     assert_eq!(
         store
-            .remember(&product_id, None, first, Some(&told_of), NOW)
+            .remember(&product_id, None, first, Some(&sent), NOW)
             .await,
         Ok(true)
     );
@@ -119,10 +119,10 @@ async fn who_was_slower_changes_nothing_and_tells_nothing(store: &(impl OrderSto
         Ok(false)
     );
     assert_eq!(store.seen(&product_id).await, Ok(Some(first)));
-    assert_eq!(told(store, &product_id).await, routes(&product_id));
+    assert_eq!(alerts_sent(store, &product_id).await, routes(&product_id));
 }
 
-async fn of_many_at_once_one_tells(store: &(impl OrderStore + StockWatch)) {
+async fn of_concurrent_writes_one_sends_the_alert(store: &(impl OrderStore + StockWatch)) {
     for before in [None, Some(seen(1, Availability::InStock))] {
         let product_id = product();
         if let Some(before) = before {
@@ -136,12 +136,12 @@ async fn of_many_at_once_one_tells(store: &(impl OrderStore + StockWatch)) {
         let tries = alerts
             .iter()
             .map(|alert| store.remember(&product_id, before, now, Some(alert), NOW));
-        let told_it = futures::future::join_all(tries).await;
+        let stored = futures::future::join_all(tries).await;
         assert_eq!(
-            told_it.iter().filter(|told| **told == Ok(true)).count(),
+            stored.iter().filter(|stored| **stored == Ok(true)).count(),
             1,
-            "{told_it:?}"
+            "{stored:?}"
         );
-        assert_eq!(told(store, &product_id).await, routes(&product_id));
+        assert_eq!(alerts_sent(store, &product_id).await, routes(&product_id));
     }
 }

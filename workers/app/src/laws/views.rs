@@ -9,8 +9,8 @@ use crate::ports::views::{OrderView, OrderViews};
 
 /// Runs all laws, each on its own sessions.
 pub async fn all(views: &impl OrderViews) {
-    the_newest_version_is_shown_in_whatever_order_they_come(views).await;
-    many_at_once_are_each_shown(views).await;
+    the_newest_version_is_shown_in_any_order_of_arrival(views).await;
+    every_view_of_a_batch_is_shown(views).await;
     a_session_sees_its_own_orders_newest_first(views).await;
     a_limit_counts_what_is_in_scope(views).await;
 }
@@ -35,7 +35,7 @@ async fn show(views: &impl OrderViews, shown: &[OrderView]) {
     }
 }
 
-async fn the_newest_version_is_shown_in_whatever_order_they_come(views: &impl OrderViews) {
+async fn the_newest_version_is_shown_in_any_order_of_arrival(views: &impl OrderViews) {
     let session = a_session();
     let first = view_of(&session);
     let third = OrderView {
@@ -68,7 +68,7 @@ async fn the_newest_version_is_shown_in_whatever_order_they_come(views: &impl Or
     );
 }
 
-async fn many_at_once_are_each_shown(views: &impl OrderViews) {
+async fn every_view_of_a_batch_is_shown(views: &impl OrderViews) {
     let session = a_session();
     let old: Vec<_> = (0..30).map(|_| view_of(&session)).collect();
     let ahead = OrderView {
@@ -149,7 +149,7 @@ async fn a_limit_counts_what_is_in_scope(views: &impl OrderViews) {
     assert_eq!(
         listed,
         [mine[1].clone(), mine[0].clone()],
-        "the newest of all are another house's"
+        "the newest orders belong to another tenant"
     );
     assert_eq!(
         views

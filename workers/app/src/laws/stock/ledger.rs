@@ -11,10 +11,10 @@ use crate::ports::ledger::{Entry, Hold, HoldState, Ledger};
 use crate::ports::stock::{Adjusted, AdjustmentKind, OPENING, Reserved, Stock};
 
 pub(super) async fn all(stock: &(impl Stock + Ledger)) {
-    every_movement_is_written_down_once(stock).await;
-    what_was_refused_is_not_written_down(stock).await;
-    pages_go_on_where_the_last_one_ended(stock).await;
-    holds_are_listed_as_they_stand(stock).await;
+    every_movement_has_one_ledger_entry(stock).await;
+    a_refused_movement_has_no_ledger_entry(stock).await;
+    pages_continue_after_the_previous_one(stock).await;
+    holds_are_listed_with_their_state(stock).await;
 }
 
 /// Returns all ledger entries of a product, newest first.
@@ -43,7 +43,7 @@ pub(super) async fn sums_to_the_counters(stock: &(impl Stock + Ledger), id: &Pro
     );
 }
 
-async fn every_movement_is_written_down_once(stock: &(impl Stock + Ledger)) {
+async fn every_movement_has_one_ledger_entry(stock: &(impl Stock + Ledger)) {
     let id = added(stock, "written", 10).await;
     let (sold, given_up) = (order(), order());
     let at = |minute: i64| NOW + Duration::minutes(minute);
@@ -100,7 +100,7 @@ async fn every_movement_is_written_down_once(stock: &(impl Stock + Ledger)) {
     sums_to_the_counters(stock, &id).await;
 }
 
-async fn what_was_refused_is_not_written_down(stock: &(impl Stock + Ledger)) {
+async fn a_refused_movement_has_no_ledger_entry(stock: &(impl Stock + Ledger)) {
     let (enough, short) = (
         added(stock, "ledger-enough", 5).await,
         added(stock, "ledger-short", 1).await,
@@ -120,7 +120,7 @@ async fn what_was_refused_is_not_written_down(stock: &(impl Stock + Ledger)) {
     assert_eq!(whole(stock, &none, 200).await, [], "no units, no movement");
 }
 
-async fn pages_go_on_where_the_last_one_ended(stock: &(impl Stock + Ledger)) {
+async fn pages_continue_after_the_previous_one(stock: &(impl Stock + Ledger)) {
     let (id, other) = (
         added(stock, "paged", 5).await,
         added(stock, "paged-not", 5).await,
@@ -152,7 +152,7 @@ async fn pages_go_on_where_the_last_one_ended(stock: &(impl Stock + Ledger)) {
     }
 }
 
-async fn holds_are_listed_as_they_stand(stock: &(impl Stock + Ledger)) {
+async fn holds_are_listed_with_their_state(stock: &(impl Stock + Ledger)) {
     let (a, b) = (
         added(stock, "listed-a", 9).await,
         added(stock, "listed-b", 9).await,

@@ -48,7 +48,7 @@ async fn an_order(
 }
 
 #[test]
-fn each_pick_up_order_gets_one_ticket_and_the_next_position() {
+fn each_pickup_order_gets_one_ticket_and_the_next_position() {
     block_on(async {
         let store = MemoryOrders::default();
         let mut positions = Vec::new();
@@ -84,7 +84,7 @@ fn each_pick_up_order_gets_one_ticket_and_the_next_position() {
 }
 
 #[test]
-fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
+fn a_delivery_gets_one_tracking_number_and_is_shipped_at_completion() {
     block_on(async {
         let store = MemoryOrders::default();
         let (new, envelope) = an_order(&store, OrderType::Delivery, State::Ready).await;
@@ -107,7 +107,7 @@ fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
                 .await
                 .expect("read")
                 .is_empty(),
-            "nobody calls its number"
+            "a cancelled order has no ticket"
         );
         let said = || {
             let shipped = store.owed().into_iter().filter_map(|envelope| {
@@ -121,7 +121,7 @@ fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
             });
             shipped.collect::<Vec<_>>()
         };
-        assert!(said().is_empty(), "it is still in the shop");
+        assert!(said().is_empty(), "the parcel has not left");
         let handed_over = Move {
             scope: Scope::Everything,
             order_id: id,
@@ -138,7 +138,7 @@ fn a_delivery_gets_its_number_once_and_is_on_its_way_when_it_leaves() {
 }
 
 #[test]
-fn a_cancelled_order_is_not_made_and_an_unconfirmed_one_is_a_dead_letter() {
+fn a_cancelled_order_gets_no_ticket_and_an_unconfirmed_one_is_a_dead_letter() {
     block_on(async {
         let store = MemoryOrders::default();
         let (new, envelope) = an_order(&store, OrderType::Pickup, State::Cancelled).await;
@@ -166,7 +166,7 @@ fn a_cancelled_order_is_not_made_and_an_unconfirmed_one_is_a_dead_letter() {
 /// The row of another location is invalid. Only its own orders wait, and they need no redrive after
 /// it is corrected.
 #[test]
-fn a_refused_location_stops_its_own_tickets_alone() {
+fn an_invalid_location_stops_only_its_own_tickets() {
     block_on(async {
         let store = MemoryOrders::default();
         let airport = domain::ids::LocationId::parse("airport").expect("an id");

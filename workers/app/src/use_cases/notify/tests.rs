@@ -228,7 +228,7 @@ fn is_retry(told: &Notified) -> Option<Option<Duration>> {
 }
 
 #[test]
-fn a_customer_is_told_once_by_the_channel_they_chose() {
+fn a_customer_is_notified_once_on_the_chosen_channel() {
     for (wish, by) in [
         (Preferences::default(), vec![Channel::Email]),
         (TEXTS, vec![Channel::Sms]),
@@ -244,7 +244,7 @@ fn a_customer_is_told_once_by_the_channel_they_chose() {
 }
 
 #[test]
-fn a_wish_for_silence_is_on_record() {
+fn a_customer_without_notifications_has_a_suppressed_record() {
     let world = World::of(NONE);
     world.delivered(BOTH_ON);
     assert_eq!(
@@ -257,7 +257,7 @@ fn a_wish_for_silence_is_on_record() {
 }
 
 #[test]
-fn a_channel_that_is_off_says_so_and_the_other_takes_over() {
+fn a_channel_that_is_off_is_replaced_by_the_other() {
     for wish in [TEXTS, TEXTS_ONLY] {
         let world = World::of(wish);
         world.delivered(Switches {
@@ -274,7 +274,7 @@ fn a_channel_that_is_off_says_so_and_the_other_takes_over() {
         assert_eq!(
             world.arrived(),
             [Channel::Email],
-            "switched on again, it is not said twice"
+            "a channel that is on again sends no second message"
         );
     }
     let world = World::of(Preferences::default());
@@ -285,13 +285,13 @@ fn a_channel_that_is_off_says_so_and_the_other_takes_over() {
     assert_eq!(
         world.arrived(),
         [],
-        "nobody is texted who did not ask for it"
+        "only customers who chose texts get texts"
     );
     assert_eq!(world.row(Channel::Email).expect("a row").0, "suppressed");
 }
 
 #[test]
-fn a_number_that_takes_no_texts_gets_an_e_mail_at_once() {
+fn a_number_without_texts_gets_an_e_mail_at_once() {
     let world = World::of(TEXTS);
     world.texts_fail(Some(opted_out()));
     let told = world.delivered(BOTH_ON);
@@ -309,7 +309,7 @@ fn a_number_that_takes_no_texts_gets_an_e_mail_at_once() {
 }
 
 #[test]
-fn an_outage_of_one_provider_costs_a_few_attempts_and_no_notification() {
+fn an_outage_of_one_provider_loses_no_notification() {
     let world = World::of(TEXTS);
     world.texts_fail(Some(outage()));
     for _ in 1..TRIES {
@@ -332,14 +332,14 @@ fn an_outage_of_one_provider_costs_a_few_attempts_and_no_notification() {
 }
 
 #[test]
-fn the_last_channel_is_tried_until_its_provider_is_back() {
+fn the_last_channel_is_retried_until_its_provider_recovers() {
     let world = World::of(Preferences::default());
     world.mails_fail(Some(outage()));
     for _ in 0..5 * TRIES {
         assert_eq!(
             is_retry(&world.delivered(BOTH_ON)),
             Some(None),
-            "by the queue's own back-off"
+            "the queue's back-off applies"
         );
     }
     world.mails_fail(None);
@@ -348,7 +348,7 @@ fn the_last_channel_is_tried_until_its_provider_is_back() {
 }
 
 #[test]
-fn a_fallback_that_is_off_is_none() {
+fn a_channel_that_is_off_is_no_fallback() {
     let world = World::of(TEXTS);
     world.texts_fail(Some(outage()));
     for _ in 0..2 * TRIES {
@@ -370,7 +370,7 @@ fn a_fallback_that_is_off_is_none() {
 
 /// The worker exits after the provider accepted the notification and before the result is stored.
 #[test]
-fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_the_claim() {
+fn a_crash_before_marking_repeats_the_same_id_under_one_claim() {
     for (wish, channel) in [
         (Preferences::default(), Channel::Email),
         (TEXTS, Channel::Sms),
@@ -396,7 +396,7 @@ fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_t
 
         assert!(
             is_retry(&world.delivered(BOTH_ON)).is_some(),
-            "the dead one's claim still stands"
+            "the claim of the crashed process is valid"
         );
         assert_eq!(world.provider.asked.lock().expect("whole").len(), 1);
         world.later(CLAIM);
@@ -410,12 +410,12 @@ fn a_death_between_sending_and_marking_repeats_the_same_id_and_one_alone_holds_t
             [channel],
             "a provider that knows the id sends it once"
         );
-        assert_eq!(world.rows().len(), 1, "and no other channel says it too");
+        assert_eq!(world.rows().len(), 1, "no other channel is used");
     }
 }
 
 #[test]
-fn a_mailbox_that_had_its_messages_today_gets_no_more_under_any_name() {
+fn the_daily_limit_of_a_recipient_counts_every_spelling() {
     let world = World::of(Preferences::default());
     for _ in 0..MESSAGES_PER_DAY {
         let notice = Notice {
@@ -453,7 +453,7 @@ fn a_mailbox_that_had_its_messages_today_gets_no_more_under_any_name() {
     assert_eq!(
         staff.recipient(Channel::Email),
         None,
-        "our own address is nobody's to type"
+        "the address of the staff has no limit"
     );
 }
 
@@ -496,11 +496,11 @@ fn hand_over(world: &World) {
 }
 
 #[test]
-fn a_parcel_is_on_its_way_when_it_has_left_and_its_customer_hears_so_once() {
+fn a_parcel_is_reported_once_when_it_has_left() {
     let mut world = World::of(Preferences::default());
     shipped_before_the_upgrade(&mut world);
     assert_eq!(world.delivered(BOTH_ON).handled, Handled::done());
-    assert_eq!(world.arrived(), [], "it is still in the shop");
+    assert_eq!(world.arrived(), [], "the parcel has not left");
 
     hand_over(&world);
     // The current message, and the old one from the dead-letter queue.
@@ -516,7 +516,7 @@ fn a_parcel_is_on_its_way_when_it_has_left_and_its_customer_hears_so_once() {
 }
 
 #[test]
-fn who_was_told_too_early_before_the_upgrade_is_not_told_again() {
+fn a_notification_before_the_upgrade_is_not_repeated() {
     let mut world = World::of(Preferences::default());
     shipped_before_the_upgrade(&mut world);
     let early = Notice {

@@ -110,7 +110,7 @@ fn at(route: &str, new: &NewOrder, message: usize) -> (String, EventId) {
 }
 
 #[test]
-fn a_destination_that_refuses_is_tried_again_alone_and_later_each_time() {
+fn a_refusing_destination_is_retried_alone_with_back_off() {
     let shop = Shop::new();
     shop.refuse(Some("bus"));
     let new = shop.place();
@@ -131,7 +131,7 @@ fn a_destination_that_refuses_is_tried_again_alone_and_later_each_time() {
     for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
         assert!(
             shop.after(now + wait - 1).relay().idle(),
-            "before {wait} s were over"
+            "before the end of {wait} s"
         );
         now += wait;
         assert_eq!(shop.after(now).relay().failed, 1, "after {wait} s");
@@ -147,7 +147,7 @@ fn a_destination_that_refuses_is_tried_again_alone_and_later_each_time() {
 }
 
 #[test]
-fn other_orders_go_on_while_one_waits() {
+fn other_orders_continue_while_one_waits() {
     let shop = Shop::new();
     shop.refuse(Some("queue/orders"));
     let waiting = shop.place();
@@ -167,7 +167,7 @@ fn other_orders_go_on_while_one_waits() {
 }
 
 #[test]
-fn a_row_without_a_route_goes_everywhere_and_one_of_an_unknown_route_is_unreadable() {
+fn a_row_without_a_route_goes_to_all_routes_and_an_unknown_route_is_unreadable() {
     let created = &new_order().outbox[1];
     let read = |route| OutboxRow::read(1, 0, route, &created.encode()).letter;
     let codes = |route| {

@@ -41,7 +41,7 @@ async fn accept(store: &MemoryOrders, count: usize) -> Vec<OrderId> {
 }
 
 #[test]
-fn an_order_that_cannot_be_read_does_not_keep_back_those_behind_it() {
+fn an_unreadable_order_does_not_block_later_orders() {
     block_on(async {
         let store = MemoryOrders::default();
         let ids = accept(&store, 3).await;
@@ -61,7 +61,7 @@ fn an_order_that_cannot_be_read_does_not_keep_back_those_behind_it() {
 }
 
 #[test]
-fn a_backlog_of_many_rounds_is_worked_off_in_one_sweep() {
+fn a_backlog_is_processed_in_one_sweep() {
     block_on(async {
         let store = MemoryOrders::default();
         accept(&store, 2 * ROUND as usize + 1).await;
@@ -75,7 +75,7 @@ fn a_backlog_of_many_rounds_is_worked_off_in_one_sweep() {
             .expect("swept");
         assert_eq!(
             swept.asked_again, 0,
-            "nobody is asked again before the time"
+            "nothing is sent again before the time"
         );
     });
 }
@@ -103,7 +103,7 @@ async fn one_unit(stock: &MemoryStock, units: u32) -> (ProductId, Lines) {
 /// The holds of orders that are still being processed stay. In the store they precede the hold that
 /// is to be released.
 #[test]
-fn many_holds_that_stay_do_not_keep_back_those_behind_them() {
+fn active_holds_do_not_block_expired_holds() {
     block_on(async {
         let (store, stock) = (MemoryOrders::default(), MemoryStock::default());
         let (product_id, lines) = one_unit(&stock, 2 * ROUND + 2).await;
@@ -129,7 +129,7 @@ fn many_holds_that_stay_do_not_keep_back_those_behind_them() {
 }
 
 #[test]
-fn a_hold_whose_order_cannot_be_read_does_not_keep_back_those_behind_it() {
+fn a_hold_with_an_unreadable_order_does_not_block_later_holds() {
     block_on(async {
         let (store, stock) = (MemoryOrders::default(), MemoryStock::default());
         let (product_id, lines) = one_unit(&stock, 2).await;
@@ -157,7 +157,7 @@ fn a_hold_whose_order_cannot_be_read_does_not_keep_back_those_behind_it() {
 }
 
 #[test]
-fn an_order_that_still_has_time_is_asked_after_and_not_given_up() {
+fn an_order_before_its_deadline_is_retried_and_not_failed() {
     block_on(async {
         let store = MemoryOrders::default();
         let ids = accept(&store, 1).await;

@@ -104,7 +104,7 @@ async fn look_for(store: &MemoryOrders, clock: &Clock, timeouts: &Timeouts, time
 }
 
 #[test]
-fn staff_hear_once_of_an_order_that_is_not_begun_and_of_one_that_is_not_finished() {
+fn staff_are_notified_once_of_each_overdue_order() {
     for (state, status) in [
         (State::Confirmed, "confirmed"),
         (State::Preparing, "preparing"),
@@ -131,7 +131,7 @@ fn staff_hear_once_of_an_order_that_is_not_begun_and_of_one_that_is_not_finished
 }
 
 #[test]
-fn who_does_not_collect_is_told_once_and_the_order_is_closed_by_rule() {
+fn an_uncollected_order_is_reported_once_and_closed() {
     block_on(async {
         let (store, clock, timeouts) = (
             MemoryOrders::default(),
@@ -162,7 +162,7 @@ fn who_does_not_collect_is_told_once_and_the_order_is_closed_by_rule() {
                 .expect("there")
                 .order
         };
-        assert_eq!(now().await.status, Status::Ready, "it is kept for a while");
+        assert_eq!(now().await.status, Status::Ready, "the inbox row is kept");
         look_for(&store, &clock, &timeouts, Duration::from_secs(60)).await;
         let closed = now().await;
         assert_eq!(
@@ -171,12 +171,12 @@ fn who_does_not_collect_is_told_once_and_the_order_is_closed_by_rule() {
         );
         assert_eq!(told(&store).len(), 1);
         look_for(&store, &clock, &timeouts, Duration::from_secs(3600)).await;
-        assert_eq!(now().await, closed, "nothing happens to it any more");
+        assert_eq!(now().await, closed, "a closed order does not change");
     });
 }
 
 #[test]
-fn what_is_brought_waits_for_staff_and_an_order_for_later_is_not_late_before_its_time() {
+fn deliveries_wait_for_staff_and_later_orders_are_not_late_early() {
     block_on(async {
         let (store, clock, timeouts) = (
             MemoryOrders::default(),
@@ -222,7 +222,7 @@ fn what_is_brought_waits_for_staff_and_an_order_for_later_is_not_late_before_its
 }
 
 #[test]
-fn a_setting_that_is_changed_holds_from_the_next_look() {
+fn a_changed_timeout_applies_from_the_next_sweep() {
     block_on(async {
         let (store, clock) = (MemoryOrders::default(), Clock::at(NOON));
         an_order(&store, OrderType::Pickup, State::Confirmed).await;
@@ -239,7 +239,7 @@ fn a_setting_that_is_changed_holds_from_the_next_look() {
         assert_eq!(
             told(&store),
             [],
-            "it was to be told after 60 s, and then was given more time"
+            "the timeout was raised from 60 s before it was reached"
         );
         look_for(&store, &clock, &more, Duration::from_secs(30)).await;
         assert_eq!(told(&store).len(), 1);
@@ -387,7 +387,7 @@ impl Shop {
                     .expect("marked");
             }
         }
-        panic!("it never comes to rest");
+        panic!("the order does not settle");
     }
 
     async fn sweep(&self) {
@@ -422,7 +422,11 @@ impl Shop {
         match order.status {
             Status::Confirmed => assert_eq!((balance, sold, held), (total, 1, 0), "paid and sold"),
             Status::Failed | Status::Cancelled => {
-                assert_eq!((balance, sold, held), (0, 0, 0), "nothing is kept")
+                assert_eq!(
+                    (balance, sold, held),
+                    (0, 0, 0),
+                    "the cancelled order keeps no stock and no money"
+                )
             }
             other => panic!("it is {other:?}"),
         }
@@ -433,7 +437,7 @@ impl Shop {
 /// The gateway charges the card and answers only after some time. For every length of that time,
 /// the order is confirmed or the charge is refunded, never both and never neither.
 #[test]
-fn a_hold_that_ends_while_the_card_is_being_charged_ends_in_one_of_two_ways() {
+fn a_hold_that_expires_during_the_charge_has_two_outcomes() {
     let mut ends = Vec::new();
     for silent_for in [0, 30, 300, 590, 610, 890, 910, 1_800, 7_200] {
         block_on(async {
@@ -477,7 +481,7 @@ fn a_hold_that_ends_while_the_card_is_being_charged_ends_in_one_of_two_ways() {
 /// The hold is gone although the order still waits, because a person released it or a clock was
 /// wrong. Then the payment arrives.
 #[test]
-fn a_payment_that_arrives_after_its_hold_has_gone_is_given_back() {
+fn a_payment_after_the_hold_expired_is_refunded() {
     block_on(async {
         let shop = Shop::new().await;
         let new = shop.place().await;

@@ -104,7 +104,7 @@ fn watch(store: &MemoryOrders, record: &StockChange) -> Option<Availability> {
 }
 
 #[test]
-fn each_crossing_is_told_and_a_rise_is_not() {
+fn each_fall_below_a_level_sends_an_alert_and_a_rise_none() {
     let store = MemoryOrders::default();
     for record in records(&states(&[5, 2, 1, 0, 1, 0, 6, 2], 9)) {
         watch(&store, &record);
@@ -112,7 +112,7 @@ fn each_crossing_is_told_and_a_rise_is_not() {
     assert_eq!(
         levels(&store),
         ["low", "out", "out", "low"],
-        "falling again is another crossing"
+        "a second fall sends a second alert"
     );
 }
 
@@ -120,7 +120,7 @@ proptest! {
     /// Two workers read one stream. Each sometimes returns to an earlier record, as after a crash
     /// before a checkpoint.
     #[test]
-    fn every_crossing_is_told_once_whoever_reads_it_again(
+    fn a_record_that_is_read_again_sends_no_second_alert(
         available in prop::collection::vec(0i64..6, 1..30),
         steps in prop::collection::vec((0usize..2, 0usize..4), 0..80),
     ) {
@@ -139,7 +139,7 @@ proptest! {
         let expected = crossings(&states);
         prop_assert_eq!(levels(&store), expected.iter().map(|(_, level)| level.code()).collect::<Vec<_>>());
         let ids: BTreeSet<EventId> = told(&store).into_iter().map(|(id, _)| id).collect();
-        prop_assert_eq!(ids.len(), expected.len(), "each has an id of its own");
+        prop_assert_eq!(ids.len(), expected.len(), "each alert has its own id");
         // All records once more, the last one first.
         for record in records.iter().rev() {
             prop_assert_eq!(watch(&store, record), None);
@@ -198,22 +198,26 @@ impl Shop {
 }
 
 #[test]
-fn a_worker_that_starts_with_the_table_and_then_reads_the_stream_tells_once() {
+fn a_rebuild_followed_by_the_stream_sends_one_alert() {
     let shop = Shop::new(5);
     let crossing = shop.change(AdjustmentKind::Correct(-3));
     assert_eq!(shop.rebuild(), 1);
-    assert_eq!(watch(&shop.store, &crossing), None, "the table told of it");
+    assert_eq!(
+        watch(&shop.store, &crossing),
+        None,
+        "the rebuild sent the alert"
+    );
     assert_eq!(shop.rebuild(), 0);
     assert_eq!(levels(&shop.store), ["low"]);
 }
 
 #[test]
-fn a_look_at_the_table_tells_what_was_lost_and_nothing_twice() {
+fn a_rebuild_sends_the_lost_alerts_once() {
     let shop = Shop::new(5);
     let crossing = shop.change(AdjustmentKind::Correct(-3));
     assert_eq!(watch(&shop.store, &crossing), Some(Availability::Low));
     let spilt = shop.change(AdjustmentKind::Correct(-1));
-    assert_eq!(shop.rebuild(), 0, "still low: that was told");
+    assert_eq!(shop.rebuild(), 0, "the level was reported before");
     assert_eq!(watch(&shop.store, &spilt), None);
     // Lost records: a delivery, and then low again.
     shop.change(AdjustmentKind::Restock(5));
@@ -234,7 +238,7 @@ fn a_look_at_the_table_tells_what_was_lost_and_nothing_twice() {
 }
 
 #[test]
-fn a_table_from_a_backup_is_watched_from_where_it_stands() {
+fn a_restored_table_is_watched_from_its_current_state() {
     let shop = Shop::new(5);
     for _ in 0..4 {
         shop.change(AdjustmentKind::Restock(1));
@@ -252,7 +256,7 @@ fn a_table_from_a_backup_is_watched_from_where_it_stands() {
         ..restored
     };
     block_on(restored.stock.add_product(&restored.product, 5, 2, NOW)).expect("added");
-    assert_eq!(restored.rebuild(), 0, "in stock is no news");
+    assert_eq!(restored.rebuild(), 0, "a product in stock sends no alert");
     assert_eq!(
         watch(
             &restored.store,
@@ -263,7 +267,7 @@ fn a_table_from_a_backup_is_watched_from_where_it_stands() {
 }
 
 #[test]
-fn what_orders_take_is_a_crossing_like_any_other() {
+fn units_reserved_by_orders_send_alerts_too() {
     let shop = Shop::new(3);
     let before = shop.state();
     let lines: Lines = laws::stock::lines(&[(&shop.product.product_id, 3)]);
