@@ -253,7 +253,7 @@ async fn poison_messages_are_grouped_explained_and_redriven_after_the_fix() {
         .count();
     assert_eq!(by_zoe, 4, "two sent, two ended: {journey:#}");
     let effect = |moment: &&Value| {
-        moment["record"] == "delivery" && moment["what"] == "PaymentCompleted taken in, delivery 1"
+        moment["record"] == "delivery" && moment["what"] == "PaymentCompleted applied, delivery 1"
     };
     assert!(
         moments.iter().filter(effect).count() >= 1,
@@ -359,9 +359,9 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
         ("history", "pending became confirmed"),
         ("payment", "charge of"),
         ("stock", "sold 2 × espresso"),
-        ("outbox", "ReserveStock left for queue/orders"),
-        ("delivery", "ReserveStock taken in, delivery 1"),
-        ("delivery", "ChargeCard taken in, delivery 1"),
+        ("outbox", "ReserveStock sent to queue/orders"),
+        ("delivery", "ReserveStock applied, delivery 1"),
+        ("delivery", "ChargeCard applied, delivery 1"),
     ] {
         let there = |moment: &Value| {
             moment["record"] == record
@@ -386,7 +386,7 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
             .all(|moment| moment["gap_ms"].as_i64().is_some_and(|gap| gap >= 0))
     );
     assert_eq!(
-        journey["awaited"][0]["what"], "the bar begins",
+        journey["awaited"][0]["what"], "the start of preparation",
         "{journey:#}"
     );
     assert!(
@@ -416,8 +416,8 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
     for part in [
         "became failed",
         ": declined",
-        "gave back 1 × espresso",
-        "PaymentFailed taken in",
+        "released 1 × espresso",
+        "PaymentFailed applied",
         "because payment declined",
         " ms  ",
     ] {
@@ -450,7 +450,8 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
         .filter_map(|it| it["what"].as_str())
         .collect();
     assert!(
-        awaited[0].contains("ReserveStock") && awaited[1].contains("leaves for queue/orders"),
+        awaited[0].contains("ReserveStock")
+            && awaited[1].contains("sending ReserveStock to queue/orders"),
         "{awaited:?}"
     );
     world.resume("outbox-relay");
@@ -571,7 +572,7 @@ async fn a_dry_run_is_truthful_for_every_queue() {
             // The order was paid by the charge of its own saga.
             QueueId::Orders => ("dropped", "applied before"),
             QueueId::Payments => ("done", "the charge is captured already"),
-            QueueId::Notifications => ("done", "somebody is told"),
+            QueueId::Notifications => ("done", "a notification is sent"),
             QueueId::Fulfilment => ("done", "gets the next ticket"),
             QueueId::Projections => ("done", "the order view shows confirmed"),
         };

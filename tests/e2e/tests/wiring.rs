@@ -83,7 +83,7 @@ async fn every_page_and_route_of_the_storefront_reaches_what_it_needs() {
         .collect();
     assert_eq!(
         stock,
-        ["held 2 × espresso", "sold 2 × espresso"],
+        ["reserved 2 × espresso", "sold 2 × espresso"],
         "{journey:#}"
     );
 

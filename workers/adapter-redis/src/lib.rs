@@ -324,7 +324,7 @@ impl CartStore for RedisCarts {
             )
             .into()),
             "lines" => {
-                let message = format!("must not be more than {LINES_MAX} different products");
+                let message = format!("must have at most {LINES_MAX} different products");
                 Err(FieldError::new("product_id", message).into())
             }
             _ => Ok(cart),

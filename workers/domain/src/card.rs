@@ -19,7 +19,7 @@ pub fn refuse_card_number(field: &str, text: &str) -> Result<(), FieldError> {
     if contains_card_number(text) {
         return Err(FieldError::new(
             field,
-            "must not contain a card number: we never ask for one and never keep one",
+            "must not contain a card number; we never ask for a card number or store one",
         ));
     }
     Ok(())

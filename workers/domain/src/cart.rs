@@ -97,13 +97,13 @@ impl Lines {
             .find(|there| there.product_id == line.product_id)
         {
             there.quantity = Quantity::new(there.quantity.get() + line.quantity.get())
-                .ok_or_else(|| FieldError::new("quantity", "must not pass 99 of one product"))?;
+                .ok_or_else(|| FieldError::new("quantity", "must be at most 99 for one product"))?;
             return Ok(());
         }
         if self.0.len() == LINES_MAX {
             return Err(FieldError::new(
                 "product_id",
-                format!("must not be more than {LINES_MAX} different products"),
+                format!("must have at most {LINES_MAX} different products"),
             ));
         }
         self.0.push(line);

@@ -68,7 +68,7 @@ impl Customer {
     pub fn told_by(self, notify: Preferences) -> Result<Customer, FieldError> {
         if notify.sms && self.text_number().is_none() {
             let message =
-                "must be a number without an extension to be texted, such as +1 212 555 0123";
+                "must be a number without an extension for text messages, such as +1 212 555 0123";
             return Err(FieldError::new("customer.phone", message));
         }
         Ok(Customer { notify, ..self })

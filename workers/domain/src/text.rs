@@ -61,7 +61,7 @@ pub fn line(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
             if text.is_empty() {
                 "is required"
             } else {
-                "needs a visible character"
+                "must have a visible character"
             },
         ));
     }
@@ -320,7 +320,7 @@ mod tests {
         for unseen in ["\u{301}", "\u{301} \u{302}"] {
             assert_eq!(
                 line("name", unseen, 10).expect_err(unseen).message,
-                "needs a visible character"
+                "must have a visible character"
             );
         }
     }

@@ -115,6 +115,7 @@ struct OrderView {
     tax: String,
     total: String,
     link: String,
+    link_text: &'static str,
 }
 
 struct StockView {
@@ -140,30 +141,30 @@ impl Compose for Words {
                 stored,
                 tracking_number,
             } => {
-                let body =
-                    format!("It is on its way to you. Its tracking number is {tracking_number}.");
+                let body = format!("The tracking number is {tracking_number}.");
                 self.about(stored, "Your order is on its way", body, dedup_id)
             }
             News::Waiting { stored } => {
-                let body = "It is ready and waits for you at the counter. We keep it for a while."
-                    .to_owned();
-                self.about(stored, "Your order waits for you", body, dedup_id)
+                let body =
+                    "Please pick it up at the counter. We will keep it for a while.".to_owned();
+                self.about(stored, "Your order is waiting for you", body, dedup_id)
             }
             News::Overdue { stored } => {
                 let order = &stored.order;
-                let headline = format!("Order {} waits", order.order_number);
+                let headline = format!("Order {} is waiting", order.order_number);
                 let body = match order.status {
-                    Status::Confirmed => "Nobody has begun it yet.",
-                    Status::Preparing => "It was begun, and is not ready yet.",
-                    Status::Ready => "It is ready, and nobody has taken it away yet.",
+                    Status::Confirmed => "Nobody has started it yet.",
+                    Status::Preparing => "It was started and is not ready yet.",
+                    Status::Ready => "It is ready and was not picked up yet.",
                     // An order does not wait in these states.
                     Status::Pending | Status::Completed | Status::Cancelled | Status::Failed => {
-                        "Please look at it."
+                        "Please check this order."
                     }
                 };
                 let view = OrderView {
-                    customer: "bar".to_owned(),
+                    customer: "team".to_owned(),
                     link: format!("{}/staff", self.public_url),
+                    link_text: "Open the staff board",
                     ..self.view(stored, headline.clone(), body.to_owned())
                 };
                 Mail {
@@ -206,18 +207,19 @@ impl Compose for Words {
     }
 
     fn text(&self, news: &News<'_>, dedup_id: String) -> Option<Text> {
-        let (stored, said) = match news {
+        let (stored, message) = match news {
             News::Order {
                 stored,
                 status,
                 charged,
             } => {
                 let when = self.zones.pickup_text(&stored.order);
-                let said = |when| texts::of_status(&stored.order, *status, *charged, when);
-                // If both do not fit, the link is more useful: its page shows the time too.
-                let timed = said(when.as_deref());
+                let message = |when| texts::of_status(&stored.order, *status, *charged, when);
+                // If the text has no room for both, it has the link, because the page shows the
+                // time too.
+                let timed = message(when.as_deref());
                 let fits = gsm::fits(&format!("{timed} {}", self.link(stored)));
-                (stored, if fits { timed } else { said(None) })
+                (stored, if fits { timed } else { message(None) })
             }
             News::Shipped {
                 stored,
@@ -230,7 +232,7 @@ impl Compose for Words {
         let to = stored.order.customer.text_number()?;
         Some(Text {
             to,
-            body: texts::with_link(said, &self.link(stored)),
+            body: texts::with_link(message, &self.link(stored)),
             dedup_id,
         })
     }
@@ -298,6 +300,7 @@ impl Words {
             tax: order.totals.tax.to_string(),
             total: order.totals.total.to_string(),
             link: self.link(stored),
+            link_text: "Follow your order",
         }
     }
 }
@@ -308,12 +311,13 @@ fn of_status(order: &Order, status: Status, charged: Charged) -> (&'static str, 
     match status {
         Status::Confirmed => (
             "Your order is confirmed",
-            "Your payment went through and the bar has your order.".to_owned(),
+            "Thank you! Your payment went through. We will start preparing your order soon."
+                .to_owned(),
         ),
         Status::Ready => {
             let body = match order.order_type {
-                OrderType::Pickup | OrderType::DineIn => "It is waiting for you at the counter.",
-                OrderType::Delivery => "It is about to be brought to you.",
+                OrderType::Pickup | OrderType::DineIn => "Please pick it up at the counter.",
+                OrderType::Delivery => "The rider will bring it to you soon.",
             };
             ("Your order is ready", body.to_owned())
         }
@@ -328,8 +332,8 @@ fn of_status(order: &Order, status: Status, charged: Charged) -> (&'static str, 
     }
 }
 
-/// Renders a template. Rendering fails only if a formatter fails; then the mail has only a subject,
-/// which is better than no mail.
+/// Renders a template. Returns an empty text if a formatter fails, because a mail with only a
+/// subject is better than no mail.
 fn rendered(template: &impl Template) -> String {
     template.render().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Every notice, word by word; and what no word of a customer's may do to one.
+//! The text of every notification, and input of customers that must not change its meaning.
 
 use app::ports::notices::NoticeKind;
 use domain::gsm;
@@ -31,7 +31,7 @@ fn sample(kind: &str) -> Sample {
     Sample::of(NoticeKind::from_code(kind).expect("a kind"))
 }
 
-/// A sample of another order.
+/// Returns a sample with a changed order.
 fn sample_with(kind: &str, change: impl FnOnce(&mut StoredOrder)) -> Sample {
     let mut sample = sample(kind);
     change(&mut sample.stored);
@@ -39,7 +39,7 @@ fn sample_with(kind: &str, change: impl FnOnce(&mut StoredOrder)) -> Sample {
 }
 
 #[test]
-fn every_mail_reads_as_it_did() {
+fn every_mail_has_its_snapshot() {
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let mail = mail(&sample(kind));
         assert_snapshot!(
@@ -54,15 +54,15 @@ fn every_mail_reads_as_it_did() {
 }
 
 #[test]
-fn every_text_reads_as_it_did_and_is_one_message() {
+fn every_text_has_its_snapshot_and_fits_into_one_message() {
     let mut all = String::new();
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let Some(text) = text(&sample(kind)) else {
             continue;
         };
-        let septets = gsm::septets(&text.body).expect("the letters of phones");
+        let septets = gsm::septets(&text.body).expect("only characters of phones");
         assert!(septets <= gsm::SEPTETS_MAX, "{kind}: {septets}");
-        assert!(text.body.contains("A-047"), "{kind}: which order?");
+        assert!(text.body.contains("A-047"), "{kind} has no order number");
         all.push_str(&format!(
             "{kind} to {} ({septets})\n{}\n\n",
             text.to, text.body
@@ -72,7 +72,7 @@ fn every_text_reads_as_it_did_and_is_one_message() {
 }
 
 #[test]
-fn a_sample_is_of_its_kind() {
+fn each_sample_has_its_kind() {
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
         assert_eq!(sample(kind).news().kind().map(NoticeKind::code), Some(kind));
     }
@@ -80,7 +80,7 @@ fn a_sample_is_of_its_kind() {
 }
 
 #[test]
-fn a_long_address_of_the_shop_costs_the_link_and_not_the_number() {
+fn a_long_shop_url_drops_the_link_and_keeps_the_order_number() {
     let words = Words {
         public_url: format!("https://{}.example", "a".repeat(120)),
         ..words()
@@ -105,7 +105,7 @@ fn a_long_address_of_the_shop_costs_the_link_and_not_the_number() {
 }
 
 #[test]
-fn what_a_customer_wrote_is_words_and_nothing_else() {
+fn input_of_customers_is_escaped() {
     let name = "<script>alert(1)</script>&\"'";
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let hostile = sample_with(kind, |stored| {
@@ -131,10 +131,10 @@ fn what_a_customer_wrote_is_words_and_nothing_else() {
     }
 }
 
-/// Whoever orders for somebody else chooses the address and the name: neither may be a link in a
-/// mail of ours.
+/// A person can place an order with somebody else's address and any name. The mail must not contain
+/// a link that this person chose.
 #[test]
-fn nothing_that_a_customer_typed_is_a_link() {
+fn input_of_customers_is_never_a_link() {
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let hostile = sample_with(kind, |stored| {
             stored.order.customer.name = "Win at https://win.example.com".to_owned();
@@ -153,14 +153,14 @@ fn nothing_that_a_customer_typed_is_a_link() {
     });
     assert!(
         mail(&named).text.contains("win[.]example[.]com"),
-        "it can still be read"
+        "the name stays readable"
     );
 }
 
-/// The name of a product comes from a supplier's list, and into messages that wait since before it
-/// was cleaned.
+/// The name of a product comes from a supplier's list. Messages that were sent before the cleaning
+/// of names was added can still have unsafe names.
 #[test]
-fn a_product_s_name_neither_turns_a_subject_around_nor_ends_its_line() {
+fn a_product_name_cannot_reverse_a_subject_or_break_its_line() {
     let news = News::Stock {
         name: "Latte\u{202e}\r\nBcc: x",
         level: StockLevel::Out,
@@ -178,10 +178,10 @@ fn a_product_s_name_neither_turns_a_subject_around_nor_ends_its_line() {
 }
 
 #[test]
-fn no_line_of_a_mail_is_too_long_to_be_sent() {
+fn every_line_of_a_mail_is_within_the_limit() {
     for kind in NoticeKind::ALL.map(NoticeKind::code) {
         let longest = sample_with(kind, |stored| {
-            // Letters of four octets, as many as are taken.
+            // The longest name, in characters of four octets.
             stored.order.customer.name = "\u{1f370}".repeat(domain::customer::NAME_MAX);
             stored.order.reason = Some("x".repeat(300));
         });
@@ -201,11 +201,11 @@ fn no_line_of_a_mail_is_too_long_to_be_sent() {
     }
 }
 
-/// Codes of the gateway and notes of staff are for the timeline; and who was not charged is not
-/// told of a refund.
+/// Codes of the gateway and notes of staff appear only in the order timeline. A refund is mentioned
+/// only after a charge.
 #[test]
-fn mails_and_texts_speak_to_customers() {
-    let said = |sample: &Sample| {
+fn mails_and_texts_have_no_codes_and_no_notes_of_staff() {
+    let messages = |sample: &Sample| {
         let mail = mail(sample);
         [
             mail.text,
@@ -213,33 +213,34 @@ fn mails_and_texts_speak_to_customers() {
             text(sample).map(|text| text.body).unwrap_or_default(),
         ]
     };
-    for said in said(&sample("order_failed")) {
+    for message in messages(&sample("order_failed")) {
         assert!(
-            !said.contains("insufficient_funds") && !said.contains("refund"),
-            "{said}"
+            !message.contains("insufficient_funds") && !message.contains("refund"),
+            "{message}"
         );
-        assert!(said.contains("Your card was not charged."), "{said}");
+        assert!(message.contains("Your card was not charged."), "{message}");
     }
     let noted = sample_with("order_cancelled", |stored| {
         stored.order.reason = Some("cancelled by staff: he shouted at Ben again".to_owned());
     });
-    for said in said(&noted) {
+    for message in messages(&noted) {
         assert!(
-            !said.contains("shouted") && said.contains("refunded $"),
-            "{said}"
+            !message.contains("shouted") && message.contains("refunded $"),
+            "{message}"
         );
     }
 }
 
 #[test]
-fn a_pickup_time_is_told_with_its_day_on_the_clock_of_the_shop() {
+fn a_pickup_time_has_its_day_and_the_time_zone_of_the_shop() {
     let confirmed = mail(&sample("order_confirmed"));
-    for said in [confirmed.text, confirmed.html] {
-        assert!(said.contains("Pickup: Sun 1 Mar, 4:00 am"), "{said}");
+    for message in [confirmed.text, confirmed.html] {
+        assert!(message.contains("Pickup: Sun 1 Mar, 4:00 am"), "{message}");
     }
     let body = text(&sample("order_confirmed")).expect("a text").body;
     assert!(body.contains("confirmed for Sun 1 Mar, 4:00 am."), "{body}");
-    // The link leads to the time: where both do not fit into one message, the link stays.
+    // If time and link do not fit into one message, the message keeps the link, whose page has the
+    // time.
     let longer = Words {
         public_url: "https://orders.main-street.brewhaven.example".to_owned(),
         ..words()
@@ -251,7 +252,7 @@ fn a_pickup_time_is_told_with_its_day_on_the_clock_of_the_shop() {
     assert!(body.contains("https://") && !body.contains("Mar"), "{body}");
     let at_once = sample_with("order_confirmed", |stored| stored.order.pickup_at = None);
     assert!(!mail(&at_once).text.contains("Pickup"));
-    // An unknown place says which clock it means.
+    // The time of an unknown location names its time zone.
     let unread = Words {
         zones: Zones::default(),
         ..words()
@@ -265,7 +266,7 @@ fn a_pickup_time_is_told_with_its_day_on_the_clock_of_the_shop() {
 }
 
 #[test]
-fn a_number_without_its_country_is_not_texted() {
+fn a_number_without_a_country_code_gets_no_text() {
     let local = sample_with("order_ready", |stored| {
         stored.order.customer.phone = "555 010 0123".to_owned()
     });
@@ -273,10 +274,10 @@ fn a_number_without_its_country_is_not_texted() {
 }
 
 #[test]
-fn what_is_brought_does_not_wait_at_the_counter() {
-    let brought = sample_with("order_ready", |stored| {
+fn a_delivery_does_not_mention_the_counter() {
+    let delivery = sample_with("order_ready", |stored| {
         stored.order.order_type = OrderType::Delivery
     });
-    assert!(!mail(&brought).text.contains("counter"));
-    assert!(!text(&brought).expect("a text").body.contains("counter"));
+    assert!(!mail(&delivery).text.contains("counter"));
+    assert!(!text(&delivery).expect("a text").body.contains("counter"));
 }

@@ -1,5 +1,5 @@
-//! The text messages. They contain nothing that customers or staff wrote, because phones may lack
-//! its letters. Each begins with the order number.
+//! The text messages. They contain no input of customers or staff, because phones may not show its
+//! characters. Each one has the order number.
 
 use app::use_cases::for_customers::Charged;
 use domain::gsm;
@@ -14,11 +14,10 @@ pub fn of_status(order: &Order, status: Status, charged: Charged, when: Option<&
             None => format!("Brew Haven: order {number} is confirmed."),
         },
         Status::Ready => match order.order_type {
-            OrderType::Pickup | OrderType::DineIn => {
-                format!("Brew Haven: order {number} is ready at the counter.")
-            }
+            OrderType::Pickup => format!("Brew Haven: order {number} is ready for pickup."),
+            OrderType::DineIn => format!("Brew Haven: order {number} is ready at the counter."),
             OrderType::Delivery => {
-                format!("Brew Haven: order {number} is ready and about to be brought to you.")
+                format!("Brew Haven: order {number} is ready. The rider will bring it to you soon.")
             }
         },
         Status::Cancelled => {
@@ -28,7 +27,7 @@ pub fn of_status(order: &Order, status: Status, charged: Charged, when: Option<&
             )
         }
         Status::Failed => format!(
-            "Brew Haven: order {number} could not be made, sorry. {}",
+            "Brew Haven: sorry, we could not make order {number}. {}",
             charged.sentence()
         ),
         Status::Pending | Status::Preparing | Status::Completed => {
@@ -40,7 +39,7 @@ pub fn of_status(order: &Order, status: Status, charged: Charged, when: Option<&
 /// Returns the text for a shipped order.
 pub fn shipped(order: &Order, tracking_number: &str) -> String {
     format!(
-        "Brew Haven: order {} is on its way, tracking number {tracking_number}.",
+        "Brew Haven: order {} is on its way. Tracking number: {tracking_number}",
         order.order_number
     )
 }
@@ -48,13 +47,13 @@ pub fn shipped(order: &Order, tracking_number: &str) -> String {
 /// Returns the text for an order that waits for pickup.
 pub fn waiting(order: &Order) -> String {
     format!(
-        "Brew Haven: order {} waits for you at the counter. We keep it for a while.",
+        "Brew Haven: order {} is waiting for you at the counter. We will keep it for a while.",
         order.order_number
     )
 }
 
 /// Appends the link if the result fits into one text message.
-pub fn with_link(said: String, link: &str) -> String {
-    let whole = format!("{said} {link}");
-    if gsm::fits(&whole) { whole } else { said }
+pub fn with_link(message: String, link: &str) -> String {
+    let whole = format!("{message} {link}");
+    if gsm::fits(&whole) { whole } else { message }
 }

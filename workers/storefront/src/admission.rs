@@ -29,11 +29,11 @@ pub struct Admission {
     waiting: Semaphore,
     /// Requests in flight by client. Only clients with at least one are listed, so the connection
     /// limit bounds the map.
-    in_hand: Mutex<HashMap<Client, usize>>,
+    in_flight: Mutex<HashMap<Client, usize>>,
 }
 
 /// One counted request of a client, until it is dropped.
-pub struct InHand<'a> {
+pub struct InFlight<'a> {
     admission: &'a Admission,
     client: Client,
 }
@@ -44,25 +44,27 @@ impl Default for Admission {
         Admission {
             places,
             waiting,
-            in_hand: Mutex::default(),
+            in_flight: Mutex::default(),
         }
     }
 }
 
 impl Admission {
-    fn in_hand(&self) -> MutexGuard<'_, HashMap<Client, usize>> {
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<Client, usize>> {
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one more request of the client. Returns `None` when the client is at its limit.
-    pub fn enter(&self, client: Client) -> Option<InHand<'_>> {
-        let mut in_hand = self.in_hand();
-        let theirs = in_hand.entry(client).or_default();
+    pub fn enter(&self, client: Client) -> Option<InFlight<'_>> {
+        let mut in_flight = self.in_flight();
+        let theirs = in_flight.entry(client).or_default();
         if *theirs >= OF_A_CLIENT_MAX {
             return None;
         }
         *theirs += 1;
-        Some(InHand {
+        Some(InFlight {
             admission: self,
             client,
         })
@@ -82,13 +84,13 @@ impl Admission {
     }
 }
 
-impl Drop for InHand<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let mut in_hand = self.admission.in_hand();
-        if let Some(theirs) = in_hand.get_mut(&self.client) {
+        let mut in_flight = self.admission.in_flight();
+        if let Some(theirs) = in_flight.get_mut(&self.client) {
             *theirs -= 1;
             if *theirs == 0 {
-                in_hand.remove(&self.client);
+                in_flight.remove(&self.client);
             }
         }
     }
@@ -102,28 +104,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_client_gets_nearly_all_places_and_another_still_finds_one() {
+    fn one_client_cannot_take_the_last_places() {
         let client = |number: u8| Client(Some([203, 0, 113, number].into()));
         let admission = Admission::default();
         let mut of_one: Vec<_> = (0..OF_A_CLIENT_MAX)
             .map(|_| admission.enter(client(1)).expect("counted"))
             .collect();
-        assert!(admission.enter(client(1)).is_none(), "its share is taken");
+        assert!(
+            admission.enter(client(1)).is_none(),
+            "the client is at its limit"
+        );
         assert!(
             OF_A_CLIENT_MAX < REQUESTS_MAX && admission.enter(client(2)).is_some(),
-            "another client's is not"
+            "another client still gets a place"
         );
         of_one.pop();
-        assert!(admission.enter(client(1)).is_some(), "given back");
+        assert!(
+            admission.enter(client(1)).is_some(),
+            "a place is free again"
+        );
         drop(of_one);
         assert!(
-            admission.in_hand().is_empty(),
-            "nothing is kept of clients that are gone"
+            admission.in_flight().is_empty(),
+            "clients without a request are removed"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_waits_a_moment_and_an_overload_is_refused_at_once() {
+    async fn a_burst_waits_and_an_overload_is_refused_at_once() {
         let admission = Admission::default();
         let mut places: Vec<_> = (0..REQUESTS_MAX)
             .map(|_| admission.places.try_acquire().expect("free"))
@@ -145,7 +153,7 @@ mod tests {
         assert_eq!(
             at_once,
             20 * REQUESTS_MAX - WAITING_MAX,
-            "no more wait than may"
+            "more requests wait than the queue has places"
         );
         assert!(outcomes.iter().filter(|(admitted, _)| *admitted).count() >= 10);
         assert!(outcomes.iter().all(|(_, after)| *after <= WAITING_WITHIN));

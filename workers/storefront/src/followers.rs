@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_with_many_streams_takes_nobody_elses_place() {
+    fn one_client_with_many_streams_takes_no_place_of_another() {
         let followers = Followers::default();
         let quiet: Vec<_> = (1..=50)
             .map(|number| followers.enter(client(number), order()).expect("a place"))
@@ -169,7 +169,10 @@ mod tests {
             loud.iter().filter(|place| !is_lost(place)).count(),
             FOLLOWERS_OF_A_CLIENT_MAX
         );
-        assert!(!quiet.iter().any(is_lost), "others keep theirs");
+        assert!(
+            !quiet.iter().any(is_lost),
+            "other clients keep their places"
+        );
         // Another customer behind the same address gets a place, and keeps it while more streams
         // arrive.
         let neighbor = followers.enter(client(99), order()).expect("a place");
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_places_are_taken_the_client_with_most_gives_one_up() {
+    fn when_all_places_are_taken_the_client_with_most_loses_one() {
         let followers = Followers::default();
         let mut places = Vec::new();
         for number in 1..=5 {
@@ -196,12 +199,12 @@ mod tests {
         assert_eq!(
             followers.following().all.len(),
             FOLLOWERS_MAX - 1,
-            "given back"
+            "the place is free again"
         );
     }
 
     #[test]
-    fn a_crowd_of_clients_with_one_stream_each_sends_nobody_away() {
+    fn many_clients_with_one_stream_each_keep_their_places() {
         let followers = Followers::default();
         let of = |number: u32| Client(Some(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number))));
         let crowd: Vec<_> = (0..1_000)

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct Keys(Arc<RwLock<Vec<String>>>);
 
 /// Number of accepted values: the current and the previous one (`AWSCURRENT` and `AWSPREVIOUS`).
-const GOOD_MAX: usize = 2;
+const ACCEPTED_MAX: usize = 2;
 
 impl Keys {
     /// Creates a set with one value.
@@ -24,7 +24,7 @@ impl Keys {
         let keys: Vec<_> = keys
             .into_iter()
             .filter(|key| !key.is_empty())
-            .take(GOOD_MAX)
+            .take(ACCEPTED_MAX)
             .collect();
         if !keys.is_empty() {
             *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
@@ -53,20 +53,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_of_before_is_good_until_the_next_change_and_nothing_leaves_none() {
+    fn the_previous_key_is_accepted_until_the_next_change() {
         let keys = Keys::new("monday");
-        let good = |key: &str| {
+        let accepts = |key: &str| {
             keys.clone()
                 .find(|known| (known == key).then_some(()))
                 .is_some()
         };
         keys.set(vec!["tuesday".to_owned(), "monday".to_owned()]);
-        assert!(good("tuesday") && good("monday"));
+        assert!(accepts("tuesday") && accepts("monday"));
         keys.set(vec!["wednesday".to_owned(), "tuesday".to_owned()]);
-        assert!(good("wednesday") && good("tuesday") && !good("monday"));
+        assert!(accepts("wednesday") && accepts("tuesday") && !accepts("monday"));
         keys.set(Vec::new());
         keys.set(vec![String::new()]);
-        assert!(good("wednesday") && !good(""));
+        assert!(accepts("wednesday") && !accepts(""));
         assert_eq!(format!("{keys:?}"), "***");
     }
 }

@@ -53,7 +53,7 @@ struct Known {
     /// Counts changes by staff. A read that started before a change is not fresh after it.
     changes: u64,
     /// The price of each product before its last change, in minor units.
-    was: HashMap<ProductId, i64>,
+    prices_before: HashMap<ProductId, i64>,
 }
 
 #[derive(Clone)]
@@ -168,7 +168,7 @@ impl Menu {
                     let now = find(&products, &old.product.product_id);
                     if now.is_some_and(|now| now.product.price != old.product.price) {
                         known
-                            .was
+                            .prices_before
                             .insert(old.product.product_id.clone(), old.product.price.minor);
                     }
                 }
@@ -203,7 +203,7 @@ impl Menu {
     /// Returns the price of the product before its last change, in minor units, if this process saw
     /// the change.
     pub fn price_before(&self, product_id: &ProductId) -> Option<i64> {
-        self.known().was.get(product_id).copied()
+        self.known().prices_before.get(product_id).copied()
     }
 
     /// Makes the next request read the table, because staff expect to see their change at once.

@@ -1,7 +1,7 @@
 //! `/openapi.json`: the OpenAPI document of the API.
 //!
 //! Requests, parameters and successful responses come from the attributes of the handlers
-//! (`utoipa`). What a row of [`ROUTES`] says is added here: path parameters, roles and problems.
+//! (`utoipa`). This module adds what [`ROUTES`] specifies: path parameters, roles and problems.
 //! `utoipa-axum` is not used, because its macro takes no generic handlers. Tests compare the
 //! document with the routes and with every response.
 
@@ -23,7 +23,7 @@ use crate::problem::{Kind, Problem};
 #[openapi(
     info(
         title = "Brew Haven",
-        description = "Money is integer minor units, times are RFC 3339 in UTC, errors are \
+        description = "Amounts are integers in minor units. Times are RFC 3339 in UTC. Errors are \
                        application/problem+json."
     ),
     paths(
@@ -72,7 +72,7 @@ fn document() -> Value {
     let components = &mut document["components"];
     components["securitySchemes"]["staff"] = json!({ "type": "http", "scheme": "bearer" });
     components["responses"]["Problem"] = json!({
-        "description": "What is wrong, and what would be right",
+        "description": "What is wrong and how to correct it",
         "content": { "application/problem+json":
             { "schema": { "$ref": "#/components/schemas/Problem" } } },
     });
@@ -85,7 +85,7 @@ fn document() -> Value {
     document
 }
 
-/// Adds to an operation what the row of its route says.
+/// Adds path parameters, roles and problems of a route to its operation.
 fn describe(operation: &mut Value, route: &Route) {
     operation["operationId"] = json!(operation_id(route));
     let mut parameters = parameters(route);
@@ -180,10 +180,10 @@ fn parameters(route: &Route) -> Vec<Value> {
     if matches!(route.action, Action::ReadOrder | Action::CancelOrder) {
         parameters.push(
             json!({ "name": "Tracking-Token", "in": "header", "schema": text,
-            "description": "The order's tracking token, for clients without its owner's session" }),
+            "description": "The order's tracking token, for clients without the owner's session" }),
         );
         parameters.push(json!({ "name": "token", "in": "query", "deprecated": true, "schema": text,
-            "description": "The same in the address, where logs of others may keep it: send the header" }));
+            "description": "The same token as a query parameter. Send the header instead, because logs can contain addresses." }));
     }
     parameters
 }

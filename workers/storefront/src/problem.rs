@@ -104,8 +104,8 @@ impl Kind {
     }
 }
 
-/// An error as the client sees it: every handler returns one for a failed request. The cause goes to
-/// the log only.
+/// An error as the client sees it: every handler returns one for a failed request. The cause goes
+/// to the log only.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// The kind of the problem.
@@ -154,7 +154,7 @@ impl Problem {
             ),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(
                 Kind::BadRequest,
-                "The request cannot be read. Send the content type that this address takes.",
+                "The request cannot be read. Send a content type that this address accepts.",
             ),
             _ => Problem::new(
                 Kind::BadRequest,
@@ -214,7 +214,7 @@ impl Problem {
     pub fn not_found() -> Problem {
         Problem::new(
             Kind::NotFound,
-            "There is nothing at this address, or you may not see it. Check the address, or sign in.",
+            "Nothing was found at this address, or you do not have access to it. Check the address or sign in.",
         )
     }
 
@@ -258,7 +258,7 @@ impl Problem {
             .map(|role| role.code())
             .collect();
         let detail = format!(
-            "Your role may not do this ({}). It needs one of: {}.",
+            "Your role does not allow this action ({}). Ask someone with one of these roles: {}.",
             action.code(),
             roles.join(", ")
         );
@@ -291,7 +291,7 @@ impl Problem {
     pub fn too_many(after: Duration) -> Problem {
         Problem::new(
             Kind::TooMany,
-            "That was asked for too often from here. Please try again in a moment.",
+            "Too many requests came from your network. Please try again in a moment.",
         )
         .retry_after(seconds(after))
         .noting(SecurityEvent::OverLimit)

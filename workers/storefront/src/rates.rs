@@ -3,8 +3,8 @@
 //! Each process keeps token buckets in memory, by address and by session. Where storefronts share a
 //! store, the same limits are also counted there.
 //!
-//! The buckets are our own, because the keyed limiter of `governor` has no bound on the number of its
-//! keys: anybody with many addresses could fill the memory.
+//! The buckets are our own, because the keyed limiter of `governor` does not limit the number of
+//! its keys. A client with many addresses could fill the memory.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -110,8 +110,8 @@ impl Rates {
         taken.map_err(Problem::too_many)
     }
 
-    /// Returns the counters of a request of this class in the store that storefronts share, the session first
-    /// as in [`Rates::check`].
+    /// Returns the counters of a request of this class in the store that storefronts share, the
+    /// session first as in [`Rates::check`].
     pub fn shared(
         &self,
         client: Client,
@@ -352,13 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_invents_does_not_make_it_another_client() {
+    fn invented_forwarded_addresses_are_ignored() {
         let ip = |text: &str| Some(text.parse().expect("an IP"));
         let (balancer, edge) = ("10.0.0.9", "198.51.100.7");
         assert_eq!(
             from("203.0.113.5", &["1.2.3.4"], 0),
             ip("203.0.113.5"),
-            "nobody is trusted"
+            "no proxy is trusted"
         );
         assert_eq!(
             from(balancer, &["1.2.3.4, 203.0.113.5"], 1),
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_household_is_one_client_however_many_addresses_it_has() {
+    fn an_ipv6_network_is_one_client() {
         assert_eq!(
             from("2001:db8:1:2:3:4:5:6", &[], 0),
             from("2001:db8:1:2:ffff::1", &[], 0)
@@ -393,12 +393,12 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_back_with_time_and_each_key_has_its_own() {
+    fn buckets_refill_with_time_and_are_separate_by_key() {
         let (buckets, begun) = (Buckets::new(60), Instant::now());
         let taken = (0..20)
             .filter(|_| buckets.take_at("a", begun).is_ok())
             .count();
-        assert_eq!(taken, 10, "ten seconds' worth at once");
+        assert_eq!(taken, 10, "the tokens of ten seconds");
         assert_eq!(buckets.take_at("a", begun), Err(Duration::from_secs(1)));
         assert!(buckets.take_at("b", begun).is_ok());
         assert!(buckets.take_at("a", begun + Duration::from_secs(1)).is_ok());
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_whoever_is_busy_is_not_forgotten() {
+    fn memory_is_bounded_and_active_clients_are_kept() {
         let (buckets, begun) = (Buckets::new(6), Instant::now());
         for _ in 0..10 {
             let _ = buckets.take_at(0, begun);
@@ -420,7 +420,7 @@ mod tests {
             if key % 1_000 == 0 {
                 assert!(
                     buckets.take_at(0, begun).is_err(),
-                    "forgotten after {key} others"
+                    "dropped after {key} other clients"
                 );
             }
         }

@@ -211,11 +211,11 @@ pub trait Parse: Sized {
     /// Parses the text.
     ///
     /// # Errors
-    /// Returns what the text must be, to be read after the name of its field.
+    /// Returns the rule that the text breaks.
     fn parse(text: &str) -> Result<Self, Rule>;
 }
 
-/// What a text must be, to be read after the name of its field.
+/// The rule that a text breaks, such as "must be a number". Continues the name of its field.
 #[derive(Debug)]
 pub struct Rule(pub String);
 

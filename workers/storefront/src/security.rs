@@ -41,16 +41,16 @@ pub async fn outermost<P: Ports>(
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
     let (method, Client(client)) = (request.method().to_string(), app.rates.client(&request));
-    let said = request
+    let traceparent = request
         .headers()
         .get(contract::TRACEPARENT_ATTRIBUTE)
         .and_then(|value| value.to_str().ok());
-    let trace = chassis::trace::Traceparent::continuing(said);
+    let trace = chassis::trace::Traceparent::continuing(traceparent);
     let foreign = writes && from_another_site(request.headers());
     let response = if foreign {
         Problem::new(
             Kind::CrossSite,
-            "The request came from another site. Open the page in this shop and send it from there.",
+            "The request came from another site. Open this shop and send the form from there.",
         )
         .noting(SecurityEvent::CrossSite)
         .into_response()
@@ -125,14 +125,15 @@ fn security_events(response: &Response) -> Vec<SecurityEvent> {
     if let Some(SecurityEvents(events)) = extensions.get() {
         return events.clone();
     }
-    let said = extensions.get::<SecurityEvent>().copied();
-    said.or_else(|| {
-        extensions
-            .get::<Problem>()
-            .and_then(|problem| problem.security)
-    })
-    .into_iter()
-    .collect()
+    let of_handler = extensions.get::<SecurityEvent>().copied();
+    of_handler
+        .or_else(|| {
+            extensions
+                .get::<Problem>()
+                .and_then(|problem| problem.security)
+        })
+        .into_iter()
+        .collect()
 }
 
 /// Gives every error response a body of ours, as JSON or as a page. Examples: a [`Problem`], an
@@ -147,7 +148,7 @@ fn as_problem<P: Ports>(
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
         Some(problem) => problem.clone(),
-        // A form with what is wrong beside each field.
+        // A form that shows its errors beside the fields.
         None if is_page(&response) => return response,
         None if status.is_client_error() || status.is_server_error() => Problem::of_status(status),
         None => return response,
@@ -155,7 +156,7 @@ fn as_problem<P: Ports>(
     // After an internal error the result of a write is unknown: the write may have been executed.
     let problem = if problem.kind == Kind::Internal && writes {
         problem.detailed(
-            "Something went wrong on our side, and what you asked for may have been done. Look before you repeat it.",
+            "Something went wrong on our side. Your request may have been carried out. Check before you repeat it.",
         )
     } else {
         problem
@@ -178,11 +179,11 @@ fn as_problem<P: Ports>(
 
 /// Turns a panic of a handler into a logged error and a 500.
 pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let said = said
+    let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let message = message
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
-    tracing::error!(panic = said, "A request panicked");
+    tracing::error!(panic = message, "A request panicked");
     Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 

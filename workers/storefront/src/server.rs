@@ -198,7 +198,7 @@ impl Held {
         let idle = connections
             .open
             .values()
-            .filter(|one| !one.requests.in_hand() && !one.close.is_cancelled());
+            .filter(|one| !one.requests.in_flight() && !one.close.is_cancelled());
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         idle.clone()
             .for_each(|one| *counts.entry(one.client).or_default() += 1);
@@ -218,7 +218,7 @@ impl Held {
 /// Returns the connection that has been without a request longest, and `None` when every connection
 /// has a request in flight.
 fn oldest_idle<'a>(open: impl Iterator<Item = &'a Open>) -> Option<&'a Open> {
-    let idle = open.filter(|one| !one.requests.in_hand() && !one.close.is_cancelled());
+    let idle = open.filter(|one| !one.requests.in_flight() && !one.close.is_cancelled());
     idle.min_by_key(|one| one.requests.last())
 }
 
@@ -259,7 +259,7 @@ async fn serve_one(
         served = connection.as_mut() => served,
         // The request may have arrived between the choice of this connection and its closing; then
         // it is answered.
-        () = entry.close.cancelled() => match entry.requests.in_hand() {
+        () = entry.close.cancelled() => match entry.requests.in_flight() {
             true => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -316,7 +316,7 @@ struct Requests {
     begun: AtomicUsize,
     /// Requests whose answers were sent completely.
     answered: AtomicUsize,
-    /// When the last one was answered, or the connection came.
+    /// When the last request was answered, or when the connection was accepted.
     last: Mutex<Instant>,
 }
 
@@ -350,7 +350,7 @@ impl Requests {
 
     /// Returns true while a request is being answered. Bytes that the client sends then belong to
     /// the body, which has its own time limit (`shed`).
-    fn in_hand(&self) -> bool {
+    fn in_flight(&self) -> bool {
         self.answered.load(Ordering::Relaxed) != self.begun()
     }
 }
@@ -393,7 +393,7 @@ impl AsyncRead for Client {
         client.headers.take_if(|(before, _)| *before != begun);
         let before = buffer.filled().len();
         let poll = client.stream.as_mut().poll_read(context, buffer);
-        if buffer.filled().len() > before && !client.requests.in_hand() {
+        if buffer.filled().len() > before && !client.requests.in_flight() {
             let within = client.headers_within;
             client
                 .headers

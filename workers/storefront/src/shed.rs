@@ -45,8 +45,8 @@ pub async fn guard<P: Ports>(
         problem.into_response()
     };
     if let Some(after) = app.ports.refuses(route.needs) {
-        let said = "Something that this needs is down for the moment. Please try again.";
-        return refuse(Shed::Dependency, Problem::busy(seconds(after), said));
+        let detail = "A service that we need is unavailable. Please try again in a moment.";
+        return refuse(Shed::Dependency, Problem::busy(seconds(after), detail));
     }
     let client = app.rates.client(&request);
     let (class, headers) = (route.rate, request.headers());
@@ -54,7 +54,7 @@ pub async fn guard<P: Ports>(
         return refuse(Shed::Rate, problem);
     }
     let admission: Arc<Admission> = app.admission.clone();
-    let Some(_in_hand) = admission.enter(client) else {
+    let Some(_in_flight) = admission.enter(client) else {
         return refuse(Shed::Rate, Problem::too_many(Duration::from_secs(1)));
     };
     for shared in app.rates.shared(client, class, headers, &app.settings) {
@@ -79,17 +79,17 @@ pub async fn guard<P: Ports>(
     let Some(_place) = admission.place().await else {
         return refuse(
             Shed::Busy,
-            Problem::busy(1, "Too many requests at once. Please try again."),
+            Problem::busy(1, "We have too many requests right now. Please try again."),
         );
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match timeout(ANSWER_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if reads => Problem::busy(2, "That took too long. Please try again.").into_response(),
+        Err(_) if reads => Problem::busy(2, "The request took too long. Please try again.").into_response(),
         Err(late) => Problem::uncertain(
             &late,
-            "That took too long, and may have been done. Look before you repeat it; an order or a change of the stock that \
-             is sent again under the same key is made once.",
+            "The request took too long and may have been carried out. Check before you repeat it. An order or a stock \
+             change that you send again with the same key is made only once.",
         )
         .into_response(),
     }
@@ -102,11 +102,11 @@ pub async fn guard<P: Ports>(
 /// cannot be read to its end.
 pub async fn with_body(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
-    let told = parts
+    let declared = parts
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse().ok());
-    if told.is_some_and(|length: usize| length > BODY_MAX) {
+    if declared.is_some_and(|length: usize| length > BODY_MAX) {
         return Err(Problem::too_large(BODY_MAX));
     }
     match timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await {

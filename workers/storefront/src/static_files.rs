@@ -55,15 +55,15 @@ pub async fn serve(Path(path): Path<String>, headers: HeaderMap) -> Result<Respo
         _ => "image/svg+xml",
     };
     let tag = format!("\"{}\"", &digest(bytes)[..16]);
-    let said = headers
+    let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|tag| tag.to_str().ok());
-    let about = [
+    let caching = [
         (header::ETAG, tag.as_str()),
         (header::CACHE_CONTROL, "public, max-age=300"),
     ];
-    if said == Some(&tag) {
-        return Ok((StatusCode::NOT_MODIFIED, about).into_response());
+    if known == Some(&tag) {
+        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    Ok((about, [(header::CONTENT_TYPE, kind)], *bytes).into_response())
+    Ok((caching, [(header::CONTENT_TYPE, kind)], *bytes).into_response())
 }

@@ -1,23 +1,23 @@
-// Makes pages live. Everything works without it.
+// Updates pages while they are open. Every page works without this script.
 "use strict";
 
 const RECONNECTING = "Reconnecting…";
 const line = document.getElementById("status");
-// A text that is there already is not read out again.
+// Sets a text only if it changed, so that screen readers do not read it again.
 const show = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 const connected = (yes) => {
   if (!yes) show(line, RECONNECTING);
   else if (line.textContent === RECONNECTING) show(line, "");
 };
 
-// Swaps a region's content for the server's; what had the focus has it again.
+// Replaces a region with the server's version and keeps the keyboard focus.
 async function refresh(region) {
   const turn = region.turn = (region.turn ?? 0) + 1;
   const answer = await fetch(region.dataset.fragment, { headers: { Accept: "text/html" } });
   if (answer.redirected) return location.assign(answer.url);
   if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
   const html = await answer.text();
-  // A click is not cut in two.
+  // Waits while a button is pressed, so that the click is not lost.
   while (region.matches(":active")) await new Promise((resolve) => setTimeout(resolve, 200));
   if (turn !== region.turn || html === region.html) return;
   region.html = html;
@@ -28,8 +28,9 @@ async function refresh(region) {
   if (focused !== null) (document.getElementById(focused) ?? region).focus({ preventScroll: true });
 }
 
-// Notices of the browser come from the order's page itself, while it is open in some tab: no push service hears of an order.
+// The order's page shows browser notifications itself while it is open in a tab. No push service learns about the order.
 const NOTICES = "/static/notices.js";
+const BLOCKED = "Your browser blocks notifications from this shop. Allow them in its settings.";
 const tellMe = document.getElementById("tell-me");
 const mayTell = () => window.Notification?.permission === "granted";
 if (tellMe && window.Notification && navigator.serviceWorker) {
@@ -40,16 +41,16 @@ if (tellMe && window.Notification && navigator.serviceWorker) {
     tellMe.hidden = Notification.permission !== "default";
     try {
       if (allowed) await navigator.serviceWorker.register(NOTICES);
-      show(line, allowed ? "We tell you here while this page is open." : "Your browser shows no notices of this shop.");
-    } catch { show(line, "Your browser shows no notices of this shop."); }
+      show(line, allowed ? "We will notify you in this browser while this page is open." : BLOCKED);
+    } catch { show(line, BLOCKED); }
   });
 }
-// Who sees the page is told by the page.
+// Notifies only while the page is hidden: a visible page shows the status itself.
 async function tell(text) {
   if (!tellMe || !mayTell() || !document.hidden) return;
   const worker = await navigator.serviceWorker?.getRegistration(NOTICES);
   const title = document.querySelector("h1").textContent;
-  // The same words from a second tab take the place of the first's.
+  // A notification with the same tag from a second tab replaces the first one.
   await worker?.showNotification(title, { body: text, tag: `${title} ${text}`, data: location.href });
 }
 
@@ -87,17 +88,17 @@ for (const form of document.querySelectorAll("form.add")) {
       shown.textContent = count;
       shown.closest("a").setAttribute("aria-label", `Cart, ${count} item${count === "1" ? "" : "s"}`);
       const added = `${form.elements.quantity.value} × ${form.closest(".card").querySelector("h3").textContent} added.`;
-      // Emptied first, so that the same words are read out again.
+      // Clears the line first, so that screen readers read a repeated text again.
       show(line, "");
       setTimeout(show, 100, line, added);
     } catch {
-      // It may have been added: the cart says so, and sending it again would add it twice.
+      // The product may have been added, and a repeat would add it twice. The cart shows the result.
       location.assign("/cart");
     }
   });
 }
 
-// The address is asked for where there is something to deliver.
+// Shows the address fields for deliveries only.
 const type = document.getElementById("order_type");
 const delivery = document.getElementById("delivery");
 if (type && delivery) {
@@ -106,14 +107,14 @@ if (type && delivery) {
   showAddress();
 }
 
-// The times of another day, on the clock of the shop.
+// Loads the times of another day, on the shop's clock.
 const day = document.getElementById("pickup_day");
 if (day) {
   document.getElementById("show-times").remove();
   const times = document.getElementById("pickup_at");
   const choose = new Option("Choose a time", "", true, true);
   choose.disabled = true;
-  // As soon as possible is for the first day alone.
+  // "As soon as it is ready" is an option on the first day only.
   const first = day.selectedIndex === 0 ? times.options[0] : choose;
   day.addEventListener("change", async () => {
     try {
@@ -122,12 +123,12 @@ if (day) {
       const { slots } = await answer.json();
       const open = slots.filter((slot) => slot.state === "open" && new Date(slot.starts_at) > new Date());
       const few = (left) => left > 3 ? "" : ` (${left} place${left === 1 ? "" : "s"} left)`;
-      // During a deployment, a storefront of the version before may answer: it sends no local_time.
+      // During a deployment, a storefront of the previous version may answer, which sends no local_time.
       const options = open.map((slot) => new Option((slot.local_time ?? slot.starts_at) + few(slot.left), slot.starts_at));
       times.replaceChildren(day.selectedIndex === 0 ? first : choose, ...options);
       times.selectedIndex = 0;
       document.getElementById("no-times").hidden = options.length > 0;
-    } catch { show(line, "The times of that day cannot be shown now. Please try again."); }
+    } catch { show(line, "We could not load the times of this day. Please try again."); }
   });
 }
 

@@ -1,5 +1,5 @@
-// Phones show notices through a service worker alone. It shows nothing by itself, keeps nothing and serves no page; it brings
-// the order's page to the front.
+// Phones show notifications only through a service worker. This worker stores nothing and serves no pages. A click on a
+// notification opens the order's page or brings it to the front.
 "use strict";
 
 self.addEventListener("notificationclick", (event) => {

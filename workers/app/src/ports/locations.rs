@@ -38,7 +38,7 @@ impl LocationRow {
         let corrupt = |what: &str| {
             StoreError::new(
                 Backend::Locations,
-                format!("{} has no legal {what}", self.location_id),
+                format!("{} has an invalid {what}", self.location_id),
             )
         };
         let mut week = [None; 7];
@@ -64,7 +64,7 @@ impl LocationRow {
                 zone: Zone::parse(&self.time_zone).map_err(|_| corrupt("time zone"))?,
                 week,
             },
-            slots: rule.ok_or_else(|| corrupt("pick-up slots"))?,
+            slots: rule.ok_or_else(|| corrupt("slot rule"))?,
             country: Country::parse(&self.country).map_err(|_| corrupt("country"))?,
             name: printable(&self.name),
         })
@@ -75,7 +75,7 @@ impl LocationRow {
     /// Returns the tax rate.
     ///
     /// # Errors
-    /// [`StoreError`] when one of the two columns is not from 0 % to 50 %, or when their values
+    /// [`StoreError`] when one of the two columns is not between 0 % and 50 %, or when their values
     /// are different rates. A wrong rate must not reach a bill.
     fn tax(&self) -> Result<TaxRate, StoreError> {
         let legal = |rate: &TaxRate| rate.millionths() <= TaxRate::MAX.millionths();
@@ -90,8 +90,8 @@ impl LocationRow {
             (Some(rounded), Some(exact)) if exact.basis_points() == rounded.basis_points() => {
                 return Ok(exact);
             }
-            (Some(_), Some(_)) => "has two values that are not the same",
-            (None, _) | (_, None) => "is not from 0 % to 50 %",
+            (Some(_), Some(_)) => "has two different values",
+            (None, _) | (_, None) => "is not between 0 % and 50 %",
         };
         let millionths = self
             .tax_rate_millionths
@@ -165,14 +165,14 @@ mod tests {
         ] {
             let refused = chain(&tax(basis_points, millionths).expect_err("out of range"));
             assert!(
-                refused.contains("main-street") && refused.contains("0 % to 50 %"),
+                refused.contains("main-street") && refused.contains("between 0 % and 50 %"),
                 "{refused}"
             );
         }
         for (basis_points, millionths) in [(888, 45_000), (887, 88_750), (0, 88_750)] {
             let refused = chain(&tax(basis_points, Some(millionths)).expect_err("two rates"));
             assert!(
-                refused.contains("main-street") && refused.contains("not the same"),
+                refused.contains("main-street") && refused.contains("two different values"),
                 "{refused}"
             );
         }

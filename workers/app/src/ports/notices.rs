@@ -41,7 +41,7 @@ pub enum SendError {
     #[error("the provider is unavailable")]
     Unavailable(#[source] Cause),
     /// A retry would fail again: the address is invalid, or the owner of the number opted out.
-    #[error("the provider refused it")]
+    #[error("the provider refused the message")]
     Refused(#[source] Cause),
 }
 

@@ -36,7 +36,7 @@ impl StockedProduct {
 pub struct StockChange {
     /// `None` when the product was added.
     pub before: Option<StockedProduct>,
-    /// `None` when the product was taken away.
+    /// `None` when the product was removed.
     pub after: Option<StockedProduct>,
 }
 

@@ -99,10 +99,10 @@ pub fn why_ended(order: &Order) -> String {
         };
         let names: Vec<&str> = gone.filter_map(|id| name(id).map(String::as_str)).collect();
         return match names.as_slice() {
-            [] => "Something in your order sold out before we could set it aside.".to_owned(),
-            [one] => format!("{one} sold out before we could set it aside."),
+            [] => "Something in your order sold out before we could reserve it.".to_owned(),
+            [one] => format!("{one} sold out before we could reserve it."),
             many => format!(
-                "{} sold out before we could set them aside.",
+                "{} sold out before we could reserve them.",
                 many.join(" and ")
             ),
         };
@@ -173,16 +173,16 @@ mod tests {
                 "Your card was declined.",
             ),
             (
-                "payment declined: $9.99 were charged instead of $8.17, and given back",
+                "payment declined: $9.99 were charged instead of $8.17, and refunded",
                 "Your card was charged a wrong amount, so we stopped your order.",
             ),
             (
                 "sold out: apple-cake",
-                "Ana's \"Apfelkuchen\" 🍰 sold out before we could set it aside.",
+                "Ana's \"Apfelkuchen\" 🍰 sold out before we could reserve it.",
             ),
             (
                 "sold out: apple-cake, flat-white",
-                "Ana's \"Apfelkuchen\" 🍰 and Flat white sold out before we could set them aside.",
+                "Ana's \"Apfelkuchen\" 🍰 and Flat white sold out before we could reserve them.",
             ),
             ("cancelled by the customer", "You cancelled it."),
             ("cancelled by staff", "The shop had to cancel it."),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_staff_wrote_for_each_other_is_not_in_the_api_of_a_customer() {
+    fn customers_do_not_get_notes_of_staff_from_the_api() {
         assert_eq!(
             public_reason(Some("cancelled by staff: he shouted")),
             Some("cancelled by staff")
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_is_told_of_only_where_something_was_charged() {
+    fn a_refund_is_mentioned_only_after_a_charge() {
         futures::executor::block_on(async {
             let orders = MemoryOrders::default();
             let new = new_order();
@@ -247,7 +247,7 @@ mod tests {
             assert_eq!(
                 charged(&orders, &Scope::Everything, id).await,
                 Ok(Charged::Nothing),
-                "asked for, and not charged yet"
+                "requested and not charged yet"
             );
             let set = async |kind, expected, state| {
                 let payment = Payment {

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tenants_use_one_key_and_a_key_of_before_is_still_known() {
+    fn two_tenants_can_use_one_key_and_old_keys_are_still_found() {
         let store = MemoryOrders::default();
         let [home, _, other, _] = shops();
         let place = |shop: &Location, key_hash: &str| {

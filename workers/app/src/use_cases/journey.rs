@@ -195,7 +195,7 @@ pub async fn journey<O: OrderStore + JourneyStore>(
             moments.push(Moment::new(
                 order.updated_at,
                 Record::Stock,
-                "cannot be read now: look again in a moment",
+                "the stock hold cannot be read now; try again in a moment",
             ));
         }
     }
@@ -254,12 +254,12 @@ fn units(reservation: &Reservation) -> Vec<Moment> {
     };
     let held = reservation
         .created_at
-        .map(|at| Moment::new(at, Record::Stock, format!("held {lines}")));
+        .map(|at| Moment::new(at, Record::Stock, format!("reserved {lines}")));
     let settled = reservation.settled_at.map(|at| {
         let what = match reservation.state {
             HoldState::Held => "changed",
             HoldState::Confirmed => "sold",
-            HoldState::Released => "gave back",
+            HoldState::Released => "released",
         };
         Moment::new(at, Record::Stock, format!("{what} {lines}"))
     });
@@ -271,7 +271,7 @@ fn messages(records: &Records) -> Vec<Moment> {
     let mut moments = Vec::new();
     let mut kinds: HashMap<EventId, &Envelope> = HashMap::new();
     for sent in &records.sent {
-        let to = sent.route.as_deref().unwrap_or("all its routes");
+        let to = sent.route.as_deref().unwrap_or("all routes");
         let moment = |at, what: String| match &sent.envelope {
             Ok(envelope) => Moment {
                 by: Some(envelope.metadata.source.clone()),
@@ -287,16 +287,16 @@ fn messages(records: &Records) -> Vec<Moment> {
         }
         moments.push(moment(
             sent.written_at,
-            format!("{} written for {to}", sent.kind),
+            format!("{} written to the outbox for {to}", sent.kind),
         ));
         if let Some(left_at) = sent.left_at {
             let tries = match sent.failed_tries {
                 0 => String::new(),
-                tries => format!(" after {tries} failed tries"),
+                tries => format!(" after {tries} failed attempts"),
             };
             moments.push(Moment {
                 by: Some(contract::role::OUTBOX_RELAY.slug.to_owned()),
-                ..moment(left_at, format!("{} left for {to}{tries}", sent.kind))
+                ..moment(left_at, format!("{} sent to {to}{tries}", sent.kind))
             });
         }
     }
@@ -312,8 +312,8 @@ fn messages(records: &Records) -> Vec<Moment> {
         };
         let kind = envelope.message.kind().name();
         let what = match taken.delivery {
-            Some(delivery) => format!("{kind} taken in, delivery {delivery}"),
-            None => format!("{kind} taken in"),
+            Some(delivery) => format!("{kind} applied, delivery {delivery}"),
+            None => format!("{kind} applied"),
         };
         let moment = Moment::new(taken.at, Record::Delivery, what).of(envelope);
         moments.push(Moment {
@@ -328,7 +328,7 @@ fn messages(records: &Records) -> Vec<Moment> {
 fn people(records: &Records) -> Vec<Moment> {
     let mut moments = Vec::new();
     for notice in &records.notices {
-        let what = format!("{} by {}: begun", notice.kind, notice.channel);
+        let what = format!("{} by {}: started", notice.kind, notice.channel);
         let event_id = Some(notice.event_id);
         moments.push(Moment {
             event_id,
@@ -336,7 +336,7 @@ fn people(records: &Records) -> Vec<Moment> {
         });
         if let Some(sent_at) = notice.sent_at {
             let what = format!(
-                "{} by {}: {}, try {}",
+                "{} by {}: {}, attempt {}",
                 notice.kind,
                 notice.channel,
                 notice.state.code(),
@@ -357,15 +357,12 @@ fn people(records: &Records) -> Vec<Moment> {
         };
         moments.push(of(
             redrive.at,
-            format!("a parked message was sent back to {}", redrive.queue),
+            format!("redrove a dead letter to {}", redrive.queue),
         ));
         if let Some((end, at)) = redrive.end {
             moments.push(of(
                 at,
-                format!(
-                    "the message that was sent back: {}",
-                    end.code().replace('_', " ")
-                ),
+                format!("result of the redrive: {}", end.code().replace('_', " ")),
             ));
         }
     }
@@ -377,12 +374,12 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
     let mut awaited = Vec::new();
     let since = order.updated_at;
     let by_state = match order.state {
-        State::Confirmed => Some("the bar begins".to_owned()),
-        State::Preparing => Some("the bar makes it ready".to_owned()),
-        State::Ready => Some("somebody picks it up".to_owned()),
+        State::Confirmed => Some("the start of preparation".to_owned()),
+        State::Preparing => Some("the end of preparation".to_owned()),
+        State::Ready => Some("the pickup".to_owned()),
         state => state.awaits().map(|command| {
             let asked = ask_for(command, order).kind().name();
-            format!("an answer to {asked}, after which it is asked again")
+            format!("the result of {asked}; the command is sent again if none arrives")
         }),
     };
     awaited.extend(by_state.map(|what| Awaited {
@@ -391,11 +388,11 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
         until: records.next_action_at,
     }));
     for sent in &records.sent {
-        let to = sent.route.as_deref().unwrap_or("all its routes");
+        let to = sent.route.as_deref().unwrap_or("all routes");
         if sent.left_at.is_none() {
             let until = (sent.failed_tries > 0).then_some(sent.retry_at);
             let what = format!(
-                "{} leaves for {to} ({} failed tries)",
+                "sending {} to {to} ({} failed attempts)",
                 sent.kind, sent.failed_tries
             );
             awaited.push(Awaited {
@@ -421,7 +418,7 @@ fn awaited(order: &Order, records: &Records) -> Vec<Awaited> {
         .filter(|notice| notice.state == NoticeStatus::Pending)
     {
         let what = format!(
-            "{} by {} is sent ({} tries)",
+            "sending {} by {} ({} attempts)",
             notice.kind, notice.channel, notice.attempts
         );
         awaited.push(Awaited {
@@ -445,7 +442,7 @@ fn not_taken_in(sent: &SentRecord, records: &Records) -> Option<Awaited> {
         .iter()
         .any(|taken| taken.event_id == event_id);
     let what = format!(
-        "{} is taken in from {}, if it is no repeat",
+        "receiving {} from {}, unless it is a duplicate",
         sent.kind, queue.slug
     );
     (!taken_in).then_some(Awaited {

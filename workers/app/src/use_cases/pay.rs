@@ -118,10 +118,10 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 // The amount is validated like any input. A charge with a wrong amount is refunded,
                 // and the order fails.
                 if amount != charge.amount {
-                    self.give_back(&charge_id, amount).await?;
+                    self.refund_charge(&charge_id, amount).await?;
                     // The customer's statement shows the charge and the refund. Both are stored,
                     // with the amount that was charged.
-                    let given_back = Payment {
+                    let refunded = Payment {
                         kind: PaymentKind::Refund,
                         amount,
                         state: PaymentState::Refunded,
@@ -130,9 +130,8 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                         reason: None,
                         ..charge.clone()
                     };
-                    self.remember(None, given_back).await?;
-                    let reason =
-                        format!("{amount} {WRONG_AMOUNT} {}, and given back", charge.amount);
+                    self.remember(None, refunded).await?;
+                    let reason = format!("{amount} {WRONG_AMOUNT} {}, and refunded", charge.amount);
                     let wrong = Payment {
                         state: PaymentState::Declined,
                         charge_id: Some(charge_id),
@@ -181,7 +180,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
     }
 
     /// Refunds a charge at the payment gateway.
-    async fn give_back(&self, charge_id: &str, amount: Money) -> Result<(), Handled> {
+    async fn refund_charge(&self, charge_id: &str, amount: Money) -> Result<(), Handled> {
         match self
             .gateway
             .refund(&format!("refund:{}", self.order_id), charge_id, amount)
@@ -280,7 +279,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
             }
         };
         if refund.state != PaymentState::Refunded {
-            self.give_back(&charge_id, refund.amount).await?;
+            self.refund_charge(&charge_id, refund.amount).await?;
         }
         let message = self.refunded(charge_id, refund.amount);
         let done = Payment {

@@ -117,18 +117,18 @@ pub enum Refusal {
     Changed(Box<Changed>),
     /// A store could not answer. Nothing was placed.
     Unavailable(StoreError),
-    /// The database did not answer, so the order may have been placed. The same request with the
-    /// same key finds out.
+    /// The database did not answer, so the order may have been placed. A repeat of the request with
+    /// the same key returns the result.
     Uncertain(StoreError),
 }
 
-/// The reason why an order cannot be made at its pickup time. Times are when the shop opens next, if
-/// it does.
+/// The reason why an order cannot be made at its pickup time. `opens` is the next time at which the
+/// shop opens, if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PickupRefusal {
     /// The shop is closed now, and the request names no time.
     Required { opens: Option<Timestamp> },
-    /// The time is past.
+    /// The time is in the past.
     Past,
     /// The time is more than [`PICKUP_AHEAD`] away.
     TooFarAhead,
@@ -137,13 +137,13 @@ pub enum PickupRefusal {
 }
 
 impl PickupRefusal {
-    /// Returns what is wrong with the time, without its name.
+    /// Returns what is wrong with the time. The text continues the name of the field.
     pub const fn reason(self) -> &'static str {
         match self {
-            PickupRefusal::Required { .. } => "is required, since the shop is closed now",
-            PickupRefusal::Past => "is past",
-            PickupRefusal::TooFarAhead => "must lie in the next seven days",
-            PickupRefusal::Closed { .. } => "is when the shop is closed",
+            PickupRefusal::Required { .. } => "is required because the shop is closed now",
+            PickupRefusal::Past => "is in the past",
+            PickupRefusal::TooFarAhead => "must be within the next seven days",
+            PickupRefusal::Closed { .. } => "is outside the opening hours",
         }
     }
 
@@ -228,12 +228,12 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     orders: &O,
     offers: &T,
     shop: &Location,
-    means: PlaceOrderDeps<'_, S>,
+    deps: PlaceOrderDeps<'_, S>,
     request: Request,
 ) -> Result<Accepted, Refusal> {
     let checked = check(&request, shop)?;
-    let key_hash = key_hash(&shop.tenant_id, &request.idempotency_key, means.digest);
-    let request_hash = (means.digest)(canonical(&request, &checked).as_bytes());
+    let key_hash = key_hash(&shop.tenant_id, &request.idempotency_key, deps.digest);
+    let request_hash = (deps.digest)(canonical(&request, &checked).as_bytes());
 
     // The key is looked up first: a repeated request must succeed even if the product has sold out
     // since.
@@ -242,17 +242,17 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
         &Scope::of(shop),
         &shop.tenant_id,
         &request.idempotency_key,
-        means.digest,
+        deps.digest,
     )
     .await?;
     if let Some(used) = used {
         return replay(orders, shop, used, &request, &request_hash).await;
     }
     if request.lines.is_empty() {
-        return Err(nothing_to_order(&request, shop, means.digest));
+        return Err(nothing_to_order(&request, shop, deps.digest));
     }
-    let slot = slot_of(shop, request.pickup_at, means.source.now())?;
-    if orders.pending_orders(&Scope::of(shop)).await? >= means.pending_max {
+    let slot = slot_of(shop, request.pickup_at, deps.source.now())?;
+    if orders.pending_orders(&Scope::of(shop)).await? >= deps.pending_max {
         return Err(Refusal::ShopFull { retry_after_s: 30 });
     }
     let items = price(offers, shop, &request.lines).await?;
@@ -261,23 +261,23 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     if totals.total.minor <= 0 {
         return Err(Refusal::Fields(vec![FieldError::new(
             "items",
-            "must cost something",
+            "must have a total above zero",
         )]));
     }
 
-    if let Some(changed) = changed(&request, &items, totals, means.digest) {
+    if let Some(changed) = changed(&request, &items, totals, deps.digest) {
         return Err(Refusal::Changed(Box::new(changed)));
     }
 
     // One timestamp is the creation time and determines the day of the order number, so that the
     // two agree.
-    let now = means.source.now();
+    let now = deps.source.now();
     let day = shop.hours.zone.date_of(now);
     let number = orders
         .next_number(&shop.tenant_id, &shop.location_id, day)
         .await?;
     let order = Order {
-        order_id: OrderId(means.source.uuid()),
+        order_id: OrderId(deps.source.uuid()),
         tenant_id: shop.tenant_id.clone(),
         location_id: shop.location_id.clone(),
         order_number: OrderNumber::of(number).to_string(),
@@ -306,21 +306,20 @@ pub async fn place_order<O: OrderStore, T: Offers, S: Source>(
     };
     let mut outbox = Vec::with_capacity(2);
     if let Some(command) = State::Placed.awaits() {
-        outbox.push(means.maker.envelope(
-            means.source,
+        outbox.push(deps.maker.envelope(
+            deps.source,
             Some(order.order_id),
             ask_for(command, &order),
         ));
     }
     outbox.push(
-        means
-            .maker
-            .envelope(means.source, Some(order.order_id), order_created(&order)),
+        deps.maker
+            .envelope(deps.source, Some(order.order_id), order_created(&order)),
     );
     let new = NewOrder {
         order,
         day,
-        tracking_token: means.tracking_token,
+        tracking_token: deps.tracking_token,
         session_hash: request.session_hash.clone(),
         key_hash,
         request_hash: request_hash.clone(),

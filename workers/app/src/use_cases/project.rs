@@ -81,7 +81,7 @@ mod tests {
     use crate::laws::orders::{new_order, step};
 
     #[test]
-    fn the_view_is_made_again_from_the_orders() {
+    fn the_order_view_is_rebuilt_from_the_orders() {
         block_on(async {
             let (store, views) = (MemoryOrders::default(), MemoryViews::default());
             let new = new_order();

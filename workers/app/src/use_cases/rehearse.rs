@@ -176,7 +176,7 @@ async fn notice(
             .any(|notice| notice.channel == channel.code() && notice.state != NoticeStatus::Pending)
     };
     if news.kind().is_some() && news.channels().iter().any(is_open) {
-        notes.write("somebody is told".to_owned());
+        notes.write("a notification is sent".to_owned());
     }
     Handled::done()
 }
@@ -266,7 +266,7 @@ impl Notes {
             .map(|envelope| envelope.message.kind().name())
             .collect();
         if !kinds.is_empty() {
-            self.write(format!("{} leave", kinds.join(", ")));
+            self.write(format!("sends {}", kinds.join(", ")));
         }
     }
 
@@ -293,7 +293,7 @@ impl Apply for Notes {
             let kind = payment.kind.code();
             self.write(if *expected == Some(payment.state) {
                 format!(
-                    "the {kind} is {} already, which is told again",
+                    "the {kind} is already {}; its result is sent again",
                     payment.state.code()
                 )
             } else {

@@ -254,7 +254,7 @@ async fn charged_card<S: Source>(
 
 /// Returns the error for a result of the wrong variant, which would be a defect of the port.
 fn mixed_up() -> StoreError {
-    StoreError::new(Backend::Stock, "the answer is to another question")
+    StoreError::new(Backend::Stock, "the response belongs to another request")
 }
 
 /// Returns the items of the order as lines of stock.

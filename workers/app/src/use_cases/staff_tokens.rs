@@ -68,9 +68,7 @@ pub fn actor_name(field: &str, text: &str) -> Result<String, FieldError> {
             .iter()
             .any(|role| role.slug == plain.replace(' ', "-"));
     if is_systems {
-        let message = format!(
-            "{name:?} is a name that the system records its own acts under; use a person's name"
-        );
+        let message = format!("{name:?} is reserved for the system; use the name of a person");
         return Err(FieldError::new(field, message));
     }
     Ok(name)
@@ -99,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_s_name_is_taken_and_the_system_s_are_refused() {
+    fn names_of_people_are_accepted_and_names_of_the_system_refused() {
         for name in [
             "Ana",
             " Ana Lima ",

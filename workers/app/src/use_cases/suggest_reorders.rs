@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sells_is_ordered_before_what_does_not() {
+    fn products_with_sales_are_suggested_first() {
         let stock = MemoryStock::default();
         let (slow, quick, old) = (product("slow"), product("quick"), product("old"));
         for (product, units) in [(&slow, 50), (&quick, 60), (&old, 80)] {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn less_than_a_day_of_opening_hours_is_not_carried_on() {
+    fn less_than_a_day_of_sales_is_not_extrapolated() {
         let stock = MemoryStock::default();
         let new = product("new");
         // The shop opened at 9:00 in Berlin, an hour ago. The product was added the evening before.
@@ -276,7 +276,7 @@ mod tests {
     /// The whole week is read, even if it has many entries at its end. Sales that are projected
     /// from a part of a week would be wrong.
     #[test]
-    fn a_rush_of_many_small_sales_does_not_hide_the_week_behind_it() {
+    fn many_small_sales_do_not_hide_older_sales() {
         let stock = MemoryStock::default();
         let busy = product("busy");
         block_on(stock.add_product(&busy, 10_000, 5, NOW - Duration::days(30))).expect("added");
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_week_is_any_seven_days() {
+    fn the_best_week_is_any_seven_consecutive_days() {
         let at = |days: i64, units| (NOW - Duration::days(days), units);
         assert_eq!(best_week(&[]), 0);
         assert_eq!(

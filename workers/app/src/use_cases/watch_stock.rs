@@ -52,7 +52,7 @@ pub async fn watch_record(
     }
     Err(StoreError::new(
         Backend::Stock,
-        "what is known of a product keeps changing",
+        "the record of a product keeps changing",
     ))
 }
 
@@ -110,7 +110,7 @@ async fn look_at(
     }
     Err(StoreError::new(
         Backend::Stock,
-        "what is known of a product keeps changing",
+        "the record of a product keeps changing",
     ))
 }
 

@@ -117,13 +117,13 @@ pub async fn orders<P: Ports>(
 pub struct StatusChange {
     #[schema(schema_with = schema::status_by_staff)]
     status: Parsed<Status>,
-    /// For other staff.
+    /// A note for other staff.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 300)]
     #[deserr(default)]
     note: Option<Parsed<Note>>,
 }
 
-/// Moves an order to another status; If-Match carries the version seen.
+/// Changes the status of an order. If-Match must have the version that the client read.
 #[utoipa::path(
     put,
     path = RouteId::SetStatus.path(),
@@ -163,8 +163,8 @@ pub async fn set_status<P: Ports>(
 /// Returns the version in `If-Match`, a plain number or an `ETag`.
 fn if_match(headers: &HeaderMap) -> Result<i64, Problem> {
     let Some(tag) = headers.get("if-match") else {
-        let detail = "Send If-Match with the version of the order that you have seen.";
-        let message = "is required: the version of the order that you have seen";
+        let detail = "Send If-Match with the version of the order that you read.";
+        let message = "is required; send the version of the order that you read";
         return Err(Problem::new(Kind::PreconditionRequired, detail)
             .naming([FieldError::new("If-Match", message)]));
     };

@@ -22,7 +22,7 @@ use crate::request::{self, Invalid, Note, Parsed, Rule};
 use crate::schema;
 use crate::state::App;
 
-/// Maximum of changes in one request: more orders than a bar prepares at once.
+/// Maximum of changes in one request: more orders than a shop prepares at once.
 const CHANGES_MAX: usize = 50;
 
 /// Status changes of many orders.
@@ -42,11 +42,11 @@ pub struct StatusChanges {
 pub struct OrderChange {
     #[schema(value_type = String, format = Uuid)]
     id: Parsed<OrderId>,
-    /// The version of the order that was seen.
+    /// The version of the order that the client read.
     version: i64,
     #[schema(schema_with = schema::status_by_staff)]
     status: Parsed<Status>,
-    /// For other staff.
+    /// A note for other staff.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 300)]
     #[deserr(default)]
     note: Option<Parsed<Note>>,
@@ -79,21 +79,21 @@ pub struct ChangeResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     detail: Option<String>,
-    /// The status of the order now: moved, stale.
+    /// moved, stale: the status of the order now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schema::status)]
     status: Option<&'static str>,
-    /// The version of the order now: moved, stale.
+    /// moved, stale: the version of the order now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = i64)]
     version: Option<i64>,
-    /// Who changed the order, or null if nobody is known: stale.
+    /// stale: who changed the order, or null if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     changed_by: Option<Option<String>>,
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -136,7 +136,7 @@ impl ChangeResult {
     }
 }
 
-/// Moves many orders to other statuses, with one result per entry.
+/// Changes the status of many orders, with one result per entry.
 ///
 /// The response is 200 even if changes were refused; the client checks each result. An invalid
 /// entry is reported by its index, and then no order is changed.

@@ -22,7 +22,7 @@ use crate::request::{self, Invalid, Parsed, Units};
 use crate::session;
 use crate::state::App;
 
-/// A product and how many of it.
+/// A product and its quantity.
 #[derive(Deserr, ToSchema)]
 #[deserr(error = Invalid, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +43,7 @@ impl CartItem {
     }
 }
 
-/// How many of a product.
+/// The quantity of a product.
 #[derive(Deserr, ToSchema)]
 #[deserr(error = Invalid, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
@@ -53,11 +53,11 @@ pub struct QuantityBody {
     quantity: Units,
 }
 
-/// A cart with today's prices.
+/// A cart with the current prices.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Cart)]
 pub struct CartView {
-    /// Equal for carts with equal lines.
+    /// The version of the cart. Carts with equal lines have equal versions.
     version: i64,
     lines: Vec<CartLine>,
     /// Sum of the quantities.
@@ -121,7 +121,7 @@ fn view<P: Ports>(
     }))
 }
 
-/// Returns the session's cart with today's prices and conflicts.
+/// Returns the session's cart with current prices and conflicts.
 #[utoipa::path(
     get,
     path = RouteId::ReadCart.path(),

@@ -47,7 +47,7 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(2);
     path = RouteId::FollowOrder.path(),
     params(
         ("Last-Event-ID" = Option<i64>, Header, description = "The last entry that was received"),
-        ("last_event_id" = Option<i64>, Query, description = "The same in the address"),
+        ("last_event_id" = Option<i64>, Query, description = "The same as a query parameter"),
     ),
     responses((status = 200, description = "Events `status`, with one entry as JSON, and `end`",
         content_type = "text/event-stream", body = String))
@@ -60,9 +60,9 @@ pub async fn follow<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
-    let said = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let said = said.or_else(|| query.get("last_event_id").map(String::as_str));
-    let after: i64 = said
+    let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let last_id = last_id.or_else(|| query.get("last_event_id").map(String::as_str));
+    let after: i64 = last_id
         .and_then(|id| id.parse().ok())
         .filter(|id| *id >= 0)
         .unwrap_or(0);
@@ -72,13 +72,13 @@ pub async fn follow<P: Ports>(
     if newest.receiver_count() > FOLLOWERS_OF_AN_ORDER_MAX {
         return Err(Problem::busy(
             10,
-            "Too many follow this order already. The order page works without.",
+            "Too many browsers follow this order. Reload the order page to see its status.",
         ));
     }
     let Some(place) = app.watchers.followers.enter(client, order_id) else {
         return Err(Problem::busy(
             10,
-            "Too many follow their orders at once. The order page works without.",
+            "Too many browsers follow orders right now. Reload the order page to see its status.",
         ));
     };
     let follower = Follower {

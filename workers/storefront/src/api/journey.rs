@@ -13,9 +13,9 @@ use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::state::App;
 
-/// Returns all that is recorded about an order, to staff; 404 to everybody else.
+/// Returns the order timeline for staff, and 404 for everybody else.
 ///
-/// Even the owner of the order does not see internal records.
+/// The owner of the order gets 404 too, because the timeline has internal records.
 #[utoipa::path(
     get,
     path = RouteId::ReadTimeline.path(),

@@ -31,16 +31,16 @@ pub struct LedgerView {
     next_before: Option<String>,
 }
 
-/// One movement of stock.
+/// A ledger entry.
 #[derive(Serialize, ToSchema)]
 pub struct LedgerEntry {
     entry_id: String,
     #[schema(example = "reserve")]
     kind: &'static str,
     units: u32,
-    /// By how much the movement changed the available units.
+    /// The change of the available units.
     available_change: i64,
-    /// The order id, or the id that staff gave to the change.
+    /// The order id, or the movement id of a change by staff.
     reference: String,
     actor: String,
     note: Option<String>,
@@ -113,7 +113,7 @@ pub struct Suggestions {
     suggestions: Vec<SuggestionView>,
 }
 
-/// What to order of a product.
+/// The suggested order of one product.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Suggestion)]
 pub struct SuggestionView {
@@ -124,10 +124,10 @@ pub struct SuggestionView {
     available: i64,
     low_stock_threshold: i64,
     units_sold: i64,
-    /// The days in which these units were sold.
+    /// The number of days in which these units were sold.
     over_days: f64,
     sold_per_day: f64,
-    /// Until nothing is left, or null without sales.
+    /// Days until the product is sold out, or null without sales.
     days_left: Option<f64>,
     suggested_quantity: i64,
 }
@@ -157,7 +157,7 @@ impl SuggestionView {
     }
 }
 
-/// Lists what to order from suppliers, most urgent first.
+/// Lists reorder suggestions, most urgent first.
 #[utoipa::path(
     get,
     path = RouteId::ListSuggestions.path(),

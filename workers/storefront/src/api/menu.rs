@@ -18,7 +18,7 @@ use crate::{menu, schema};
 #[derive(Serialize, ToSchema)]
 pub struct Menu {
     products: Vec<Product>,
-    /// When the availability was read, while it cannot be read now.
+    /// When the availability was read. Only present while it cannot be read now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime)]
     as_of: Option<String>,
@@ -43,7 +43,7 @@ pub struct Product {
     image_url: String,
     #[schema(schema_with = schema::availability)]
     availability: &'static str,
-    /// For one product: when the availability was read, while it cannot be read now.
+    /// For one product: when the availability was read. Only present while it cannot be read now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime)]
     as_of: Option<String>,

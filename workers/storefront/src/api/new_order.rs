@@ -15,7 +15,7 @@ use crate::problem::Problem;
 use crate::request::{Invalid, Parsed, Text};
 use crate::schema;
 
-/// An order, of listed products or of the session's cart.
+/// A new order of listed products or of the session's cart.
 #[derive(Deserr, ToSchema)]
 #[deserr(error = Invalid, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
@@ -28,15 +28,15 @@ pub struct NewOrder {
     #[schema(value_type = Vec<CartItem>, required = false, min_items = 1, max_items = 49)]
     #[deserr(default)]
     items: Option<Vec<CartItem>>,
-    /// true instead of items: orders what is in the session's cart.
+    /// If true, orders the session's cart instead of items.
     #[schema(value_type = bool, required = false)]
     #[deserr(default)]
     cart: Option<bool>,
     #[schema(schema_with = schema::order_type, required = false)]
     #[deserr(default)]
     order_type: Option<Text>,
-    /// Where a delivery goes. Required with order_type delivery from version 0.2.0 on; until then
-    /// an order without it is accepted with warnings.
+    /// The address of a delivery. Required with order_type delivery from version 0.2.0 on. Earlier
+    /// versions accept an order without an address and return a warning.
     #[schema(value_type = AddressBody, required = false)]
     #[deserr(default)]
     pub delivery_address: Option<ParsedAddress>,
@@ -44,20 +44,20 @@ pub struct NewOrder {
     #[schema(value_type = String, required = false)]
     #[deserr(default)]
     pub location_id: Option<Parsed<LocationId>>,
-    /// Within an open pickup slot.
+    /// A time in an open pickup slot; as soon as possible by default.
     #[schema(value_type = String, required = false, format = DateTime)]
     #[deserr(default)]
     pub pickup_at: Option<Parsed<Timestamp>>,
     #[schema(value_type = String, required = false, max_length = 500)]
     #[deserr(default)]
     pub special_instructions: Option<Text>,
-    /// The total that the customer was shown: nothing is placed for another one (409
+    /// The total that the customer saw. If the total has changed, the order is refused (409
     /// price-changed).
     #[schema(value_type = i64, required = false)]
     #[deserr(default)]
     expected_total_minor: Option<i64>,
-    /// With cart: the version of the cart that the customer was shown. Nothing is placed from
-    /// another one (409 price-changed).
+    /// With cart: the version of the cart that the customer saw. If the cart has changed, the order
+    /// is refused (409 price-changed).
     #[schema(value_type = i64, required = false)]
     #[deserr(default)]
     cart_version: Option<i64>,
@@ -76,17 +76,17 @@ pub struct NewOrder {
 pub struct Person {
     #[schema(value_type = String, min_length = 1, max_length = 100, example = "Ana")]
     pub name: Text,
-    /// Stored in E.164, with its extension in phone_extension. A number without a country code is
-    /// of the location's country.
+    /// Stored in E.164, with its extension in phone_extension. A number without a country code
+    /// belongs to the location's country.
     #[schema(value_type = String, min_length = 1, max_length = 40, example = "+1 202 555 0123")]
     pub phone: Text,
-    /// Stored with its host in punycode.
+    /// Stored with its domain in Punycode.
     #[schema(value_type = String, min_length = 1, max_length = 254, example = "ana@example.com")]
     pub email: Text,
 }
 
-/// How to notify the customer: by text message where sms is true, with an e-mail in its place when
-/// none can be sent; otherwise by e-mail; neither: not at all.
+/// How to notify the customer. If sms is true, the customer gets text messages, or an e-mail when
+/// a text message cannot be sent. Otherwise the customer gets e-mails if email is true.
 #[derive(Deserr, ToSchema)]
 #[deserr(error = Invalid, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
@@ -95,7 +95,7 @@ pub struct Channels {
     #[schema(value_type = bool, required = false)]
     #[deserr(default)]
     email: Option<bool>,
-    /// False by default. For sms, customer.phone has no extension.
+    /// False by default. If true, customer.phone must not have an extension.
     #[schema(value_type = bool, required = false)]
     #[deserr(default)]
     sms: Option<bool>,
@@ -113,7 +113,7 @@ impl Channels {
     }
 }
 
-/// Where a delivery goes.
+/// The address of a delivery.
 #[derive(Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DeliveryAddress)]
@@ -133,8 +133,8 @@ pub struct AddressBody {
 /// The address of a delivery, with the rules of the domain.
 pub struct ParsedAddress(pub DeliveryAddress);
 
-/// By hand, because the rules of the domain are checked beside a wrong type or an unknown field, so
-/// that one answer names everything.
+/// Written by hand, because one response names wrong types, unknown fields and broken rules of the
+/// domain together.
 impl Deserr<Invalid> for ParsedAddress {
     fn deserialize_from_value<V: IntoValue>(
         value: Value<V>,
@@ -195,7 +195,7 @@ impl NewOrder {
         named.unwrap_or("pickup").to_owned()
     }
 
-    /// Returns what the customer was shown, without lines.
+    /// Returns the total and the cart version that the customer saw, without lines.
     pub fn expected(&self) -> Expected {
         Expected {
             total_minor: self.expected_total_minor,
@@ -207,14 +207,14 @@ impl NewOrder {
     /// Takes the listed products, or returns `None` for an order of the cart.
     ///
     /// # Errors
-    /// Returns 422 if the request names both or neither, or too many products.
+    /// Returns 422 if the request has both items and cart, or neither, or too many products.
     pub fn take_lines(&mut self) -> Result<Option<Lines>, Problem> {
         let is_of_cart = self.cart.unwrap_or_default();
         let mut errors = Vec::new();
         if self.cart_version.is_some() && !is_of_cart {
             errors.push(FieldError::new(
                 "cart_version",
-                "is only for \"cart\": true",
+                "is allowed only with \"cart\": true",
             ));
         }
         let lines = match self.items.take() {

@@ -17,7 +17,7 @@ use crate::text::time_text;
 
 /// The warning for a delivery without an address.
 pub const ADDRESS_WARNING: &str =
-    "is required for a delivery from version 0.2.0 on; until then the shop has to call";
+    "is required for a delivery from version 0.2.0 on; until then the shop calls the customer";
 
 /// Returns whether the order is a delivery without an address.
 pub fn lacks_address(order: &Order) -> bool {
@@ -31,7 +31,7 @@ pub struct Receipt {
     order_id: OrderId,
     #[schema(example = "A-047")]
     order_number: String,
-    /// Whoever has the token may follow the order and cancel it.
+    /// A client with this token can follow the order and cancel it.
     tracking_token: String,
     #[schema(schema_with = schema::status)]
     status: &'static str,
@@ -71,14 +71,14 @@ impl Receipt {
     }
 }
 
-/// Something that a later version will refuse.
+/// A warning about a request that a later version refuses.
 #[derive(Serialize, ToSchema)]
 struct Warning {
     field: &'static str,
     message: &'static str,
 }
 
-/// Where to find the order.
+/// The addresses of the order.
 #[derive(Serialize, ToSchema)]
 pub struct Links {
     #[serde(rename = "self")]
@@ -166,7 +166,7 @@ struct Notify {
     sms: bool,
 }
 
-/// Where a delivery goes.
+/// The address of a delivery.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of `domain::address::DeliveryAddress`")]
 struct Address {
@@ -257,7 +257,7 @@ pub enum Reader {
     Customer,
 }
 
-/// The place of an order in its day's queue.
+/// The position of an order in the sequence of its day.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Ticket)]
 pub struct TicketView {

@@ -45,12 +45,12 @@ const LIST: u32 = 20;
 /// Maximum number of orders on a page of the session's list.
 const LIST_MAX: u32 = 100;
 
-/// Places an order; the same key and body give the same answer.
+/// Places an order. A repeat with the same key and body gets the same response.
 #[utoipa::path(
     post,
     path = RouteId::PlaceOrder.path(),
     params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 200,
-        description = "New for each order")),
+        description = "A new value for each order")),
     request_body = NewOrder,
     responses((status = 202, description = "The order is placed", body = Receipt))
 )]
@@ -63,7 +63,7 @@ pub async fn place<P: Ports>(
     let Some(key) = headers.get("idempotency-key") else {
         return Err(Problem::malformed(
             "Idempotency-Key",
-            "is required: a header with a value that is new for each order",
+            "is required; send a new value for each order",
         ));
     };
     // A key that is not ASCII is refused with the other invalid fields.
@@ -363,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_asked_of_clients_from_its_version_on() {
+    fn an_address_is_required_from_version_0_2_on() {
         for (version, required) in [
             ("0.0.0", false),
             ("0.1.9", false),

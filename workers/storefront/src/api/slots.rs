@@ -32,7 +32,7 @@ pub struct SlotsView {
     #[schema(example = "America/New_York")]
     time_zone: String,
     slots: Vec<SlotView>,
-    /// When the places were counted, while they cannot be counted now.
+    /// When the places were counted. Only present while they cannot be counted now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime)]
     as_of: Option<String>,
@@ -89,9 +89,9 @@ impl SlotView {
     path = RouteId::ListSlots.path(),
     params(
         ("date" = Option<String>, Query, format = Date,
-            description = "A date on the location's own calendar; today by default"),
+            description = "A date in the location's time zone; today by default"),
         ("location_id" = Option<String>, Query,
-            description = "The location; the shop's own by default"),
+            description = "The id of a location; the storefront's own location by default"),
     ),
     responses((status = 200, description = "The slots", body = SlotsView))
 )]

@@ -88,7 +88,7 @@ fn is_written_off(units: i64) -> Result<AdjustmentKind, Rule> {
 
 fn is_corrected(units: i64) -> Result<AdjustmentKind, Rule> {
     let rule =
-        "must be a whole number, not 0: negative for units lost, positive for units found again";
+        "must be a whole number other than 0: negative for lost units, positive for found units";
     corrected(units).ok_or_else(|| Rule(rule.to_owned()))
 }
 
@@ -102,7 +102,7 @@ pub struct Restock {
     quantity: AdjustmentKind,
     #[schema(value_type = String, min_length = 1, max_length = 300, example = "delivery of Monday")]
     reason: Parsed<Note>,
-    /// The client's id of the change: a repeat with the same id is counted once.
+    /// The client's id of the change. A repeat with the same id counts only once.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
     #[deserr(default)]
     movement_id: Option<Parsed<MovementId>>,
@@ -118,7 +118,7 @@ pub struct WriteOff {
     quantity: AdjustmentKind,
     #[schema(value_type = String, min_length = 1, max_length = 300, example = "spilled")]
     reason: Parsed<Note>,
-    /// The client's id of the change: a repeat with the same id is counted once.
+    /// The client's id of the change. A repeat with the same id counts only once.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
     #[deserr(default)]
     movement_id: Option<Parsed<MovementId>>,
@@ -129,13 +129,13 @@ pub struct WriteOff {
 #[deserr(error = Invalid, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct Adjustment {
-    /// Negative for units lost, positive for units found again; not 0.
+    /// Negative for lost units, positive for found units; not 0.
     #[schema(value_type = i64, minimum = -100_000, maximum = 100_000, example = 2)]
     #[deserr(try_from(i64) = is_corrected -> Rule)]
     change: AdjustmentKind,
     #[schema(value_type = String, min_length = 1, max_length = 300, example = "count of Sunday")]
     reason: Parsed<Note>,
-    /// The client's id of the change: a repeat with the same id is counted once.
+    /// The client's id of the change. A repeat with the same id counts only once.
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
     #[deserr(default)]
     movement_id: Option<Parsed<MovementId>>,
@@ -229,7 +229,7 @@ pub async fn write_off<P: Ports>(
     .await
 }
 
-/// Changes the stock as the body says, and returns the counters of the product.
+/// Changes the stock according to the body, and returns the counters of the product.
 async fn change<P: Ports>(
     app: &App<P>,
     product_id: &str,

@@ -52,7 +52,7 @@ pub async fn payment<P: Ports>(
         .find(verified)
         .map_or(Actor::Visitor, |()| Actor::Gateway);
     if may(sender, Action::ReceiveWebhook, Resource::Shop).is_err() {
-        let why = "is missing, not the gateway's, or older than five minutes";
+        let why = "is missing, invalid, or older than five minutes";
         return Err(
             Problem::malformed(signature::HEADER, why).noting(SecurityEvent::WebhookRefused)
         );
@@ -60,6 +60,6 @@ pub async fn payment<P: Ports>(
     let event: PaymentEvent = serde_json::from_slice(&body)
         .map_err(|error| Problem::malformed("body", error.to_string()))?;
     let (event_id, kind) = (event.event_id, event.r#type);
-    tracing::info!(event_id, kind, "The gateway says `{kind}`");
+    tracing::info!(event_id, kind, "Received the payment event `{kind}`");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -58,7 +58,7 @@ pub fn price<P: Ports>(
     products: &[StockedProduct],
     cart: &Cart,
 ) -> Result<Priced, Problem> {
-    let too_much = |_| Problem::field("items", "cost more than can be counted");
+    let too_much = |_| Problem::field("items", "have a total that is too large");
     let zero = Money::zero(app.settings.shops.home().currency);
     let (mut priced, mut subtotal) = (Vec::new(), zero);
     for line in &cart.lines {
@@ -148,7 +148,7 @@ pub async fn add_to<P: Ports>(
             (0, _) => format!("{name} is sold out."),
             (left, 0) => format!("Only {left} of {name} left."),
             (left, there) => {
-                format!("Only {left} of {name} left, and {there} in your cart already.")
+                format!("Only {left} of {name} left. You already have {there} in your cart.")
             }
         };
         let error = FieldError::new("quantity", why.trim_end_matches('.'));
@@ -159,11 +159,11 @@ pub async fn add_to<P: Ports>(
     if sum > Quantity::MAX {
         let may = Quantity::MAX - in_cart;
         let message = format!(
-            "must be at most {may}: {in_cart} of {name} are in the cart, and {} may be",
+            "must be at most {may}: the cart has {in_cart} of {name}, and the limit is {}",
             Quantity::MAX
         );
         let detail = format!(
-            "{} of {name} are the most, and {in_cart} are in your cart already.",
+            "You can order at most {} of {name}. You already have {in_cart} in your cart.",
             Quantity::MAX
         );
         return Err(Problem::field("quantity", message).detailed(detail));
@@ -175,13 +175,15 @@ pub async fn add_to<P: Ports>(
         .await;
     let cart = added.map_err(|error| match error {
         CartError::Limit(error) => {
-            let detail = format!("{name} does not fit into your cart: there are too many in it.");
+            let detail = format!("Your cart is full. Remove another product to add {name}.");
             Problem::fields([error]).detailed(detail)
         }
         // The carts' script may have run although its answer was lost.
         CartError::Unavailable(error) => Problem::uncertain(
             &error,
-            format!("We cannot say whether {name} is in your cart now. Look into your cart before you add it again."),
+            format!(
+                "We do not know whether {name} was added. Check your cart before you add it again."
+            ),
         ),
     })?;
     if is_new

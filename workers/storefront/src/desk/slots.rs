@@ -76,7 +76,7 @@ pub async fn offered<P: Ports>(app: &App<P>, shop: &Location, date: Date) -> Res
             (taken, None)
         }
         (Err(error), Some((at, taken))) => {
-            tracing::warn!(error = %chain(&error), "Pickup slots are shown as they were");
+            tracing::warn!(error = %chain(&error), "The places of pickup slots cannot be counted; the last count is shown");
             (taken, Some(at))
         }
         (Err(error), None) => return Err(error.into()),

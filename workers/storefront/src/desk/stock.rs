@@ -48,7 +48,8 @@ pub fn delivered(units: i64) -> Option<AdjustmentKind> {
         .then_some(AdjustmentKind::Restock(units))
 }
 
-/// Returns the change for units that were lost (negative) or found, or `None` for an invalid number.
+/// Returns the change for units that were lost (negative) or found, or `None` for an invalid
+/// number.
 pub fn corrected(units: i64) -> Option<AdjustmentKind> {
     (units != 0 && units.unsigned_abs() <= u64::from(UNITS_MAX))
         .then_some(AdjustmentKind::Correct(units))
@@ -109,8 +110,8 @@ pub async fn adjust<P: Ports>(
     };
     let adjusted = adjusted.unwrap_or_else(no_answer).map_err(|error| {
         let detail = format!(
-            "We cannot say yet whether the stock was changed. Send the same change again with movement_id \
-             {movement_id}: it is counted once."
+            "We do not know yet whether the stock was changed. Send the same change again with movement_id \
+             {movement_id}. It counts only once."
         );
         // With this id the client can repeat the change safely and search the ledger.
         Problem::uncertain(&error, detail).with(|body| body.movement_id = Some(movement_id))
@@ -143,13 +144,13 @@ pub async fn adjust<P: Ports>(
         Adjusted::NoSuchProduct => Err(Problem::not_found()),
         Adjusted::IdReused => Err(Problem::field(
             "movement_id",
-            "was used for another change: give this one its own",
+            "was used for another change; use a new id for this change",
         )),
         Adjusted::TooFew => Err(Problem::new(
             Kind::TooFew,
-            "There are fewer units than you want to take. Read the stock, and take fewer.",
+            "The stock has fewer units than this change removes. Check the stock and remove fewer units.",
         )
-        .naming([FieldError::new("change", "is more than there is to take")])),
+        .naming([FieldError::new("change", "removes more units than the stock has")])),
     }
 }
 

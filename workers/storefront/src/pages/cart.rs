@@ -189,7 +189,9 @@ pub async fn clear<P: Ports>(
 
 fn product_id(text: Option<&String>) -> Result<ProductId, Problem> {
     let text = text.map(String::as_str).unwrap_or_default();
-    let unknown = |error| Problem::fields([error]).detailed("There is no such product.");
+    let unknown = |error| {
+        Problem::fields([error]).detailed("This product does not exist. Choose one from the menu.")
+    };
     ProductId::parse(text).map_err(unknown)
 }
 

@@ -95,7 +95,7 @@ pub async fn place<P: Ports>(
     let again = async |status, form, errors| again(&app, &session, status, form, errors).await;
     let wrong = |field: &str, message: &str| vec![ErrorView::of(&FieldError::new(field, message))];
     let Ok(pickup_at) = wanted_time(&form.pickup_at) else {
-        let errors = wrong("pickup_at", "must be one of the list");
+        let errors = wrong("pickup_at", "must be a time from the list");
         return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
     };
     let delivery_address = match form.address() {
@@ -173,8 +173,8 @@ pub async fn place<P: Ports>(
                 }
                 // The order belongs to another session, for example to one that has expired.
                 Some(_) | None => {
-                    let message = "This form was sent before, and may have placed an order: look it up under Track before \
-                                   you order again.";
+                    let message = "This form was already sent and may have placed an order. Look it up under Track order \
+                                   before you order again.";
                     let form = CheckoutForm {
                         idempotency_key: random_token(),
                         ..form
@@ -212,7 +212,7 @@ pub async fn place<P: Ports>(
             let gone = |line: &UnknownLine| {
                 let name = menu::name_of(&known, &line.product_id);
                 ErrorView::general(format!(
-                    "{name} is no longer on the menu. Change your cart."
+                    "{name} is no longer on the menu. Please remove it from your cart."
                 ))
             };
             let views = lines.iter().map(gone).collect();
@@ -234,7 +234,7 @@ pub async fn place<P: Ports>(
                     .map(ErrorView::general)
                     .collect(),
                 None => vec![ErrorView::general(
-                    "Please check the total below, and place the order again.",
+                    "Please check the total below and place your order again.",
                 )],
             };
             again(StatusCode::CONFLICT, form, errors).await
@@ -244,7 +244,7 @@ pub async fn place<P: Ports>(
                 pickup_at: String::new(),
                 ..form
             };
-            let errors = wrong("pickup_at", "has no place left: choose another time");
+            let errors = wrong("pickup_at", "is fully booked: choose another time");
             again(StatusCode::CONFLICT, form, errors).await
         }
         Err(Refusal::SoldOut(products)) => {
@@ -252,7 +252,7 @@ pub async fn place<P: Ports>(
             let left = |id| {
                 let name = menu::name_of(&known, id);
                 ErrorView::general(format!(
-                    "{name} is sold out, or has fewer left. Change your cart."
+                    "{name} is sold out or has too few left. Please change your cart."
                 ))
             };
             again(

@@ -248,14 +248,14 @@ impl ErrorView {
     /// Creates an error with the form's name of the field instead of the API's.
     pub fn of(error: &FieldError) -> ErrorView {
         let label = match error.field.as_str() {
-            "order_type" => return ErrorView::about(error, "Choose how you take it."),
-            "payment_token" => return ErrorView::about(error, "Choose how you pay."),
-            "Idempotency-Key" => return ErrorView::about(error, "Please send the form again."),
+            "order_type" => return ErrorView::about(error, "Choose pickup, eat in or delivery."),
+            "payment_token" => return ErrorView::about(error, "Choose a payment method."),
+            "Idempotency-Key" => return ErrorView::about(error, "Please submit the form again."),
             "items" => "Your cart",
             "customer.name" => "Name",
             "customer.phone" => "Phone",
             "customer.email" => "E-mail",
-            "notify" => "How we tell you",
+            "notify" => "Notification",
             "special_instructions" => "The note",
             "pickup_at" => "The time",
             field => ADDRESS

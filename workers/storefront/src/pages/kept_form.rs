@@ -67,7 +67,7 @@ pub async fn keep<P: Ports>(
     let unsure = matches!(problem.kind, Kind::Uncertain | Kind::Internal);
     let message = match (unsure, places) {
         (true, true) => {
-            "We cannot say yet whether your order was placed. Press the button again: it is placed once."
+            "We do not know yet whether your order was placed. Press the button again. Your order is placed only once."
         }
         (true, false) => "That did not work. Please try again.",
         (false, _) => &problem.body.detail,

@@ -45,36 +45,36 @@ async fn lookup_page<P: Ports>(
     form: &HashMap<String, String>,
     error: Option<&'static str>,
 ) -> LookupPage {
-    let said = |name| {
+    let input = |name| {
         form.get(name)
             .map(|text| text.trim().to_owned())
             .unwrap_or_default()
     };
     LookupPage {
         shell: Shell::with_cart(app, session).await,
-        order_number: said("order_number"),
-        email: said("email"),
+        order_number: input("order_number"),
+        email: input("email"),
         error,
     }
 }
 
-/// Finds an order by its number and the customer's e-mail address. Sends exactly one query whatever
-/// the input, so that neither the answer nor its time reveals whether a number exists.
+/// Finds an order by its number and the customer's e-mail address. Sends exactly one query for any
+/// input, so that neither the response nor its time reveals whether a number exists.
 pub async fn find<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let said = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
+    let input = |name| form.get(name).map(|text| text.trim()).unwrap_or_default();
     // PostgreSQL text cannot contain a zero character.
-    let number = said("order_number")
+    let number = input("order_number")
         .trim_start_matches('#')
         .to_uppercase()
         .replace('\0', "");
     let number = OrderNumber::parse(&number).map_or(number, |number| number.to_string());
-    // The address is normalized as it was when stored. An invalid address belongs to no order, and
-    // is queried nevertheless.
-    let email = said("email").replace('\0', "");
+    // Normalizes the address in the same way as for a new order. An invalid address belongs to no
+    // order and is queried anyway.
+    let email = input("email").replace('\0', "");
     let email = email::parse("email", &email).unwrap_or(email);
     match app
         .ports
@@ -89,7 +89,9 @@ pub async fn find<P: Ports>(
             Ok(response)
         }
         None => {
-            let error = Some("No order was found under this number and e-mail address.");
+            let error = Some(
+                "We found no order with this number and e-mail address. Check both and try again.",
+            );
             not_found(
                 &app,
                 &headers,

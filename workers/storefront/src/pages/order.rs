@@ -41,7 +41,7 @@ pub struct OrderView {
     pub number: String,
     pub status_label: &'static str,
     pub steps: Vec<StepView>,
-    /// Why the order ended early and what happened to the money, or that nobody collected it.
+    /// Why the order ended early, with the state of the charge, or that it was not picked up.
     pub ended: Option<String>,
     pub lines: Vec<OrderLineView>,
     pub subtotal: String,
@@ -99,7 +99,7 @@ pub async fn show<P: Ports>(
     let session = session::of_or_new(&headers, &app.settings);
     let notice = query
         .contains_key("late")
-        .then(|| "It is too late to cancel.".to_owned());
+        .then(|| "It is too late to cancel this order.".to_owned());
     let shell = Shell {
         notice,
         ..Shell::with_cart(&app, &session).await
@@ -140,8 +140,8 @@ pub async fn cancel<P: Ports>(
     let to = order_url(&stored.order.order_id.to_string(), "");
     let mut response = match cancel_visible(&app, &headers, &stored).await {
         Ok(_) => Redirect::to(&to).into_response(),
-        // The bar started the order before the page was sent: the order's page shows the current
-        // status.
+        // Staff started the order before the customer sent the form. The order's page shows the
+        // current status.
         Err(ChangeRefusal::Illegal { .. }) => Redirect::to(&format!("{to}?late")).into_response(),
         Err(refusal) => return Err(refusal.into()),
     };
@@ -170,7 +170,8 @@ async fn order_view<P: Ports>(app: &App<P>, stored: &StoredOrder) -> Result<Orde
         | Status::Preparing
         | Status::Ready
         | Status::Completed => was_not_collected(order).then(|| {
-            "Nobody collected this order, so we closed it. Ask us if that is a mistake.".to_owned()
+            "This order was not picked up, so we closed it. Please ask us if that is a mistake."
+                .to_owned()
         }),
     };
     Ok(view(stored, &history, ended, &Clock::of(app, order)))
@@ -242,7 +243,7 @@ fn view(
                 text: match entry.to {
                     Status::Cancelled => "Cancelled",
                     Status::Failed => "Could not be made",
-                    Status::Completed if was_not_collected(order) => "Not collected",
+                    Status::Completed if was_not_collected(order) => "Not picked up",
                     status => step_label(status, order.order_type),
                 },
             })
@@ -272,8 +273,8 @@ fn handover(order: &Order, clock: &Clock) -> String {
     match (order.order_type, when) {
         (OrderType::Pickup, Some(when)) => format!("Pickup: {when}."),
         (OrderType::Pickup, None) => "Pickup: as soon as it is ready.".to_owned(),
-        (OrderType::DineIn, Some(when)) => format!("Served here: {when}."),
-        (OrderType::DineIn, None) => "Served here as soon as it is ready.".to_owned(),
+        (OrderType::DineIn, Some(when)) => format!("Eat in: {when}."),
+        (OrderType::DineIn, None) => "Eat in: as soon as it is ready.".to_owned(),
         (OrderType::Delivery, when) => {
             let to = order
                 .delivery_address
@@ -293,14 +294,15 @@ fn status_label(order: &Order) -> &'static str {
         (_, Step::Compensating) => {
             "Your order is being cancelled. If your card was charged, your refund is on its way."
         }
-        (Status::Pending, _) => "We have your order and are confirming it.",
-        (Status::Confirmed, _) => "Confirmed. The bar has your order.",
-        (Status::Preparing, _) => "Your order is being made.",
+        (Status::Pending, _) => "Order received. We are confirming it.",
+        (Status::Confirmed, _) => "Order confirmed. We will start preparing it soon.",
+        (Status::Preparing, _) => "We are preparing your order.",
         (Status::Ready, _) => match order.order_type {
-            OrderType::Pickup | OrderType::DineIn => "Ready. It waits for you at the counter.",
-            OrderType::Delivery => "Ready. The rider takes it in a moment.",
+            OrderType::Pickup => "Ready for pickup at the counter.",
+            OrderType::DineIn => "Your order is ready at the counter.",
+            OrderType::Delivery => "Ready. The rider will collect it soon.",
         },
-        (Status::Completed, _) if was_not_collected(order) => "Your order was not collected.",
+        (Status::Completed, _) if was_not_collected(order) => "Your order was not picked up.",
         (Status::Completed, _) => match order.order_type {
             OrderType::Pickup | OrderType::DineIn => "Enjoy!",
             OrderType::Delivery => "Your order is on its way to you.",

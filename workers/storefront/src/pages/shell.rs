@@ -60,7 +60,7 @@ impl Shell {
 pub fn page(template: &impl Template) -> Result<Response, Problem> {
     let html = template.render().map_err(|error| {
         tracing::error!(error = %error, "A page could not be rendered");
-        Problem::busy(2, "The page could not be made. Please try again.")
+        Problem::busy(2, "The page could not be rendered. Please try again.")
     })?;
     Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response())
 }

@@ -51,13 +51,12 @@ pub async fn board<P: Ports>(
         return to_sign_in();
     }
     let faster = match query.get("late") {
-        Some(id) => Some(who_was_faster(&app, id).await?),
+        Some(id) => Some(changed_meanwhile(&app, id).await?),
         None => None,
     };
     let is_foreign = faster == Some(None);
-    let notice = faster.map(|who| {
-        who.unwrap_or_else(|| "Somebody was faster: that order had changed already.".to_owned())
-    });
+    let notice = faster
+        .map(|who| who.unwrap_or_else(|| "Somebody else already changed this order.".to_owned()));
     let mut board = page(&BoardPage {
         shell: Shell {
             notice,
@@ -71,7 +70,7 @@ pub async fn board<P: Ports>(
     Ok(board)
 }
 
-/// Shows the board's columns, for its script.
+/// Shows the columns of the staff board, for its script.
 pub async fn board_fragment<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
@@ -84,8 +83,9 @@ pub async fn board_fragment<P: Ports>(
     })
 }
 
-/// Returns who changed an order last and its status, or `None` for an order of another location.
-async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<Option<String>, Problem> {
+/// Returns a sentence with who changed an order last and its status now, or `None` for an order of
+/// another location.
+async fn changed_meanwhile<P: Ports>(app: &App<P>, id: &str) -> Result<Option<String>, Problem> {
     let Ok(order_id) = id.parse() else {
         return Ok(None);
     };
@@ -104,24 +104,24 @@ async fn who_was_faster<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Strin
         .history(&app.staff_scope(), order_id, order.version - 1)
         .await?
         .pop();
-    let by = last.map_or("Somebody".to_owned(), |line| line.actor);
+    let by = last.map_or("Somebody else".to_owned(), |line| line.actor);
     let now = match order.status {
-        Status::Pending => "waits to be confirmed",
-        Status::Confirmed => "is to be made",
-        Status::Preparing => "is being made",
-        Status::Ready => "is ready",
-        Status::Completed => "was handed over",
-        Status::Cancelled => "was cancelled",
-        Status::Failed => "has failed",
+        Status::Pending => "not confirmed yet",
+        Status::Confirmed => "confirmed",
+        Status::Preparing => "being prepared",
+        Status::Ready => "ready for pickup",
+        Status::Completed => "completed",
+        Status::Cancelled => "cancelled",
+        Status::Failed => "failed",
     };
     Ok(Some(format!(
-        "{by} was faster: order {} {now}.",
+        "{by} already changed order {}. Its status is now: {now}.",
         order.order_number
     )))
 }
 
 async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
-    /// Maximum of orders that browsers show well; far more than a bar handles.
+    /// Maximum of orders that browsers show well; far more than a shop handles at once.
     const SHOWN_MAX: usize = 1_000;
     const PAGE: u32 = 200;
     /// More than a week of pickup slots with 20 places per quarter of an hour. The limit protects
@@ -166,15 +166,15 @@ async fn open_orders<P: Ports>(app: &App<P>) -> Result<Board, Problem> {
     };
     let columns = vec![
         column(
-            "To make",
+            "New orders",
             Status::Confirmed,
             &[("Start", Status::Preparing), ("Cancel", Status::Cancelled)],
         ),
-        column("Being made", Status::Preparing, &[("Ready", Status::Ready)]),
+        column("Preparing", Status::Preparing, &[("Ready", Status::Ready)]),
         column(
-            "Ready",
+            "Ready for pickup",
             Status::Ready,
-            &[("Handed over", Status::Completed)],
+            &[("Picked up", Status::Completed)],
         ),
     ];
     Ok(Board { columns, is_cut })
@@ -189,16 +189,16 @@ fn due_at(order: &Order) -> Timestamp {
 fn left_text(left: time::Duration) -> String {
     match (length_text(left), left.is_negative()) {
         (None, true) => "due now".to_owned(),
-        (None, false) => "in a minute".to_owned(),
+        (None, false) => "due in less than a minute".to_owned(),
         (Some(length), true) => format!("{length} late"),
-        (Some(length), false) => format!("in {length}"),
+        (Some(length), false) => format!("due in {length}"),
     }
 }
 
 /// Returns how long an order has been ready.
 fn ready_text(since: time::Duration) -> String {
     length_text(since).map_or_else(
-        || "ready now".to_owned(),
+        || "ready just now".to_owned(),
         |length| format!("ready for {length}"),
     )
 }
@@ -275,7 +275,7 @@ fn card(
     }
 }
 
-/// Changes the status of an order from the board.
+/// Changes the status of an order from the staff board.
 pub async fn set_status<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
@@ -292,7 +292,7 @@ pub async fn set_status<P: Ports>(
     let version = form.get("version").and_then(|version| version.parse().ok());
     let (Some(to), Some(expected_version)) = (to, version) else {
         return Err(Problem::field("status", "and version must be given")
-            .detailed("That form cannot be read. Open the board again."));
+            .detailed("The form cannot be read. Reload the staff board."));
     };
     may_set(&staff, to)?;
     let asked = Move {
@@ -312,7 +312,7 @@ pub async fn set_status<P: Ports>(
     }
 }
 
-/// Opens the newest order with the order number that a customer names.
+/// Redirects to the newest order with the order number of the query.
 pub async fn search<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
@@ -321,11 +321,11 @@ pub async fn search<P: Ports>(
     if staff_of(&app, &headers).is_none() {
         return to_sign_in();
     }
-    let said = query.get("number").map(String::as_str).unwrap_or_default();
-    let Some(number) = OrderNumber::parse(said) else {
+    let number = query.get("number").map(String::as_str).unwrap_or_default();
+    let Some(number) = OrderNumber::parse(number) else {
         return Err(
             Problem::field("number", "must be an order number, such as A-047")
-                .detailed("An order number is letters and three digits, such as A-047."),
+                .detailed("Enter an order number, such as A-047."),
         );
     };
     match newest_with_number(&app, number).await? {
@@ -434,7 +434,7 @@ pub async fn sign_out<P: Ports>(
     let unsure = |error: StoreError| {
         Problem::uncertain(
             &error,
-            "We cannot say whether you are signed out. Sign out again: twice does no harm.",
+            "We do not know whether you are signed out. Please sign out again.",
         )
     };
     if orders

@@ -176,13 +176,13 @@ fn ledger_row(entry: Entry, zone: &Zone) -> LedgerRow {
         // Formatting fails only when the time lacks a component, and it has all of these.
         at: at.unwrap_or_default(),
         kind: match entry.movement {
-            Movement::Reserve(_) => "held",
+            Movement::Reserve(_) => "reserved",
             Movement::Confirm(_) => "sold",
-            Movement::Release(_) => "given back",
+            Movement::Release(_) => "released",
             Movement::Return(_) => "returned",
-            Movement::Restock(_) => "delivered",
+            Movement::Restock(_) => "restocked",
             Movement::WriteOff(_) => "written off",
-            Movement::WriteOn(_) => "found again",
+            Movement::WriteOn(_) => "added after a count",
         },
         units: entry.movement.units(),
         reference: entry.reference,
@@ -203,7 +203,7 @@ fn read(
     let Some(kind) = units else {
         return Err(Problem::field(
             "units",
-            "must be a whole number, above 0 to restock or write off, not 0 to correct",
+            "must be a whole number: above 0 to restock or write off, not 0 to correct",
         ));
     };
     let reason = line("reason", input(form, "reason"), NOTE_MAX);
@@ -248,12 +248,12 @@ async fn change<P: Ports>(
             Redirect::to(&format!("/staff/stock#{}", product.product.product_id)).into_response(),
         ),
         Err(problem) if !problem.body.errors.is_empty() => {
-            let told = problem
+            let messages = problem
                 .body
                 .errors
                 .iter()
                 .map(|error| format!("The {} {}.", error.field, error.message));
-            let error = Some(told.collect::<Vec<_>>().join(" "));
+            let error = Some(messages.collect::<Vec<_>>().join(" "));
             // The row gets a new movement id, because a corrected change is a different change.
             let change = StockForm {
                 units: input(form, "units").to_owned(),

@@ -17,17 +17,17 @@ pub struct BoardPage {
     pub board: Board,
 }
 
-/// The part of the board that its script refreshes.
+/// The part of the staff board that its script refreshes.
 #[derive(Template)]
 #[template(path = "board_fragment.html")]
 pub struct BoardFragment {
     pub board: Board,
 }
 
-/// The columns of the board.
+/// The columns of the staff board.
 pub struct Board {
     pub columns: Vec<BoardColumn>,
-    /// True when more orders are open than the board shows.
+    /// True when more orders are open than the staff board shows.
     pub is_cut: bool,
 }
 
@@ -37,11 +37,11 @@ pub struct BoardColumn {
     pub cards: Vec<BoardCard>,
 }
 
-/// An order on the board.
+/// An order on the staff board.
 pub struct BoardCard {
     pub order_id: String,
     pub number: String,
-    /// Position in the day's queue; `None` until the order has a ticket.
+    /// Position in the sequence of the day; `None` until the order has a ticket.
     pub ticket: Option<String>,
     pub version: i64,
     pub customer_name: String,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::schema;
 
-/// An error response: what is wrong, and what would be right.
+/// An error response: what is wrong and how to correct it.
 ///
 /// The members after `errors` belong to some kinds of problems only.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
@@ -43,7 +43,7 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schema::status)]
     pub order_status: Option<&'static str>,
-    /// stale: who changed the order, or null if nobody is known.
+    /// stale: who changed the order, or null if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub changed_by: Option<Option<String>>,
@@ -62,7 +62,7 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime)]
     pub slot: Option<String>,
-    /// price-changed: what is not as it was shown.
+    /// price-changed: the differences from what the customer saw.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(min_items = 1)]
     pub changes: Vec<Change>,
@@ -74,7 +74,7 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = i64)]
     pub tax_minor: Option<i64>,
-    /// price-changed: what the order costs now.
+    /// price-changed: the total now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = i64)]
     pub total_minor: Option<i64>,
@@ -86,7 +86,7 @@ pub struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = i64)]
     pub cart_version: Option<i64>,
-    /// uncertain: the id under which a change of stock may have been made.
+    /// uncertain: the id of the stock change that may have been made.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     pub movement_id: Option<String>,
@@ -99,7 +99,7 @@ pub struct InvalidField {
     /// The path of the field in the request.
     #[schema(min_length = 1)]
     pub field: String,
-    /// What is wrong with the field, to be read after its name.
+    /// What is wrong with the field. The text continues the name of the field.
     #[schema(min_length = 1)]
     pub message: String,
 }

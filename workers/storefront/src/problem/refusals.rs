@@ -16,7 +16,7 @@ impl From<StoreError> for Problem {
         tracing::warn!(error = %error, "Answered 503");
         Problem::busy(
             RETRY_AFTER_S,
-            "We cannot do that at the moment. Please try again.",
+            "This is not possible at the moment. Please try again.",
         )
     }
 }
@@ -34,10 +34,11 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         match refusal {
             Refusal::Fields(errors) => Problem::fields(errors),
-            Refusal::Key(errors) => {
-                Problem::malformed("Idempotency-Key", "is required, new for each order")
-                    .naming(errors)
-            }
+            Refusal::Key(errors) => Problem::malformed(
+                "Idempotency-Key",
+                "is required; send a new value for each order",
+            )
+            .naming(errors),
             Refusal::Pickup(refusal) => Problem::fields([refusal.field_error()]),
             Refusal::NotOnMenu(lines) => {
                 Problem::fields(lines.iter().map(UnknownLine::field_error))
@@ -45,10 +46,10 @@ impl From<Refusal> for Problem {
             Refusal::SoldOut(products) => {
                 let names: Vec<_> = products.iter().map(ToString::to_string).collect();
                 let errors = names.iter().map(|name| {
-                    FieldError::new("items", format!("{name} is sold out, or has fewer left"))
+                    FieldError::new("items", format!("{name} is sold out or has too few left"))
                 });
                 let detail = format!(
-                    "Too few left of: {}. Order fewer of them.",
+                    "Sold out or too few left: {}. Order fewer units.",
                     names.join(", ")
                 );
                 Problem::new(Kind::SoldOut, detail)
@@ -57,26 +58,26 @@ impl From<Refusal> for Problem {
             }
             Refusal::SlotFull(starts_at) => Problem::new(
                 Kind::SlotFull,
-                "Every place of this pick-up time is taken. Choose another time.",
+                "This pickup time is fully booked. Choose another time.",
             )
             .naming([FieldError::new(
                 "pickup_at",
-                "has no place left: choose another time",
+                "is fully booked: choose another time",
             )])
             .with(|body| body.slot = Some(time_text(starts_at))),
             Refusal::KeyReused => Problem::field(
                 "Idempotency-Key",
-                "was used for another request: use a new key for a new order",
+                "was used for another request; use a new key for a new order",
             ),
             Refusal::ShopFull { retry_after_s } => Problem::busy(
                 retry_after_s,
-                "Many orders are waiting just now. Please try again in a moment.",
+                "We have too many open orders right now. Please try again in a moment.",
             ),
             Refusal::Changed(changed) => price_changed(&changed),
             Refusal::Uncertain(error) => Problem::uncertain(
                 &error,
-                "We cannot say yet whether the order was placed. Send the same request with the same Idempotency-Key: \
-                 it is placed once.",
+                "We do not know yet whether the order was placed. Send the same request again with the same Idempotency-Key. \
+                 The order is placed only once.",
             ),
             Refusal::Unavailable(error) => error.into(),
         }
@@ -89,8 +90,8 @@ impl From<ChangeRefusal> for Problem {
             ChangeRefusal::NotFound => Problem::no_such_order(),
             ChangeRefusal::Stale(now) => {
                 let detail = format!(
-                    "{} has changed the order since you looked at it: it is {} now, at version {}.",
-                    now.by.as_deref().unwrap_or("Somebody"),
+                    "{} changed the order after you read it. Its status is now {}, its version {}. Read the order again.",
+                    now.by.as_deref().unwrap_or("Somebody else"),
                     now.status.code(),
                     now.version
                 );
@@ -103,14 +104,14 @@ impl From<ChangeRefusal> for Problem {
             ChangeRefusal::Illegal { from, to } => Problem::new(
                 Kind::IllegalTransition,
                 format!(
-                    "An order that is {} cannot become {}.",
+                    "An order with the status {} cannot change to {}.",
                     from.code(),
                     to.code()
                 ),
             ),
             ChangeRefusal::Unavailable(error) => Problem::uncertain(
                 &error,
-                "We cannot say whether the order was changed. Look at it, and repeat the change if it was not.",
+                "We do not know whether the order was changed. Read the order, and repeat the change if necessary.",
             ),
         }
     }
@@ -137,7 +138,7 @@ fn price_changed(changed: &Changed) -> Problem {
         };
         Some(FieldError::new(
             field,
-            format!("is {} now, and not {}", difference.now, difference.was),
+            format!("is now {}, not {}", difference.now, difference.was),
         ))
     });
     let next = match totals.total.minor {
@@ -145,7 +146,7 @@ fn price_changed(changed: &Changed) -> Problem {
         _ => format!("order again to accept {}", totals.total),
     };
     let detail = format!(
-        "{} Nothing was placed: {next}.",
+        "{} No order was placed: {next}.",
         what_changed(changed).join(" ")
     );
     Problem::new(Kind::PriceChanged, detail)
@@ -173,13 +174,17 @@ pub fn what_changed(changed: &Changed) -> Vec<String> {
             (Differs::Total, ..) => {
                 format!("The total changed from {} to {}.", money(was), money(now))
             }
-            (Differs::CartVersion, ..) => "Your cart changed since you looked at it.".to_owned(),
+            (Differs::CartVersion, ..) => {
+                "Your cart has changed since you opened this page.".to_owned()
+            }
             (Differs::UnitPrice, ..) => {
                 format!("{name} now costs {}, not {}.", money(now), money(was))
             }
-            (Differs::Quantity, 0, now) => format!("{now} × {name} came into your cart."),
+            (Differs::Quantity, 0, now) => format!("{now} × {name} was added to your cart."),
             (Differs::Quantity, _, 0) => format!("{name} is no longer in your cart."),
-            (Differs::Quantity, was, now) => format!("{now} × {name} are in your cart, not {was}."),
+            (Differs::Quantity, was, now) => {
+                format!("Your cart now has {now} × {name}, not {was}.")
+            }
         }
     };
     changed.differences.iter().map(sentence).collect()

@@ -28,7 +28,7 @@ fn seen(mut problem: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_stranger_sees_exactly_what_an_unknown_id_gives() {
+async fn a_stranger_gets_the_response_for_an_unknown_id() {
     let client = Client::new().await;
     let line = json!({ "product_id": "flat-white", "quantity": 1 });
     let stranger = client
@@ -75,11 +75,15 @@ async fn a_stranger_sees_exactly_what_an_unknown_id_gives() {
     let order = client
         .get(&format!("/api/v1/orders/{id}?token={good}"), &[])
         .await;
-    assert_eq!(order.json()["status"], "pending", "nobody cancelled it");
+    assert_eq!(
+        order.json()["status"],
+        "pending",
+        "the order is not cancelled"
+    );
 }
 
 #[tokio::test]
-async fn its_owner_the_token_and_staff_see_it() {
+async fn owner_token_holder_and_staff_see_the_order() {
     let client = Client::new().await;
     let line = json!({ "product_id": "flat-white", "quantity": 1 });
     let owner = client
@@ -111,7 +115,7 @@ async fn its_owner_the_token_and_staff_see_it() {
 }
 
 #[tokio::test]
-async fn another_session_s_key_opens_nothing() {
+async fn the_idempotency_key_of_another_session_reveals_no_order() {
     let client = Client::new().await;
     let line = json!({ "product_id": "flat-white", "quantity": 1 });
     let owner = client
@@ -128,7 +132,7 @@ async fn another_session_s_key_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_staff_token_must_be_ours_whole_and_in_time() {
+async fn a_staff_token_must_be_signed_unchanged_and_unexpired() {
     let client = Client::new().await;
     let good = token("Ana", NOON + Duration::hours(1));
     let (body, signature) = good.rsplit_once('.').expect("signed");

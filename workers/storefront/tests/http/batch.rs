@@ -60,7 +60,7 @@ async fn each_entry_has_its_own_result() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_told_by_its_place_and_nothing_is_moved() {
+async fn invalid_entries_are_reported_by_index_and_no_order_is_changed() {
     let client = Client::new().await;
     let id = confirmed(&client).await;
     let body = json!({ "changes": [
@@ -95,7 +95,7 @@ async fn what_cannot_be_read_is_told_by_its_place_and_nothing_is_moved() {
 }
 
 #[tokio::test]
-async fn it_is_for_staff() {
+async fn status_changes_need_a_staff_token() {
     let client = Client::new().await;
     let body = json!({ "changes": [change(&confirmed(&client).await, 2, "ready")] });
     assert_eq!(

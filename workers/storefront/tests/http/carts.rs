@@ -14,7 +14,7 @@ async fn add(client: &Client, cookie: &str, product: &str, quantity: u32) -> cra
 }
 
 #[tokio::test]
-async fn what_is_in_the_cart_counts_when_more_is_added() {
+async fn units_in_the_cart_count_when_more_are_added() {
     let client = Client::new().await;
     let cookie = add(&client, "", "espresso", 8).await.cookie();
     let refused = add(&client, &cookie, "espresso", 3).await;
@@ -29,7 +29,7 @@ async fn what_is_in_the_cart_counts_when_more_is_added() {
     );
     assert_eq!(
         problem["detail"],
-        "Only 10 of Espresso left, and 8 in your cart already."
+        "Only 10 of Espresso left. You already have 8 in your cart."
     );
     let cart = client
         .get("/api/v1/cart", &[("cookie", &cookie)])
@@ -48,7 +48,7 @@ async fn what_is_in_the_cart_counts_when_more_is_added() {
 }
 
 #[tokio::test]
-async fn ninety_nine_are_the_most_however_they_come() {
+async fn a_line_has_at_most_ninety_nine_units() {
     let client = Client::new().await;
     let restock = json!({ "quantity": 190, "reason": "delivery" });
     let path = "/api/v1/admin/inventory/espresso/restock";
@@ -71,7 +71,7 @@ async fn ninety_nine_are_the_most_however_they_come() {
     assert!(
         refused
             .text
-            .contains("must be at most 1: 98 of Espresso are in the cart"),
+            .contains("must be at most 1: the cart has 98 of Espresso"),
         "{}",
         refused.text
     );
@@ -82,7 +82,7 @@ async fn ninety_nine_are_the_most_however_they_come() {
 }
 
 #[tokio::test]
-async fn the_fields_of_the_pages_say_what_is_left() {
+async fn the_quantity_fields_show_the_available_units() {
     let client = Client::new().await;
     let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=8")
         .await
@@ -108,7 +108,7 @@ async fn the_fields_of_the_pages_say_what_is_left() {
     assert!(
         refused
             .text
-            .contains("Only 10 of Espresso left, and 8 in your cart already."),
+            .contains("Only 10 of Espresso left. You already have 8 in your cart."),
         "{}",
         refused.text
     );
@@ -116,7 +116,7 @@ async fn the_fields_of_the_pages_say_what_is_left() {
 
 /// A response with "try again" would be wrong for a change that may have been made.
 #[tokio::test]
-async fn a_change_whose_answer_was_lost_says_that_it_may_have_been_made() {
+async fn a_change_with_a_lost_response_is_reported_as_uncertain() {
     let client = Client::new().await;
     let cookie = add(&client, "", "espresso", 1).await.cookie();
     let json = [

@@ -64,7 +64,7 @@ async fn every_route_of_the_api_is_documented() {
 }
 
 #[tokio::test]
-async fn references_lead_somewhere_and_names_are_unique() {
+async fn references_resolve_and_operation_ids_are_unique() {
     let client = Client::new().await;
     let document = client.get("/openapi.json", &[]).await.json();
     let text = document.to_string();
@@ -91,7 +91,7 @@ async fn references_lead_somewhere_and_names_are_unique() {
 }
 
 #[tokio::test]
-async fn a_staff_operation_says_so_and_is_closed_to_others() {
+async fn staff_operations_are_documented_and_refuse_others() {
     let client = Client::new().await;
     let document = client.get("/openapi.json", &[]).await.json();
     for (path, operations) in document["paths"].as_object().expect("paths") {
@@ -117,7 +117,7 @@ async fn a_staff_operation_says_so_and_is_closed_to_others() {
 /// validates every error response against the published schema. The test also checks that each
 /// operation can refuse a request at all.
 #[tokio::test]
-async fn every_error_of_every_operation_is_what_the_document_says() {
+async fn every_error_matches_the_document() {
     let client = Client::new().await;
     let order = client.accepted().await;
     let order_id = order["order_id"].as_str().expect("an id");
@@ -248,7 +248,7 @@ async fn every_error_of_every_operation_is_what_the_document_says() {
 
 /// Every operation succeeds once. `Client` validates each response against the document.
 #[tokio::test]
-async fn every_operation_answers_as_the_document_says() {
+async fn every_success_matches_the_document() {
     let client = Client::new().await;
     let order = crate::staff::confirmed(&client).await;
     let receipt = client.accepted().await;
@@ -362,7 +362,7 @@ async fn every_operation_answers_as_the_document_says() {
 
 /// The examples of problems follow the schema.
 #[tokio::test]
-async fn every_example_of_a_problem_is_one() {
+async fn every_example_of_a_problem_matches_the_schema() {
     let client = Client::new().await;
     let document = client.get("/openapi.json", &[]).await.json();
     let known = crate::Document::new(document.clone());
@@ -415,7 +415,7 @@ async fn the_problem_of_a_412_keeps_its_http_status() {
 
 /// A client may send a field with an empty name; the response shows it as `(empty)`.
 #[tokio::test]
-async fn a_field_without_a_name_is_named_in_the_answer() {
+async fn a_field_with_an_empty_name_is_shown_as_empty() {
     let client = Client::new().await;
     let order = client.order("k-1", &json!({ "": 1 })).await;
     assert!(
@@ -430,7 +430,7 @@ async fn a_field_without_a_name_is_named_in_the_answer() {
 
 /// Every operation documents all its error responses, internal errors included.
 #[tokio::test]
-async fn every_operation_documents_a_defect_and_an_outage() {
+async fn every_operation_documents_500_and_503() {
     let client = Client::new().await;
     let document = client.get("/openapi.json", &[]).await.json();
     for (path, operations) in document["paths"].as_object().expect("paths") {

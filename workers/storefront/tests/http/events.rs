@@ -72,7 +72,7 @@ fn ids(text: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_reader_who_comes_back_goes_on_after_the_last_line_and_hears_the_end() {
+async fn a_reader_resumes_after_the_last_event_and_receives_the_end() {
     let client = Client::new().await;
     let new = placed(&client).await;
     moved(&client, &new, 1, State::Confirmed).await;
@@ -91,7 +91,7 @@ async fn a_reader_who_comes_back_goes_on_after_the_last_line_and_hears_the_end()
 }
 
 #[tokio::test]
-async fn what_happens_while_somebody_reads_is_heard() {
+async fn a_change_is_sent_to_an_open_stream() {
     let client = Client::new().await;
     let new = placed(&client).await;
     let reading = read(&client, &new, &[], "\"status\":\"confirmed\"");
@@ -104,7 +104,7 @@ async fn what_happens_while_somebody_reads_is_heard() {
 }
 
 #[tokio::test]
-async fn a_shop_that_closes_ends_the_stream_so_that_the_page_connects_elsewhere() {
+async fn a_shutdown_ends_the_stream_so_that_the_page_reconnects() {
     let client = Client::new().await;
     let new = placed(&client).await;
     client.shutdown.cancel();

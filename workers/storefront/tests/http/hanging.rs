@@ -78,7 +78,7 @@ async fn a_menu_that_was_read_once_is_shown_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_visitors_of_a_table_that_hangs_all_see_the_last_menu() {
+async fn all_visitors_see_the_last_menu_while_the_table_hangs() {
     let client = Client::new().await;
     open(&client, "", "/").await;
     client.world.0.stock.set_silent(true);
@@ -91,7 +91,7 @@ async fn many_visitors_of_a_table_that_hangs_all_see_the_last_menu() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delivery_that_may_have_been_counted_says_so_and_is_counted_once() {
+async fn an_uncertain_restock_is_reported_and_counts_once() {
     let client = Client::new().await;
     let staff = format!("staff={}", token("Ana", NOON + time::Duration::hours(1)));
     let page = open(&client, &staff, "/staff/stock").await.text;
@@ -103,7 +103,7 @@ async fn a_delivery_that_may_have_been_counted_says_so_and_is_counted_once() {
     assert!(
         unsure
             .text
-            .contains("We cannot say yet whether this was counted"),
+            .contains("We do not know yet whether this change was saved"),
         "{}",
         unsure.text
     );
@@ -134,7 +134,7 @@ async fn a_delivery_that_may_have_been_counted_says_so_and_is_counted_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_without_a_movement_id_is_told_the_one_to_repeat_with() {
+async fn a_client_without_a_movement_id_receives_one_for_the_repeat() {
     let client = Client::new().await;
     client.world.0.stock.set_silent(true);
     let path = "/api/v1/admin/inventory/espresso/write-off";
@@ -156,7 +156,7 @@ async fn a_client_without_a_movement_id_is_told_the_one_to_repeat_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_that_may_have_been_placed_says_so_and_is_placed_once() {
+async fn an_uncertain_order_is_reported_and_placed_once() {
     let client = Client::new().await;
     let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
         .await
@@ -181,13 +181,13 @@ async fn an_order_that_may_have_been_placed_says_so_and_is_placed_once() {
     assert!(
         unsure
             .text
-            .contains("Press the button again: it is placed once."),
+            .contains("Press the button again. Your order is placed only once."),
         "{}",
         unsure.text
     );
     assert!(
         unsure.text.contains("value=\"ana@example.com\""),
-        "what was written is kept"
+        "the input is kept"
     );
 
     let by_api = client.order("k-1", &an_espresso()).await;
@@ -223,7 +223,7 @@ async fn an_order_that_may_have_been_placed_says_so_and_is_placed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn orders_are_listed_and_their_timeline_is_shown_while_the_tables_hang() {
+async fn orders_and_timelines_are_shown_while_the_tables_hang() {
     let client = Client::new().await;
     let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
         .await
@@ -250,7 +250,8 @@ async fn orders_are_listed_and_their_timeline_is_shown_while_the_tables_hang() {
         let (shown, waited) = timed(client.as_staff("GET", &path, &[], None)).await;
         assert_eq!(shown.status, StatusCode::OK, "{path}: {}", shown.text);
         assert!(
-            shown.text.contains("cannot be read now") && shown.text.contains("accepted"),
+            shown.text.contains("the stock hold cannot be read now")
+                && shown.text.contains("accepted"),
             "{path}: {}",
             shown.text
         );

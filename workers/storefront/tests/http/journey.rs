@@ -12,7 +12,7 @@ fn id(order: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn staff_see_every_record_with_gaps_and_what_is_awaited() {
+async fn staff_see_every_record_with_gaps_and_pending_steps() {
     let client = Client::new().await;
     let order = client.accepted().await;
     let journey = client
@@ -42,7 +42,10 @@ async fn staff_see_every_record_with_gaps_and_what_is_awaited() {
         (&moments[0]["at"], &moments[0]["gap_ms"]),
         (&json!("2026-03-01T12:00:00.000Z"), &json!(0))
     );
-    assert_eq!(moments[2]["what"], "ReserveStock written for queue/orders");
+    assert_eq!(
+        moments[2]["what"],
+        "ReserveStock written to the outbox for queue/orders"
+    );
     assert!(
         journey["awaited"][0]["what"]
             .as_str()
@@ -53,7 +56,7 @@ async fn staff_see_every_record_with_gaps_and_what_is_awaited() {
 }
 
 #[tokio::test]
-async fn for_anybody_else_there_is_no_such_order() {
+async fn the_timeline_answers_404_to_everybody_else() {
     let client = Client::new().await;
     let line = json!({ "product_id": "flat-white", "quantity": 1 });
     let owner = client
@@ -104,7 +107,7 @@ async fn for_anybody_else_there_is_no_such_order() {
 }
 
 #[tokio::test]
-async fn the_page_shows_text_as_text_and_asks_who_is_there() {
+async fn the_timeline_page_escapes_text_and_needs_a_sign_in() {
     let client = Client::new().await;
     let order = client.accepted().await;
     let page = format!("/staff/orders/{}", id(&order));
@@ -138,7 +141,9 @@ async fn the_page_shows_text_as_text_and_asks_who_is_there() {
         shown.text
     );
     assert!(
-        shown.text.contains("ReserveStock written for queue/orders"),
+        shown
+            .text
+            .contains("ReserveStock written to the outbox for queue/orders"),
         "{}",
         shown.text
     );

@@ -1,4 +1,4 @@
-//! The checkout form is returned with the customer's input, whatever refuses it.
+//! Every refused checkout form is returned with the customer's input.
 
 use axum::http::StatusCode;
 use contract::dependency::Dependency;
@@ -15,7 +15,7 @@ fn is_kept(answer: &Answer, key: &str) {
         "value=\"ana@example.com\"",
         ">oat</textarea>",
         "2 × Espresso",
-        "Place the order for $6.53",
+        "Place order for $6.53",
     ] {
         assert!(answer.text.contains(kept), "{kept}: {}", answer.text);
     }
@@ -24,7 +24,7 @@ fn is_kept(answer: &Answer, key: &str) {
 }
 
 #[tokio::test]
-async fn the_form_survives_what_is_down_and_is_placed_afterwards() {
+async fn the_form_is_kept_during_an_outage_and_places_the_order_afterwards() {
     let client = Client::new().await;
     let mut checkout = Checkout::open(&client).await;
     let key = hidden(&checkout.page, "idempotency_key");
@@ -62,7 +62,7 @@ async fn the_form_survives_what_is_down_and_is_placed_afterwards() {
     assert!(
         failed
             .text
-            .contains("Press the button again: it is placed once."),
+            .contains("Press the button again. Your order is placed only once."),
         "{}",
         failed.text
     );
@@ -81,7 +81,7 @@ async fn the_form_survives_what_is_down_and_is_placed_afterwards() {
 }
 
 #[tokio::test]
-async fn the_form_survives_the_limit_of_orders() {
+async fn the_form_is_kept_at_the_order_limit() {
     let client = Client::set(|settings| settings.orders_per_minute = 60).await;
     let mut checkout = Checkout::open(&client).await;
     let key = hidden(&checkout.page, "idempotency_key");
@@ -128,13 +128,13 @@ async fn the_form_survives_the_limit_of_orders() {
 
 /// Error messages use the names of the form and of the menu.
 #[tokio::test]
-async fn what_is_wrong_with_an_order_is_said_in_words() {
+async fn errors_of_an_order_are_plain_sentences() {
     let client = Client::new().await;
     let mut checkout = Checkout::open(&client).await;
     let wrong = checkout.submit_with(&client, "payment_token=4711").await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
-        wrong.text.contains("Choose how you pay.") && !wrong.text.contains("tok_ok; never"),
+        wrong.text.contains("Choose a payment method.") && !wrong.text.contains("tok_ok; never"),
         "{}",
         wrong.text
     );
@@ -143,7 +143,8 @@ async fn what_is_wrong_with_an_order_is_said_in_words() {
         .replace("order_type=pickup", "order_type=drone");
     let wrong = submit(&client, &checkout.cookie, "/checkout", &form).await;
     assert!(
-        wrong.text.contains("Choose how you take it.") && !wrong.text.contains("dine_in, "),
+        wrong.text.contains("Choose pickup, eat in or delivery.")
+            && !wrong.text.contains("dine_in, "),
         "{}",
         wrong.text
     );
@@ -179,7 +180,7 @@ async fn what_is_wrong_with_an_order_is_said_in_words() {
     );
     assert!(
         gone.text
-            .contains("Flat white is no longer on the menu. Change your cart."),
+            .contains("Flat white is no longer on the menu. Please remove it from your cart."),
         "{}",
         gone.text
     );

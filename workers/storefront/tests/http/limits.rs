@@ -91,7 +91,7 @@ async fn order(address: SocketAddr, forwarded_for: &str) -> (u16, Option<u32>) {
 }
 
 #[tokio::test]
-async fn headers_a_byte_at_a_time_end_the_connection_and_hold_up_nobody() {
+async fn slow_headers_end_the_connection_and_delay_no_other_client() {
     let client = Client::new().await;
     let address = open(&client, limits()).await;
     let mut slow = connected(address).await;
@@ -120,7 +120,7 @@ async fn headers_a_byte_at_a_time_end_the_connection_and_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_connection_between_two_requests_is_kept_and_one_without_any_is_not() {
+async fn a_connection_between_requests_is_kept_and_an_unused_one_is_closed() {
     let client = Client::new().await;
     let limits = Limits {
         idle_within: SHORT * 5,
@@ -142,7 +142,7 @@ async fn a_connection_between_two_requests_is_kept_and_one_without_any_is_not() 
 }
 
 #[tokio::test]
-async fn silent_connections_make_room_for_whoever_asks() {
+async fn idle_connections_are_closed_for_new_clients() {
     let client = Client::new().await;
     let limits = Limits {
         connections_max: 8,
@@ -168,7 +168,7 @@ async fn silent_connections_make_room_for_whoever_asks() {
 }
 
 #[tokio::test]
-async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() {
+async fn one_client_cannot_use_all_connections_even_with_requests_in_flight() {
     let client = Client::new().await;
     let limits = Limits {
         connections_max: 8,
@@ -206,7 +206,7 @@ async fn one_client_does_not_hold_every_connection_even_with_requests_in_hand() 
 }
 
 #[tokio::test]
-async fn whoever_begins_ten_thousand_carts_pushes_nobody_s_out() {
+async fn ten_thousand_carts_of_one_client_evict_no_other_cart() {
     let client = Client::set(|settings| settings.trusted_proxies = 1).await;
     let line = r#"{"product_id":"espresso","quantity":1}"#;
     let headers = [
@@ -251,7 +251,7 @@ async fn whoever_begins_ten_thousand_carts_pushes_nobody_s_out() {
 }
 
 #[tokio::test]
-async fn looking_up_orders_by_guesses_is_slow() {
+async fn guesses_of_order_numbers_are_rate_limited() {
     let client = Client::new().await;
     let address = open(&client, limits()).await;
     for (path, tries) in [
@@ -275,7 +275,7 @@ async fn looking_up_orders_by_guesses_is_slow() {
 
 /// Several storefronts with a shared store allow a client no more than one storefront does.
 #[tokio::test]
-async fn what_the_shared_store_has_counted_is_refused_here_too() {
+async fn counts_of_the_shared_store_limit_this_storefront() {
     let client = Client::set(|settings| settings.trusted_proxies = 1).await;
     let headers = [
         ("content-type", "application/x-www-form-urlencoded"),
@@ -300,7 +300,7 @@ async fn what_the_shared_store_has_counted_is_refused_here_too() {
 }
 
 #[tokio::test]
-async fn what_a_session_ordered_at_other_storefronts_counts_here_too() {
+async fn orders_of_a_session_at_other_storefronts_count() {
     let client = Client::set(|settings| settings.orders_per_minute = 600).await;
     let line = serde_json::json!({ "product_id": "espresso", "quantity": 1 });
     let cookie = client
@@ -338,7 +338,7 @@ async fn what_a_session_ordered_at_other_storefronts_counts_here_too() {
 }
 
 #[tokio::test]
-async fn whoever_reads_no_answer_is_let_go() {
+async fn a_client_that_reads_no_response_is_disconnected() {
     let client = Client::new().await;
     let address = open(
         &client,
@@ -358,7 +358,7 @@ async fn whoever_reads_no_answer_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn a_body_that_does_not_arrive_is_answered_408() {
     let client = Client::new().await;
     let address = open(&client, limits()).await;
     let mut slow = connected(address).await;
@@ -388,7 +388,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 /// Behind a proxy every connection has the proxy's address. A connection with a request in flight
 /// is never closed to make room.
 #[tokio::test]
-async fn one_client_with_slow_bodies_behind_a_proxy_keeps_nobody_out() {
+async fn one_client_with_slow_bodies_behind_a_proxy_blocks_no_other_client() {
     const CONNECTIONS: usize = 256;
     let client = Client::set(|settings| settings.trusted_proxies = 1).await;
     let all = Limits {
@@ -424,7 +424,7 @@ async fn one_client_with_slow_bodies_behind_a_proxy_keeps_nobody_out() {
 }
 
 #[tokio::test]
-async fn one_address_may_not_order_for_ever_whatever_it_says_it_is() {
+async fn forged_addresses_do_not_avoid_the_order_limit() {
     let client =
         Client::set(|settings| (settings.orders_per_minute, settings.trusted_proxies) = (6, 1))
             .await;
@@ -433,7 +433,7 @@ async fn one_address_may_not_order_for_ever_whatever_it_says_it_is() {
     for forged in 0..6 {
         let (status, after) = order(address, &format!("192.0.2.{forged}, 203.0.113.5")).await;
         match status {
-            202 => assert!(forged < 5, "five at once, and not a sixth"),
+            202 => assert!(forged < 5, "five orders at once, and no sixth"),
             429 => refused = after,
             other => panic!("{other}"),
         }
@@ -454,7 +454,7 @@ async fn one_address_may_not_order_for_ever_whatever_it_says_it_is() {
 }
 
 #[tokio::test]
-async fn guessing_staff_tokens_is_slow() {
+async fn guesses_of_staff_tokens_are_rate_limited() {
     let client = Client::new().await;
     let address = open(&client, limits()).await;
     let mut statuses = Vec::new();
@@ -477,7 +477,7 @@ async fn guessing_staff_tokens_is_slow() {
 }
 
 #[tokio::test]
-async fn while_something_is_down_what_needs_it_is_refused_at_once_and_the_rest_goes_on() {
+async fn an_outage_refuses_the_routes_that_need_the_dependency_and_no_other() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let mine = receipt["links"]["self"]
@@ -521,7 +521,7 @@ async fn while_something_is_down_what_needs_it_is_refused_at_once_and_the_rest_g
 }
 
 #[tokio::test]
-async fn one_order_does_not_take_every_follower_s_place() {
+async fn one_order_cannot_use_all_places_of_followers() {
     let client = Client::new().await;
     let (new, other) = (
         app::laws::orders::new_order(),
@@ -559,6 +559,6 @@ async fn one_order_does_not_take_every_follower_s_place() {
     assert_eq!(
         follow(&new).await.status(),
         StatusCode::OK,
-        "a place was given back"
+        "a place is free again"
     );
 }

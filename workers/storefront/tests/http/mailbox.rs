@@ -45,9 +45,9 @@ impl Mailbox for Full {
     }
 }
 
-struct Away;
+struct Unavailable;
 
-impl Mailbox for Away {
+impl Mailbox for Unavailable {
     fn kept(&self) -> Pin<Box<dyn Future<Output = Result<Kept, StoreError>> + Send + '_>> {
         Box::pin(std::future::ready(Err(StoreError::new(
             Backend::Mailbox,
@@ -66,7 +66,7 @@ pub async fn with_mails() -> Client {
 }
 
 #[tokio::test]
-async fn mails_carry_the_time_of_the_shop_s_own_clock() {
+async fn mails_have_times_in_the_time_zone_of_the_shop() {
     let client = with_mails().await;
     for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
         let page = client.as_staff("GET", path, &[], None).await.text;
@@ -85,7 +85,7 @@ async fn mails_carry_the_time_of_the_shop_s_own_clock() {
 }
 
 #[tokio::test]
-async fn staff_read_what_was_sent_newest_first_and_nothing_of_a_mail_acts() {
+async fn the_mailbox_is_newest_first_and_never_runs_content() {
     let client = with(Full).await;
     let list = client.as_staff("GET", "/staff/mailbox", &[], None).await;
     assert_eq!(list.status, StatusCode::OK, "{}", list.text);
@@ -122,7 +122,7 @@ async fn staff_read_what_was_sent_newest_first_and_nothing_of_a_mail_acts() {
 }
 
 #[tokio::test]
-async fn whoever_is_not_signed_in_is_sent_to_sign_in() {
+async fn the_mailbox_needs_a_sign_in() {
     let client = with(Full).await;
     for path in ["/staff/mailbox", "/staff/mailbox/1@ses"] {
         let answer = client.get(path, &[]).await;
@@ -135,7 +135,7 @@ async fn whoever_is_not_signed_in_is_sent_to_sign_in() {
 }
 
 #[tokio::test]
-async fn on_aws_the_page_is_not_there() {
+async fn on_aws_the_mailbox_answers_404() {
     const LINK: &str = "<a href=\"/staff/mailbox\">Mailbox</a>";
     assert!(
         with_mails()
@@ -162,14 +162,14 @@ async fn on_aws_the_page_is_not_there() {
         assert_eq!(
             client.get(path, &[]).await.status,
             StatusCode::SEE_OTHER,
-            "a visitor learns nothing"
+            "a visitor is redirected"
         );
     }
 }
 
 #[tokio::test]
-async fn while_the_local_aws_is_away_the_page_says_so_and_not_why() {
-    let answer = with(Away)
+async fn an_outage_of_the_local_aws_is_reported_without_its_cause() {
+    let answer = with(Unavailable)
         .await
         .as_staff("GET", "/staff/mailbox", &[], None)
         .await;

@@ -50,7 +50,7 @@ async fn a_key_that_was_used_for_something_else_is_refused() {
 }
 
 #[tokio::test]
-async fn without_a_key_nothing_is_ordered() {
+async fn an_order_without_a_key_is_refused() {
     let client = Client::new().await;
     let refused = client
         .json("POST", "/api/v1/orders", &[], &an_espresso())
@@ -62,7 +62,7 @@ async fn without_a_key_nothing_is_ordered() {
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_named_at_once() {
+async fn one_response_names_every_invalid_field() {
     let client = Client::new().await;
     let wrong = json!({
         "customer": { "name": "A\u{0}na", "phone": "call me", "email": "nobody", "vip": true },
@@ -95,7 +95,7 @@ async fn every_wrong_field_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn quantities_outside_one_to_ninety_nine_are_refused_by_name() {
+async fn quantities_outside_one_to_ninety_nine_are_refused() {
     let client = Client::new().await;
     for quantity in [
         json!(0),
@@ -119,7 +119,7 @@ async fn quantities_outside_one_to_ninety_nine_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn what_is_not_on_the_menu_and_what_is_sold_out_are_said() {
+async fn unknown_and_sold_out_products_are_reported() {
     let client = Client::new().await;
     let mut unknown = an_espresso();
     unknown["items"][0]["product_id"] = json!("unicorn-latte");
@@ -141,7 +141,7 @@ async fn what_is_not_on_the_menu_and_what_is_sold_out_are_said() {
 }
 
 #[tokio::test]
-async fn a_repeat_gets_its_answer_even_when_the_shop_has_since_filled_up_or_sold_out() {
+async fn a_repeat_succeeds_when_the_shop_is_full_or_sold_out() {
     let client = Client::new().await;
     let mut all = an_espresso();
     all["items"][0]["quantity"] = json!(10);
@@ -168,12 +168,12 @@ async fn a_repeat_gets_its_answer_even_when_the_shop_has_since_filled_up_or_sold
     assert_eq!(turned_away.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(
         turned_away.header("retry-after").parse::<u32>().is_ok(),
-        "it says when to come back"
+        "the response has Retry-After"
     );
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_or_no_json_is_refused() {
+async fn a_body_that_is_too_large_or_not_json_is_refused() {
     let client = Client::new().await;
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
     let headers = [
@@ -210,7 +210,7 @@ async fn a_body_that_is_too_large_or_no_json_is_refused() {
 }
 
 #[tokio::test]
-async fn a_cart_is_ordered_at_todays_prices_and_is_empty_afterwards() {
+async fn a_cart_is_ordered_at_current_prices_and_is_empty_afterwards() {
     let client = Client::new().await;
     let line = json!({ "product_id": "espresso", "quantity": 2 });
     let added = client.json("POST", "/api/v1/cart/items", &[], &line).await;
@@ -247,14 +247,14 @@ async fn a_cart_is_ordered_at_todays_prices_and_is_empty_afterwards() {
 }
 
 #[tokio::test]
-async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
+async fn notification_channels_are_stored_and_part_of_the_request() {
     let client = Client::new().await;
     let ask = |notify: Value| {
         let mut order = an_espresso();
         order["notify"] = notify;
         order
     };
-    let told = async |key: &str, body: &Value| {
+    let notify = async |key: &str, body: &Value| {
         let receipt = client.order(key, body).await;
         assert_eq!(receipt.status, StatusCode::ACCEPTED, "{}", receipt.text);
         let page = receipt.json()["links"]["self"]
@@ -264,16 +264,16 @@ async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
         client.get(&page, &[]).await.json()["notify"].clone()
     };
     assert_eq!(
-        told("n-1", &an_espresso()).await,
+        notify("n-1", &an_espresso()).await,
         json!({ "email": true, "sms": false }),
-        "e-mail unless asked"
+        "e-mail by default"
     );
     assert_eq!(
-        told("n-2", &ask(json!({ "sms": true }))).await,
+        notify("n-2", &ask(json!({ "sms": true }))).await,
         json!({ "email": true, "sms": true })
     );
     assert_eq!(
-        told("n-3", &ask(json!({ "email": false }))).await,
+        notify("n-3", &ask(json!({ "email": false }))).await,
         json!({ "email": false, "sms": false })
     );
 
@@ -281,7 +281,7 @@ async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
     assert_eq!(
         client.order("n-1", &usual).await.status,
         StatusCode::ACCEPTED,
-        "the same, said in full"
+        "the same preferences, with both fields"
     );
     assert_eq!(
         client
@@ -303,14 +303,14 @@ async fn how_a_customer_is_told_is_asked_kept_and_part_of_the_request() {
     assert_eq!(
         client.order("n-5", &switchboard).await.fields(),
         ["customer.phone"],
-        "nobody texts an extension"
+        "a number with an extension cannot get texts"
     );
 }
 
 /// Pasted text is normalized, so that it cannot reorder the text of the staff board, a mail or a
 /// terminal.
 #[tokio::test]
-async fn texts_are_stored_in_one_form() {
+async fn texts_are_stored_normalized() {
     let client = Client::new().await;
     let mut pasted = an_espresso();
     pasted["customer"] = json!({
@@ -335,7 +335,7 @@ async fn texts_are_stored_in_one_form() {
     assert_eq!(
         client.order("text-1", &pasted).await.json(),
         placed.json(),
-        "a repeat is the same request"
+        "the repeat is the same request"
     );
 
     for (field, value) in [

@@ -46,7 +46,7 @@ pub fn hidden(page: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_coffee_is_ordered_by_forms_alone_and_a_second_click_orders_no_second() {
+async fn plain_forms_place_an_order_and_a_second_submit_places_no_second_order() {
     let client = Client::new().await;
     let added = submit(&client, "", "/cart/items", "product_id=espresso&quantity=2").await;
     assert_eq!(added.status, StatusCode::SEE_OTHER, "{}", added.text);
@@ -63,7 +63,7 @@ async fn a_coffee_is_ordered_by_forms_alone_and_a_second_click_orders_no_second(
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
         refused.text.contains("ana@example.com"),
-        "what was written is kept"
+        "the input is kept"
     );
     assert_eq!(hidden(&refused.text, "idempotency_key"), key);
 
@@ -88,11 +88,11 @@ async fn a_coffee_is_ordered_by_forms_alone_and_a_second_click_orders_no_second(
         .get("/api/v1/cart", &[("cookie", &second.cookie())])
         .await
         .json();
-    assert_eq!(cart["units"], 1, "what was put in since stays");
+    assert_eq!(cart["units"], 1, "a product that was added later stays");
 }
 
 #[tokio::test]
-async fn a_shop_that_is_full_keeps_what_was_written() {
+async fn a_refusal_for_too_many_open_orders_keeps_the_input() {
     let client = Client::new().await;
     let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
         .await
@@ -100,13 +100,13 @@ async fn a_shop_that_is_full_keeps_what_was_written() {
     client.pending_max(0);
     let form = "name=Ana&phone=%2B15550100123&email=ana%40example.com&order_type=pickup&special_instructions=oat\
                 &payment_token=tok_ok&idempotency_key=k-1";
-    let turned_away = check_out(&client, &cookie, form).await;
-    assert_eq!(turned_away.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(turned_away.text.contains("ana@example.com") && turned_away.text.contains("oat"));
+    let refused = check_out(&client, &cookie, form).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.text.contains("ana@example.com") && refused.text.contains("oat"));
 }
 
 #[tokio::test]
-async fn who_comes_too_late_reads_who_was_faster_and_what_the_order_is_now() {
+async fn a_late_change_is_answered_with_who_changed_the_order_and_its_status() {
     let client = Client::new().await;
     let id = crate::staff::confirmed(&client).await;
     let [ana, ben] = ["Ana", "Ben"]
@@ -123,14 +123,14 @@ async fn who_comes_too_late_reads_who_was_faster_and_what_the_order_is_now() {
     assert!(
         board
             .text
-            .contains("Ben was faster: order A-047 is being made."),
+            .contains("Ben already changed order A-047. Its status is now: being prepared."),
         "{}",
         board.text
     );
 }
 
 #[tokio::test]
-async fn a_delivery_is_counted_once_however_often_the_form_is_sent() {
+async fn a_restock_form_that_is_sent_twice_counts_once() {
     let client = Client::new().await;
     let staff = format!("staff={}", token("Ana", NOON + time::Duration::hours(1)));
     let page = open(&client, &staff, "/staff/stock").await;
@@ -158,22 +158,22 @@ async fn a_delivery_is_counted_once_however_often_the_form_is_sent() {
     )
     .await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused.text.contains("typo"), "what was written is kept");
+    assert!(refused.text.contains("typo"), "the input is kept");
 }
 
 #[tokio::test]
-async fn the_stock_room_says_what_to_order_and_what_happened() {
+async fn the_stock_pages_show_suggestions_and_the_ledger() {
     let client = Client::new().await;
     let staff = format!(
         "staff={}",
         token_as(StaffRole::Manager, "Ana", NOON + time::Duration::hours(1))
     );
-    let room = open(&client, &staff, "/staff/stock").await.text;
+    let page = open(&client, &staff, "/staff/stock").await.text;
     assert!(
-        room.contains("<td data-label=\"Order\">3</td>"),
-        "three croissants, up to their threshold: {room}"
+        page.contains("<td data-label=\"Order\">3</td>"),
+        "three croissants, up to their threshold: {page}"
     );
-    let id = hidden(&room, "movement_id");
+    let id = hidden(&page, "movement_id");
     let form = format!("units=2&reason=past+its+day&movement_id={id}");
     for _ in 0..2 {
         let done = submit(&client, &staff, "/staff/stock/espresso/write-off", &form).await;
@@ -196,9 +196,9 @@ async fn the_stock_room_says_what_to_order_and_what_happened() {
 async fn the_staff_pages_ask_for_a_token() {
     let client = Client::new().await;
     for path in ["/staff", "/staff/stock", "/staff/stock/espresso"] {
-        let sent_away = open(&client, "", path).await;
+        let redirected = open(&client, "", path).await;
         assert_eq!(
-            (sent_away.status, sent_away.header("location")),
+            (redirected.status, redirected.header("location")),
             (StatusCode::SEE_OTHER, "/staff/sign-in"),
             "{path}"
         );
@@ -223,7 +223,7 @@ async fn the_staff_pages_ask_for_a_token() {
 }
 
 #[tokio::test]
-async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
+async fn the_form_has_the_notification_channels_and_keeps_the_choice() {
     let client = Client::new().await;
     let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
         .await
@@ -245,7 +245,7 @@ async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
     assert!(refused.text.contains("id=\"e-phone\""), "{}", refused.text);
     assert!(
         refused.text.contains("value=\"sms\" selected"),
-        "what was chosen is kept"
+        "the choice is kept"
     );
     let unknown = check_out(&client, &cookie, &form("%2B15550100123", "pigeon")).await;
     assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -265,7 +265,7 @@ async fn the_form_asks_how_to_tell_the_customer_and_keeps_the_choice() {
 
 /// The page can register a service worker for browser notifications, and works without it.
 #[tokio::test]
-async fn the_order_s_page_can_offer_notices_of_the_browser() {
+async fn the_order_page_can_offer_browser_notifications() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let path = format!("/orders/{}", receipt["order_id"].as_str().expect("an id"));
@@ -285,14 +285,14 @@ async fn the_order_s_page_can_offer_notices_of_the_browser() {
     let script = client.get("/static/haven.js", &[]).await;
     assert!(
         script.text.contains("\"/static/notices.js\""),
-        "the script names the worker as it is served"
+        "the script has the path of the worker"
     );
 }
 
 /// After a lost response the product may already be in the cart. The script must show the cart
 /// instead of adding the product again.
 #[tokio::test]
-async fn the_script_looks_into_the_cart_where_it_does_not_know_whether_it_added() {
+async fn the_script_shows_the_cart_when_the_result_of_adding_is_unknown() {
     let script = Client::new().await.get("/static/haven.js", &[]).await.text;
     assert!(script.contains("location.assign(\"/cart\")"), "{script}");
     assert!(

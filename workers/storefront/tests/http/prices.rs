@@ -55,7 +55,7 @@ fn expecting(total: i64) -> Value {
 }
 
 #[tokio::test]
-async fn an_order_at_another_total_is_not_placed_and_its_key_stays_free() {
+async fn an_order_with_another_total_is_refused_and_its_key_stays_unused() {
     let client = Client::new().await;
     // 8.87 % of 3.00 is 0.27.
     assert_eq!(
@@ -100,7 +100,7 @@ async fn an_order_at_another_total_is_not_placed_and_its_key_stays_free() {
     assert_eq!(
         client.order("k-2", &an_espresso()).await.status,
         StatusCode::ACCEPTED,
-        "who expects nothing is served"
+        "an order without expected amounts is placed"
     );
     for wrong in [json!("3.27"), json!(3.27), json!(true)] {
         let mut order = an_espresso();
@@ -158,12 +158,12 @@ async fn a_cart_that_changed_in_another_tab_is_not_ordered() {
     assert_eq!(
         client.order("k-2", &items).await.fields(),
         ["cart_version"],
-        "there is no cart in it"
+        "the order is not from a cart"
     );
 }
 
 #[tokio::test]
-async fn the_cart_shows_what_became_of_a_price_since_a_line_was_added() {
+async fn the_cart_shows_price_changes_since_a_line_was_added() {
     let client = Client::new().await;
     let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
         .await
@@ -231,7 +231,7 @@ impl Checkout {
 }
 
 #[tokio::test]
-async fn the_form_is_kept_and_its_next_click_places_the_order_at_the_new_price() {
+async fn the_form_is_kept_and_a_repeat_places_the_order_at_the_new_price() {
     let client = Client::new().await;
     let mut checkout = Checkout::open(&client).await;
     set_price(&client, 330).await;
@@ -243,7 +243,7 @@ async fn the_form_is_kept_and_its_next_click_places_the_order_at_the_new_price()
         "value=\"Ana\"",
         "value=\"ana@example.com\"",
         ">oat</textarea>",
-        "Place the order for $7.19",
+        "Place order for $7.19",
     ] {
         assert!(refused.text.contains(kept), "{kept}: {}", refused.text);
     }
@@ -262,7 +262,7 @@ async fn the_form_is_kept_and_its_next_click_places_the_order_at_the_new_price()
 }
 
 #[tokio::test]
-async fn the_form_names_what_another_tab_did_to_the_cart() {
+async fn the_form_shows_cart_changes_by_another_tab() {
     let client = Client::new().await;
     let mut checkout = Checkout::open(&client).await;
     submit(
@@ -281,18 +281,18 @@ async fn the_form_names_what_another_tab_did_to_the_cart() {
     .await;
     let refused = checkout.submit(&client).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
-    for told in [
-        "Your cart changed",
-        "1 × Flat white came into your cart.",
-        "1 × Espresso are in your cart, not 2.",
+    for text in [
+        "Your cart has changed",
+        "1 × Flat white was added to your cart.",
+        "Your cart now has 1 × Espresso, not 2.",
     ] {
-        assert!(refused.text.contains(told), "{told}: {}", refused.text);
+        assert!(refused.text.contains(text), "{text}: {}", refused.text);
     }
     assert_eq!(checkout.submit(&client).await.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
-async fn a_form_that_does_not_say_what_it_showed_places_nothing() {
+async fn a_form_without_its_amounts_places_no_order() {
     let client = Client::new().await;
     let checkout = Checkout::open(&client).await;
     let form = format!(
@@ -320,13 +320,13 @@ async fn a_cart_that_another_tab_emptied_is_a_conflict_and_the_form_is_kept() {
         "Espresso is no longer in your cart.",
         "value=\"Ana\"",
         ">oat</textarea>",
-        "There is nothing in your cart",
+        "Your cart is empty",
     ] {
         assert!(refused.text.contains(kept), "{kept}: {}", refused.text);
     }
     assert!(
-        !refused.text.contains("Place the order"),
-        "there is none: {}",
+        !refused.text.contains("Place order"),
+        "the empty cart has no button: {}",
         refused.text
     );
 
@@ -343,13 +343,12 @@ async fn a_cart_that_another_tab_emptied_is_a_conflict_and_the_form_is_kept() {
         .await
         .text;
     assert!(
-        checkout.page.contains("value=\"Ana\"")
-            && checkout.page.contains("Place the order for $3.27")
+        checkout.page.contains("value=\"Ana\"") && checkout.page.contains("Place order for $3.27")
     );
     assert_eq!(
         hidden(&checkout.page, "idempotency_key"),
         key,
-        "nothing was placed under it"
+        "the key placed no order"
     );
     assert_eq!(checkout.submit(&client).await.status, StatusCode::SEE_OTHER);
     assert_eq!(orders(&client).await, 1);
@@ -384,7 +383,7 @@ async fn a_cart_that_another_tab_ordered_is_not_ordered_twice_and_the_form_is_ke
 }
 
 #[tokio::test]
-async fn a_client_is_told_that_the_cart_it_expected_is_empty() {
+async fn an_empty_cart_is_reported_to_a_client_that_expected_lines() {
     let client = Client::new().await;
     let line = json!({ "product_id": "espresso", "quantity": 1 });
     let cart = client.json("POST", "/api/v1/cart/items", &[], &line).await;
@@ -434,7 +433,7 @@ async fn a_client_is_told_that_the_cart_it_expected_is_empty() {
 
 /// A line that another tab adds while an order is being placed is neither ordered nor lost.
 #[tokio::test]
-async fn what_is_added_while_the_order_is_placed_stays_in_the_cart() {
+async fn lines_added_while_the_order_is_placed_stay_in_the_cart() {
     let client = Client::new().await;
     let line = |product: &str| Line {
         product_id: ProductId::parse(product).expect("a slug"),

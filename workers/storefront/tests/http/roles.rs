@@ -24,7 +24,7 @@ fn is_let_through(status: StatusCode) -> bool {
 }
 
 #[tokio::test]
-async fn every_operation_of_the_document_lets_in_the_roles_that_may() {
+async fn every_operation_admits_exactly_the_roles_of_may() {
     let client = Client::new().await;
     let document = client.get("/openapi.json", &[]).await.json();
     let mut tried = 0;
@@ -80,7 +80,7 @@ async fn every_operation_of_the_document_lets_in_the_roles_that_may() {
 }
 
 #[tokio::test]
-async fn the_staff_pages_let_in_the_roles_that_may() {
+async fn the_staff_pages_admit_exactly_the_roles_of_may() {
     let client = Client::new().await;
     for route in ROUTES
         .iter()
@@ -148,7 +148,7 @@ async fn every_route_is_in_the_access_table_and_nothing_else_is() {
 }
 
 #[tokio::test]
-async fn support_cancels_orders_and_moves_none() {
+async fn support_can_cancel_orders_and_not_move_them() {
     let client = Client::new().await;
     let order = crate::staff::confirmed(&client).await;
     let bearer = format!(

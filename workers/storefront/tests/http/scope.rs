@@ -143,7 +143,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn an_order_out_of_scope_is_as_if_there_were_none() {
+async fn an_order_out_of_scope_looks_like_a_missing_order() {
     let client = Client::new().await;
     let (cookie, placed) = orders_everywhere(&client).await;
     let bearer = format!("Bearer {}", token("Ana", NOON + time::Duration::hours(1)));
@@ -247,7 +247,7 @@ async fn every_route_counts_a_request_for_an_order_out_of_scope() {
 }
 
 #[tokio::test]
-async fn lists_hold_the_orders_of_the_scope_alone() {
+async fn lists_have_only_orders_of_the_scope() {
     let client = Client::new().await;
     let (cookie, placed) = orders_everywhere(&client).await;
     let ids = |body: &Value| -> Vec<String> {
@@ -318,7 +318,7 @@ async fn lists_hold_the_orders_of_the_scope_alone() {
     assert_eq!(
         counted,
         [SecurityEvent::ForeignLookup; 3],
-        "each of the list"
+        "every method of the list"
     );
 }
 
@@ -461,7 +461,7 @@ async fn no_request_calls_a_method_of_the_workers() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_tenant_is_no_used_key() {
+async fn a_key_of_another_tenant_counts_as_unused() {
     let client = Client::new().await;
     client.shops.replace(shops().into());
     let [_, _, other, _] = shops();
@@ -505,7 +505,7 @@ fn the_storefront_asks_for_orders_with_its_scope() {
     }
     assert!(
         !code.contains("Scope::Everything"),
-        "the storefront looks after one house"
+        "the storefront serves one tenant"
     );
     // The list above contains every page route.
     let named = ROUTES

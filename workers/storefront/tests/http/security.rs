@@ -41,7 +41,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[tokio::test]
-async fn refusals_count_and_leave_a_line_without_a_secret() {
+async fn refusals_are_counted_and_logged_without_secrets() {
     // With only one subscriber, `tracing` would cache a log line as disabled for all threads when
     // another test's thread reaches it first.
     let _ = tracing::subscriber::set_global_default(

@@ -65,7 +65,7 @@ async fn an_id_that_the_server_did_not_issue_is_replaced() {
         let fresh = answer.cookie();
         assert!(fresh.starts_with("sid=1.") && fresh != cookie, "{cookie}");
         assert_eq!(units(&client, &fresh).await, 1, "a cart of its own");
-        assert_eq!(units(&client, &cookie).await, 0, "{cookie} opens nothing");
+        assert_eq!(units(&client, &cookie).await, 0, "{cookie} is no session");
     }
     let goes_on = client
         .json(
@@ -126,7 +126,7 @@ async fn a_session_ends_when_it_is_idle_and_a_used_one_is_renewed_until_its_abso
 }
 
 #[tokio::test]
-async fn whoever_planted_a_session_does_not_see_the_order_that_was_placed_from_it() {
+async fn a_planted_session_does_not_see_the_order_placed_from_it() {
     let client = Client::new().await;
     let planted = begun(&client).await;
     let placed = checked_out(&client, &planted, "k-1").await;
@@ -186,7 +186,7 @@ async fn a_form_that_is_sent_twice_finds_its_own_order_from_either_session() {
 }
 
 #[tokio::test]
-async fn the_list_of_orders_and_what_another_tab_put_into_the_cart_follow_the_browser() {
+async fn orders_and_cart_lines_of_another_tab_follow_the_browser() {
     let client = Client::new().await;
     let mut cookie = begun(&client).await;
     let mut orders = Vec::new();
@@ -268,7 +268,7 @@ async fn the_list_of_orders_and_what_another_tab_put_into_the_cart_follow_the_br
 }
 
 #[tokio::test]
-async fn a_browser_with_many_ids_is_answered_by_one_question() {
+async fn a_browser_with_many_ids_needs_one_query() {
     let client = Client::new().await;
     let mut cookie = begun(&client).await;
     let mut orders = Vec::new();
@@ -371,7 +371,7 @@ async fn the_id_changes_when_a_program_orders_its_cart() {
     assert_eq!(
         (earlier.status, earlier.header("set-cookie")),
         (StatusCode::ACCEPTED, ""),
-        "of no cart"
+        "an order without a cart"
     );
 
     let placed = ordered(&client, &planted, "k-1").await;
@@ -399,7 +399,7 @@ async fn the_id_changes_when_a_program_orders_its_cart() {
     assert_eq!(
         sees(&planted, &placed).await,
         StatusCode::NOT_FOUND,
-        "whoever knew the id before knows nothing of it"
+        "the previous id does not own the order"
     );
     assert_eq!(sees(&planted, &earlier).await, StatusCode::OK, "its own");
 

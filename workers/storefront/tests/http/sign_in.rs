@@ -103,7 +103,7 @@ async fn a_revoked_token_is_refused_and_another_of_the_same_person_is_not() {
 }
 
 #[tokio::test]
-async fn off_the_laptop_the_staff_cookie_is_tied_to_the_host() {
+async fn with_secure_cookies_the_staff_cookie_is_bound_to_the_host() {
     let client = Client::with(true).await;
     let token = issue(
         SIGNING_KEY,
@@ -132,7 +132,7 @@ async fn off_the_laptop_the_staff_cookie_is_tied_to_the_host() {
 }
 
 #[tokio::test]
-async fn acts_of_staff_stand_in_the_audit_log() {
+async fn acts_of_staff_are_in_the_audit_log() {
     let client = Client::new().await;
     let order = crate::staff::confirmed(&client).await;
     let path = format!("/api/v1/admin/orders/{order}/status");
@@ -202,7 +202,7 @@ async fn acts_of_staff_stand_in_the_audit_log() {
 
 /// A cancellation has the same action name on every path.
 #[tokio::test]
-async fn a_cancellation_by_staff_is_recorded_as_one_on_every_path() {
+async fn a_cancellation_by_staff_has_one_action_on_every_path() {
     let client = Client::new().await;
     let orders = [
         crate::staff::confirmed(&client).await,

@@ -46,7 +46,7 @@ fn at(time: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
+async fn an_order_has_the_tax_rate_of_its_location_at_that_time() {
     let client = Client::new().await;
     let airport = |millionths| Location {
         location_id: LocationId::parse("airport").expect("a slug"),
@@ -102,7 +102,7 @@ async fn an_order_pays_the_tax_of_its_location_as_it_is_when_it_is_placed() {
 }
 
 #[tokio::test]
-async fn the_slots_of_a_day_follow_the_shops_own_clock() {
+async fn the_slots_of_a_day_use_the_time_zone_of_the_shop() {
     let client = a_corner_shop().await;
     let day = client
         .get("/api/v1/pickup-slots?date=2026-03-01", &[])
@@ -147,7 +147,7 @@ async fn the_slots_of_a_day_follow_the_shops_own_clock() {
 /// The checkout's script shows these labels. In the night when clocks go back, two slots have the
 /// same local time.
 #[tokio::test]
-async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
+async fn every_slot_of_a_day_has_a_unique_label() {
     let client = Client::new().await;
     client.shops.replace(vec![Location {
         slots: SlotRule::new(60, 2).expect("a rule"),
@@ -175,7 +175,7 @@ async fn a_slot_tells_its_time_in_words_that_no_other_slot_of_the_day_has() {
 }
 
 #[tokio::test]
-async fn every_slot_that_is_offered_can_be_ordered_and_no_day_offers_another() {
+async fn the_slots_that_are_offered_are_those_that_can_be_ordered() {
     let client = Client::new().await;
     client.shops.replace(vec![Location {
         slots: SlotRule::new(60, 2).expect("a rule"),
@@ -221,10 +221,10 @@ async fn every_slot_that_is_offered_can_be_ordered_and_no_day_offers_another() {
 }
 
 #[tokio::test]
-async fn what_is_past_or_closed_is_refused_by_name() {
+async fn past_times_and_closed_times_are_refused_with_the_reason() {
     let client = a_corner_shop().await;
     for (time, why) in [
-        ("2026-03-01T11:30:00Z", "is past"),
+        ("2026-03-01T11:30:00Z", "is in the past"),
         ("2026-03-01T12:30:00Z", "closed"),
         ("2026-03-01T14:00:00Z", "closed"),
         ("2026-03-02T13:00:00Z", "opens at 2026-03-08T12:00:00Z"),
@@ -251,7 +251,7 @@ async fn what_is_past_or_closed_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn the_last_place_goes_to_one_of_many_and_comes_back_when_the_order_ends_badly() {
+async fn the_last_place_goes_to_one_order_and_is_free_after_its_failure() {
     let client = a_corner_shop().await;
     let order = at("2026-03-01T13:40:00Z");
     let first = client.order("first", &order).await;
@@ -320,7 +320,7 @@ async fn the_last_place_goes_to_one_of_many_and_comes_back_when_the_order_ends_b
 }
 
 #[tokio::test]
-async fn a_session_lists_its_orders_from_the_view_and_from_the_orders_when_the_view_is_gone() {
+async fn a_session_lists_its_orders_also_without_the_order_view() {
     let client = Client::new().await;
     let cookie = client
         .json(
@@ -383,7 +383,7 @@ async fn a_session_lists_its_orders_from_the_view_and_from_the_orders_when_the_v
     );
     assert!(
         !shown.to_string().contains("ana@example.com"),
-        "nobody's address is in a view"
+        "a view has no address"
     );
     client.world.0.views.set_out_of_reach(true);
     let fallback = list().await;
@@ -394,7 +394,7 @@ async fn a_session_lists_its_orders_from_the_view_and_from_the_orders_when_the_v
     assert_eq!(
         client.get("/api/v1/orders", &[]).await.json()["orders"],
         json!([]),
-        "nobody's session, nobody's orders"
+        "without a session the list is empty"
     );
     assert_eq!(
         client.get("/api/v1/orders?limit=0", &[]).await.fields(),
@@ -403,7 +403,7 @@ async fn a_session_lists_its_orders_from_the_view_and_from_the_orders_when_the_v
 }
 
 #[tokio::test]
-async fn the_checkout_offers_the_times_that_are_left_and_keeps_what_was_written() {
+async fn the_checkout_offers_free_times_and_keeps_the_input() {
     let client = a_corner_shop().await;
     let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
         .await

@@ -38,7 +38,7 @@ pub async fn confirmed(client: &Client) -> String {
 }
 
 #[tokio::test]
-async fn two_who_move_one_order_do_not_undo_each_other() {
+async fn concurrent_status_changes_do_not_undo_each_other() {
     let client = Client::new().await;
     let path = format!("/api/v1/admin/orders/{}/status", confirmed(&client).await);
     let preparing = json!({ "status": "preparing" });
@@ -69,7 +69,7 @@ async fn two_who_move_one_order_do_not_undo_each_other() {
 }
 
 #[tokio::test]
-async fn a_step_that_the_machine_does_not_have_is_refused() {
+async fn an_illegal_status_change_is_refused() {
     let client = Client::new().await;
     let path = format!("/api/v1/admin/orders/{}/status", confirmed(&client).await);
     let jump = client
@@ -96,7 +96,7 @@ async fn a_step_that_the_machine_does_not_have_is_refused() {
 }
 
 #[tokio::test]
-async fn the_list_goes_on_where_a_page_ended() {
+async fn the_next_page_continues_after_the_last_order() {
     let client = Client::new().await;
     for _ in 0..3 {
         client.accepted().await;
@@ -144,7 +144,7 @@ async fn the_list_goes_on_where_a_page_ended() {
 }
 
 #[tokio::test]
-async fn stock_changes_need_a_reason_and_are_made_once_by_their_id() {
+async fn stock_changes_need_a_reason_and_are_idempotent_by_their_id() {
     let client = Client::new().await;
     let path = "/api/v1/admin/inventory/espresso/restock";
     let refused = client
@@ -214,7 +214,7 @@ async fn stock_changes_need_a_reason_and_are_made_once_by_their_id() {
 }
 
 #[tokio::test]
-async fn units_are_written_off_and_the_ledger_says_who_and_why_page_by_page() {
+async fn the_ledger_shows_write_offs_with_actor_and_reason() {
     let client = Client::new().await;
     let path = "/api/v1/admin/inventory/espresso/write-off";
     let spilt = json!({ "quantity": 4, "reason": "spilt", "movement_id": "spilt-1" });
@@ -293,7 +293,7 @@ async fn units_are_written_off_and_the_ledger_says_who_and_why_page_by_page() {
 }
 
 #[tokio::test]
-async fn suggestions_name_what_is_out_first_and_how_much_to_order() {
+async fn suggestions_list_sold_out_products_first() {
     let client = Client::new().await;
     let answer = client
         .as_staff("GET", "/api/v1/admin/stock/suggestions?days=7", &[], None)
@@ -324,7 +324,7 @@ async fn suggestions_name_what_is_out_first_and_how_much_to_order() {
 
 /// A change that succeeded is answered as made even if its history cannot be read afterwards.
 #[tokio::test]
-async fn a_change_that_was_made_is_answered_as_made_although_its_history_cannot_be_read() {
+async fn a_change_succeeds_although_its_history_cannot_be_read() {
     let client = Client::new().await;
     let (moved, cancelled) = (confirmed(&client).await, client.accepted().await);
     client.world.0.orders.lose_histories();

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{Client, an_espresso};
 
 #[tokio::test]
-async fn every_answer_wears_the_same_clothes() {
+async fn every_response_has_the_security_headers() {
     let client = Client::new().await;
     for path in [
         "/",
@@ -41,7 +41,7 @@ async fn every_answer_wears_the_same_clothes() {
 }
 
 #[tokio::test]
-async fn cookies_are_out_of_reach_of_scripts_and_on_tls_tied_to_the_host() {
+async fn cookies_are_http_only_and_bound_to_the_host_on_tls() {
     let line = json!({ "product_id": "espresso", "quantity": 1 });
     let laptop = Client::new()
         .await
@@ -72,7 +72,7 @@ async fn cookies_are_out_of_reach_of_scripts_and_on_tls_tied_to_the_host() {
 }
 
 #[tokio::test]
-async fn what_comes_from_another_site_changes_nothing() {
+async fn writes_from_another_site_are_refused() {
     let client = Client::new().await;
     let line = json!({ "product_id": "espresso", "quantity": 1 });
     for headers in [
@@ -155,7 +155,7 @@ async fn an_error_is_a_problem_for_programs_and_a_page_for_people() {
         assert!(
             answer.json()["type"]
                 .as_str()
-                .is_some_and(|told| told.ends_with(kind)),
+                .is_some_and(|kind_url| kind_url.ends_with(kind)),
             "{kind}: {}",
             answer.text
         );
@@ -163,7 +163,7 @@ async fn an_error_is_a_problem_for_programs_and_a_page_for_people() {
 }
 
 #[tokio::test]
-async fn a_request_that_panics_is_our_fault_and_the_next_one_is_served() {
+async fn a_panic_is_answered_500_and_the_next_request_is_served() {
     let client = Client::new().await;
     client.panics(true);
     let failed = client.get("/cart", &[]).await;
@@ -171,7 +171,7 @@ async fn a_request_that_panics_is_our_fault_and_the_next_one_is_served() {
     assert!(
         failed.json()["type"]
             .as_str()
-            .is_some_and(|told| told.ends_with("internal")),
+            .is_some_and(|kind_url| kind_url.ends_with("internal")),
         "{}",
         failed.text
     );
@@ -180,7 +180,7 @@ async fn a_request_that_panics_is_our_fault_and_the_next_one_is_served() {
 }
 
 #[tokio::test]
-async fn what_people_write_is_shown_as_text() {
+async fn input_of_people_is_escaped_on_pages() {
     let client = Client::new().await;
     let mut order = an_espresso();
     order["customer"]["name"] = json!("<script>alert(1)</script>");

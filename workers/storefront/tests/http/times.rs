@@ -1,4 +1,4 @@
-//! Times as people read them: on the shop's clock, with the date if it is not today. The clock is
+//! Times on pages: on the shop's clock, with the date if it is not today. The clock is
 //! at noon UTC on Sunday, March 1, 2026, which is seven in the morning in New York.
 
 use app::location::Location;
@@ -72,10 +72,10 @@ async fn a_pickup_time_is_on_the_page_of_its_order_with_its_day() {
     }
 }
 
-/// The board sorts by due time and marks overdue orders as late. An order for tomorrow is never
-/// late today, however old it is.
+/// The staff board sorts by due time and marks overdue orders as late. An order for tomorrow is
+/// never late today, even if it was placed long ago.
 #[tokio::test]
-async fn the_board_sorts_by_due_time_and_calls_late_what_was_due() {
+async fn the_staff_board_sorts_by_due_time_and_marks_late_orders() {
     let client = Client::new().await;
     let order = async |number: &str, created_at: Timestamp, pickup_at: Option<Timestamp>| {
         confirmed(&client, |order| {
@@ -108,7 +108,7 @@ async fn the_board_sorts_by_due_time_and_calls_late_what_was_due() {
     );
     assert_eq!(board.matches("is-late").count(), 1, "{board}");
     assert!(
-        board.contains("<strong>2 min late</strong>") && board.contains("in 1 d 1 h"),
+        board.contains("<strong>2 min late</strong>") && board.contains("due in 1 d 1 h"),
         "{board}"
     );
     assert!(
@@ -118,7 +118,7 @@ async fn the_board_sorts_by_due_time_and_calls_late_what_was_due() {
 }
 
 #[tokio::test]
-async fn the_board_shows_what_is_due_first_however_much_is_open() {
+async fn the_staff_board_shows_the_orders_that_are_due_first() {
     let client = Client::new().await;
     let order = async |number: String, pickup_at: Option<Timestamp>| {
         confirmed(&client, |order| {
@@ -145,7 +145,7 @@ async fn the_board_shows_what_is_due_first_however_much_is_open() {
     let board = open(&client, &staff(), "/staff").await.text;
     assert_eq!(board.matches("<li class=\"ticket").count(), 1_000);
     assert!(
-        board.contains("those that are due last are missing")
+        board.contains("This page shows only the orders that are due first")
             && board.contains("A-001")
             && !board.contains("T-900")
     );
@@ -153,7 +153,7 @@ async fn the_board_shows_what_is_due_first_however_much_is_open() {
 
 /// A ready order waits for its customer and is not late.
 #[tokio::test]
-async fn an_order_that_is_ready_says_since_when_and_is_not_called_late() {
+async fn a_ready_order_shows_since_when_and_is_not_late() {
     let client = Client::new().await;
     let id = confirmed(&client, |order| {
         order.pickup_at = Some(NOON + Duration::minutes(5))
@@ -179,7 +179,7 @@ async fn an_order_that_is_ready_says_since_when_and_is_not_called_late() {
 }
 
 #[tokio::test]
-async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
+async fn every_page_of_a_closed_shop_shows_when_it_opens() {
     let client = crate::mailbox::with_mails().await;
     let session = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
         .await
@@ -220,7 +220,7 @@ async fn a_closed_shop_says_so_on_every_page_and_when_it_opens() {
     };
     assert!(
         notices().await.iter().all(Option::is_none),
-        "it is always open"
+        "the shop is always open"
     );
     let hours = |opens: u16, weekday: usize| {
         let mut week = [None; 7];
@@ -312,7 +312,7 @@ async fn a_time_can_be_chosen_on_every_day_of_a_week() {
 }
 
 #[tokio::test]
-async fn the_timeline_and_the_ledger_name_the_clock_that_they_show() {
+async fn the_timeline_and_the_ledger_name_their_time_zone() {
     let client = Client::new().await;
     let id = confirmed(&client, |_| {}).await;
     for path in [

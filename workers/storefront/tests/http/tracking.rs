@@ -12,7 +12,7 @@ fn said(answer: &Answer) -> (StatusCode, String) {
 }
 
 #[tokio::test]
-async fn a_link_keeps_its_token_from_servers_and_a_script_sends_it_once_for_a_cookie() {
+async fn the_script_exchanges_the_token_of_a_link_for_a_cookie() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let link = receipt["links"]["page"].as_str().expect("a link");
@@ -34,10 +34,10 @@ async fn a_link_keeps_its_token_from_servers_and_a_script_sends_it_once_for_a_co
         asks.text
     );
     let script = client.get("/static/track.js", &[]).await.text;
-    let (before, answered) = script.split_once("fetch(").expect("it is sent");
+    let (before, answered) = script.split_once("fetch(").expect("a request");
     assert!(
         before.contains("location.hash") && !before.contains("forget()"),
-        "an answer that is lost loses no token"
+        "a lost response does not remove the token"
     );
     assert!(
         answered.contains("answer.status !== 404") && answered.contains("forget()"),
@@ -62,7 +62,7 @@ async fn a_link_keeps_its_token_from_servers_and_a_script_sends_it_once_for_a_co
     assert_eq!(order.status, StatusCode::OK);
     assert!(
         !order.text.contains(fragment),
-        "nothing on the page repeats the token"
+        "the page does not contain the token"
     );
     // Following and canceling need no token in a URL either.
     let events = client
@@ -112,7 +112,7 @@ async fn a_browser_follows_several_orders() {
 }
 
 #[tokio::test]
-async fn without_a_token_every_order_looks_like_one_that_is_not_there() {
+async fn without_a_token_an_existing_order_looks_like_a_missing_one() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let page = receipt["links"]["page"]
@@ -143,7 +143,7 @@ async fn without_a_token_every_order_looks_like_one_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn without_scripts_number_and_e_mail_find_an_order_and_a_wrong_one_tells_nothing() {
+async fn the_lookup_form_finds_an_order_and_reveals_nothing_about_others() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let number = receipt["order_number"].as_str().expect("a number");
@@ -184,7 +184,7 @@ async fn without_scripts_number_and_e_mail_find_an_order_and_a_wrong_one_tells_n
         (wrong.status, unknown.status),
         (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND)
     );
-    assert!(wrong.text.contains("No order was found"), "{}", wrong.text);
+    assert!(wrong.text.contains("We found no order"), "{}", wrong.text);
     assert_eq!(
         wrong.text.replace(number, "?"),
         unknown.text.replace("Z-999", "?")

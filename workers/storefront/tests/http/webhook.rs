@@ -14,7 +14,7 @@ fn signed(secret: &str, at: i64, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn only_the_gateway_s_own_fresh_words_are_heard() {
+async fn only_a_fresh_signature_of_the_gateway_is_accepted() {
     let client = Client::new().await;
     let now = NOON.unix_timestamp();
     let send = |signature: String, body: &'static str| {

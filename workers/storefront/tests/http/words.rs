@@ -58,7 +58,7 @@ async fn page_of(
 }
 
 #[tokio::test]
-async fn an_order_that_failed_says_why_in_words_and_what_became_of_the_money() {
+async fn the_page_of_a_failed_order_shows_the_reason_and_the_charge() {
     let client = Client::new().await;
     let failed = page_of(
         &client,
@@ -91,7 +91,7 @@ async fn an_order_that_failed_says_why_in_words_and_what_became_of_the_money() {
 
 /// Notes of staff are hidden from customers on the pages, in the API and in the events.
 #[tokio::test]
-async fn a_note_of_staff_is_for_staff() {
+async fn notes_of_staff_are_hidden_from_customers() {
     let client = Client::new().await;
     let receipt = client.accepted().await;
     let id = receipt["order_id"].as_str().expect("an id");
@@ -123,7 +123,7 @@ async fn a_note_of_staff_is_for_staff() {
 }
 
 #[tokio::test]
-async fn who_did_not_come_is_not_told_to_enjoy_it() {
+async fn an_order_that_was_not_picked_up_has_its_own_text() {
     let client = Client::new().await;
     let collected = page_of(&client, OrderType::Pickup, State::Completed, None).await;
     assert!(collected.contains("Enjoy!"), "{collected}");
@@ -135,13 +135,13 @@ async fn who_did_not_come_is_not_told_to_enjoy_it() {
     )
     .await;
     assert!(
-        !left.contains("Enjoy!") && left.contains("Your order was not collected."),
+        !left.contains("Enjoy!") && left.contains("Your order was not picked up."),
         "{left}"
     );
 }
 
 #[tokio::test]
-async fn a_delivery_is_on_its_way_when_staff_hand_it_over_and_not_before() {
+async fn a_delivery_is_on_its_way_only_after_the_handover() {
     let client = Client::new().await;
     for state in [State::Confirmed, State::Preparing, State::Ready] {
         let page = page_of(&client, OrderType::Delivery, state, None).await;
@@ -188,9 +188,12 @@ async fn a_delivery_without_an_address_is_accepted_with_a_warning_for_now() {
         accepted.text,
         "a repeat gives the same answer"
     );
-    let told = client.order("k-2", &a_delivery(Some(home()))).await;
+    let with_address = client.order("k-2", &a_delivery(Some(home()))).await;
     assert_eq!(
-        (told.json().get("warnings"), told.header("warning")),
+        (
+            with_address.json().get("warnings"),
+            with_address.header("warning"),
+        ),
         (None, "")
     );
     let pickup = client.order("k-3", &an_espresso()).await;
@@ -201,7 +204,7 @@ async fn a_delivery_without_an_address_is_accepted_with_a_warning_for_now() {
 }
 
 #[tokio::test]
-async fn an_address_is_checked_kept_part_of_the_request_and_in_no_event() {
+async fn an_address_is_validated_stored_and_in_no_event() {
     let client = Client::new().await;
     let receipt = client.order("k-1", &a_delivery(Some(home()))).await.json();
     let order = client
@@ -278,7 +281,7 @@ async fn an_address_is_checked_kept_part_of_the_request_and_in_no_event() {
 }
 
 #[tokio::test]
-async fn the_form_asks_where_to_deliver_and_staff_read_it() {
+async fn the_form_has_a_delivery_address_and_the_staff_board_shows_it() {
     let client = Client::new().await;
     let cookie = submit(&client, "", "/cart/items", "product_id=espresso&quantity=1")
         .await
@@ -291,13 +294,13 @@ async fn the_form_asks_where_to_deliver_and_staff_read_it() {
     };
     let refused = check_out(&client, &cookie, &form("&address_city=New+York")).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    for told in [
+    for text in [
         "id=\"e-address_line1\"",
         "id=\"e-address_postal_code\"",
         "value=\"New York\"",
         "Street and number is required",
     ] {
-        assert!(refused.text.contains(told), "{told}: {}", refused.text);
+        assert!(refused.text.contains(text), "{text}: {}", refused.text);
     }
     let full = "&address_line1=12+Main+Street&address_city=New+York&address_postal_code=10001&address_note=Ring+twice";
     let placed = check_out(&client, &cookie, &form(full)).await;

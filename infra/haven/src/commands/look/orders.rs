@@ -329,7 +329,7 @@ mod tests {
         };
         let moments = vec![
             moment(0, Record::History, "accepted, pending (stock)", "customer"),
-            moment(143, Record::Stock, "held 1 × espresso", "order-worker"),
+            moment(143, Record::Stock, "reserved 1 × espresso", "order-worker"),
             moment(
                 331,
                 Record::Payment,
@@ -370,7 +370,7 @@ mod tests {
         assert!(narrow.contains("; 1 column hidden: By"), "{narrow}");
         let full = full_text(&completed(), bill, 80);
         for part in [
-            "held 1 × espresso",
+            "reserved 1 × espresso",
             "trace 0af7651916cd43dd8448eb211c80319c\n",
             "2026-03-01T06:52:12.420Z",
             "version 4",
@@ -388,7 +388,7 @@ mod tests {
         );
         journey.reason = Some("payment declined".to_owned());
         journey.awaited.push(Awaited {
-            what: "the bar makes it ready".to_owned(),
+            what: "the end of preparation".to_owned(),
             since: datetime!(2026-03-01 06:53:25.277 UTC),
             until: None,
         });
@@ -399,7 +399,7 @@ mod tests {
         for columns in [60, 80, 120] {
             let text = fitting(&text(&journey, "$39.30", columns), columns);
             assert!(
-                text.contains("\nPending: the bar makes it ready, since")
+                text.contains("\nPending: the end of preparation, since")
                     && text.contains("preparing because payment declined, $39.30"),
                 "{text}"
             );

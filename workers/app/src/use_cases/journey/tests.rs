@@ -25,11 +25,11 @@ fn shown(journey: &Journey) -> Vec<String> {
 }
 
 #[test]
-fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
+fn the_timeline_has_every_record_of_the_order_and_lists_what_the_order_waits_for() {
     let (orders, stock, new) = (MemoryOrders::default(), MemoryStock::default(), new_order());
     let order_id = new.order.order_id;
     let read = || block_on(journey(&orders, &stock, &Scope::Everything, order_id)).expect("read");
-    assert!(read().is_none(), "there is none yet");
+    assert!(read().is_none(), "a timeline before the order was placed");
 
     block_on(orders.place(std::slice::from_ref(&new)));
     let placed = read().expect("a timeline");
@@ -38,9 +38,9 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
         [
             "+0 history accepted, pending (validating)",
             "+0 payment charge of $13.07: requested",
-            "+0 outbox ReserveStock written for queue/orders",
-            "+0 outbox OrderCreated written for topic/order-created",
-            "+0 outbox OrderCreated written for bus",
+            "+0 outbox ReserveStock written to the outbox for queue/orders",
+            "+0 outbox OrderCreated written to the outbox for topic/order-created",
+            "+0 outbox OrderCreated written to the outbox for bus",
         ]
     );
     let awaited: Vec<&str> = placed
@@ -51,8 +51,8 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
     assert_eq!(
         awaited[..2],
         [
-            "an answer to ReserveStock, after which it is asked again",
-            "ReserveStock leaves for queue/orders (0 failed tries)",
+            "the result of ReserveStock; the command is sent again if none arrives",
+            "sending ReserveStock to queue/orders (0 failed attempts)",
         ]
     );
     assert_eq!(placed.awaited[0].until, Some(new.next_action_at));
@@ -71,7 +71,7 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
     assert!(
         missing.iter().any(|awaited| awaited
             .what
-            .starts_with("ReserveStock is taken in from orders")),
+            .starts_with("receiving ReserveStock from orders")),
         "{missing:?}"
     );
     let change = Change {
@@ -84,15 +84,15 @@ fn one_line_of_time_has_every_record_of_the_order_and_says_what_it_waits_for() {
     let shown = shown(&taken_in);
     assert!(
         shown.contains(
-            &"+182 outbox ReserveStock left for queue/orders after 1 failed tries".to_owned()
+            &"+182 outbox ReserveStock sent to queue/orders after 1 failed attempts".to_owned()
         ),
         "{shown:#?}"
     );
     assert!(
-        shown.contains(&"+0 delivery ReserveStock taken in, delivery 3".to_owned()),
+        shown.contains(&"+0 delivery ReserveStock applied, delivery 3".to_owned()),
         "{shown:#?}"
     );
-    assert_eq!(taken_in.awaited[0].what, "the bar begins");
+    assert_eq!(taken_in.awaited[0].what, "the start of preparation");
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Gateway for Greedy {
 
 /// The customer's statement shows a charge and a refund, and the order must show the same.
 #[test]
-fn a_wrong_amount_that_was_charged_and_given_back_is_told_as_a_refund_of_it() {
+fn a_wrong_charge_is_refunded_and_reported_as_refunded() {
     block_on(async {
         let orders = MemoryOrders::default();
         let new = new_order();

@@ -125,7 +125,7 @@ impl OfOrder<'_> {
         let order_id = self.order.order_id;
         let Some(hold) = self.hold else {
             if self.order.state.is_sold() && now < self.order.created_at + HOLDS_SURELY_KEPT {
-                let evidence = ["no hold is remembered".to_owned()];
+                let evidence = ["no stock hold is recorded".to_owned()];
                 found.push(self.differs(Kind::SoldOrderWithoutStock, evidence, None));
             }
             return;
@@ -434,7 +434,7 @@ fn of_shelf(
             .into_iter()
             .filter(|(_, counter, ledger)| counter != ledger);
         let lines = unequal
-            .map(|(name, counter, ledger)| format!("{name} {counter}, by the ledger {ledger}"));
+            .map(|(name, counter, ledger)| format!("{name} {counter}, sum of the ledger {ledger}"));
         differs(Kind::CountersAreNotTheLedger, lines.collect());
     }
 }

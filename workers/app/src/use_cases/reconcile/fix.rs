@@ -42,7 +42,7 @@ pub async fn fix(
                 return Ok(false);
             };
             let message = maker.envelope(source, Some(*order_id), ask_for(command, &order));
-            let note = format!("overdue: asked again for {command:?}");
+            let note = format!("overdue: sent {command:?} again");
             apply(orders, source, &order, &note, None, vec![message]).await
         }
         Some(Repair::Record { expected, payment }) => {

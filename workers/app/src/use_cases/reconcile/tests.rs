@@ -168,7 +168,7 @@ impl World {
 use MovementKind::{Captured, Declined, Refunded};
 
 #[test]
-fn books_that_agree_have_no_difference_and_an_order_on_its_way_is_none() {
+fn matching_records_and_orders_in_progress_have_no_difference() {
     let mut world = World::new();
     world.order(
         State::Completed,
@@ -232,7 +232,7 @@ fn books_that_agree_have_no_difference_and_an_order_on_its_way_is_none() {
 
 /// Each difference, its kind, and the kinds that are left after all safe repairs.
 #[test]
-fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
+fn each_difference_is_found_and_only_safe_ones_are_repaired() {
     use PaymentState::{Captured as Paid, Declined as Refused, Requested, Unknown};
     type Case = (
         State,
@@ -371,7 +371,7 @@ fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
         assert_eq!(world.fix(), found.len() - left.len(), "{state:?}");
         // An overdue order counts as being processed after the repair.
         assert_eq!(world.kinds(), *left, "{state:?} after the repair");
-        assert_eq!(world.fix(), 0, "{state:?}: it is done once");
+        assert_eq!(world.fix(), 0, "{state:?}: a repeat changes nothing");
         assert_eq!(world.gateway.0.len(), money);
         let after = block_on(world.orders.load(order.order_id))
             .expect("read")
@@ -386,7 +386,7 @@ fn each_difference_is_found_by_its_name_and_only_what_is_safe_is_repaired() {
 }
 
 #[test]
-fn what_is_repaired_of_an_order_stands_in_its_history() {
+fn a_repair_of_an_order_is_in_its_history() {
     let mut world = World::new();
     let paid = world
         .order(
@@ -402,7 +402,7 @@ fn what_is_repaired_of_an_order_stands_in_its_history() {
     assert_eq!(world.fix(), 2);
     for (order, said) in [
         (&paid, "the charge was unknown, the gateway says captured"),
-        (&overdue, "overdue: asked"),
+        (&overdue, "overdue: sent"),
     ] {
         let history =
             block_on(world.orders.history(&Scope::Everything, order.order_id, 2)).expect("read");
@@ -470,7 +470,7 @@ fn holds_sales_and_charges_of_orders_that_do_not_exist_are_found() {
 }
 
 #[test]
-fn other_units_or_another_amount_than_the_order_s_are_found() {
+fn wrong_units_and_wrong_amounts_are_found() {
     let mut world = World::new();
     let flat_white = ProductId::parse("flat-white").expect("a slug");
     let order = world
@@ -484,7 +484,7 @@ fn other_units_or_another_amount_than_the_order_s_are_found() {
 }
 
 #[test]
-fn a_shelf_is_compared_with_its_holds_its_sales_and_its_ledger() {
+fn counters_are_compared_with_holds_sales_and_ledger() {
     let mut world = World::new();
     let order = world
         .order(
@@ -512,7 +512,7 @@ fn a_shelf_is_compared_with_its_holds_its_sales_and_its_ledger() {
     assert_eq!(
         kinds(&books),
         [Kind::CountersDoNotAddUp],
-        "that must hold at every instant"
+        "the law holds after every step"
     );
     books.shelves[0].product.counters.available -= 1;
     assert_eq!(kinds(&books), []);
@@ -537,7 +537,7 @@ fn a_shelf_is_compared_with_its_holds_its_sales_and_its_ledger() {
 }
 
 #[test]
-fn names_are_unique_and_each_says_what_it_means() {
+fn codes_are_unique_and_each_has_a_meaning() {
     let mut codes: Vec<&str> = Kind::ALL.map(Kind::code).to_vec();
     codes.sort_unstable();
     codes.dedup();

@@ -99,11 +99,11 @@ impl Shop {
 }
 
 #[test]
-fn what_is_impossible_now_is_done_once_the_order_has_come_that_far() {
+fn an_early_message_is_accepted_when_the_order_reaches_the_state() {
     let world = Shop::new();
     let body = paid(&world.new).encode();
     let Foreseen::Parked { reason } = world.foresee(&ORDERS, &body) else {
-        panic!("it cannot be paid yet")
+        panic!("the payment is too early")
     };
     assert!(
         reason.contains("PaymentCompleted cannot happen"),
@@ -113,7 +113,7 @@ fn what_is_impossible_now_is_done_once_the_order_has_come_that_far() {
     block_on(world.orders.apply(&[step(&world.new, 1, State::Charging)]));
     // Without a hold, the real code would refund the charge. The rehearsal must predict that.
     let Foreseen::Done { what } = world.foresee(&ORDERS, &body) else {
-        panic!("now it can")
+        panic!("the message is accepted now")
     };
     assert!(
         what.starts_with("the order becomes refunding_to_fail"),
@@ -123,12 +123,12 @@ fn what_is_impossible_now_is_done_once_the_order_has_come_that_far() {
     assert_eq!(
         world.foresee(&ORDERS, &body),
         Foreseen::Done { what },
-        "nor was the message taken in"
+        "the message was not applied"
     );
 }
 
 #[test]
-fn what_was_applied_is_foreseen_to_be_dropped() {
+fn an_applied_message_is_predicted_as_a_duplicate() {
     let world = Shop::new();
     let event_id = world.new.outbox[0].event_id;
     block_on(world.orders.apply(&[Change {
@@ -143,12 +143,12 @@ fn what_was_applied_is_foreseen_to_be_dropped() {
     assert_eq!(
         world.foresee(&ORDERS, &repeat.encode()),
         Foreseen::Dropped,
-        "the state lies behind it"
+        "the order is past this state"
     );
 }
 
 #[test]
-fn a_charge_is_foreseen_and_not_made() {
+fn a_rehearsal_predicts_a_charge_and_makes_none() {
     let world = Shop::new();
     let total = world.new.order.totals.total;
     let ask = Message::ChargeCard {
@@ -165,7 +165,7 @@ fn a_charge_is_foreseen_and_not_made() {
 }
 
 #[test]
-fn an_unreadable_or_misrouted_message_is_foreseen_to_be_a_dead_letter_again() {
+fn an_unreadable_or_misrouted_message_is_predicted_as_a_dead_letter() {
     let world = Shop::new();
     let stray = samples::of(EventKind::ChargeCard);
     let body = paid(&world.new).encode();
@@ -202,7 +202,7 @@ fn an_unreadable_or_misrouted_message_is_foreseen_to_be_a_dead_letter_again() {
     assert_eq!(
         world.foresee(&NOTIFICATIONS, stock),
         Foreseen::Done {
-            what: "somebody is told".to_owned()
+            what: "a notification is sent".to_owned()
         }
     );
 }
@@ -219,7 +219,7 @@ fn confirmed(new: &NewOrder) -> Envelope {
 }
 
 #[test]
-fn a_ticket_and_a_parcel_are_foreseen_and_not_made() {
+fn a_rehearsal_predicts_tickets_and_parcels_and_makes_none() {
     for (order_type, expected) in [
         (
             OrderType::Pickup,
@@ -270,7 +270,7 @@ fn a_ticket_and_a_parcel_are_foreseen_and_not_made() {
 }
 
 #[test]
-fn a_view_is_foreseen_by_the_version_that_is_shown() {
+fn a_rehearsal_predicts_a_view_by_its_version() {
     let world = Shop::new();
     let news = about(&world.new, Message::ReserveStock {}).encode();
     let first = Foreseen::Done {
@@ -287,7 +287,7 @@ fn a_view_is_foreseen_by_the_version_that_is_shown() {
     assert_eq!(
         world.foresee(&PROJECTIONS, &news),
         Foreseen::Dropped,
-        "it is shown as it is"
+        "the view shows the current state"
     );
     block_on(world.orders.apply(&[step(&world.new, 1, State::Confirmed)]));
     let second = Foreseen::Done {
