@@ -8,6 +8,9 @@
 //! and let the command continue. [`ending`] then converts the failure into an exit code. All
 //! programs that run code of these crates print through them, so that they share the remembered
 //! failure. Colors are removed here where they are not wanted ([`crate::style`]).
+//!
+//! With `-q`, the macros print nothing to standard output. The last line of a command and a value
+//! that is its whole result are printed by [`always`].
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -15,6 +18,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use crate::exit::Exit;
+use crate::settings::Settings;
 
 /// Prints to standard output, as the standard macro does, but never panics.
 #[macro_export]
@@ -45,8 +49,24 @@ macro_rules! eprintln {
 /// The error of the first failed write to standard output.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Writes to standard output and flushes. Remembers the first failure, and does nothing after it.
+/// Writes to standard output, as [`always`] does. Does nothing with `-q`, unless the text is JSON.
 pub fn to_stdout(text: fmt::Arguments<'_>) {
+    if is_shown(&crate::settings::get()) {
+        write(text);
+    }
+}
+
+fn is_shown(settings: &Settings) -> bool {
+    settings.json || !settings.quiet
+}
+
+/// Prints a line that `-q` keeps: a verdict, or a value that is the whole result of a command.
+pub fn always(line: impl fmt::Display) {
+    write(format_args!("{line}\n"));
+}
+
+/// Writes to standard output and flushes. Remembers the first failure, and does nothing after it.
+fn write(text: fmt::Arguments<'_>) {
     let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
     if failed.is_none() {
         // Flush at once: progress output without a line end must appear now, and a failure must be
@@ -108,6 +128,23 @@ fn ending_with(program: &str, exit: Exit, failed: Option<io::Error>) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quiet_hides_text_and_keeps_json() {
+        for (quiet, json, expected) in [
+            (false, false, true),
+            (false, true, true),
+            (true, false, false),
+            (true, true, true),
+        ] {
+            let settings = Settings {
+                quiet,
+                json,
+                ..Settings::default()
+            };
+            assert_eq!(is_shown(&settings), expected, "{settings:?}");
+        }
+    }
 
     #[test]
     fn lost_output_becomes_a_failure_and_a_failure_keeps_its_code() {

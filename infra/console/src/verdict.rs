@@ -4,8 +4,10 @@
 use serde_json::{Map, Value};
 
 use crate::exit::Exit;
+use crate::output;
 use crate::settings::Settings;
 use crate::style::Meaning;
+use crate::terminal;
 use crate::width::{of_text, wrap};
 
 /// The result of a command.
@@ -92,36 +94,29 @@ impl Verdict {
     /// Prints the verdict and the next step as the last lines of standard output. Returns the exit
     /// code.
     pub fn print(&self) -> Exit {
-        println!(
-            "{}",
-            self.text(&crate::settings::get(), crate::width::stdout_text())
-        );
+        output::always(self.text(&crate::settings::get(), crate::width::stdout_text()));
         self.exit()
     }
 
     /// Prints `fields`, an object, as the only document, with `schema`, `ok` and `verdict` before
-    /// its own fields. Returns the exit code.
+    /// its own fields. `schema` is a name with a version, such as `haven.check/1`. Returns the exit
+    /// code.
     pub fn print_json(&self, schema: &str, fields: Value) -> Exit {
-        println!("{}", self.document(schema, fields));
+        output::always(terminal::json(&self.document(schema, fields)));
         self.exit()
     }
 
     /// Prints `fields`, an object, as the last of several JSON lines: the event `result`, with
     /// `schema`, `ok` and `verdict`. Returns the exit code.
     pub fn print_result(&self, schema: &str, fields: Value) -> Exit {
-        let ok = self.exit() == Exit::Done;
-        let mut line = serde_json::json!({
-            "event": "result", "schema": schema, "ok": ok, "verdict": self.sentence,
-        });
-        if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
-            line.extend(fields);
-        }
-        println!("{line}");
+        let mut line = self.document(schema, fields);
+        line["event"] = "result".into();
+        output::always(terminal::json_line(&line));
         self.exit()
     }
 
-    /// Returns the document that [`Verdict::print_json`] prints.
-    fn document(&self, schema: &str, fields: Value) -> String {
+    /// Returns the document that [`Verdict::print_json`] prints. Fields can quote what people typed.
+    pub fn document(&self, schema: &str, fields: Value) -> Value {
         let Value::Object(fields) = fields else {
             // A caller's mistake; the fields are not lost.
             return self.document(
@@ -134,8 +129,7 @@ impl Verdict {
         document.insert("ok".to_owned(), (self.exit() == Exit::Done).into());
         document.insert("verdict".to_owned(), self.sentence.clone().into());
         document.extend(fields);
-        // Fields can quote what people typed.
-        crate::terminal::json(&Value::Object(document))
+        Value::Object(document)
     }
 
     fn text(&self, settings: &Settings, columns: usize) -> String {
@@ -231,7 +225,6 @@ mod tests {
         ] {
             assert_eq!(verdict.exit(), exit);
             let document = verdict.document("haven.check/1", json!({ "findings": 2 }));
-            let document: Value = serde_json::from_str(&document).expect("JSON");
             assert_eq!(
                 document,
                 json!({ "schema": "haven.check/1", "ok": ok, "verdict": verdict.sentence, "findings": 2 })

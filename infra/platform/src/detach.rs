@@ -8,14 +8,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
-use haven_console::settings;
+use haven_console::{output, settings};
 use rustix::process::Signal;
 
 use crate::children;
 use crate::facts::Facts;
 use crate::state::State;
 use crate::stop::Stop;
-use crate::up::{READY, TOKEN_IN_FACTS, shown_token};
+use crate::up::{self, READY, TOKEN_IN_FACTS, shown_token};
+
+const IN_BACKGROUND: &str = "Running in the background; stop it with `haven down`.";
 
 /// Starts `haven up` again in the background and waits until the shop is ready.
 ///
@@ -34,7 +36,7 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
 
     let arguments: Vec<_> = std::env::args_os()
         .skip(1)
-        .filter(|argument| argument != "--detach")
+        .filter(|argument| argument != "--detach" && argument != "--json")
         .collect();
     let errors = log.try_clone().context("use one log twice")?;
     let mut child =
@@ -69,9 +71,14 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
             if !progress.trim().is_empty() {
                 eprintln!("{}", progress.trim_end());
             }
-            println!("{screen}");
-            let stop = "Running in the background; stop it with `haven down`.";
-            println!("{}", settings::get().hint(stop));
+            let settings = settings::get();
+            if settings.json {
+                let ready = screen.lines().next().unwrap_or(screen);
+                up::print_ready(ready, &facts);
+            } else {
+                output::always(screen);
+                println!("{}", settings.hint(IN_BACKGROUND));
+            }
             return Ok(());
         }
         tokio::select! {

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use haven_console::settings;
+use haven_console::verdict::Verdict;
+use haven_console::{output, settings};
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::facts::Facts;
 use crate::lock::Holder;
@@ -41,22 +43,29 @@ pub async fn down(folder: &Path) -> anyhow::Result<()> {
         }
         None => leftovers::Ended::default(),
     };
-    match (&stopped, left.names.as_slice()) {
-        (None, []) => println!("No platform is running in {}.", folder.display()),
-        (None, names) => println!(
+    let settings = settings::get();
+    let verdict = Verdict::good(match (&stopped, left.names.as_slice()) {
+        (None, []) => format!("No platform is running in {}.", folder.display()),
+        (None, names) => format!(
             "Ended processes that a killed `haven up` had left running: {}.",
             names.join(", ")
         ),
-        (Some(_), _) => println!("{}", settings::get().hint(STOPPED)),
-    }
-    let holder = stopped.and_then(|stopped| {
-        State::last_holder(folder).filter(|last| last.identity.pid == stopped.pid && last.stopping)
+        (Some(_), _) => settings.hint(STOPPED),
     });
-    for unsaved in holder.iter().flat_map(|holder| &holder.unsaved) {
-        println!("{unsaved}");
-    }
+    let stopped_pid = stopped.as_ref().map(|stopped| stopped.pid);
+    let holder = State::last_holder(folder)
+        .filter(|last| Some(last.identity.pid) == stopped_pid && last.stopping);
+    let mut unsaved = holder.map(|holder| holder.unsaved).unwrap_or_default();
     if left.lost_aws_state() {
-        println!("{}", emulator_state::KILLED);
+        unsaved.push(emulator_state::KILLED.to_owned());
+    }
+    if settings.json {
+        let fields = json!({ "stopped_pid": stopped_pid, "ended": left.names, "unsaved": unsaved });
+        verdict.print_json("haven.down/1", fields);
+    } else {
+        // Lost data is part of the result, so `-q` keeps these lines.
+        unsaved.iter().for_each(output::always);
+        verdict.print();
     }
     Ok(())
 }

@@ -15,7 +15,9 @@ use app::use_cases::project::reproject;
 use contract::parameter::{SECRETS, SIGNING_KEY};
 use contract::role::ROLES;
 use haven_console::time::duration;
-use haven_console::{BadUsage, settings};
+use haven_console::verdict::Verdict;
+use haven_console::{BadUsage, output, settings};
+use serde_json::json;
 use tokio::sync::Notify;
 use worker::stores::{Store, SystemSource};
 
@@ -558,12 +560,34 @@ fn announce_ready(
     let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
     facts.ready = true;
     facts.write(folder)?;
-    println!("{}", ready_screen(&facts, took, in_background));
+    let ready = format!("{READY} {}.", duration(took));
+    let settings = settings::get();
+    if settings.json {
+        print_ready(&ready, &facts);
+    } else if settings.quiet {
+        output::always(ready);
+    } else {
+        println!("{}", ready_screen(&facts, &ready, in_background));
+    }
     Ok(())
 }
 
+/// Prints the JSON line of a platform that is ready. `ready` is the sentence for people.
+pub(crate) fn print_ready(ready: &str, facts: &Facts) {
+    let Facts {
+        storefront,
+        aws_endpoint,
+        pid,
+        ..
+    } = facts;
+    let fields = json!({ "storefront": storefront, "staff_board": format!("{storefront}/staff"),
+        "mailbox": format!("{storefront}/staff/mailbox"), "api": format!("{storefront}/openapi.json"),
+        "staff_token": shown_token(&facts.staff_token), "aws_endpoint": aws_endpoint, "pid": pid });
+    Verdict::good(ready).print_result("haven.up/1", fields);
+}
+
 /// Returns the screen of a platform that is ready. [`detach`](super::detach) reads its first words.
-fn ready_screen(facts: &Facts, took: Duration, in_background: bool) -> String {
+fn ready_screen(facts: &Facts, ready: &str, in_background: bool) -> String {
     let stop = match in_background {
         true => "",
         false => " Ctrl-C stops the platform; orders and stock are kept.",
@@ -572,7 +596,7 @@ fn ready_screen(facts: &Facts, took: Duration, in_background: bool) -> String {
     let token = shown_token(&facts.staff_token);
     let hint = |command: &str| settings::get().hint(command);
     format!(
-        "\n{READY} {}.{stop}\n\n  \
+        "\n{ready}{stop}\n\n  \
          Shop         {shop}\n  \
          Staff board  {shop}/staff\n  \
          Staff token  {token}\n  \
@@ -581,7 +605,6 @@ fn ready_screen(facts: &Facts, took: Duration, in_background: bool) -> String {
          Local AWS    {aws}\n\n\
          Use the local AWS with: eval \"$({})\"\n\
          Next: order a flat white in the shop, then {}",
-        duration(took),
         hint("haven env"),
         hint("haven status"),
     )
@@ -599,7 +622,7 @@ mod tests {
             "staff_token": "token", "roles": [], "pid": 1, "aws_pid": null, "ready": true,
         });
         let facts: Facts = serde_json::from_value(facts).expect("facts");
-        let screen = ready_screen(&facts, Duration::from_millis(13_840), false);
+        let screen = ready_screen(&facts, "Ready in 13.8 s.", false);
         assert!(
             screen.starts_with(
                 "\nReady in 13.8 s. Ctrl-C stops the platform; orders and stock are kept.\n\n  \
@@ -613,7 +636,7 @@ mod tests {
             "{screen}"
         );
         assert!(screen.lines().all(|line| line.len() <= 80), "{screen}");
-        let background = ready_screen(&facts, Duration::from_secs(1), true);
+        let background = ready_screen(&facts, "Ready in 1.0 s.", true);
         assert!(!background.contains("Ctrl-C"), "{background}");
     }
 }

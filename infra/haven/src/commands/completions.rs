@@ -4,6 +4,9 @@
 use anyhow::Context as _;
 use clap::Args;
 use clap_complete::{Shell, generate};
+use haven_console::output;
+use haven_console::verdict::Verdict;
+use serde_json::json;
 
 #[derive(Debug, Args)]
 pub struct Completions {
@@ -20,12 +23,13 @@ pub struct Completions {
 /// When the script is not UTF-8.
 pub fn print(options: &Completions, mut haven: clap::Command) -> anyhow::Result<bool> {
     let script = script(options.shell, &mut haven)?;
-    match options.json {
-        true => println!(
-            "{:#}",
-            serde_json::json!({ "shell": options.shell.to_string(), "script": script })
-        ),
-        false => print!("{script}"),
+    if options.json {
+        let shell = options.shell.to_string();
+        let verdict = Verdict::neutral(format!("The completion script of {shell}."));
+        let fields = json!({ "shell": shell, "script": script });
+        verdict.print_json("haven.completions/1", fields);
+    } else {
+        output::always(script.trim_end());
     }
     Ok(true)
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use chassis::config::{Environment, ProcessEnvironment};
 use clap::Args;
+use haven_console::output;
 
 use crate::arguments::STATE;
 use platform::facts::Facts;
@@ -50,11 +51,8 @@ pub fn print(options: &Env) -> anyhow::Result<()> {
             serde_json::to_string_pretty(&variables).context("write JSON")?
         );
     } else {
-        print!(
-            "{}{}",
-            unsets(ProcessEnvironment.names()),
-            exports(variables)
-        );
+        let unsets = unsets(ProcessEnvironment.names());
+        output::always((unsets + &exports(variables)).trim_end());
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use haven_console::progress::Steps;
 use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::of_text;
-use haven_console::{settings, width};
+use haven_console::{output, settings, width};
 use serde::Serialize;
 use serde_json::json;
 
@@ -78,7 +78,7 @@ pub async fn print(options: &Outputs) -> anyhow::Result<bool> {
             return Ok(verdict.print_json("haven.output/1", document) == Exit::Done);
         }
         let found = found.ok_or_else(|| not_there(name, &stacks, &parameters))?;
-        println!("{found}");
+        output::always(found);
         return Ok(true);
     }
     let verdict = verdict(&target, &stacks, &parameters);

@@ -4,9 +4,11 @@ use adapter_sql::Login;
 use anyhow::Context as _;
 use app::use_cases::project;
 use clap::Args;
+use haven_console::verdict::Verdict;
 use serde_json::json;
 use worker::stores::Store;
 
+use super::count;
 use crate::arguments::{DATABASE_URL, Target};
 use crate::login::database_login;
 use crate::target;
@@ -59,9 +61,12 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
         Some(after),
     )
     .await?;
-    match options.target.which.json {
-        true => println!("{}", json!({ "orders": shown })),
-        false => println!("The order view shows {shown} orders as they are in the database."),
+    let orders = count(usize::try_from(shown).unwrap_or(usize::MAX), "order");
+    let verdict = Verdict::good(format!("Order view rebuilt: {orders}."));
+    if options.target.which.json {
+        verdict.print_json("haven.reproject/1", json!({ "orders": shown }));
+    } else {
+        verdict.print();
     }
     Ok(())
 }

@@ -61,9 +61,7 @@ pub async fn command(options: &Target) -> anyhow::Result<bool> {
         let exit = verdict.print_json("haven.status/1", health.document());
         return Ok(exit == Exit::Done);
     }
-    if !settings.quiet {
-        println!("{}", health.text(settings.verbose, width::stdout_text()));
-    }
+    println!("{}", health.text(settings.verbose, width::stdout_text()));
     Ok(verdict.print() == Exit::Done)
 }
 

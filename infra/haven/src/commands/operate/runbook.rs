@@ -4,11 +4,11 @@ use clap::Subcommand;
 use contract::alarm::ALARMS;
 use haven_console::error::{Failure, unknown};
 use haven_console::exit::Exit;
-use haven_console::settings;
 use haven_console::style::Meaning;
 use haven_console::table::{Column, Table};
 use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
+use haven_console::{output, settings};
 use serde_json::{Value, json};
 
 #[derive(Debug, Subcommand)]
@@ -194,7 +194,7 @@ pub fn command(command: &Runbook) -> Result<(), Failure> {
                 document["markdown"] = page.body.trim().into();
                 Verdict::neutral(page.title).print_json("haven.runbook-show/1", document);
             } else {
-                print!("{}", page.text(width::stdout_text()));
+                output::always(page.text(width::stdout_text()).trim_end());
             }
         }
     }

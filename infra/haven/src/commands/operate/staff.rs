@@ -20,7 +20,7 @@ use haven_console::table::{Cell, Column, Table};
 use haven_console::time::{absolute, relative};
 use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
-use haven_console::{BadUsage, settings};
+use haven_console::{BadUsage, output, settings};
 use platform::audit;
 use platform::facts::Facts;
 use platform::staff_token::{issue, signing_key, subject};
@@ -138,7 +138,7 @@ async fn print_token(options: &Token, login: Login) -> anyhow::Result<Exit> {
         document["token"] = text.into();
         return Ok(Verdict::good(sentence).print_json("haven.staff-token/1", document));
     }
-    println!("{text}");
+    output::always(&text);
     if !settings::get().quiet {
         let hint = settings::get().hint("The token is shown once. List all: `haven staff tokens`.");
         let text = format!("{sentence} {hint}");

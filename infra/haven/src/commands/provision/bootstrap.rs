@@ -2,6 +2,10 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use haven_console::exit::Exit;
+use haven_console::table::{Column, Table};
+use haven_console::verdict::Verdict;
+use haven_console::width::{self, wrap};
 use provision::change_set::{Changed, apply};
 use provision::execution_role::role;
 use provision::guard::Named;
@@ -67,25 +71,51 @@ pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
         resources: made_of(&target, &stack.name).await?,
         stack: stack.name,
     };
-    if which.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&made).context("write JSON")?
-        );
-        return Ok(true);
-    }
-    println!(
-        "{}: {outcome}, in account {} ({}); it costs nothing",
-        made.stack, made.account, made.region
-    );
+    let verdict = verdict(&made);
+    let exit = if which.json {
+        let fields = serde_json::to_value(&made).context("write JSON")?;
+        verdict.print_json("haven.bootstrap/1", fields)
+    } else {
+        println!("{}", text(&made, width::stdout_text()));
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
+}
+
+/// Returns the place, the resources, and how CloudFormation deploys from now on.
+fn text(made: &Bootstrapped, columns: usize) -> String {
+    let mut table = Table::new([
+        Column::text("Resource"),
+        Column::text("Type").optional(1),
+        Column::text("Name").shortened(),
+    ]);
     for Resource { id, kind, name } in &made.resources {
-        println!("  {id:20} {kind:24} {name}");
+        table.row([id.as_str(), kind, name]);
     }
-    println!(
-        "CloudFormation now deploys every stack except `security` with {}\ninstead of your own permissions. You need iam:PassRole for that role.",
+    let role = format!(
+        "CloudFormation now deploys every stack except `security` with {} instead of your own \
+         permissions. You need iam:PassRole for that role.",
         made.execution_role
     );
-    Ok(true)
+    format!(
+        "{}, account {}, {}\n\n{}\n{}\n",
+        made.environment,
+        made.account,
+        made.region,
+        table.render(columns).text,
+        wrap(&role, columns, "", "")
+    )
+}
+
+fn verdict(made: &Bootstrapped) -> Verdict {
+    let Bootstrapped {
+        stack,
+        outcome,
+        environment,
+        ..
+    } = made;
+    Verdict::good(format!("{stack} is {outcome}; the stack costs nothing."))
+        .next(format!("haven plan {environment}"))
 }
 
 async fn made_of(target: &Target, stack: &str) -> anyhow::Result<Vec<Resource>> {

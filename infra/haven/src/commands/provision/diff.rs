@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use blueprint::consequence::{self, Change};
 use clap::Args;
+use haven_console::exit::Exit;
+use haven_console::verdict::Verdict;
 use platform::history::{History, read_template};
 use provision::guard::Named;
 use provision::plan::worst_first;
@@ -53,20 +55,30 @@ pub fn command(options: &Diff) -> anyhow::Result<bool> {
             });
         }
     }
-    if options.which.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(
-                &json!({ "environment": environment.name, "stacks": diffs })
-            )?
-        );
+    let changes = worst_first(
+        diffs
+            .iter()
+            .map(|diff| (diff.stack.as_str(), diff.changes.as_slice())),
+    );
+    let verdict = verdict(&environment.name, &changes);
+    let exit = if options.which.json {
+        let fields = json!({ "environment": environment.name, "stacks": diffs });
+        verdict.print_json("haven.diff/1", fields)
     } else {
-        let changes = worst_first(
-            diffs
-                .iter()
-                .map(|diff| (diff.stack.as_str(), diff.changes.as_slice())),
-        );
-        print!("{}", present::changes(&changes, &Named::default()));
+        if !changes.is_empty() {
+            println!("{}", present::changes(&changes, &Named::default()));
+        }
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
+}
+
+fn verdict(environment: &str, changes: &[(&str, &Change)]) -> Verdict {
+    match changes {
+        [] => Verdict::good(format!("{environment}: no template differs.")),
+        changes => Verdict::no(format!(
+            "{environment} differs: {}.",
+            present::count(changes)
+        )),
     }
-    Ok(diffs.is_empty())
 }

@@ -121,11 +121,10 @@ pub fn text(plan: &Plan, columns: usize, verbose: bool) -> String {
     text
 }
 
-/// Returns the text of changes, in the given order, and their count.
+/// Returns the text of changes, in the given order.
 pub fn changes(changes: &[(&str, &Change)], named: &Named) -> String {
     let verbose = haven_console::settings::get().verbose;
-    let sections = sections(changes, named, width::stdout(), verbose);
-    format!("{sections}\n{}\n", count(changes))
+    sections(changes, named, width::stdout(), verbose)
 }
 
 /// Returns the number of changes of each kind.

@@ -7,8 +7,15 @@ use anyhow::Context as _;
 use blueprint::spelling::nearest;
 use blueprint::{Stack, limits};
 use clap::Args;
+use haven_console::exit::Exit;
+use haven_console::output;
+use haven_console::table::{Column, Table};
+use haven_console::time::thousands;
+use haven_console::verdict::Verdict;
+use haven_console::width;
 use serde_json::{Value, json};
 
+use super::counted;
 use crate::arguments::{OUT, Which};
 use crate::target;
 use haven_console::BadUsage;
@@ -47,40 +54,55 @@ pub fn print(options: &Synth) -> anyhow::Result<bool> {
         .map(|stack| limits::text(&stack.template))
         .collect();
     let findings = refused(&stacks, &texts);
+    let out = options.out.as_deref();
     if findings.is_empty() {
-        if let Some(folder) = &options.out {
+        if let (Some(_), [stack]) = (&options.stack, &stacks[..]) {
+            output::always(pretty(&stack.template)?);
+            return Ok(true);
+        }
+        if let Some(folder) = out {
             write(&stacks, folder)?;
         }
-        match (options.stack.is_some(), options.which.json, &stacks[..]) {
-            (true, _, [stack]) => println!("{}", pretty(&stack.template)?),
-            (_, true, stacks) => {
-                println!(
-                    "{}",
-                    pretty(&document(
-                        &environment.name,
-                        stacks,
-                        &texts,
-                        options.out.as_deref()
-                    ))?
-                )
-            }
-            (_, false, stacks) => {
-                let each = stacks.iter().zip(&texts);
-                each.for_each(|(stack, text)| println!("{:32} {:>7} bytes", stack.name, text.len()))
-            }
-        }
-    } else if options.which.json {
-        println!(
-            "{}",
-            pretty(
-                &json!({ "environment": environment.name, "stacks": [], "findings": findings })
-            )?
-        );
-    } else {
-        findings.iter().for_each(|finding| eprintln!("{finding}"));
-        eprintln!("{} findings; nothing was written", findings.len());
     }
-    Ok(findings.is_empty())
+    let verdict = verdict(&texts, out, findings.len());
+    let exit = if options.which.json {
+        let fields = document(&environment.name, &stacks, &texts, out, &findings);
+        verdict.print_json("haven.synth/1", fields)
+    } else {
+        match findings[..] {
+            [] => print!("{}", sizes(&stacks, &texts, width::stdout())),
+            _ => findings.iter().for_each(|finding| println!("{finding}")),
+        }
+        println!();
+        verdict.print()
+    };
+    Ok(exit == Exit::Done)
+}
+
+/// Returns the stacks with the sizes of their templates.
+fn sizes(stacks: &[Stack], texts: &[String], columns: usize) -> String {
+    let mut table = Table::new([Column::text("Stack").shortened(), Column::number("Bytes")]);
+    for (stack, text) in stacks.iter().zip(texts) {
+        table.row([stack.name.clone(), thousands(text.len() as u64)]);
+    }
+    table.render(columns).text
+}
+
+fn verdict(texts: &[String], out: Option<&Path>, findings: usize) -> Verdict {
+    if findings > 0 {
+        let findings = counted(findings, "finding");
+        return Verdict::no(format!("Refused: {findings}; nothing was written."));
+    }
+    let bytes = texts.iter().map(String::len).sum();
+    let size = format!(
+        "{}, {}",
+        counted(texts.len(), "template"),
+        counted(bytes, "byte")
+    );
+    match out {
+        None => Verdict::neutral(size + "."),
+        Some(folder) => Verdict::good(format!("Written to {}: {size}.", folder.display())),
+    }
 }
 
 /// Returns the violations in all templates. `texts` are their serialized forms.
@@ -102,14 +124,22 @@ fn no_stack(slug: &str, slugs: &[&str]) -> String {
     )
 }
 
-fn document(environment: &str, stacks: &[Stack], texts: &[String], out: Option<&Path>) -> Value {
+/// Returns the fields of the JSON document. With findings, no template counts as written.
+fn document(
+    environment: &str,
+    stacks: &[Stack],
+    texts: &[String],
+    out: Option<&Path>,
+    findings: &[Finding],
+) -> Value {
+    let stacks = if findings.is_empty() { stacks } else { &[] };
     let stacks = stacks.iter().zip(texts).map(|(stack, text)| {
         let resources = stack.template["Resources"].as_object().map_or(0, serde_json::Map::len);
         let file = out.map(|folder| file(stack, folder));
         json!({ "slug": stack.slug, "name": stack.name, "about": stack.about, "stateful": stack.stateful,
             "depends_on": stack.depends_on, "resources": resources, "bytes": text.len(), "file": file })
     });
-    json!({ "environment": environment, "stacks": stacks.collect::<Vec<_>>(), "findings": [] })
+    json!({ "environment": environment, "stacks": stacks.collect::<Vec<_>>(), "findings": findings })
 }
 
 fn file(stack: &Stack, folder: &Path) -> PathBuf {

@@ -177,9 +177,7 @@ pub async fn command(options: &Load) -> anyhow::Result<bool> {
         return Ok(verdict.print_json("haven.load/1", document) == Exit::Done);
     }
     let settings = settings::get();
-    if !settings.quiet {
-        println!("{}", report.text(settings.verbose, width::stdout_text()));
-    }
+    println!("{}", report.text(settings.verbose, width::stdout_text()));
     Ok(verdict.print() == Exit::Done)
 }
 

@@ -2,6 +2,9 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use haven_console::settings;
+use haven_console::verdict::Verdict;
+use serde_json::json;
 
 use crate::arguments::DATABASE_URL;
 use crate::login::migration_login;
@@ -12,16 +15,24 @@ pub struct Migrate {
     pub database_url: String,
 }
 
-/// Applies the missing migrations and prints their names.
+/// Applies the missing migrations, and prints their names and number.
 ///
 /// # Errors
 /// When the database cannot be reached, or a migration fails.
 pub async fn command(options: &Migrate) -> anyhow::Result<()> {
     let report = migrations::migrate_as(&options.database_url, &migration_login()).await;
     let report = report.context("migrate the schema")?;
-    match report.applied.as_slice() {
-        [] => println!("The schema is up to date."),
-        applied => applied.iter().for_each(|name| println!("applied {name}")),
+    let applied = &report.applied;
+    let verdict = Verdict::good(match applied.len() {
+        0 => "The schema is up to date.".to_owned(),
+        1 => "1 migration applied.".to_owned(),
+        count => format!("{count} migrations applied."),
+    });
+    if settings::get().json {
+        verdict.print_json("haven.migrate/1", json!({ "applied": applied }));
+    } else {
+        applied.iter().for_each(|name| println!("{name}"));
+        verdict.print();
     }
     Ok(())
 }

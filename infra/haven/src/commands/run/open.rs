@@ -8,6 +8,7 @@ use app::use_cases::journey::time_text;
 use chassis::config::{Environment as _, ProcessEnvironment};
 use clap::{Args, ValueEnum};
 use haven_console::error::Failure;
+use haven_console::output;
 use haven_console::verdict::Verdict;
 use platform::audit;
 use platform::environment::ENVIRONMENT;
@@ -81,7 +82,7 @@ pub async fn command(options: &Open) -> anyhow::Result<()> {
         let document = json!({ "url": url, "expires_at": expires_at });
         verdict.print_json("haven.open/1", document);
     } else {
-        println!("{url}");
+        output::always(&url);
         verdict.print();
     }
     Ok(())

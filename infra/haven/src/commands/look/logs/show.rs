@@ -189,7 +189,7 @@ fn print(entries: &[Entry], json: bool) {
             let line = json!({ "event": "line", "role": entry.role, "log": entry.log });
             println!("{}", terminal::json_line(&line));
         } else {
-            println!("{}", text(entry, now, columns, is_full));
+            output::always(text(entry, now, columns, is_full));
         }
     }
 }
