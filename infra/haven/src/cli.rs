@@ -8,7 +8,6 @@ use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::settings::{self, Settings};
-use haven_console::table::{Column, Table};
 use haven_console::{help, output, width};
 
 use crate::arguments::{StateFolder, Target};
@@ -25,6 +24,7 @@ pub mod global;
 mod screens;
 #[cfg(test)]
 mod tests;
+pub mod topics;
 
 /// Brew Haven: a coffee-shop order platform, on this machine or on AWS
 #[derive(Debug, Parser)]
@@ -32,7 +32,7 @@ mod tests;
     name = "haven",
     version = env!("HAVEN_VERSION"),
     propagate_version = true,
-    after_help = "Help for a command: haven help plan. Exit codes: haven help exit-codes."
+    after_help = "Help for a command: haven help plan. Exit codes: haven help exit-codes.\nSchemas of the JSON output: haven help json."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -78,18 +78,18 @@ pub fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
         output::note(error.print());
         return Exit::Done;
     }
-    let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n");
-    let message = paragraphs
-        .next()
-        .and_then(|text| text.strip_prefix("error: "));
-    if let Some(message) = message.filter(|_| arguments.iter().any(|flag| flag == "--json")) {
+    if arguments.iter().any(|flag| flag == "--json") {
         let json = Settings {
             json: true,
             ..settings::get()
         };
         settings::set(json);
-        let mut failure = Failure::usage(message);
+        let text = error.render().to_string();
+        let mut paragraphs = text.split("\n\n");
+        let message = paragraphs.next().unwrap_or_default();
+        // Instead of an error, clap prints the help of a group without a command.
+        let message = message.strip_prefix("error: ");
+        let mut failure = Failure::usage(message.unwrap_or("a command is missing"));
         failure.tip =
             paragraphs.find_map(|text| Some(text.trim().strip_prefix("tip: ")?.to_owned()));
         return failure.print();
@@ -97,15 +97,6 @@ pub fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
     // There is no other place to report a failed write to.
     let _ = error.print();
     Exit::Usage
-}
-
-/// Prints the exit codes: `haven help exit-codes`.
-pub fn print_exit_codes() {
-    let mut table = Table::new([Column::number("Exit"), Column::text("Meaning")]);
-    for exit in Exit::ALL {
-        table.row([exit.code().to_string(), exit.meaning().to_owned()]);
-    }
-    table.print();
 }
 
 fn without_empty_variables(command: clap::Command) -> clap::Command {

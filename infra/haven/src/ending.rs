@@ -4,6 +4,7 @@
 use adapter_sql::ConnectError;
 use haven_console::error::Failure;
 use haven_console::exit::{Exit, Interrupted};
+use haven_console::settings;
 use haven_console::usage::BadUsage;
 use migrations::{FailureKind, MigrateError};
 use provision::aws_failure::{AwsFailure, Cause, Several};
@@ -103,7 +104,11 @@ async fn end_at_interrupt(on_interrupt: OnInterrupt) {
     };
     // If the signal cannot be handled, it ends the program as usual.
     if tokio::signal::ctrl_c().await.is_ok() {
-        eprintln!("haven: {word}");
+        if settings::get().json {
+            Failure::new(Exit::Interrupted, word).print();
+        } else {
+            eprintln!("haven: {word}");
+        }
         std::process::exit(Exit::Interrupted.code().into());
     }
 }

@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod ending;
 mod login;
+mod schemas;
 mod shop;
 mod target;
 
@@ -33,9 +34,8 @@ pub fn main() -> ExitCode {
         print!("{}", cli::first_screen());
         return output::ending("haven", Exit::Done);
     }
-    if arguments[1..] == ["help", "exit-codes"] {
-        cli::print_exit_codes();
-        return output::ending("haven", Exit::Done);
+    if let Some(exit) = cli::topics::print(&arguments[1..]) {
+        return output::ending("haven", exit);
     }
     let (command, settings) = match cli::parse(&arguments) {
         Ok(parsed) => parsed,

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 /// `haven` with nothing of this process's environment.
 fn haven(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_haven"))
@@ -115,7 +117,7 @@ fn a_wrong_command_line_exits_with_64_as_text_and_as_json() {
         (output.status.code(), text(&output.stdout).as_str()),
         (Some(64), "")
     );
-    let error: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one object");
+    let error: Value = serde_json::from_slice(&output.stderr).expect("one object");
     assert_eq!(error["code"], "usage");
     assert!(
         error["tip"]
@@ -125,8 +127,118 @@ fn a_wrong_command_line_exits_with_64_as_text_and_as_json() {
     );
     let output = haven(&["status", "prd", "--json"], &[]);
     assert_eq!(output.status.code(), Some(64));
-    let error: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one object");
+    let error: Value = serde_json::from_slice(&output.stderr).expect("one object");
     assert_eq!(error["message"], "unknown environment `prd`");
+}
+
+/// Returns the document on standard output, which is valid by the schema that it names.
+fn valid(arguments: &[&str], exit: i32) -> Value {
+    let output = haven(&[arguments, &["--json"]].concat(), &[]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {error}");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    let name = document["schema"].as_str().unwrap_or_default();
+    let name = name.trim_start_matches("haven.").trim_end_matches("/1");
+    is_valid(name, &document);
+    assert_eq!(document["ok"], exit == 0, "{arguments:?}");
+    document
+}
+
+fn is_valid(schema: &str, document: &Value) {
+    let schema = haven(&["help", "json", schema], &[]).stdout;
+    let schema = serde_json::from_slice(&schema).expect("a schema");
+    let validator = jsonschema::validator_for(&schema).expect("a legal schema");
+    let errors = validator.iter_errors(document);
+    let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?} in {document:#}");
+}
+
+#[test]
+fn what_needs_no_platform_prints_documents_that_are_valid() {
+    for (arguments, exit) in [
+        (&["check", "local"][..], 0),
+        (&["completions", "bash"], 0),
+        (&["config", "explain", "prod"], 0),
+        (&["config", "explain", "prod", "nothing"], 2),
+        (
+            &["config", "explain", "prod", "--set", "network.zones=9"],
+            64,
+        ),
+        (&["cost", "prod"], 0),
+        (&["diff", "local", "--state", "nowhere"], 2),
+        (&["notify", "preview"], 0),
+        (&["runbook", "list"], 0),
+        (&["runbook", "show", "dead-letters"], 0),
+        (&["synth", "local"], 0),
+        (&["why", "orders"], 0),
+        (&["why", "nothing"], 2),
+    ] {
+        valid(arguments, exit);
+    }
+}
+
+#[test]
+fn an_error_is_one_object_with_json() {
+    for (arguments, exit, code) in [
+        (&["dlq"][..], 64, "usage"),
+        (&["status", "prd"], 64, "usage"),
+        (&["status", "--stat", "x"], 64, "usage"),
+        (&["runbook", "show", "nothing"], 2, "not_found"),
+        (&["help", "json", "statuss"], 64, "usage"),
+    ] {
+        let json: &[&str] = if arguments[0] == "help" {
+            &[]
+        } else {
+            &["--json"]
+        };
+        let output = haven(&[arguments, json].concat(), &[]);
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+        if !json.is_empty() {
+            let error: Value = serde_json::from_slice(&output.stderr).expect("one object");
+            is_valid("error", &error);
+            assert_eq!(error["code"], code, "{error}");
+        }
+    }
+}
+
+#[test]
+fn quiet_leaves_the_last_line_and_values() {
+    for arguments in [&["config", "explain", "prod"][..], &["runbook", "list"]] {
+        let full = text(&haven(arguments, &[]).stdout);
+        let output = haven(&[arguments, &["-q"]].concat(), &[]);
+        let quiet = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(quiet.lines().count(), 1, "{quiet}");
+        let last = full
+            .lines()
+            .skip_while(|line| !line.contains(quiet.trim_end()));
+        assert!((1..=2).contains(&last.count()), "{quiet} in {full}");
+    }
+    for arguments in [
+        &["completions", "bash"][..],
+        &["config", "explain", "prod", "--json"],
+        &["runbook", "show", "dead-letters"],
+    ] {
+        let output = haven(&[arguments, &["-q"]].concat(), &[]);
+        assert_eq!(output.stdout, haven(arguments, &[]).stdout, "{arguments:?}");
+        assert!(!output.stdout.is_empty(), "{arguments:?}");
+    }
+    let error = haven(&["status", "prd", "-q"], &[]);
+    assert!(text(&error.stderr).starts_with("error: "), "{error:?}");
+}
+
+#[test]
+fn the_schemas_are_listed() {
+    let list = text(&haven(&["help", "json"], &[]).stdout);
+    for line in [
+        "dlq-list ",
+        "haven orders show",
+        "Next: haven help json status",
+    ] {
+        assert!(list.contains(line), "{list}");
+    }
+    assert!(list.lines().all(|line| line.len() <= 80), "{list}");
 }
 
 #[test]

@@ -77,7 +77,9 @@ fn with_flags(command: Command, flags: &[Arg]) -> Command {
         let is_shown = is_group
             || match id {
                 "env" => looks_at_one,
-                "state" | "json" => is_own,
+                "state" => is_own,
+                // A role writes its log, which is JSON anyway.
+                "json" => command.get_name() != "role",
                 _ => true,
             };
         let is_common = matches!(id, "env" | "state" | "json");

@@ -7,6 +7,7 @@ use clap::ValueEnum as _;
 
 use super::screens::{FIRST, GROUPS};
 use super::*;
+use crate::schemas::SCHEMAS;
 
 /// The whole command line, as `main` uses it.
 fn tree() -> clap::Command {
@@ -256,6 +257,20 @@ fn the_environment_is_local_unless_it_is_named_once() {
     let refused = parsed("haven --env prod seed").expect_err("the flag would be ignored");
     assert!(refused.to_string().contains("local platform"), "{refused}");
     parses("haven --env local seed");
+}
+
+#[test]
+fn every_command_with_json_has_a_schema() {
+    let has_json = |command: &clap::Command| {
+        let mut flags = command.get_arguments();
+        flags.any(|arg| arg.get_id() == "json" && !arg.is_hide_set())
+    };
+    let commands = listed().into_iter();
+    let commands = commands.filter(|(_, command)| !command.has_subcommands() && has_json(command));
+    let commands: BTreeSet<String> = commands.map(|(words, _)| words).collect();
+    let known = SCHEMAS.iter().flat_map(|schema| schema.commands);
+    let known: BTreeSet<String> = known.map(|command| format!("haven {command}")).collect();
+    assert_eq!(known, commands);
 }
 
 #[test]

@@ -320,6 +320,7 @@ mod tests {
 
     use super::super::fitting;
     use super::*;
+    use crate::schemas::testing::valid;
 
     fn completed() -> Journey {
         let at = datetime!(2026-03-01 06:52:12.277 UTC);
@@ -368,6 +369,8 @@ mod tests {
         }
         let narrow = fitting(&text(&completed(), bill, 60), 60);
         assert!(narrow.contains("; 1 column hidden: By"), "{narrow}");
+        let document = serde_json::to_value(completed()).expect("JSON");
+        valid(verdict(&completed()).document("haven.order/1", document));
         let full = full_text(&completed(), bill, 80);
         for part in [
             "reserved 1 × espresso",

@@ -205,7 +205,7 @@ impl Health {
             .alarms
             .as_ref()
             .map(|alarms| json!({ "count": alarms.count, "firing": alarms.firing }));
-        json!({ "environment": self.environment, "well": self.is_well(), "stacks": self.stacks,
+        json!({ "environment": self.environment, "place": self.place, "well": self.is_well(), "stacks": self.stacks,
             "roles": roles.collect::<Vec<_>>(), "queues": self.queues, "alarms": alarms })
     }
 
@@ -428,6 +428,7 @@ fn list(parts: impl Iterator<Item = String>) -> String {
 mod tests {
     use super::super::fitting;
     use super::*;
+    use crate::schemas::testing::{assert_has_numbers, valid};
 
     fn queue(name: &'static str, waiting: u64, parked: u64) -> QueueStatus {
         QueueStatus {
@@ -522,7 +523,8 @@ mod tests {
             .next("tail .haven/logs/order-worker.log")
         );
         assert_eq!(verdict.exit(), Exit::No);
-        let document = failing().document();
+        let document = valid(verdict.document("haven.status/1", failing().document()));
+        assert_has_numbers(&document, text);
         assert_eq!(document["well"], false);
         assert_eq!(document["queues"][0]["parked"], 5);
         assert_eq!(document["alarms"]["firing"][1], "payments-parked");

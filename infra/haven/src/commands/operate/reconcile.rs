@@ -302,6 +302,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::schemas::testing::{assert_has_numbers, valid};
 
     fn found(kind: Kind, is_safe: bool, repaired: Option<Repaired>) -> Found {
         let order_id = OrderId(Uuid::from_u128(0x47));
@@ -337,10 +338,11 @@ mod tests {
                 "Compared 26 orders, 30 payments, 1,030 gateway entries, 26 reservations."
             );
         }
-        assert_eq!(
-            verdict(&[], None),
-            Verdict::good("Consistent: no differences.")
-        );
+        let verdict = verdict(&[], None);
+        assert_eq!(verdict, Verdict::good("Consistent: no differences."));
+        let none = report(Vec::new());
+        let document = verdict.document("haven.reconcile/1", document(&none, &[], None, true));
+        assert_has_numbers(&valid(document), &text(&none, &[], 80, false));
     }
 
     #[test]
@@ -357,7 +359,10 @@ mod tests {
                 assert!(width <= columns && line == line.trim_end(), "{line:?}");
             }
         }
-        let text = text(&report(Vec::new()), &all[..1], 80, false);
+        let none = report(Vec::new());
+        let fields = document(&none, &all, Some(&none), true);
+        valid(verdict(&all, Some(&none)).document("haven.reconcile/1", fields));
+        let text = text(&none, &all[..1], 80, false);
         let fail = Meaning::Fail.mark(6);
         let expected = format!(
             "\n\n{fail}hold-of-ended-order  order 00000000-0000-0000-0000-000000000047\n      \

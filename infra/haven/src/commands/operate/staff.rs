@@ -332,6 +332,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::schemas::testing::valid;
 
     const NOW: Timestamp = datetime!(2026-11-29 08:00 UTC);
 
@@ -367,10 +368,10 @@ mod tests {
         for part in ["in 11 h", "1 h ago", "2026-12-24 07:00 UTC", "revoked"] {
             assert!(wide.contains(part), "{part}: {wide}");
         }
-        assert_eq!(
-            of_list(&tokens, NOW),
-            Verdict::neutral("3 staff tokens, 1 valid.")
-        );
+        let verdict = of_list(&tokens, NOW);
+        assert_eq!(verdict, Verdict::neutral("3 staff tokens, 1 valid."));
+        let all: Vec<Value> = tokens.iter().map(|token| document(token, NOW)).collect();
+        valid(verdict.document("haven.staff-tokens/1", json!({ "tokens": all })));
     }
 
     #[test]

@@ -128,3 +128,43 @@ async fn made_of(target: &Target, stack: &str) -> anyhow::Result<Vec<Resource>> 
     });
     Ok(of.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::provision::testing::plain;
+    use crate::schemas::testing::valid;
+
+    #[test]
+    fn the_role_is_named_and_the_stack_is_the_verdict() {
+        let made = Bootstrapped {
+            environment: "dev".to_owned(),
+            account: "123456789012".to_owned(),
+            region: "us-east-1".to_owned(),
+            stack: "brew-haven-dev-bootstrap".to_owned(),
+            outcome: "created",
+            execution_role: "arn:aws:iam::123456789012:role/brew-haven-dev-deployer".to_owned(),
+            resources: vec![Resource {
+                id: "Deployer".to_owned(),
+                kind: "AWS::IAM::Role".to_owned(),
+                name: "brew-haven-dev-deployer".to_owned(),
+            }],
+        };
+        let shown = "dev, account 123456789012, us-east-1\n\n\
+            Resource  Type            Name\n\
+            Deployer  AWS::IAM::Role  brew-haven-dev-deployer\n\n\
+            CloudFormation now deploys every stack except `security` with\n";
+        for columns in [60, 80, 120] {
+            let text = plain(&text(&made, columns), columns);
+            assert!(columns != 80 || text.starts_with(shown), "{text}");
+        }
+        let verdict = verdict(&made);
+        assert_eq!(
+            verdict,
+            Verdict::good("brew-haven-dev-bootstrap is created; the stack costs nothing.")
+                .next("haven plan dev")
+        );
+        let fields = serde_json::to_value(&made).expect("JSON");
+        valid(verdict.document("haven.bootstrap/1", fields));
+    }
+}

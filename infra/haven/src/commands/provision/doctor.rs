@@ -120,6 +120,7 @@ fn text(diagnosis: &Diagnosis, columns: usize, settings: &Settings) -> String {
 mod tests {
     use super::*;
     use crate::commands::provision::testing::plain;
+    use crate::schemas::testing::valid;
 
     fn diagnosis(checks: Vec<Check>) -> Diagnosis {
         Diagnosis {
@@ -161,6 +162,8 @@ mod tests {
         let expected = verdict::Verdict::no("Not ready: 1 failed, 1 warning.");
         assert_eq!(verdict, expected.next("aws acm describe-certificate"));
         assert_eq!(verdict.exit(), Exit::No);
+        let document = serde_json::to_value(&found).expect("JSON");
+        valid(verdict.document("haven.doctor/1", document));
         assert_eq!(
             verdict_of(&found.checks[..2]),
             verdict::Verdict::good("Ready to deploy: 1 check passed, 1 warning.")

@@ -207,6 +207,7 @@ fn text(stacks: &[StackDrift], columns: usize) -> String {
 mod tests {
     use super::*;
     use crate::commands::provision::testing::plain;
+    use crate::schemas::testing::valid;
 
     fn modified(path: &str, expected: Option<&str>, actual: Option<&str>) -> Drifted {
         let text = |text: Option<&str>| text.map(str::to_owned);
@@ -252,6 +253,8 @@ mod tests {
             assert_eq!(plain(&text(&found, columns), columns), expected);
         }
         plain(&text(&found, 60), 60);
+        let fields = json!({ "environment": "dev", "stacks": found, "reverted": [] });
+        valid(Verdict::no("Drift.").document("haven.drift/1", fields));
     }
 
     #[test]

@@ -323,6 +323,7 @@ async fn order(shop: &Shop) -> anyhow::Result<String> {
 mod tests {
     use super::*;
     use crate::commands::provision::testing::plain;
+    use crate::schemas::testing::valid;
 
     #[test]
     fn failed_checks_come_first_and_skipped_ones_are_no_failure() {
@@ -344,6 +345,9 @@ mod tests {
             Verdict::no("Failed: 1 of 3 checks, 1 skipped (5.8 s).")
         );
         assert_eq!(failed.exit(), Exit::No);
+        for (schema, checked) in [("haven.smoke/1", "checks"), ("haven.rehearse/1", "steps")] {
+            valid(failed.document(schema, json!({ "well": false, checked: checks })));
+        }
         let passed = verdict(&checks[..2], took, "");
         assert_eq!(passed, Verdict::good("Passed: 1 check, 1 skipped (5.8 s)."));
         assert_eq!(passed.exit(), Exit::Done);

@@ -221,6 +221,7 @@ mod tests {
 
     use super::*;
     use crate::commands::look::fitting;
+    use crate::schemas::testing::valid;
 
     #[test]
     fn failed_notifications_show_the_reason_and_sent_ones_the_id() {
@@ -278,6 +279,8 @@ mod tests {
             verdict(&[], true),
             Verdict::neutral("No notification failed.")
         );
+        let fields = json!({ "notices": rows.iter().map(as_json).collect::<Vec<_>>() });
+        valid(verdict(&rows, false).document("haven.notifications/1", fields));
         assert_eq!(as_json(&sent)["sent_at"], "2026-03-01T08:00:01Z");
         assert_eq!(as_json(&failed)["reason"], "MessageRejected");
     }

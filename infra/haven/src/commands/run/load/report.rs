@@ -261,6 +261,7 @@ impl Percentiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schemas::testing::{assert_has_numbers, valid};
 
     #[test]
     fn percentiles_are_measured_values() {
@@ -315,6 +316,9 @@ mod tests {
         for columns in [80, 120] {
             assert_eq!(passed().text(false, columns), text);
         }
+        let document = serde_json::to_value(passed()).expect("JSON");
+        let document = valid(passed().verdict().document("haven.load/1", document));
+        assert_has_numbers(&document, &text.replace(" within 30 s", ""));
         let narrow = passed().text(false, 60);
         assert!(narrow.lines().all(|line| line.len() <= 60), "{narrow}");
         let full = passed().text(true, 80);
