@@ -65,6 +65,14 @@ pub fn always(line: impl fmt::Display) {
     write(format_args!("{line}\n"));
 }
 
+/// Prints a line for people to standard error. Does nothing with `-q` or `--json`.
+pub fn aside(line: impl fmt::Display) {
+    let settings = crate::settings::get();
+    if !settings.quiet && !settings.json {
+        to_stderr(format_args!("{line}\n"));
+    }
+}
+
 /// Writes to standard output and flushes. Remembers the first failure, and does nothing after it.
 fn write(text: fmt::Arguments<'_>) {
     let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);

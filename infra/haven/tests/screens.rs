@@ -205,8 +205,9 @@ fn an_error_is_one_object_with_json() {
 #[test]
 fn quiet_leaves_the_last_line_and_values() {
     for arguments in [&["config", "explain", "prod"][..], &["runbook", "list"]] {
-        let full = text(&haven(arguments, &[]).stdout);
-        let output = haven(&[arguments, &["-q"]].concat(), &[]);
+        let wide = [("COLUMNS", "120")];
+        let full = text(&haven(arguments, &wide).stdout);
+        let output = haven(&[arguments, &["-q"]].concat(), &wide);
         let quiet = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0));
         assert_eq!(quiet.lines().count(), 1, "{quiet}");

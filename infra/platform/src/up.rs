@@ -106,7 +106,7 @@ pub async fn up(mut options: Options) -> anyhow::Result<()> {
         Facts::remove(state.folder());
     }
     outcome?;
-    eprintln!("{}", settings::get().hint(STOPPED));
+    output::aside(settings::get().hint(STOPPED));
     Ok(())
 }
 
@@ -157,7 +157,8 @@ enum Ended {
 /// Runs the local AWS and everything that depends on it, once, until it dies or a stop is asked
 /// for.
 async fn session(options: &Options, state: &State, stop: &Stop) -> anyhow::Result<Ended> {
-    eprintln!("Starting Brew Haven (state: {})", state.folder().display());
+    let folder = state.folder().display();
+    output::aside(format_args!("Starting Brew Haven (state: {folder})"));
     let mut shop = Shop::default();
     let ended = tokio::select! {
         ended = shop.run(options, state) => ended,

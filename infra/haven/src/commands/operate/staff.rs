@@ -139,11 +139,9 @@ async fn print_token(options: &Token, login: Login) -> anyhow::Result<Exit> {
         return Ok(Verdict::good(sentence).print_json("haven.staff-token/1", document));
     }
     output::always(&text);
-    if !settings::get().quiet {
-        let hint = settings::get().hint("The token is shown once. List all: `haven staff tokens`.");
-        let text = format!("{sentence} {hint}");
-        eprintln!("{}", wrap(&text, width::stderr_text(), "", ""));
-    }
+    let hint = settings::get().hint("The token is shown once. List all: `haven staff tokens`.");
+    let text = format!("{sentence} {hint}");
+    output::aside(wrap(&text, width::stderr_text(), "", ""));
     Ok(Exit::Done)
 }
 

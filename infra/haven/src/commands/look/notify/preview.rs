@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
-use haven_console::{BadUsage, width};
+use haven_console::{BadUsage, output, width};
 
 use crate::commands::look::count;
 
@@ -64,7 +64,7 @@ pub fn print(options: &Preview) -> anyhow::Result<()> {
     if let Some(file) = &options.html {
         let html = html(options.kind.as_deref(), channel)?;
         std::fs::write(file, html).with_context(|| format!("write {}", file.display()))?;
-        eprintln!("Wrote {}.", file.display());
+        output::aside(format_args!("Wrote {}.", file.display()));
     }
     let shown = shown(options.kind.as_deref(), channel);
     let verdict = Verdict::neutral(format!(
