@@ -205,8 +205,8 @@ impl Health {
             .alarms
             .as_ref()
             .map(|alarms| json!({ "count": alarms.count, "firing": alarms.firing }));
-        json!({ "environment": self.environment, "place": self.place, "well": self.is_well(), "stacks": self.stacks,
-            "roles": roles.collect::<Vec<_>>(), "queues": self.queues, "alarms": alarms })
+        json!({ "environment": self.environment, "place": self.place, "well": self.is_well(),
+            "stacks": self.stacks, "roles": roles.collect::<Vec<_>>(), "queues": self.queues, "alarms": alarms })
     }
 
     /// Returns everything above the verdict: what is wrong, or a summary if nothing is; then the
