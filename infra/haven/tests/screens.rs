@@ -184,7 +184,7 @@ fn an_error_is_one_object_with_json() {
         (&["status", "prd"], 64, "usage"),
         (&["status", "--stat", "x"], 64, "usage"),
         (&["runbook", "show", "nothing"], 2, "not_found"),
-        (&["help", "json", "statuss"], 64, "usage"),
+        (&["help", "json", "stat"], 64, "usage"),
     ] {
         let json: &[&str] = if arguments[0] == "help" {
             &[]

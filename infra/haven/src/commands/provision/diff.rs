@@ -82,3 +82,25 @@ fn verdict(environment: &str, changes: &[(&str, &Change)]) -> Verdict {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_follows_the_differences() {
+        let same = verdict("dev", &[]);
+        assert_eq!(same, Verdict::good("dev: no template differs."));
+        let prod = blueprint::Environment::named("prod").expect("it is one of ours");
+        let stacks = blueprint::stacks(&prod);
+        let added = consequence::diff(&serde_json::Value::Null, &stacks[0].template);
+        let changes = worst_first([(stacks[0].slug, added.as_slice())].into_iter());
+        let differs = verdict("prod", &changes);
+        let expected = format!(
+            "prod differs: {} to create, 0 to change, 0 to replace, 0 to delete.",
+            added.len()
+        );
+        assert_eq!(differs, Verdict::no(expected));
+        assert_eq!((same.exit(), differs.exit()), (Exit::Done, Exit::No));
+    }
+}

@@ -193,6 +193,25 @@ mod tests {
     }
 
     #[test]
+    fn the_last_line_counts_the_templates_or_the_findings() {
+        let texts = ["{}".to_owned(), "{ }".to_owned()];
+        assert_eq!(
+            verdict(&texts, None, 0),
+            Verdict::neutral("2 templates, 5 bytes.")
+        );
+        assert_eq!(
+            verdict(&texts, Some(Path::new("out")), 0),
+            Verdict::good("Written to out: 2 templates, 5 bytes.")
+        );
+        let refused = verdict(&texts, None, 1);
+        assert_eq!(
+            refused,
+            Verdict::no("Refused: 1 finding; nothing was written.")
+        );
+        assert_eq!(refused.exit(), Exit::No);
+    }
+
+    #[test]
     fn the_error_about_an_unknown_stack_names_the_known_ones() {
         let message = no_stack("dta", &["data", "messaging"]);
         assert_eq!(
