@@ -138,7 +138,7 @@ async fn print_token(options: &Token, login: Login) -> anyhow::Result<Exit> {
         document["token"] = text.into();
         return Ok(Verdict::good(sentence).print_json("haven.staff-token/1", document));
     }
-    output::always(&text);
+    output::always(text);
     let hint = settings::get().hint("The token is shown once. List all: `haven staff tokens`.");
     let text = format!("{sentence} {hint}");
     output::aside(wrap(&text, width::stderr_text(), "", ""));

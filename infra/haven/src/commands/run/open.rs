@@ -82,7 +82,7 @@ pub async fn command(options: &Open) -> anyhow::Result<()> {
         let document = json!({ "url": url, "expires_at": expires_at });
         verdict.print_json("haven.open/1", document);
     } else {
-        output::always(&url);
+        output::always(url);
         verdict.print();
     }
     Ok(())
