@@ -247,6 +247,7 @@ mod tests {
         let verdict = Verdict::good("Done.");
         for (name, fields) in [
             ("apply", json!(deployed)),
+            ("apply", json!({})),
             ("deploy", json!(deployed)),
             ("deploy", json!({})),
             ("destroy", json!(destroyed)),
