@@ -15,9 +15,10 @@ use crate::grants::Grants;
 
 /// The default address of the health endpoints of a local role, with a free port.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// Where a local storefront listens if nothing else is set.
+/// Where a local storefront listens if nothing else is set: on this machine only. On AWS the task
+/// definition must set the address.
 const LOCAL_SHOP: SocketAddr =
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), contract::STOREFRONT_PORT);
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), contract::STOREFRONT_PORT);
 
 /// The default limit of orders a minute for one address: a large office behind one address, with a
 /// reserve.
@@ -591,6 +592,29 @@ pub(crate) mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_local_storefront_listens_on_this_machine_only_unless_it_is_told_otherwise() {
+        let mut environment = on_aws(&STOREFRONT);
+        for (variable, value) in [
+            ("HAVEN_ENV", "local"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ] {
+            environment.insert(variable.to_owned(), value.to_owned());
+        }
+        let bind = |environment: &BTreeMap<String, String>| {
+            let config = Config::load(&STOREFRONT, environment).expect("all is set");
+            config.http.expect("it is public").bind
+        };
+        environment.insert("HAVEN_BIND".to_owned(), "0.0.0.0:80".to_owned());
+        assert!(bind(&environment).ip().is_unspecified());
+        environment.remove("HAVEN_BIND");
+        assert!(bind(&environment).ip().is_loopback());
+        assert_eq!(bind(&environment).port(), contract::STOREFRONT_PORT);
     }
 
     #[test]
