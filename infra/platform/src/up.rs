@@ -551,7 +551,8 @@ async fn listens(url: &str) -> bool {
         .is_ok()
 }
 
-/// Records that the platform is ready, and prints its addresses.
+/// Prints the addresses of the platform, and records that it is ready. In this order, because
+/// [`detach`](super::detach) reads the screen once the record says that the platform is ready.
 fn announce_ready(
     facts: &Shared,
     folder: &Path,
@@ -559,8 +560,6 @@ fn announce_ready(
     in_background: bool,
 ) -> anyhow::Result<()> {
     let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
-    facts.ready = true;
-    facts.write(folder)?;
     let ready = format!("{READY} {}.", duration(took));
     let settings = settings::get();
     if settings.json {
@@ -570,7 +569,8 @@ fn announce_ready(
     } else {
         println!("{}", ready_screen(&facts, &ready, in_background));
     }
-    Ok(())
+    facts.ready = true;
+    facts.write(folder)
 }
 
 /// Prints the JSON line of a platform that is ready. `ready` is the sentence for people.
