@@ -15,7 +15,9 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use indicatif::MultiProgress;
 
 use crate::exit::Exit;
 use crate::settings::Settings;
@@ -79,8 +81,10 @@ fn write(text: fmt::Arguments<'_>) {
     if failed.is_none() {
         // Flush at once: progress output without a line end must appear now, and a failure must be
         // noticed here.
-        let mut stdout = anstream::stdout().lock();
-        *failed = stdout.write_fmt(text).and_then(|()| stdout.flush()).err();
+        *failed = above_steps(|| {
+            let mut stdout = anstream::stdout().lock();
+            stdout.write_fmt(text).and_then(|()| stdout.flush()).err()
+        });
     }
 }
 
@@ -103,10 +107,24 @@ pub fn has_failed() -> bool {
         .is_some()
 }
 
+/// The lines of all running steps of this process, once one began on a terminal.
+pub(crate) static REDRAWN: OnceLock<MultiProgress> = OnceLock::new();
+
+/// Runs `print` while the lines of running steps are off the terminal, so that its output stays
+/// above them.
+fn above_steps<T>(print: impl FnOnce() -> T) -> T {
+    match REDRAWN.get() {
+        Some(bars) => bars.suspend(print),
+        None => print(),
+    }
+}
+
 /// Writes to standard error. A failure is ignored: there is no other place to report it, and
 /// standard error carries no results.
 pub fn to_stderr(text: fmt::Arguments<'_>) {
-    let _ = anstream::stderr().lock().write_fmt(text);
+    above_steps(|| {
+        let _ = anstream::stderr().lock().write_fmt(text);
+    });
 }
 
 /// Returns the exit code of a command of `program` that ended with `exit`. A success whose output

@@ -1,14 +1,20 @@
 //! Progress of a command that takes longer than a second, on standard error. On a terminal each
-//! step is one line, in the order in which the steps began, and is redrawn with its elapsed time.
-//! Elsewhere, and with `HAVEN_PROGRESS=plain`, each step prints one line when it ends, and a
-//! heartbeat says every minute what is running. `-q` and `--json` turn progress off.
+//! running step is one line at the bottom, in the order in which the steps began, and is redrawn
+//! with its elapsed time; a step that ends leaves its line above them. Elsewhere, and with
+//! `HAVEN_PROGRESS=plain`, each step prints one line when it ends, and a heartbeat says every minute
+//! what is running. `-q` and `--json` turn progress off.
+//!
+//! Whatever [`crate::output`] prints stays above the lines that are redrawn.
 
+use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use domain::text::printable;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use crate::output::REDRAWN;
 use crate::style::{Meaning, for_stderr};
 use crate::table::shortened;
 use crate::time::duration;
@@ -19,7 +25,12 @@ const REDRAWN_HZ: u8 = 8;
 const HEARTBEAT: Duration = Duration::from_secs(60);
 const FRAMES: [&str; 4] = ["|", "/", "-", "\\"];
 
+/// Prints one line somewhere else than on a terminal.
+type Print = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// The steps of a command. Clones show the same steps.
+///
+/// A command with one step, whose answer follows at once, ends the step by dropping it.
 ///
 /// ```
 /// use haven_console::progress::Steps;
@@ -28,10 +39,9 @@ const FRAMES: [&str; 4] = ["|", "/", "-", "\\"];
 /// step.doing("Stacks: 3 of 4");
 /// step.ok("Stacks: 4 created");
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Steps(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     command: String,
     shown: Shown,
@@ -40,11 +50,10 @@ struct Shared {
     _heartbeat: Option<Sender<()>>,
 }
 
-#[derive(Debug)]
 enum Shown {
     Nothing,
-    Redrawn(MultiProgress),
-    Lines,
+    Redrawn { leaves_lines: bool },
+    Lines(Print),
 }
 
 /// A step that has begun. Without an end, as on an error, its line disappears.
@@ -69,22 +78,58 @@ struct State {
     ended: Option<(Meaning, Duration)>,
 }
 
+impl State {
+    /// Makes the state of one line, whatever is in the text.
+    fn new(text: &str, ended: Option<(Meaning, Duration)>) -> State {
+        let text = printable(text);
+        State { text, ended }
+    }
+}
+
 impl Steps {
     /// Begins the progress of a command, such as `up`.
     pub fn new(command: &str) -> Steps {
+        Steps::on_stderr(command, true)
+    }
+
+    /// Begins the progress of a command whose answer repeats its steps: on a terminal, a step that
+    /// ends leaves no line.
+    pub fn vanishing(command: &str) -> Steps {
+        Steps::on_stderr(command, false)
+    }
+
+    /// Begins the progress of a command in lines for `print`, as off a terminal.
+    ///
+    /// ```
+    /// use haven_console::progress::Steps;
+    /// let steps = Steps::in_lines("up", |line| assert!(line.starts_with("up: Stacks: 4 created (")));
+    /// steps.begin("Stacks").ok("Stacks: 4 created");
+    /// ```
+    pub fn in_lines(command: &str, print: impl Fn(&str) + Send + Sync + 'static) -> Steps {
+        Steps::shown(command, Shown::Lines(Arc::new(print)))
+    }
+
+    fn on_stderr(command: &str, leaves_lines: bool) -> Steps {
         let settings = crate::settings::get();
+        if settings.quiet || settings.json {
+            return Steps::shown(command, Shown::Nothing);
+        }
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWN_HZ);
-        let shown = if settings.quiet || settings.json {
-            Shown::Nothing
-        } else if settings.plain_progress || target.is_hidden() {
-            Shown::Lines
-        } else {
-            Shown::Redrawn(MultiProgress::with_draw_target(target))
-        };
+        if settings.plain_progress || target.is_hidden() {
+            return Steps::in_lines(command, |line| eprintln!("{line}"));
+        }
+        REDRAWN.get_or_init(|| MultiProgress::with_draw_target(target));
+        Steps::shown(command, Shown::Redrawn { leaves_lines })
+    }
+
+    fn shown(command: &str, shown: Shown) -> Steps {
         let running = Arc::default();
-        let heartbeat = match shown {
-            Shown::Lines => Some(beat(command.to_owned(), Arc::clone(&running))),
-            Shown::Nothing | Shown::Redrawn(_) => None,
+        let heartbeat = match &shown {
+            Shown::Lines(print) => {
+                let (command, running) = (command.to_owned(), Arc::clone(&running));
+                Some(beat(command, running, HEARTBEAT, Arc::clone(print)))
+            }
+            Shown::Nothing | Shown::Redrawn { .. } => None,
         };
         Steps(Arc::new(Shared {
             command: command.to_owned(),
@@ -96,17 +141,13 @@ impl Steps {
 
     /// Begins a step. On a terminal its line shows `text` until [`Step::doing`] replaces it.
     pub fn begin(&self, text: &str) -> Step {
-        let state = State {
-            text: text.to_owned(),
-            ended: None,
-        };
         let line = Arc::new(Line {
             began: Instant::now(),
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(text, None)),
         });
         let bar = match &self.0.shown {
-            Shown::Redrawn(bars) => Some(bars.add(bar(&line))),
-            Shown::Nothing | Shown::Lines => None,
+            Shown::Redrawn { .. } => REDRAWN.get().map(|bars| add_bar(bars, &line)),
+            Shown::Nothing | Shown::Lines(_) => None,
         };
         locked(&self.0.running).push(Arc::clone(&line));
         Step {
@@ -115,29 +156,18 @@ impl Steps {
             bar,
         }
     }
+}
 
-    /// Runs `print` while the lines of the steps are off the terminal, so that output stays above
-    /// them.
-    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        match &self.0.shown {
-            Shown::Redrawn(bars) => bars.suspend(print),
-            Shown::Nothing | Shown::Lines => print(),
-        }
-    }
-
-    /// Removes the lines of all steps from a terminal, when a later line tells the same shorter.
-    pub fn clear(&self) {
-        if let Shown::Redrawn(bars) = &self.0.shown {
-            // The terminal is gone: there is nothing to clear.
-            let _ = bars.clear();
-        }
+impl fmt::Debug for Steps {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Steps").field(&self.0.command).finish()
     }
 }
 
 impl Step {
     /// Replaces the text of the step, which only a terminal and the heartbeat show.
     pub fn doing(&self, text: &str) {
-        text.clone_into(&mut locked(&self.line.state).text);
+        *locked(&self.line.state) = State::new(text, None);
     }
 
     /// Ends the step with its result.
@@ -153,18 +183,24 @@ impl Step {
     /// Ends the step with any result: [`Meaning::Ok`], `Warn`, `Fail` or `Skip`.
     pub fn end(self, result: Meaning, text: &str) {
         let took = self.line.began.elapsed();
-        *locked(&self.line.state) = State {
-            text: text.to_owned(),
-            ended: Some((result, took)),
-        };
-        match &self.steps.0.shown {
+        let state = State::new(text, Some((result, took)));
+        let Shared { command, shown, .. } = &*self.steps.0;
+        match shown {
             Shown::Nothing => {}
-            Shown::Lines => eprintln!("{}", plain(&self.steps.0.command, result, text, took)),
-            Shown::Redrawn(_) => {
-                if let Some(bar) = &self.bar {
-                    bar.finish();
+            Shown::Lines(print) => print(&plain(command, result, &state.text, took)),
+            Shown::Redrawn { leaves_lines } => {
+                self.clear();
+                if *leaves_lines {
+                    eprintln!("{}", redrawn(&state, took, crate::width::stderr()));
                 }
             }
+        }
+    }
+
+    /// Removes the line from the terminal.
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }
@@ -172,10 +208,7 @@ impl Step {
 impl Drop for Step {
     fn drop(&mut self) {
         locked(&self.steps.0.running).retain(|line| !Arc::ptr_eq(line, &self.line));
-        let has_ended = locked(&self.line.state).ended.is_some();
-        if let Some(bar) = self.bar.as_ref().filter(|_| !has_ended) {
-            bar.finish_and_clear();
-        }
+        self.clear();
     }
 }
 
@@ -183,10 +216,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the bar that redraws a line.
-fn bar(line: &Arc<Line>) -> ProgressBar {
+/// Adds the bar that redraws a line.
+fn add_bar(bars: &MultiProgress, line: &Arc<Line>) -> ProgressBar {
     let line = Arc::clone(line);
-    let draw = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
+    let draw = move |_: &ProgressState, out: &mut dyn fmt::Write| {
         let state = locked(&line.state).clone();
         let text = redrawn(&state, line.began.elapsed(), crate::width::stderr());
         // indicatif's buffer is a string.
@@ -195,7 +228,8 @@ fn bar(line: &Arc<Line>) -> ProgressBar {
     let style = ProgressStyle::with_template("{line}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
         .with_key("line", draw);
-    let bar = ProgressBar::new_spinner().with_style(style);
+    // The bar draws from its own thread, so it must belong to the others before it begins.
+    let bar = bars.add(ProgressBar::new_spinner().with_style(style));
     bar.enable_steady_tick(REDRAWN_EVERY);
     bar
 }
@@ -229,16 +263,21 @@ fn plain(command: &str, result: Meaning, text: &str, took: Duration) -> String {
 }
 
 /// Starts the thread that prints a heartbeat until the returned sender is dropped.
-fn beat(command: String, running: Arc<Mutex<Vec<Arc<Line>>>>) -> Sender<()> {
+fn beat(
+    command: String,
+    running: Arc<Mutex<Vec<Arc<Line>>>>,
+    every: Duration,
+    print: Print,
+) -> Sender<()> {
     let (sender, ended) = mpsc::channel::<()>();
     std::thread::spawn(move || {
-        while ended.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+        while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
             let texts: Vec<String> = locked(&running)
                 .iter()
                 .map(|line| line.heartbeat())
                 .collect();
             if !texts.is_empty() {
-                eprintln!("{command}: still running: {}", texts.join("; "));
+                print(&format!("{command}: still running: {}", texts.join("; ")));
             }
         }
     });
@@ -254,17 +293,24 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::width::assert_fits;
 
     fn line(text: &str, ended: Option<(Meaning, Duration)>, columns: usize) -> String {
-        let state = State {
-            text: text.to_owned(),
-            ended,
-        };
+        let state = State::new(text, ended);
         let line = redrawn(&state, Duration::from_millis(130), columns);
         assert_fits(&line, columns);
         anstream::adapter::strip_str(&line).to_string()
+    }
+
+    /// The steps of a command off a terminal, and the lines that they print.
+    fn in_lines() -> (Steps, Arc<Mutex<Vec<String>>>) {
+        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+        let printed = Arc::clone(&lines);
+        let print = move |line: &str| locked(&lines).push(line.to_owned());
+        (Steps::in_lines("test", print), printed)
     }
 
     #[test]
@@ -305,8 +351,52 @@ mod tests {
     }
 
     #[test]
+    fn off_a_terminal_only_a_step_that_ends_prints_and_only_once() {
+        let (steps, lines) = in_lines();
+        let printed = || std::mem::take(&mut *locked(&lines));
+        let (one, two, three) = (steps.begin("1"), steps.begin("2"), steps.begin("3"));
+        one.doing("1: half");
+        drop(two);
+        assert_eq!(printed(), [""; 0], "nothing has ended");
+        for (step, meaning, expected) in [
+            (one, Meaning::Ok, "test: one (0.0 s)"),
+            (three, Meaning::Warn, "test: warn one (0.0 s)"),
+            (steps.begin("4"), Meaning::Fail, "test: FAIL one (0.0 s)"),
+            (steps.begin("5"), Meaning::Skip, "test: skip one (0.0 s)"),
+        ] {
+            step.end(meaning, "one");
+            let lines = printed();
+            let [line] = lines.as_slice() else {
+                panic!("{lines:?}")
+            };
+            let (words, _) = expected.rsplit_once('(').expect("a duration");
+            assert!(line.starts_with(words), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_heartbeat_names_what_runs_and_ends_with_the_steps() {
+        let (sent, received) = mpsc::channel();
+        let print: Print = Arc::new(move |line: &str| {
+            let _ = sent.send(line.to_owned());
+        });
+        let (steps, _) = in_lines();
+        let running = Arc::clone(&steps.0.running);
+        let _one = steps.begin("one\r\u{1b}[2K");
+        let _two = steps.begin("two");
+        let heartbeat = beat("test".to_owned(), running, Duration::from_millis(1), print);
+        let line = received.recv().expect("it beats");
+        assert!(line.starts_with("test: still running: one"), "{line}");
+        assert!(line.contains("; two ("), "{line}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        drop(heartbeat);
+        // The channel closes when the thread ends.
+        while received.recv().is_ok() {}
+    }
+
+    #[test]
     fn a_step_runs_until_it_ends_or_is_dropped() {
-        let steps = Steps::new("test");
+        let (steps, _) = in_lines();
         let running = || locked(&steps.0.running).len();
         let (one, two) = (steps.begin("one"), steps.begin("two"));
         one.doing("one: half");
@@ -315,7 +405,18 @@ mod tests {
         one.ok("one is done");
         drop(two);
         assert_eq!(running(), 0);
-        steps.clear();
-        assert_eq!(steps.suspend(|| 7), 7);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_animates_or_adds_a_line(text in "\\PC*|[\\x00-\\x7f]{0,40}") {
+            let (steps, lines) = in_lines();
+            steps.begin(&text).ok(&text);
+            let lines = locked(&lines).clone();
+            prop_assert_eq!(lines.len(), 1);
+            prop_assert!(!lines[0].chars().any(char::is_control), "{:?}", lines);
+            let line = line(&text, None, 80);
+            prop_assert!(!line.chars().any(char::is_control), "{:?}", line);
+        }
     }
 }
