@@ -13,6 +13,7 @@ use crate::arguments::{DATABASE_URL, Target};
 use crate::login::database_login;
 use crate::target;
 use haven_console::BadUsage;
+use haven_console::progress::Steps;
 use platform::audit;
 use platform::environment::ENVIRONMENT;
 
@@ -43,6 +44,8 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
             return Err(BadUsage(why).into());
         }
     };
+    let steps = Steps::new("orders reproject");
+    let rebuilding = steps.begin("Rebuilding the order view");
     let (aws, _) = target::resolve(&options.target).await?;
     let store = Store::connect(&database_url, &login)
         .await
@@ -61,6 +64,7 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
         Some(after),
     )
     .await?;
+    drop(rebuilding);
     let orders = count(usize::try_from(shown).unwrap_or(usize::MAX), "order");
     let verdict = Verdict::good(format!("Order view rebuilt: {orders}."));
     if options.target.which.json {

@@ -28,6 +28,7 @@ use self::cause::Cause;
 use self::desk::{Common, Desk, Letter};
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
+use haven_console::progress::Steps;
 use haven_console::reference::resolve;
 use haven_console::{Interrupted, settings, width};
 
@@ -83,7 +84,10 @@ pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
 }
 
 async fn list(common: &Common, stop: &CancellationToken) -> anyhow::Result<bool> {
+    let steps = Steps::new("dlq list");
+    let reading = steps.begin("Reading the dead letters");
     let letters = Desk::open(&common.state).await?.read(stop).await?;
+    drop(reading);
     let causes = cause::group(&letters);
     let verdict = print::of_causes(&causes);
     let exit = if common.json {
@@ -102,6 +106,8 @@ async fn list(common: &Common, stop: &CancellationToken) -> anyhow::Result<bool>
 }
 
 async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<bool> {
+    let steps = Steps::new("dlq show");
+    let _reading = steps.begin("Reading the dead letters");
     let desk = Desk::open(&options.common.state).await?;
     let letters = desk.read(stop).await?;
     let causes = cause::group(&letters);

@@ -18,6 +18,7 @@ use worker::stores::{Store, SystemSource};
 use crate::arguments::{FIX, STATE};
 use crate::target;
 use haven_console::exit::Exit;
+use haven_console::progress::Steps;
 use haven_console::settings;
 use haven_console::style::Meaning;
 use haven_console::time::thousands;
@@ -123,7 +124,10 @@ pub async fn books(facts: &Facts) -> anyhow::Result<Report> {
 /// # Errors
 /// When a source cannot be read, or an audit row cannot be written.
 pub async fn command(options: &Reconcile) -> anyhow::Result<bool> {
-    let books = Books::open(&target::running(&options.state)?).await?;
+    let facts = target::running(&options.state)?;
+    let steps = Steps::new("reconcile");
+    let step = steps.begin("Comparing orders, payments and stock");
+    let books = Books::open(&facts).await?;
     let report = books.compare().await?;
     let maker = Maker {
         role: ACTOR,
@@ -131,7 +135,11 @@ pub async fn command(options: &Reconcile) -> anyhow::Result<bool> {
         traceparent: None,
     };
     let mut all = Vec::new();
-    for difference in &report.differences {
+    for (index, difference) in report.differences.iter().enumerate() {
+        if options.fix {
+            let count = report.differences.len();
+            step.doing(&format!("Repairing: {index} of {count}"));
+        }
         let repaired = match (options.fix, &difference.repair) {
             (false, _) => None,
             (true, None) => Some(Repaired::NotSafe),
@@ -170,10 +178,12 @@ pub async fn command(options: &Reconcile) -> anyhow::Result<bool> {
         });
     }
     let left = if options.fix && !all.is_empty() {
+        step.doing("Comparing again");
         Some(books.compare().await?)
     } else {
         None
     };
+    drop(step);
     let well = left.as_ref().unwrap_or(&report).differences.is_empty();
     let verdict = verdict(&all, left.as_ref());
     let exit = if options.json {

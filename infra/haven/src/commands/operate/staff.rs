@@ -15,6 +15,7 @@ use domain::access::StaffRole;
 use domain::text::printable;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
+use haven_console::progress::Steps;
 use haven_console::style::Meaning;
 use haven_console::table::{Cell, Column, Table};
 use haven_console::time::{absolute, relative};
@@ -102,6 +103,8 @@ fn staff_role(text: &str) -> Result<StaffRole, InvalidValue> {
 /// reached.
 pub async fn command(command: &Staff) -> anyhow::Result<bool> {
     let login = database_login();
+    let steps = Steps::new("staff");
+    let _asking = steps.begin("Asking the database of staff tokens");
     let exit = match command {
         Staff::Token(options) => print_token(options, login).await?,
         Staff::Tokens { database, json } => print_tokens(database, *json, login).await?,

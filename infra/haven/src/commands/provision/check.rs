@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use haven_console::exit::Exit;
+use haven_console::progress::Steps;
 use haven_console::style::Meaning;
 use haven_console::table::{Column, Table};
 use haven_console::verdict::Verdict;
@@ -42,10 +43,13 @@ pub struct Check {
 /// When an environment does not exist or its settings are wrong, or a template cannot be read.
 pub fn print(options: &Check) -> anyhow::Result<bool> {
     let begun = Instant::now();
+    let steps = Steps::new("check");
+    let checking = steps.begin("Checking the templates");
     let checked = match &options.templates {
         Some(folder) => vec![check_folder(folder)?],
         None => check_environments(options)?,
     };
+    drop(checking);
     let took = begun.elapsed();
     let verdict = verdict(&checked, took);
     let exit = if options.json {

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::smoke::{Check, of_the_platform, text, verdict};
+use super::smoke::{Check, of_the_platform, step, text, verdict};
 use super::{counted, left_out};
 use crate::arguments::{STATE, Which};
 use haven_console::exit::Exit;
@@ -48,12 +48,12 @@ pub async fn command(options: &Rehearse) -> anyhow::Result<bool> {
     // The templates then lack what the local AWS does not support, as for `haven deploy local`.
     environment.local = true;
     let begun = Instant::now();
-    let step = Steps::new("rehearse").begin(&format!("Rehearsing {}", environment.name));
+    let progress = Steps::vanishing("rehearse");
     let stop = Stop::listen()?;
     let folder = Folder::new();
     let state = State::open(&folder.0)?;
     let rehearsed = tokio::select! {
-        rehearsed = on_a_local_aws(&state, &environment, &options.state) => rehearsed,
+        rehearsed = on_a_local_aws(&progress, &state, &environment, &options.state) => rehearsed,
         // A rehearsal has nothing to save.
         why = async {
             stop.asked().await;
@@ -63,7 +63,6 @@ pub async fn command(options: &Rehearse) -> anyhow::Result<bool> {
     };
     // Processes of an interrupted start can still write to the directory.
     leftovers::end(&state).await;
-    drop(step);
     let checks = rehearsed?;
     let left_out = blueprint::left_out(&environment);
     let note = match left_out
@@ -106,13 +105,16 @@ impl Drop for Folder {
 }
 
 async fn on_a_local_aws(
+    progress: &Steps,
     state: &State,
     environment: &blueprint::Environment,
     here: &Path,
 ) -> anyhow::Result<Vec<Check>> {
+    let starting = progress.begin("starting a local AWS");
     let python = interpreter(state, here).await?;
     let emulator = Emulator::start(&Source::Python(python), state, None).await?;
-    let rehearsed = steps(&Aws::local(&emulator.access), environment).await;
+    starting.ok("local AWS started");
+    let rehearsed = steps(progress, &Aws::local(&emulator.access), environment).await;
     emulator.stop().await;
     rehearsed
 }
@@ -136,22 +138,19 @@ async fn interpreter(state: &State, here: &Path) -> anyhow::Result<PathBuf> {
     Ok(python::ensure(&place).await?.0)
 }
 
-async fn steps(aws: &Aws, environment: &blueprint::Environment) -> anyhow::Result<Vec<Check>> {
-    let mut checks = vec![Check::of(
-        "deploy from nothing",
-        brought(aws, environment, Outcome::Created).await,
-    )];
+async fn steps(
+    progress: &Steps,
+    aws: &Aws,
+    environment: &blueprint::Environment,
+) -> anyhow::Result<Vec<Check>> {
+    let created = brought(aws, environment, Outcome::Created);
+    let mut checks = vec![step(progress, "deploy from nothing", created).await];
     // The other checks need the deployed stacks.
     if checks.iter().all(|check| check.ok) {
-        checks.push(Check::of(
-            "deploy again",
-            brought(aws, environment, Outcome::Unchanged).await,
-        ));
-        checks.extend(of_the_platform(aws, environment).await);
-        checks.push(Check::of(
-            "planned failure",
-            failure(aws, environment).await,
-        ));
+        let unchanged = brought(aws, environment, Outcome::Unchanged);
+        checks.push(step(progress, "deploy again", unchanged).await);
+        checks.extend(of_the_platform(progress, aws, environment).await);
+        checks.push(step(progress, "planned failure", failure(aws, environment)).await);
     }
     Ok(checks)
 }

@@ -37,6 +37,9 @@ pub struct Smoke {
 
 /// The time in which the order must be confirmed. Normally this takes less than a second.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
+/// The names of the checks that do not run everywhere.
+const READABLE: &str = "permissions of roles";
+const TARGETS: &str = "load balancer targets";
 
 /// One check and its result.
 #[derive(Debug, Clone, Serialize)]
@@ -76,6 +79,31 @@ impl Check {
             found: why.to_owned(),
         }
     }
+
+    /// Returns the state that the text output shows.
+    fn mark(&self) -> Meaning {
+        match (self.ok, self.asked) {
+            (false, _) => Meaning::Fail,
+            (true, false) => Meaning::Skip,
+            (true, true) => Meaning::Ok,
+        }
+    }
+}
+
+/// Runs a check as one step of the progress.
+pub async fn step(
+    steps: &Steps,
+    name: &'static str,
+    found: impl Future<Output = anyhow::Result<String>>,
+) -> Check {
+    ended(steps, name, async { Check::of(name, found.await) }).await
+}
+
+async fn ended(steps: &Steps, name: &str, check: impl Future<Output = Check>) -> Check {
+    let step = steps.begin(name);
+    let check = check.await;
+    step.end(check.mark(), &format!("{name}: {}", check.found));
+    check
 }
 
 /// Prints all checks. Returns whether all of them hold.
@@ -86,24 +114,21 @@ pub async fn command(options: &Smoke) -> anyhow::Result<bool> {
     let target = &options.target;
     let begun = Instant::now();
     let (aws, environment) = crate::target::resolve(target).await?;
-    let step = Steps::new("smoke").begin(&format!("Testing {}", environment.name));
-    let mut checks = of_the_platform(&aws, &environment).await;
+    let steps = Steps::vanishing("smoke");
+    let mut checks = of_the_platform(&steps, &aws, &environment).await;
     let facts = Facts::read(&target.place.state)
         .ok()
         .filter(|_| environment.local);
     if let Some(facts) = facts {
-        checks.push(Check::of(
-            "a marked order",
-            order(&Shop::of(&facts, "haven smoke")?).await,
-        ));
+        let shop = Shop::of(&facts, "haven smoke")?;
+        checks.push(step(&steps, "a marked order", order(&shop)).await);
     } else if !environment.local {
         let url = options
             .shop
             .clone()
             .unwrap_or_else(|| format!("https://{}", environment.settings.edge.domain));
-        checks.push(Check::of("the shop's menu", answers(&url).await));
+        checks.push(step(&steps, "the shop's menu", answers(&url)).await);
     }
-    drop(step);
     let mut verdict = verdict(&checks, begun.elapsed(), "");
     let is_well = verdict.exit() == Exit::Done;
     if !is_well {
@@ -121,15 +146,10 @@ pub async fn command(options: &Smoke) -> anyhow::Result<bool> {
 
 /// Returns the checks, failed ones first.
 pub fn text(checks: &[Check], columns: usize) -> String {
-    let state = |check: &Check| match (check.ok, check.asked) {
-        (false, _) => Meaning::Fail,
-        (true, false) => Meaning::Skip,
-        (true, true) => Meaning::Ok,
-    };
     let mut checks: Vec<&Check> = checks.iter().collect();
     checks.sort_by_key(|check| check.ok);
     let line = |check: &&Check| {
-        let first = format!("{}{:26}", state(check).mark(6), check.name);
+        let first = format!("{}{:26}", check.mark().mark(6), check.name);
         wrap(&check.found, columns, &first, "        ") + "\n"
     };
     checks.iter().map(line).collect()
@@ -157,14 +177,14 @@ pub fn verdict(checks: &[Check], took: Duration, note: &str) -> Verdict {
 }
 
 /// Runs the checks that need only AWS.
-pub async fn of_the_platform(aws: &Aws, environment: &Environment) -> Vec<Check> {
+pub async fn of_the_platform(steps: &Steps, aws: &Aws, environment: &Environment) -> Vec<Check> {
     vec![
-        Check::of("stacks", stacks(aws, environment).await),
-        Check::of("parameters", parameters(aws, environment).await),
-        readable(aws, environment).await,
-        targets(aws, environment).await,
-        Check::of("queues", queues(aws, environment).await),
-        Check::of("alarms", alarms(aws, environment).await),
+        step(steps, "stacks", stacks(aws, environment)).await,
+        step(steps, "parameters", parameters(aws, environment)).await,
+        ended(steps, READABLE, readable(aws, environment)).await,
+        ended(steps, TARGETS, targets(aws, environment)).await,
+        step(steps, "queues", queues(aws, environment)).await,
+        step(steps, "alarms", alarms(aws, environment)).await,
     ]
 }
 
@@ -206,20 +226,18 @@ async fn parameters(aws: &Aws, environment: &Environment) -> anyhow::Result<Stri
 }
 
 async fn readable(aws: &Aws, environment: &Environment) -> Check {
-    let name = "permissions of roles";
     let target = aws.target(environment.clone());
     match provision::stack::find(&target.cloudformation, &environment.stack_name("roles")).await {
         // `haven up` deploys only what its processes need, and these have no IAM roles.
         Ok(None) if environment.local => {
-            Check::not_asked(name, "`haven deploy local` creates the roles")
+            Check::not_asked(READABLE, "`haven deploy local` creates the roles")
         }
-        Ok(_) => Check::of(name, readable::readable(&target).await),
-        Err(error) => Check::of(name, Err(error)),
+        Ok(_) => Check::of(READABLE, readable::readable(&target).await),
+        Err(error) => Check::of(READABLE, Err(error)),
     }
 }
 
 async fn targets(aws: &Aws, environment: &Environment) -> Check {
-    let name = "load balancer targets";
     let idle = blueprint::left_out(environment)
         .into_iter()
         .find(|left_out| {
@@ -227,9 +245,9 @@ async fn targets(aws: &Aws, environment: &Environment) -> Check {
                 && matches!(left_out.how, How::Idle | How::LeftOut)
         });
     match idle {
-        Some(idle) => Check::not_asked(name, &idle.why),
+        Some(idle) => Check::not_asked(TARGETS, &idle.why),
         None => Check::of(
-            name,
+            TARGETS,
             targets::targets(&aws.target(environment.clone())).await,
         ),
     }
@@ -321,9 +339,36 @@ async fn order(shop: &Shop) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
     use crate::commands::provision::testing::plain;
     use crate::schemas::testing::valid;
+
+    #[tokio::test]
+    async fn off_a_terminal_each_check_is_one_line_when_it_ends() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let printed = lines.clone();
+        let steps = Steps::in_lines("smoke", move |line: &str| {
+            lines.lock().expect("no panic").push(line.to_owned());
+        });
+        let failure = anyhow::anyhow!("orders:\n\u{1b}[5m5");
+        let check = step(&steps, "queues", std::future::ready(Err(failure))).await;
+        assert!(!check.ok && check.found.contains('\n'));
+        let skipped = async { Check::not_asked(TARGETS, "no tasks") };
+        ended(&steps, TARGETS, skipped).await;
+        let lines = printed.lock().expect("no panic").clone();
+        let [failed, skipped] = lines.as_slice() else {
+            panic!("{lines:?}")
+        };
+        assert!(
+            failed.starts_with("smoke: FAIL queues: orders:"),
+            "{failed}"
+        );
+        let expected = "smoke: skip load balancer targets: no tasks (";
+        assert!(skipped.starts_with(expected), "{skipped}");
+        assert!(!lines.concat().chars().any(char::is_control), "{lines:?}");
+    }
 
     #[test]
     fn failed_checks_come_first_and_skipped_ones_are_no_failure() {

@@ -1,5 +1,6 @@
 //! `haven down`: stops the platform.
 
+use haven_console::progress::Steps;
 use platform::down;
 
 use crate::arguments::StateFolder;
@@ -9,5 +10,7 @@ use crate::arguments::StateFolder;
 /// # Errors
 /// As [`down::down`].
 pub async fn command(options: &StateFolder) -> anyhow::Result<()> {
+    let steps = Steps::new("down");
+    let _stopping = steps.begin("Stopping the platform");
     down::down(&options.state).await
 }

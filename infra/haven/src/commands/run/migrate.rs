@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use haven_console::progress::Steps;
 use haven_console::settings;
 use haven_console::verdict::Verdict;
 use serde_json::json;
@@ -20,7 +21,10 @@ pub struct Migrate {
 /// # Errors
 /// When the database cannot be reached, or a migration fails.
 pub async fn command(options: &Migrate) -> anyhow::Result<()> {
+    let steps = Steps::new("migrate");
+    let applying = steps.begin("Applying migrations");
     let report = migrations::migrate_as(&options.database_url, &migration_login()).await;
+    drop(applying);
     let report = report.context("migrate the schema")?;
     let applied = &report.applied;
     let verdict = Verdict::good(match applied.len() {

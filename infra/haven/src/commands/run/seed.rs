@@ -4,6 +4,7 @@ use std::path::Path;
 
 use adapter_sql::Login;
 use anyhow::Context as _;
+use haven_console::progress::Steps;
 use haven_console::settings;
 use haven_console::verdict::Verdict;
 use serde_json::json;
@@ -22,6 +23,8 @@ use crate::target;
 /// reached.
 pub async fn command(state: &Path) -> anyhow::Result<()> {
     let facts = target::running(state)?;
+    let steps = Steps::new("seed");
+    let adding = steps.begin("Adding the menu and first stock");
     // Connect before anything is added, because the audit log must record the additions.
     let store = Store::connect(&facts.database_url, &Login::default())
         .await
@@ -29,6 +32,7 @@ pub async fn command(state: &Path) -> anyhow::Result<()> {
     let aws = Aws::local(&facts.aws_access());
     let stock = aws.stock(&aws.addresses(ENVIRONMENT).await?, "haven seed")?;
     let Seeded { added, all } = seed_and_record(&stock, &store).await?;
+    drop(adding);
     let verdict = Verdict::neutral(format!("{} of {all} products added.", added.len()));
     if settings::get().json {
         let added: Vec<String> = added.iter().map(ToString::to_string).collect();

@@ -116,17 +116,22 @@ struct Report {
 /// the question cannot be asked.
 pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Result<bool> {
     let desk = Desk::open(&options.common.state).await?;
+    let steps = Steps::new("dlq redrive");
+    let step = steps.begin("Reading the dead letters");
     let letters = desk.read(stop).await?;
     let causes = cause::group(&letters);
     let cause = cause::find(&causes, &options.fingerprint)?;
     let short = print::short(cause, &causes);
     let mut plan = Vec::new();
-    for letter in &cause.letters {
+    for (index, letter) in cause.letters.iter().enumerate() {
+        let all = cause.letters.len();
+        step.doing(&format!("Rehearsing the dead letters: {index} of {all}"));
         plan.push(Planned {
             letter: (*letter).clone(),
             foreseen: desk.rehearse(letter).await,
         });
     }
+    step.ok(&format!("{} rehearsed", print::dead_letters(plan.len())));
     if options.dry_run {
         return Ok(print_plan(options, cause, &plan, short) == Exit::Done);
     }
@@ -144,7 +149,7 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
         cause,
         by: &options.by,
         stop,
-        steps: Steps::new("dlq redrive"),
+        steps,
     };
     let subject = format!("dead-letters/{}", cause.fingerprint);
     let before = json!({ "queue": cause.queue.slug, "messages": plan.len() });
