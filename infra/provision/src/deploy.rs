@@ -160,19 +160,18 @@ impl StackOutcome {
         took: Duration,
         line: Line,
     ) -> anyhow::Result<StackOutcome> {
-        let seconds = took.as_secs_f64();
         let (outcome, text) = match &changed {
-            Ok(Changed::Created) => (Outcome::Created, "created"),
-            Ok(Changed::Updated) => (Outcome::Updated, "updated"),
-            Ok(Changed::Nothing) => (Outcome::Unchanged, "no changes"),
-            Err(_) => (Outcome::Unchanged, "FAILED"),
+            Ok(Changed::Created) => (Outcome::Created, Some("created")),
+            Ok(Changed::Updated) => (Outcome::Updated, Some("updated")),
+            Ok(Changed::Nothing) => (Outcome::Unchanged, Some("no changes")),
+            Err(_) => (Outcome::Unchanged, None),
         };
-        line.end(&format!("{text} ({seconds:.1} s)"));
+        line.end_after(text, took);
         changed?;
         Ok(StackOutcome {
             name: name.to_owned(),
             outcome,
-            seconds,
+            seconds: took.as_secs_f64(),
         })
     }
 }

@@ -381,7 +381,7 @@ async fn plan_stack(
             Ok(Some(ChangeSet { arn, changes, .. })) => (Some(arn), changes),
             Ok(None) => (None, Vec::new()),
             Err(error) => {
-                line.end("FAILED");
+                line.failed();
                 return Err(error);
             }
         }

@@ -54,7 +54,10 @@ pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
     let stack = blueprint::bootstrap(&target.environment);
     let line = Reporter::aside(which.json).begin(&stack.name, stack.about);
     let changed = apply(&target, &stack, &Named::default(), &line).await;
-    line.end(if changed.is_ok() { "done" } else { "FAILED" });
+    match changed {
+        Ok(_) => line.end("done"),
+        Err(_) => line.failed(),
+    }
     let outcome = match changed? {
         Changed::Created => "created",
         Changed::Updated => "updated",

@@ -133,7 +133,7 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
                 reverted.push(json!({ "stack": stack.name, "how": how }));
             }
             Err(error) => {
-                line.end("FAILED");
+                line.failed();
                 return Err(error);
             }
         }
