@@ -2,8 +2,9 @@
 //! right, no trailing blanks. A table that is too wide drops its optional columns, then shortens
 //! one column, and never wraps.
 //!
-//! The layout is our own. comfy-table wraps cells instead of dropping columns, and colors them by
-//! sequences and variables of its own, beside the one decision in [`crate::style`].
+//! The layout is our own, because comfy-table, the usual crate, wraps cells instead of dropping
+//! columns, and colors them by sequences and variables of its own, beside the one decision in
+//! [`crate::style`].
 
 use crate::style::Meaning;
 use crate::width::of_text;

@@ -20,10 +20,17 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use haven_console::exit::Exit;
+use haven_console::settings::Settings;
 use haven_console::{output, settings, style};
 
 use crate::cli::Command;
 use crate::commands::run::{keep, role};
+
+/// Returns the settings that environment variables ask for, for another program that prints through
+/// the same crates.
+pub fn settings_of_variables() -> Settings {
+    cli::global::of_variables()
+}
 
 /// Runs the command line. `ending` and `docs/interfaces.md` describe the exit codes.
 pub fn main() -> ExitCode {

@@ -7,6 +7,11 @@ mod points;
 mod run;
 
 use clap::{Args, ValueEnum as _};
+use haven_console::progress::Steps;
+use haven_console::style::Meaning;
+use haven_console::table::{Cell, Column, Table};
+use haven_console::time::thousands;
+use haven_console::verdict::Verdict;
 use serde::Serialize;
 
 use crate::shop::{Database, Keep, Shop};
@@ -90,14 +95,25 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
         .flow
         .map_or_else(|| Flow::value_variants().to_vec(), |flow| vec![flow]);
     let mut reports = Vec::new();
+    let steps = Steps::new("prove crash");
     for database in databases {
-        haven_console::eprintln!("starting a shop on {}", database.name());
+        let starting = steps.begin(&format!("Starting a shop on {}", database.name()));
         let shop = Shop::open(database, 0).await?;
+        starting.ok(&format!("Shop on {} started", database.name()));
         let mut held = true;
         for flow in &flows {
-            let report = run::flow(&shop, *flow, options).await;
+            let name = format!("{} on {}", flow.name(), database.name());
+            let step = steps.begin(&format!("{name}: recording"));
+            let report = run::flow(&shop, *flow, options, &step).await;
             match report {
                 Ok(report) => {
+                    step.end(
+                        report.mark(),
+                        &format!(
+                            "{name}: {} of {} points passed",
+                            report.passed, report.points
+                        ),
+                    );
                     held &= report.failures.is_empty();
                     if options.json {
                         haven_console::println!("{}", serde_json::to_string(&report)?);
@@ -106,11 +122,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
                 }
                 Err(error) => {
                     shop.close(Keep::Logs).await;
-                    return Err(error.context(format!(
-                        "flow {} on {}",
-                        flow.name(),
-                        database.name()
-                    )));
+                    return Err(error.context(format!("flow {name}")));
                 }
             }
         }
@@ -123,25 +135,18 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
     Ok(reports.iter().all(|report| report.failures.is_empty()))
 }
 
-fn print(reports: &[CrashReport]) {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header([
-        "flow", "database", "calls", "points", "passed", "failed", "s",
-    ]);
-    for report in reports {
-        let failed = report.failures.len();
-        let numbers =
-            [report.calls, report.points, report.passed, failed].map(|count| count.to_string());
-        let names = [report.flow.to_owned(), report.database.to_owned()];
-        table.add_row(
-            names
-                .into_iter()
-                .chain(numbers)
-                .chain([report.seconds.to_string()]),
-        );
+impl CrashReport {
+    /// Returns the state that the text output shows.
+    fn mark(&self) -> Meaning {
+        match self.failures.is_empty() {
+            true => Meaning::Ok,
+            false => Meaning::Fail,
+        }
     }
-    haven_console::println!("{table}");
+}
+
+fn print(reports: &[CrashReport]) {
+    let note = table(reports).print();
     for failure in reports.iter().flat_map(|report| &report.failures) {
         haven_console::println!(
             "\npoint {} {} {}",
@@ -153,5 +158,84 @@ fn print(reports: &[CrashReport]) {
             haven_console::println!("  {what}");
         }
         haven_console::println!("  again: {}", failure.again);
+    }
+    haven_console::println!();
+    verdict(reports).note(note).print();
+}
+
+fn table(reports: &[CrashReport]) -> Table {
+    let mut table = Table::new([
+        Column::text("Result"),
+        Column::text("Flow"),
+        Column::text("Database"),
+        Column::number("Calls").optional(1),
+        Column::number("Points"),
+        Column::number("Passed"),
+        Column::number("Failed"),
+        Column::number("Seconds").optional(2),
+    ]);
+    for report in reports {
+        let failed = report.failures.len();
+        let numbers = [report.calls, report.points, report.passed, failed];
+        let numbers = numbers.map(|count| Cell::from(thousands(count as u64)));
+        let mark = report.mark();
+        let names = [
+            mark.cell(mark.sign()),
+            Cell::from(report.flow),
+            Cell::from(report.database),
+        ];
+        let seconds = [Cell::from(thousands(report.seconds))];
+        table.row(names.into_iter().chain(numbers).chain(seconds));
+    }
+    table
+}
+
+fn verdict(reports: &[CrashReport]) -> Verdict {
+    let points: usize = reports.iter().map(|report| report.points).sum();
+    let failed: usize = reports.iter().map(|report| report.failures.len()).sum();
+    let points = thousands(points as u64);
+    match failed {
+        0 => Verdict::good(format!(
+            "Passed: killed at {points} points, every invariant held."
+        )),
+        _ => Verdict::no(format!("Failed: {failed} of {points} points.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_results_fit_and_end_in_a_verdict() {
+        let report = |failures: Vec<Failure>| CrashReport {
+            flow: "notification-retry",
+            database: "postgres",
+            calls: 91,
+            points: 1_168,
+            passed: 1_168 - failures.len(),
+            seconds: 954,
+            failures,
+        };
+        let failure = Failure {
+            point: 3,
+            side: "after",
+            call: "ses.SendEmail #1".to_owned(),
+            what: vec!["I8".to_owned()],
+            again: String::new(),
+        };
+        let reports = [report(Vec::new()), report(vec![failure])];
+        for columns in [60, 80, 120] {
+            for line in table(&reports).render(columns).text.lines() {
+                let width = haven_console::width::of_text(line);
+                assert!(width <= columns && line == line.trim_end(), "{line:?}");
+            }
+        }
+        let passed = verdict(&reports[..1]);
+        let sentence = "Passed: killed at 1,168 points, every invariant held.";
+        assert_eq!(passed, Verdict::good(sentence));
+        let failed = verdict(&reports);
+        assert_eq!(failed, Verdict::no("Failed: 1 of 2,336 points."));
+        assert_eq!(failed.exit().code(), 2);
     }
 }

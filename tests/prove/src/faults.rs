@@ -12,6 +12,12 @@ use std::time::Duration;
 
 use clap::Args;
 use haven_console::BadUsage;
+use haven_console::progress::Steps;
+use haven_console::style::Meaning;
+use haven_console::table::{Cell, Column, Table};
+use haven_console::time::thousands;
+use haven_console::verdict::Verdict;
+use haven_console::width::{self, wrap};
 use serde::Serialize;
 
 use crate::shop::{Database, Keep, Shop};
@@ -128,9 +134,13 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
             haven_console::eprintln!("{reason}");
         }
     }
+    let steps = Steps::new("prove faults");
+    let starting = steps.begin("Starting a shop");
     let mut shop = Shop::open(options.database, 0).await?;
+    starting.ok(&format!("Shop on {} started", options.database.name()));
     let (mut reports, mut survived) = (Vec::new(), true);
     for row in here {
+        let step = steps.begin(&format!("{} {}", row.id, row.about));
         let report = run::row(&shop, row, options).await;
         let report = match report {
             Ok(report) => report,
@@ -139,13 +149,20 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
                 return Err(error.context(format!("fault {}", row.id)));
             }
         };
-        haven_console::eprintln!(
-            "{:<4} {:>4} hits, {:>4} orders, quiet in {:>4.1} s {}",
-            report.id,
-            report.hits,
-            report.orders,
-            report.quiet_s,
-            report.failures.first().map_or("", String::as_str)
+        let failure = report
+            .failures
+            .first()
+            .map(|failure| format!(": {failure}"));
+        step.end(
+            report.mark(),
+            &format!(
+                "{} {} hits, {} orders, quiet in {:.1} s{}",
+                report.id,
+                report.hits,
+                report.orders,
+                report.quiet_s,
+                failure.unwrap_or_default()
+            ),
         );
         if options.json {
             haven_console::println!("{}", serde_json::to_string(&report)?);
@@ -166,10 +183,7 @@ pub async fn prove(options: &Options) -> anyhow::Result<bool> {
 }
 
 fn list(json: bool) -> anyhow::Result<()> {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_preset(comfy_table::presets::UTF8_BORDERS_ONLY)
-        .set_header(["id", "fault", "here"]);
+    let columns = width::stdout_text();
     for row in ROWS {
         let here = match row.how {
             How::Rules(_) => "by rules of the fault proxies".to_owned(),
@@ -183,49 +197,118 @@ fn list(json: bool) -> anyhow::Result<()> {
                 serde_json::json!({ "id": row.id, "fault": row.about, "here": here })
             );
         } else {
-            table.add_row([row.id, row.about, &here]);
+            let first = format!("{:6}", row.id);
+            let text = format!("{}\n{here}", row.about);
+            haven_console::println!("{}", wrap(&text, columns, &first, "      "));
         }
-    }
-    if !json {
-        haven_console::println!("{table}");
     }
     Ok(())
 }
 
-fn print(reports: &[FaultReport]) {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header([
-        "id", "fault", "hits", "orders", "refused", "unknown", "quiet s", "survived",
-    ]);
-    for report in reports {
-        let numbers =
-            [report.orders, report.refused, report.unknown].map(|count| count.to_string());
-        let mut cells = vec![
-            report.id.to_owned(),
-            report.about.to_owned(),
-            report.hits.to_string(),
-        ];
-        cells.extend(numbers);
-        cells.push(format!("{:.1}", report.quiet_s));
-        cells.push(if report.failures.is_empty() {
-            "yes".to_owned()
-        } else {
-            "NO".to_owned()
-        });
-        table.add_row(cells);
+impl FaultReport {
+    /// Returns the state that the text output shows.
+    fn mark(&self) -> Meaning {
+        match self.failures.is_empty() {
+            true => Meaning::Ok,
+            false => Meaning::Fail,
+        }
     }
-    haven_console::println!("{table}");
+}
+
+fn print(reports: &[FaultReport]) {
+    let note = table(reports).print();
     for report in reports.iter().filter(|report| !report.failures.is_empty()) {
         haven_console::println!("\n{}: prove faults {}", report.id, report.id);
         for failure in &report.failures {
             haven_console::println!("  {failure}");
         }
     }
+    haven_console::println!();
+    verdict(reports).note(note).print();
+}
+
+fn table(reports: &[FaultReport]) -> Table {
+    let mut table = Table::new([
+        Column::text("Result"),
+        Column::text("Id"),
+        Column::text("Fault").shortened(),
+        Column::number("Hits"),
+        Column::number("Orders"),
+        Column::number("Refused").optional(2),
+        Column::number("Unknown").optional(1),
+        Column::number("Quiet s"),
+    ]);
+    for report in reports {
+        let mark = report.mark();
+        let number = |count: usize| Cell::from(thousands(count as u64));
+        table.row([
+            mark.cell(mark.sign()),
+            Cell::from(report.id),
+            Cell::from(report.about),
+            Cell::from(thousands(report.hits)),
+            number(report.orders),
+            number(report.refused),
+            number(report.unknown),
+            Cell::from(format!("{:.1}", report.quiet_s)),
+        ]);
+    }
+    table
+}
+
+fn verdict(reports: &[FaultReport]) -> Verdict {
+    let count = reports.len();
+    let failed = reports.iter().filter(|report| !report.failures.is_empty());
+    match failed.count() {
+        0 => Verdict::good(format!(
+            "Passed: every fault was hit and survived ({count})."
+        )),
+        failed => Verdict::no(format!("Failed: {failed} of {count} faults.")),
+    }
 }
 
 impl Options {
     fn lasting(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(failures: Vec<String>) -> FaultReport {
+        FaultReport {
+            id: "W22",
+            about: "a fault whose description is longer than a narrow terminal has room for",
+            seeds: vec![1, 2, 3],
+            hits: 7_455,
+            orders: 3_345,
+            refused: 12,
+            unknown: 0,
+            quiet_s: 16.34,
+            failures,
+        }
+    }
+
+    #[test]
+    fn the_results_fit_and_end_in_a_verdict() {
+        let reports = [
+            report(Vec::new()),
+            report(vec!["seed 1: never hit".to_owned()]),
+        ];
+        for columns in [60, 80, 120] {
+            let text = table(&reports).render(columns).text;
+            for line in text.lines() {
+                let width = width::of_text(line);
+                assert!(width <= columns && line == line.trim_end(), "{line:?}");
+            }
+            assert!(text.contains("FAIL") && text.contains("W22"), "{text}");
+        }
+        let passed = verdict(&reports[..1]);
+        let sentence = "Passed: every fault was hit and survived (1).";
+        assert_eq!(passed, Verdict::good(sentence));
+        let failed = verdict(&reports);
+        assert_eq!(failed, Verdict::no("Failed: 1 of 2 faults."));
+        assert_eq!(failed.exit().code(), 2);
     }
 }

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use haven_console::exit::Exit;
+use haven_console::settings::{self, Settings};
 use haven_console::{BadUsage, output};
 
 #[derive(Parser)]
@@ -26,6 +27,9 @@ use haven_console::{BadUsage, output};
 struct Cli {
     #[command(subcommand)]
     proof: Proof,
+    /// Print every column of a table, however wide
+    #[arg(short, long, global = true)]
+    verbose: bool,
 }
 
 #[derive(Subcommand)]
@@ -65,6 +69,11 @@ fn main() -> ExitCode {
             return output::ending("prove", Exit::Done);
         }
     };
+    settings::set(Settings {
+        verbose: cli.verbose,
+        json: std::env::args_os().any(|argument| argument == "--json"),
+        ..haven::settings_of_variables()
+    });
     let proved = match cli.proof {
         Proof::Model(options) => prove::model::run(&options),
         Proof::Simulate(options) => prove::simulate::run(&options),

@@ -12,6 +12,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use haven_console::progress::Steps;
 use serde::Serialize;
 use stateright::{Checker, Expectation, HasDiscoveries, Model as _};
 
@@ -70,7 +71,10 @@ struct Verdict {
 /// # Errors
 /// Returns an error if the result cannot be encoded.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
+    let steps = Steps::new("prove model");
+    let checking = steps.begin("Checking every state");
     let report = check(options);
+    drop(checking);
     if options.json {
         haven_console::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

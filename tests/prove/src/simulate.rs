@@ -30,6 +30,7 @@ use std::thread::{available_parallelism, scope};
 use std::time::Instant;
 
 use clap::Args;
+use haven_console::progress::Steps;
 
 use self::engine::Violation;
 use self::hits::Hits;
@@ -117,6 +118,8 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
 
 fn simulate(options: &Options) -> SimulationReport {
     let began = Instant::now();
+    let steps = Steps::new("prove simulate");
+    let running = steps.begin("Running seeds");
     let next = AtomicU64::new(0);
     let report = Mutex::new(SimulationReport::of(options));
     let threads = available_parallelism().map_or(1, usize::from);
@@ -128,6 +131,7 @@ fn simulate(options: &Options) -> SimulationReport {
                     if index >= options.count() {
                         return;
                     }
+                    running.doing(&format!("Running seeds: {index} of {}", options.count()));
                     let seed = options.first() + index;
                     let run = one(options, seed);
                     let again = options

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use haven_console::BadUsage;
+use haven_console::progress::Step;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::flows::Flow;
@@ -27,7 +28,12 @@ const SHOWN_EVERY: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Returns an error if the flow cannot be recorded or a role cannot be started again.
-pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<CrashReport> {
+pub async fn flow(
+    shop: &Shop,
+    flow: Flow,
+    options: &Options,
+    step: &Step,
+) -> anyhow::Result<CrashReport> {
     let begun = Instant::now();
     let given = Given::default();
     shop.faults.watch(bystander(given.clone()));
@@ -52,6 +58,14 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
         chosen(&points, options)?
     };
     for (index, point, sides) in chosen {
+        step.doing(&format!(
+            "{} on {}: point {} of {}, {}",
+            flow.name(),
+            shop.database.name(),
+            index + 1,
+            points.len(),
+            point.describe()
+        ));
         for side in sides {
             report.points += 1;
             let what = at_point(shop, flow, point, side, &given, options).await?;
@@ -79,14 +93,6 @@ pub async fn flow(shop: &Shop, flow: Flow, options: &Options) -> anyhow::Result<
                 ),
             });
         }
-        haven_console::eprintln!(
-            "  {} {}: {}/{} {}",
-            flow.name(),
-            shop.database.name(),
-            index + 1,
-            points.len(),
-            point.describe()
-        );
     }
     report.seconds = begun.elapsed().as_secs();
     Ok(report)
