@@ -82,7 +82,7 @@ impl Failure {
             below = cause.source();
         }
         // Messages can quote what people typed.
-        let message = terminal::text(&self.message);
+        let message = terminal::text(&without_numbers(&self.message));
         let tip = self
             .tip
             .as_ref()
@@ -96,6 +96,18 @@ impl Failure {
         }
         self.exit
     }
+}
+
+/// Returns a message without the numbers of the operating system, as in "No such file or directory
+/// (os error 2)". Those below it keep them.
+fn without_numbers(message: &str) -> String {
+    let mut parts = message.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        text += rest.strip_prefix(')').unwrap_or(rest);
+    }
+    text
 }
 
 fn object(code: &str, message: &str, tip: Option<&str>, causes: &[String]) -> Value {
@@ -203,6 +215,15 @@ mod tests {
             text.contains("\n  cause: dispatch failure\n  cause: connection refused\n\n  tip: "),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_message_has_no_numbers_of_the_operating_system() {
+        let error = std::io::Error::from_raw_os_error(2);
+        let text = format!("read a: {error}, and b: {error}");
+        let expected = "read a: No such file or directory, and b: No such file or directory";
+        assert_eq!(without_numbers(&text), expected);
+        assert_eq!(without_numbers("as it is (2)"), "as it is (2)");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use provision::aws_failure::{AwsFailure, Cause, Several};
 use crate::cli::Command;
 use crate::target::BadSettings;
 
+const NO_DATABASE: &str = "start the database, or check the host and the port of its URL";
+const NO_LOGIN: &str = "check the login in the database's URL, or PGUSER and PGPASSWORD";
+
 /// Prints the error of a command that failed. Returns the exit code.
 pub fn report(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<Failure>() {
@@ -21,15 +24,34 @@ pub fn report(error: &anyhow::Error) -> Exit {
 }
 
 /// Returns the failure for an error of another type: the chain as one sentence, and the next step
-/// after a failed call of AWS as the tip.
+/// as the tip if one is known.
 fn failure_of(error: &anyhow::Error) -> Failure {
     let text = format!("{error:#}");
-    let failure = error.downcast_ref::<AwsFailure>();
-    let tip = failure.map(|failure| failure.cause.next());
+    let tip = tip_of(error);
+    // A failed call of AWS ends its own text with the next step.
     let message = tip.and_then(|tip| text.strip_suffix(tip)?.strip_suffix(": "));
-    match message.zip(tip) {
-        Some((message, tip)) => Failure::new(exit_of(error), message).tip(tip),
-        None => Failure::new(exit_of(error), text),
+    let mut failure = Failure::new(exit_of(error), message.unwrap_or(&text));
+    let is_new = |tip: &&str| message.is_some() || !text.contains(tip);
+    failure.tip = tip.filter(is_new).map(ToOwned::to_owned);
+    failure
+}
+
+/// Returns the next step after a failed command. `None` where the text itself says what to change.
+fn tip_of(error: &anyhow::Error) -> Option<&'static str> {
+    if let Some(failure) = error.downcast_ref::<AwsFailure>() {
+        return Some(failure.cause.next());
+    }
+    if let Some(failure) = error.downcast_ref::<MigrateError>() {
+        return match failure.kind() {
+            FailureKind::Unreachable => Some(NO_DATABASE),
+            FailureKind::Refused => Some(NO_LOGIN),
+            FailureKind::BadSetting | FailureKind::Failed => None,
+        };
+    }
+    match error.downcast_ref::<ConnectError>()? {
+        ConnectError::LoginRefused { .. } => Some(NO_LOGIN),
+        ConnectError::Unavailable(_) => Some(NO_DATABASE),
+        ConnectError::BadUrl(_) => None,
     }
 }
 
@@ -193,6 +215,25 @@ mod tests {
             );
         }
         assert_eq!(connecting("postgres://h:no-port/d").await, 64);
+    }
+
+    #[test]
+    fn a_failure_has_a_tip_or_its_text_says_what_to_change() {
+        let refused = ConnectError::LoginRefused {
+            user: "barista".to_owned(),
+            why: "no".to_owned(),
+        };
+        let tip = |error: anyhow::Error| failure_of(&error.context("open the database")).tip;
+        assert_eq!(tip(refused.into()).as_deref(), Some(NO_LOGIN));
+        let bad = ConnectError::BadUrl("it has no host".to_owned());
+        assert_eq!(tip(bad.into()), None);
+        assert_eq!(tip(MigrateError::UnknownUrl.into()), None);
+        for cause in [Cause::Credentials, Cause::Network, Cause::Refused] {
+            let said = "why".to_owned();
+            let failure = failure_of(&AwsFailure { cause, said }.into());
+            assert_eq!(failure.tip.as_deref(), Some(cause.next()));
+            assert!(!failure.message.contains(cause.next()), "{failure}");
+        }
     }
 
     #[test]

@@ -76,6 +76,9 @@ fn assert_is_error_with_tip(said: &str) {
         !said.contains("DispatchFailure") && !said.contains("SdkBody"),
         "{said}"
     );
+    for raw in ["Failure(", "os error", "{ source", "\r", "\u{1b}"] {
+        assert!(!said.contains(raw), "{raw:?}: {said}");
+    }
 }
 
 /// The requests to a scripted server: the method and the URL as sent.

@@ -132,13 +132,13 @@ impl World {
     }
 
     /// Runs a `haven` command on this shop's state directory.
+    #[track_caller]
     pub fn haven(&self, arguments: &[&str]) -> std::process::Output {
-        haven_command()
-            .args(arguments)
-            .arg("--state")
-            .arg(&self.state)
-            .output()
-            .expect("haven runs")
+        let mut command = haven_command();
+        command.args(arguments).arg("--state").arg(&self.state);
+        let output = command.output().expect("haven runs");
+        assert_readable(&output);
+        output
     }
 
     /// Stops the shop and starts it again on the same state directory.
@@ -658,6 +658,19 @@ pub fn haven_command() -> Command {
     let mut command = Command::new(haven());
     command.env("COLUMNS", "1000");
     command
+}
+
+/// Checks what every command must keep to on a pipe: standard error has no escape sequence and no
+/// redrawn line, and an error for people has no raw text of a library.
+#[track_caller]
+pub fn assert_readable(output: &std::process::Output) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!errors.contains(['\r', '\u{1b}']), "{errors:?}");
+    // Programs get the causes too.
+    let is_for_people = !errors.starts_with('{');
+    for raw in ["Failure(", "SdkBody", "os error", "{ source"] {
+        assert!(!is_for_people || !errors.contains(raw), "{raw}: {errors}");
+    }
 }
 
 /// Returns the path of this checkout's `haven`, built if needed.

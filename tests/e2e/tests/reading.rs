@@ -2,15 +2,18 @@
 
 use std::process::{Command, Output, Stdio};
 
-use e2e::{haven, haven_command};
+use e2e::{assert_readable, haven, haven_command};
 use serde_json::Value;
 use servers::local_aws;
 
+#[track_caller]
 fn run(arguments: &[&str]) -> Output {
-    haven_command()
+    let output = haven_command()
         .args(arguments)
         .output()
-        .expect("haven runs")
+        .expect("haven runs");
+    assert_readable(&output);
+    output
 }
 
 fn text(bytes: &[u8]) -> String {
