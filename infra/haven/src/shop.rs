@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use platform::facts::Facts;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
 use tokio::time::Instant;
 use uuid::Uuid;
-
-use platform::facts::Facts;
 
 /// A client of one storefront.
 pub struct Shop {

@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::arguments;
 use adapter_aws::LocalAccess;
 use anyhow::Context as _;
 use blueprint::{Configuration, Environment, File, Override, Problems};
@@ -14,6 +13,8 @@ use haven_console::usage::BadUsage;
 use platform::aws::Aws;
 use platform::facts::Facts;
 use provision::account;
+
+use crate::arguments;
 
 /// The names of the embedded environments.
 pub const OURS: [&str; 4] = ["local", "dev", "staging", "prod"];

@@ -20,17 +20,17 @@ use clap::{Args, Subcommand};
 use contract::event::{EventKind, Route};
 use contract::messages::samples;
 use contract::topic::SUBSCRIPTIONS;
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::progress::Steps;
+use haven_console::reference::resolve;
+use haven_console::{Interrupted, settings, width};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use worker::stores::SystemSource;
 
 use self::cause::Cause;
 use self::desk::{Common, Desk, Letter};
-use haven_console::error::Failure;
-use haven_console::exit::Exit;
-use haven_console::progress::Steps;
-use haven_console::reference::resolve;
-use haven_console::{Interrupted, settings, width};
 
 #[derive(Debug, Subcommand)]
 pub enum Dlq {

@@ -9,12 +9,12 @@ use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::table::{Column, Table};
 use haven_console::width;
+use provision::deployed_stack::deployed_template;
 use serde::Serialize;
 
 use super::{counted, plan};
 use crate::arguments::{Guard, Place, PlanFile, Settings, Target, Which};
 use crate::target::{self, configuration};
-use provision::deployed_stack::deployed_template;
 
 #[derive(Debug, Args)]
 pub struct Promote {

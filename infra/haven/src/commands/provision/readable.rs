@@ -12,12 +12,11 @@ use aws_config::SdkConfig;
 use blueprint::{Environment, Shared, Stack};
 use contract::parameter_root;
 use contract::role::{ROLES, Role};
-use serde_json::{Value, json};
-
 use provision::Target;
 use provision::account::exports;
 use provision::aws_failure::failed;
 use provision::stack::resources;
+use serde_json::{Value, json};
 
 /// One read permission that a principal must have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

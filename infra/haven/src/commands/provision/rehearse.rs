@@ -7,12 +7,6 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use serde_json::{Value, json};
-use uuid::Uuid;
-
-use super::smoke::{Check, of_the_platform, step, text, verdict};
-use super::{counted, left_out};
-use crate::arguments::{STATE, Which};
 use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::{Interrupted, settings, width};
@@ -25,6 +19,12 @@ use platform::{leftovers, private_file};
 use provision::Reporter;
 use provision::deploy::{Outcome, deploy_stacks};
 use provision::guard::Named;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::smoke::{Check, of_the_platform, step, text, verdict};
+use super::{counted, left_out};
+use crate::arguments::{STATE, Which};
 
 /// The logical id of a resource that cannot be created: an alarm without a metric.
 const BROKEN: &str = "PlannedFailure";

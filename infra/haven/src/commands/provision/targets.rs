@@ -3,11 +3,10 @@
 use adapter_aws::call::{Call, DESCRIBE_TARGET_HEALTH};
 use anyhow::{Context as _, bail};
 use aws_config::SdkConfig;
-use serde_json::{Value, json};
-
 use provision::Target;
 use provision::aws_failure::failed;
 use provision::stack::resources;
+use serde_json::{Value, json};
 
 /// Checks the target groups of the stack `edge`. Returns the number of healthy targets.
 ///

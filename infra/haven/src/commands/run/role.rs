@@ -7,9 +7,8 @@ use std::time::Duration;
 use chassis::config::{Environment as _, ProcessEnvironment, Reader};
 use contract::parameter::{PAYMENT_API, PAYMENT_WEBHOOK};
 use contract::role::Role;
-use rustix::process::{Signal, getpid, kill_process};
-
 use platform::environment::{GATEWAY, GATEWAY_STOPS_WITHIN};
+use rustix::process::{Signal, getpid, kill_process};
 
 /// Runs a role, or the simulated payment gateway, until it is asked to stop. Returns its exit code.
 pub fn run(name: &str) -> ExitCode {

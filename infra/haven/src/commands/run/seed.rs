@@ -7,12 +7,11 @@ use anyhow::Context as _;
 use haven_console::progress::Steps;
 use haven_console::settings;
 use haven_console::verdict::Verdict;
-use serde_json::json;
-use worker::stores::Store;
-
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
 use platform::seed::{Seeded, seed_and_record};
+use serde_json::json;
+use worker::stores::Store;
 
 use crate::target;
 

@@ -2,6 +2,9 @@
 
 use app::use_cases::journey::time_text;
 use contract::queue::Queue;
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::reference::resolve;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
@@ -9,9 +12,6 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::desk::Letter;
-use haven_console::error::Failure;
-use haven_console::exit::Exit;
-use haven_console::reference::resolve;
 
 /// The hexadecimal digits of a fingerprint, enough to make a collision in one shop improbable.
 const DIGITS: usize = 12;

@@ -1,11 +1,11 @@
 use adapter_aws::call::{IAM, Operation};
-use servers::local_aws;
-
-use super::*;
 use platform::aws::Aws;
 use provision::Reporter;
 use provision::deploy::deploy;
 use provision::testing::{Stub, stub};
+use servers::local_aws;
+
+use super::*;
 
 const LIST_POLICIES: Operation = Operation::new(&IAM, "ListAttachedRolePolicies");
 const DETACH_POLICY: Operation = Operation::new(&IAM, "DetachRolePolicy");

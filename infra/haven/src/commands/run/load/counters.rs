@@ -7,7 +7,6 @@ use chassis::metrics::prometheus_name;
 use contract::METRICS_PATH;
 use contract::metric::Metric;
 use contract::role::Role;
-
 use platform::facts::Facts;
 
 /// Sums over all roles. The key is the series in Prometheus notation: `name{label="value"}`.

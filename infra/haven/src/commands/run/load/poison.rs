@@ -3,11 +3,10 @@
 use anyhow::Context as _;
 use contract::address::Address;
 use contract::queue::{ORDERS, PAYMENTS, Queue};
-use uuid::Uuid;
-
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
 use platform::facts::Facts;
+use uuid::Uuid;
 
 /// The queues whose messages an order needs before it is confirmed.
 const QUEUES: [&Queue; 2] = [&ORDERS, &PAYMENTS];
