@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
+use haven_console::progress::Steps;
 use haven_console::{output, settings};
 use rustix::process::Signal;
 
@@ -60,6 +61,8 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
         String::from_utf8_lossy(&bytes[from..]).trim().to_owned()
     };
     let mut passed_on = false;
+    let steps = Steps::new("up");
+    let _starting = steps.begin("Starting the platform in the background");
     loop {
         if let Some(status) = child.try_wait().context("watch haven in the background")? {
             return Err(failure(&said(), status.code()).into());
