@@ -178,24 +178,8 @@ impl Faults {
         self.inner.connections.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn call(
-        &self,
-        client: &Arc<str>,
-        dependency: Dependency,
-        connection: u64,
-        name: String,
-        body: &[u8],
-    ) -> Call {
-        let number = self.inner.calls.fetch_add(1, Ordering::Relaxed);
-        Call {
-            number,
-            client: client.clone(),
-            dependency,
-            connection,
-            name,
-            body: body.into(),
-            at: Instant::now(),
-        }
+    pub(crate) fn next_call(&self) -> u64 {
+        self.inner.calls.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Calls the hook. Returns false if the connection must be closed.

@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use crate::board::Call;
 use crate::dependency::Dependency;
 use crate::http::{Buffer, Message};
-use crate::link::{Link, until_left};
-use crate::{Fault, Moment, aws, gateway};
+use crate::link::Link;
+use crate::{Fault, aws, gateway};
 
 /// The connection to the dependency, which is made when needed and again after a loss.
 #[derive(Default)]
@@ -27,13 +27,7 @@ pub(crate) async fn serve(link: &Link, mut client: TcpStream) -> Result<()> {
                 gateway::name(&request)
             }
         };
-        let call = link.faults.call(
-            &link.client,
-            link.dependency,
-            link.connection,
-            name,
-            &request.body,
-        );
+        let call = link.call(name, &request.body);
         let answer = match answer(link, &mut client, &mut upstream, &call, &request).await? {
             Answer::Bytes(answer) => answer,
             Answer::Stream(mut stream) => {
@@ -65,11 +59,8 @@ async fn answer(
     request: &Message,
 ) -> Result<Answer> {
     let faults = &link.faults;
-    if !faults.goes_on(call, Moment::Before).await {
-        return Err(ErrorKind::ConnectionAborted.into());
-    }
     let key = format!("{}\n{}", call.name, String::from_utf8_lossy(&request.body));
-    let fault = faults.fault_for(call, |fault| match fault {
+    let possible = |fault: &Fault| match fault {
         Fault::Partial => link.dependency == Dependency::Aws && aws::in_part(request).is_some(),
         Fault::Replay => replay(link, call, request, &key).is_some(),
         Fault::Refuse
@@ -78,15 +69,10 @@ async fn answer(
         | Fault::Delay(_)
         | Fault::Hang
         | Fault::Fail { .. } => true,
-    });
+    };
+    let fault = link.admit(call, client, possible).await?;
     let mut partial = None;
     match &fault {
-        Some(Fault::Cut | Fault::Refuse) => return Err(ErrorKind::ConnectionAborted.into()),
-        Some(Fault::Hang) => {
-            until_left(client).await;
-            return Err(ErrorKind::ConnectionAborted.into());
-        }
-        Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
         Some(Fault::Fail { status, code }) => {
             let failure = match link.dependency {
                 Dependency::Aws => aws::failure(request, *status, code),
@@ -103,7 +89,8 @@ async fn answer(
             return Ok(Answer::Bytes(old));
         }
         Some(Fault::Partial) => partial = aws::in_part(request),
-        Some(Fault::DropReply) | None => {}
+        Some(Fault::Refuse | Fault::Cut | Fault::DropReply | Fault::Delay(_) | Fault::Hang)
+        | None => {}
     }
     let mut something = true;
     let answer = match &partial {
@@ -129,19 +116,8 @@ async fn answer(
             answer.raw
         }
     };
-    if !faults
-        .goes_on(
-            call,
-            Moment::After {
-                reply: &answer,
-                something,
-            },
-        )
-        .await
-        || fault == Some(Fault::DropReply)
-    {
-        return Err(ErrorKind::ConnectionAborted.into());
-    }
+    link.release(call, fault.as_ref(), &answer, something)
+        .await?;
     Ok(Answer::Bytes(answer))
 }
 

@@ -11,9 +11,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::Fault;
 use crate::board::Call;
 use crate::link::Link;
-use crate::{Fault, Moment};
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
@@ -142,15 +142,7 @@ impl Session<'_> {
                 continue;
             }
             if executes {
-                let link = self.link;
-                let name = std::mem::take(&mut name);
-                let call = link.faults.call(
-                    &link.client,
-                    link.dependency,
-                    link.connection,
-                    name,
-                    &request,
-                );
+                let call = self.link.call(std::mem::take(&mut name), &request);
                 self.call(&call).await?;
             } else {
                 // The client only prepares or describes a statement, which has no effect on data.
@@ -167,49 +159,17 @@ impl Session<'_> {
     /// # Errors
     /// When the connection must be closed.
     async fn call(&mut self, call: &Call) -> Result<()> {
-        let faults = &self.link.faults;
-        if !faults.goes_on(call, Moment::Before).await {
-            return Err(ErrorKind::ConnectionAborted.into());
-        }
-        let fault = faults.fault_for(call, |fault| {
-            !matches!(fault, Fault::Partial | Fault::Replay)
-        });
-        match &fault {
-            Some(Fault::Cut | Fault::Refuse) => return Err(ErrorKind::ConnectionAborted.into()),
-            Some(Fault::Hang) => {
-                let mut byte = [0; 1];
-                while self
-                    .from_client
-                    .read(&mut byte)
-                    .await
-                    .is_ok_and(|read| read > 0)
-                {}
-                return Err(ErrorKind::ConnectionAborted.into());
-            }
-            Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
-            Some(Fault::Fail { code, .. }) => {
-                self.to_client
-                    .write_all(&failure(code, self.in_transaction))
-                    .await?;
-                return Ok(());
-            }
-            Some(Fault::DropReply | Fault::Partial | Fault::Replay) | None => {}
+        let link = self.link;
+        let possible = |fault: &Fault| !matches!(fault, Fault::Partial | Fault::Replay);
+        let fault = link.admit(call, &mut self.from_client, possible).await?;
+        if let Some(Fault::Fail { code, .. }) = fault {
+            let failure = failure(code, self.in_transaction);
+            return self.to_client.write_all(&failure).await;
         }
         let answer = self.ask(&call.body).await?;
-        faults.executed(call, answer.something);
-        if !faults
-            .goes_on(
-                call,
-                Moment::After {
-                    reply: &answer.raw,
-                    something: answer.something,
-                },
-            )
-            .await
-            || fault == Some(Fault::DropReply)
-        {
-            return Err(ErrorKind::ConnectionAborted.into());
-        }
+        link.faults.executed(call, answer.something);
+        link.release(call, fault.as_ref(), &answer.raw, answer.something)
+            .await?;
         self.to_client.write_all(&answer.raw).await
     }
 

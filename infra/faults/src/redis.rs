@@ -6,8 +6,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
+use crate::Fault;
 use crate::link::Link;
-use crate::{Fault, Moment};
 
 const BULK_MAX: usize = 64 * 1024 * 1024;
 
@@ -21,59 +21,22 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
         if !value(&mut from_client, &mut command).await? {
             return Ok(());
         }
-        let faults = &link.faults;
-        let call = faults.call(
-            &link.client,
-            link.dependency,
-            link.connection,
-            name(&command),
-            &command,
-        );
-        if !faults.goes_on(&call, Moment::Before).await {
-            return Err(ErrorKind::ConnectionAborted.into());
-        }
-        let fault = faults.fault_for(&call, |fault| {
-            !matches!(fault, Fault::Partial | Fault::Replay)
-        });
-        match &fault {
-            Some(Fault::Cut | Fault::Refuse) => return Err(ErrorKind::ConnectionAborted.into()),
-            Some(Fault::Hang) => {
-                let mut bytes = [0; 256];
-                while from_client
-                    .read(&mut bytes)
-                    .await
-                    .is_ok_and(|read| read > 0)
-                {}
-                return Err(ErrorKind::ConnectionAborted.into());
-            }
-            Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
-            Some(Fault::Fail { code, .. }) => {
-                to_client
-                    .write_all(format!("-{code} injected by a fault proxy\r\n").as_bytes())
-                    .await?;
-                continue;
-            }
-            Some(Fault::DropReply | Fault::Partial | Fault::Replay) | None => {}
+        let call = link.call(name(&command), &command);
+        let possible = |fault: &Fault| !matches!(fault, Fault::Partial | Fault::Replay);
+        let fault = link.admit(&call, &mut from_client, possible).await?;
+        if let Some(Fault::Fail { code, .. }) = fault {
+            to_client
+                .write_all(format!("-{code} a fault proxy says no\r\n").as_bytes())
+                .await?;
+            continue;
         }
         to_server.write_all(&command).await?;
         let mut reply = Vec::new();
         if !value(&mut from_server, &mut reply).await? {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        faults.executed(&call, true);
-        if !faults
-            .goes_on(
-                &call,
-                Moment::After {
-                    reply: &reply,
-                    something: true,
-                },
-            )
-            .await
-            || fault == Some(Fault::DropReply)
-        {
-            return Err(ErrorKind::ConnectionAborted.into());
-        }
+        link.faults.executed(&call, true);
+        link.release(&call, fault.as_ref(), &reply, true).await?;
         to_client.write_all(&reply).await?;
     }
 }
