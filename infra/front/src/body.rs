@@ -54,7 +54,7 @@ impl Body {
 
 /// A body that is checked while it is streamed. Each piece is held back until the next one has
 /// arrived, and the last one until the whole body is verified. If the check fails, the body ends
-/// with the error [`Refused`], so the local AWS never receives a complete request.
+/// with a [`Reason`] as its error, so the local AWS never receives a complete request.
 pub(crate) struct Checked {
     incoming: Incoming,
     /// The check. Taken when the body has ended.
@@ -93,18 +93,6 @@ impl Check {
         }
     }
 }
-
-/// The error of a body that failed its check.
-#[derive(Debug)]
-pub(crate) struct Refused(pub Reason);
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("the body is not what the request declares")
-    }
-}
-
-impl std::error::Error for Refused {}
 
 impl HttpBody for Body {
     type Data = Bytes;
@@ -181,6 +169,6 @@ impl Checked {
 
     fn refuse(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         (self.check, self.held) = (None, None);
-        Poll::Ready(Some(Err(Refused(reason).into())))
+        Poll::Ready(Some(Err(reason.into())))
     }
 }

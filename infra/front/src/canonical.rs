@@ -120,28 +120,10 @@ fn encode(bytes: &[u8], encoded: &'static AsciiSet) -> String {
 /// Decodes 32 bytes in hexadecimal. Only lower case is accepted, in which AWS writes signatures and
 /// digests.
 pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let is_lower_case = !text.bytes().any(|byte| byte.is_ascii_uppercase());
     let mut bytes = [0; 32];
-    if text.len() != 64 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    for (byte, two) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = nibble(two[0])? << 4 | nibble(two[1])?;
-    }
-    Some(bytes)
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-        .collect()
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    let decoded = hex::decode_to_slice(text, &mut bytes);
+    (is_lower_case && decoded.is_ok()).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -179,7 +161,7 @@ mod tests {
     #[test]
     fn hexadecimal_text_is_read_and_anything_else_refused() {
         let text = "00ff10ab".repeat(8);
-        assert_eq!(from_hex(&text).map(|bytes| hex(&bytes)), Some(text.clone()));
+        assert_eq!(from_hex(&text).map(hex::encode), Some(text.clone()));
         for wrong in [
             "",
             "00",

@@ -170,24 +170,21 @@ impl Chunks {
         }
         self.claimed = canonical::from_hex(value.trim()).ok_or(Reason::BrokenChunks)?;
         let digest = digest::digest(&digest::SHA256, self.trailer.as_bytes());
-        self.verify(
-            "AWS4-HMAC-SHA256-TRAILER",
-            &[&canonical::hex(digest.as_ref())],
-        )?;
+        self.verify("AWS4-HMAC-SHA256-TRAILER", &[&hex::encode(digest)])?;
         Ok(Next::End)
     }
 
     fn verify_chunk(&mut self) -> Result<(), Reason> {
         let data = std::mem::replace(&mut self.data, digest::Context::new(&digest::SHA256));
         // The digest of no bytes takes the place of the headers, which a chunk does not have.
-        let nothing = canonical::hex(digest::digest(&digest::SHA256, b"").as_ref());
-        let data = canonical::hex(data.finish().as_ref());
+        let nothing = hex::encode(digest::digest(&digest::SHA256, b""));
+        let data = hex::encode(data.finish());
         self.verify("AWS4-HMAC-SHA256-PAYLOAD", &[&nothing, &data])
     }
 
     /// Verifies the claimed signature in constant time, and remembers it for the next one.
     fn verify(&mut self, algorithm: &str, digests: &[&str]) -> Result<(), Reason> {
-        let before = canonical::hex(&self.before);
+        let before = hex::encode(self.before);
         let text = [&[algorithm, &self.context, &before], digests]
             .concat()
             .join("\n");

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tower::Service;
 
-use crate::body::{Body, Refused};
+use crate::body::Body;
 use crate::refusal::Reason;
 
 /// The time after which an idle connection is closed. MiniStack closes idle connections later
@@ -94,8 +94,8 @@ fn strip(headers: &mut HeaderMap) {
 /// answer.
 fn reason(error: &(dyn std::error::Error + 'static)) -> Reason {
     let causes = || std::iter::successors(Some(error), |error| error.source());
-    match causes().find_map(|cause| cause.downcast_ref::<Refused>()) {
-        Some(Refused(reason)) => reason.clone(),
+    match causes().find_map(|cause| cause.downcast_ref::<Reason>()) {
+        Some(reason) => reason.clone(),
         None => Reason::Unavailable(
             causes()
                 .map(ToString::to_string)

@@ -6,45 +6,94 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
 /// The reason why a request is not forwarded or not answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Reason {
     /// A browser page sent the request: it has this header.
+    #[error(
+        "the local AWS refuses requests of web pages (header {0}); use the aws command or an SDK"
+    )]
     Browser(String),
     /// The `Host` header does not name this machine. A page whose host name resolves to loopback
     /// could otherwise read responses.
+    #[error("the local AWS answers to 127.0.0.1 and localhost, not to the host {0:?}")]
     ForeignHost(String),
     /// The request has no signature.
+    #[error(
+        "Missing Authentication Token: the local AWS takes requests that are signed with this \
+         run's key pair; print it with `haven env`"
+    )]
     Missing,
     /// The request has a Signature Version 2.
+    #[error(
+        "The authorization mechanism you have provided is not supported. Please use \
+         AWS4-HMAC-SHA256: with boto3, botocore.config.Config(signature_version='s3v4'); with the \
+         aws command, aws configure set default.s3.signature_version s3v4"
+    )]
     Version2,
+    #[error("{0}")]
     Malformed(String),
     /// The value of `x-amz-content-sha256` is not supported.
+    #[error(
+        "x-amz-content-sha256 is {0}, which the local AWS does not implement: use \
+         STREAMING-AWS4-HMAC-SHA256-PAYLOAD, or the SHA-256 of the body"
+    )]
     UnknownForm(String),
+    #[error(
+        "The security token included in the request is invalid: the key pair changes with each \
+         start of `haven up`; print the present one with `haven env`"
+    )]
     UnknownKey,
     /// The time of the signature differs too much from the clock.
+    #[error("{0}")]
     Expired(String),
+    #[error("{0}")]
     UrlExpired(String),
+    #[error(
+        "The request signature we calculated does not match the signature you provided. Check \
+         your AWS Secret Access Key and signing method; `haven env` prints the present key pair"
+    )]
     Mismatch,
     /// A chunk of the body, or its trailer, has a wrong signature.
+    #[error(
+        "The signature of a chunk of the body, or of its trailer, is not the one that we calculated"
+    )]
     OtherChunk,
     /// The format of the chunks is wrong.
+    #[error("The body is not in the chunks that x-amz-content-sha256 declares")]
     BrokenChunks,
     /// The body does not have the declared digest.
+    #[error("The body does not have the SHA-256 that x-amz-content-sha256 declares")]
     OtherBody,
     /// The body is too large to be held in memory, and has no declared digest.
+    #[error(
+        "A body of more than {0} bytes needs its SHA-256 in x-amz-content-sha256, or \
+         UNSIGNED-PAYLOAD there"
+    )]
     TooLarge(usize),
     /// The body did not arrive completely or in time.
+    #[error("The body of the request did not arrive")]
     NoBody,
     /// The local AWS did not answer.
+    #[error("The local AWS does not answer: {0}")]
     Unavailable(String),
 }
 
-/// The status and the names of an error: in JSON and CBOR, in the query protocol, and in S3.
+/// The HTTP status and the names of an error: in JSON and CBOR, and in S3.
 struct Names {
-    status: StatusCode,
+    status: u16,
     json: &'static str,
-    query: &'static str,
     s3: &'static str,
+}
+
+impl Names {
+    /// Returns the name in the query protocol, which has no suffix.
+    fn query(&self) -> &'static str {
+        match self.json {
+            "UnrecognizedClientException" => "InvalidClientTokenId",
+            "InvalidSignatureException" => "SignatureDoesNotMatch",
+            json => json.trim_end_matches("Exception"),
+        }
+    }
 }
 
 impl Reason {
@@ -54,172 +103,43 @@ impl Reason {
     }
 
     fn names(&self) -> Names {
-        let of = |status, json, query, s3| Names {
-            status,
-            json,
-            query,
-            s3,
-        };
+        const SIGNATURE: &str = "InvalidSignatureException";
+        const INCOMPLETE: &str = "IncompleteSignatureException";
+        let of = |status, json, s3| Names { status, json, s3 };
         match self {
-            Reason::Browser(_) | Reason::ForeignHost(_) => of(
-                StatusCode::FORBIDDEN,
-                "AccessDeniedException",
-                "AccessDenied",
-                "AccessDenied",
-            ),
-            Reason::Missing => of(
-                StatusCode::FORBIDDEN,
-                "MissingAuthenticationTokenException",
-                "MissingAuthenticationToken",
-                "AccessDenied",
-            ),
-            Reason::Version2 => of(
-                StatusCode::BAD_REQUEST,
-                "InvalidRequestException",
-                "InvalidRequest",
-                "InvalidRequest",
-            ),
-            Reason::UnknownForm(_) => of(
-                StatusCode::NOT_IMPLEMENTED,
-                "NotImplementedException",
-                "NotImplemented",
-                "NotImplemented",
-            ),
-            Reason::BrokenChunks => of(
-                StatusCode::BAD_REQUEST,
-                "IncompleteSignatureException",
-                "IncompleteSignature",
-                "IncompleteBody",
-            ),
-            Reason::Malformed(_) => of(
-                StatusCode::BAD_REQUEST,
-                "IncompleteSignatureException",
-                "IncompleteSignature",
-                "AuthorizationHeaderMalformed",
-            ),
-            Reason::UnknownKey => of(
-                StatusCode::FORBIDDEN,
-                "UnrecognizedClientException",
-                "InvalidClientTokenId",
-                "InvalidAccessKeyId",
-            ),
-            Reason::Expired(_) => of(
-                StatusCode::FORBIDDEN,
-                "InvalidSignatureException",
-                "SignatureDoesNotMatch",
-                "RequestTimeTooSkewed",
-            ),
-            Reason::UrlExpired(_) => of(
-                StatusCode::FORBIDDEN,
-                "InvalidSignatureException",
-                "SignatureDoesNotMatch",
-                "AccessDenied",
-            ),
-            Reason::Mismatch | Reason::OtherChunk => of(
-                StatusCode::FORBIDDEN,
-                "InvalidSignatureException",
-                "SignatureDoesNotMatch",
-                "SignatureDoesNotMatch",
-            ),
-            Reason::OtherBody => of(
-                StatusCode::BAD_REQUEST,
-                "InvalidSignatureException",
-                "SignatureDoesNotMatch",
-                "XAmzContentSHA256Mismatch",
-            ),
-            Reason::TooLarge(_) => of(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestEntityTooLargeException",
-                "RequestEntityTooLarge",
-                "EntityTooLarge",
-            ),
-            Reason::NoBody => of(
-                StatusCode::REQUEST_TIMEOUT,
-                "RequestTimeoutException",
-                "RequestTimeout",
-                "RequestTimeout",
-            ),
-            Reason::Unavailable(_) => of(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "ServiceUnavailableException",
-                "ServiceUnavailable",
-                "ServiceUnavailable",
-            ),
-        }
-    }
-
-    fn message(&self) -> String {
-        match self {
-            Reason::Browser(header) => {
-                format!("the local AWS refuses requests of web pages (header {header}); use the aws command or an SDK")
+            Reason::Browser(_) | Reason::ForeignHost(_) => {
+                of(403, "AccessDeniedException", "AccessDenied")
             }
-            Reason::ForeignHost(host) => {
-                format!("the local AWS answers to 127.0.0.1 and localhost, not to the host {host:?}")
-            }
-            Reason::Missing => {
-                "Missing Authentication Token: the local AWS accepts only requests that are signed with this run's key pair; \
-                 print it with `haven env`"
-                    .to_owned()
-            }
-            Reason::Version2 => "The authorization mechanism you have provided is not supported. Please use \
-                                 AWS4-HMAC-SHA256: with boto3, botocore.config.Config(signature_version='s3v4'); with the \
-                                 aws command, aws configure set default.s3.signature_version s3v4"
-                .to_owned(),
-            Reason::UnknownForm(form) => format!(
-                "x-amz-content-sha256 is {form}, which the local AWS does not implement: use \
-                 STREAMING-AWS4-HMAC-SHA256-PAYLOAD, or the SHA-256 of the body"
-            ),
-            Reason::OtherChunk => "The signature of a chunk of the body, or of its trailer, is not the one that we \
-                                   calculated"
-                .to_owned(),
-            Reason::BrokenChunks => "The body is not in the chunks that x-amz-content-sha256 declares".to_owned(),
-            Reason::Malformed(message) | Reason::Expired(message) | Reason::UrlExpired(message) => message.clone(),
-            Reason::UnknownKey => "The security token included in the request is invalid: the key pair changes with \
-                                   each start of `haven up`; print the present one with `haven env`"
-                .to_owned(),
-            Reason::Mismatch => "The request signature we calculated does not match the signature you provided. Check \
-                                 your AWS Secret Access Key and signing method; `haven env` prints the present key pair"
-                .to_owned(),
-            Reason::OtherBody => "The body does not have the SHA-256 that x-amz-content-sha256 declares".to_owned(),
-            Reason::TooLarge(most) => format!(
-                "A body of more than {most} bytes needs its SHA-256 in x-amz-content-sha256, or UNSIGNED-PAYLOAD there"
-            ),
-            Reason::NoBody => "The body of the request did not arrive".to_owned(),
-            Reason::Unavailable(cause) => format!("The local AWS does not answer: {cause}"),
+            Reason::Missing => of(403, "MissingAuthenticationTokenException", "AccessDenied"),
+            Reason::Version2 => of(400, "InvalidRequestException", "InvalidRequest"),
+            Reason::UnknownForm(_) => of(501, "NotImplementedException", "NotImplemented"),
+            Reason::BrokenChunks => of(400, INCOMPLETE, "IncompleteBody"),
+            Reason::Malformed(_) => of(400, INCOMPLETE, "AuthorizationHeaderMalformed"),
+            Reason::UnknownKey => of(403, "UnrecognizedClientException", "InvalidAccessKeyId"),
+            Reason::Expired(_) => of(403, SIGNATURE, "RequestTimeTooSkewed"),
+            Reason::UrlExpired(_) => of(403, SIGNATURE, "AccessDenied"),
+            Reason::Mismatch | Reason::OtherChunk => of(403, SIGNATURE, "SignatureDoesNotMatch"),
+            Reason::OtherBody => of(400, SIGNATURE, "XAmzContentSHA256Mismatch"),
+            Reason::TooLarge(_) => of(413, "RequestEntityTooLargeException", "EntityTooLarge"),
+            Reason::NoBody => of(408, "RequestTimeoutException", "RequestTimeout"),
+            Reason::Unavailable(_) => of(503, "ServiceUnavailableException", "ServiceUnavailable"),
         }
     }
 
     /// Returns the name of a refusal for the log, or `None` for a failure of the local AWS, which
     /// has its own log.
     pub fn refusal(&self) -> Option<&'static str> {
-        match self {
-            Reason::Unavailable(_) => None,
-            Reason::Browser(_)
-            | Reason::ForeignHost(_)
-            | Reason::Missing
-            | Reason::Version2
-            | Reason::Malformed(_)
-            | Reason::UnknownForm(_)
-            | Reason::UnknownKey
-            | Reason::Expired(_)
-            | Reason::UrlExpired(_)
-            | Reason::Mismatch
-            | Reason::OtherChunk
-            | Reason::BrokenChunks
-            | Reason::OtherBody
-            | Reason::TooLarge(_)
-            | Reason::NoBody => Some(self.names().s3),
-        }
+        (!matches!(self, Reason::Unavailable(_))).then(|| self.names().s3)
     }
 
     /// Returns the HTTP status.
-    pub fn status(&self) -> StatusCode {
+    pub fn status(&self) -> u16 {
         self.names().status
     }
 
     /// Returns the response, which an SDK converts into an error of its service.
     pub fn response(&self, protocol: Protocol) -> Response<Bytes> {
-        let (names, message) = (self.names(), self.message());
+        let (names, message) = (self.names(), self.to_string());
         let (kind, body) = match protocol {
             Protocol::Cbor => (
                 "application/cbor",
@@ -227,12 +147,13 @@ impl Reason {
             ),
             Protocol::Json10 => ("application/x-amz-json-1.0", json(names.json, &message)),
             Protocol::Json11 => ("application/x-amz-json-1.1", json(names.json, &message)),
-            Protocol::Query => ("text/xml", query_xml(names.query, &message)),
+            Protocol::Query => ("text/xml", query_xml(names.query(), &message)),
             Protocol::S3 => ("application/xml", s3_xml(names.s3, &message)),
             Protocol::Rest => ("application/json", json(names.json, &message)),
         };
         let mut response = Response::new(body);
-        *response.status_mut() = names.status;
+        *response.status_mut() =
+            StatusCode::from_u16(names.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert("x-amzn-errortype", HeaderValue::from_static(names.json));

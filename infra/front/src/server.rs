@@ -229,7 +229,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -
             if let (Some(report), Some(name)) = (&shared.on_refusal, reason.refusal()) {
                 report(&Refusal {
                     name,
-                    status: reason.status().as_u16(),
+                    status: reason.status(),
                     method: method.as_str(),
                     path: uri.path(),
                 });

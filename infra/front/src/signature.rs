@@ -281,7 +281,7 @@ impl Verifier {
         parts: &Parts,
         body: Option<&digest::Digest>,
     ) -> Result<(), Reason> {
-        let computed = body.map(|digest| canonical::hex(digest.as_ref()));
+        let computed = body.map(hex::encode);
         let payload = claim
             .payload_line
             .or(computed.as_deref())
@@ -353,10 +353,9 @@ pub fn resign(keys: &Keys, request: &[u8]) -> Option<Vec<u8>> {
     let claim = Verifier::new([], Duration::MAX)
         .in_header(&parts, old, OffsetDateTime::now_utc())
         .ok()?;
-    let digest = canonical::hex(digest::digest(&digest::SHA256, body).as_ref());
+    let digest = hex::encode(digest::digest(&digest::SHA256, body));
     let text = string_to_sign(&claim, &parts, &digest).ok()?;
-    let signature =
-        canonical::hex(hmac::sign(&derive(keys, claim.scope()), text.as_bytes()).as_ref());
+    let signature = hex::encode(hmac::sign(&derive(keys, claim.scope()), text.as_bytes()));
     let mut signed = first.to_owned();
     for line in lines.filter(|line| !line.to_ascii_lowercase().starts_with("authorization:")) {
         let _ = write!(signed, "\r\n{line}");
@@ -440,7 +439,7 @@ fn string_to_sign(claim: &Claim<'_>, parts: &Parts, payload: &str) -> Result<Str
     canonical.update(claim.signed_headers.as_bytes());
     canonical.update(b"\n");
     canonical.update(payload.as_bytes());
-    let digest = canonical::hex(canonical.finish().as_ref());
+    let digest = hex::encode(canonical.finish());
     Ok([ALGORITHM, &claim.time, claim.scope(), &digest].join("\n"))
 }
 
