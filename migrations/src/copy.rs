@@ -96,6 +96,13 @@ fn open(path: &Path) -> Result<rusqlite::Connection, MigrateError> {
     Ok(connection)
 }
 
+/// Returns the names of copies in the order in which they are tried.
+fn copy_names(name: &str, version: &str) -> impl Iterator<Item = String> {
+    let first = format!("{name}.before-{version}");
+    let next = format!("{first}-");
+    std::iter::once(first).chain((2..).map(move |number| format!("{next}{number}")))
+}
+
 /// Copies a SQLite file to `NAME.before-VERSION` in the same directory and returns the path of the
 /// copy.
 ///
@@ -127,9 +134,7 @@ pub async fn copy_sqlite(path: &Path, version: &str) -> Result<PathBuf, MigrateE
         use std::os::unix::fs::PermissionsExt as _;
         let private = std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600));
         private.map_err(|error| file(&unfinished, error))?;
-        let names = std::iter::once(format!("{name}.before-{version}"));
-        let names = names.chain((2..).map(|number| format!("{name}.before-{version}-{number}")));
-        for copy in names.map(beside) {
+        for copy in copy_names(&name, &version).map(beside) {
             // `hard_link` fails if the target exists, so no copy is overwritten.
             match std::fs::hard_link(&unfinished, &copy) {
                 // SQLite writes identical files for identical rows.
@@ -181,10 +186,8 @@ pub async fn copy_postgres(
         .query_one("SELECT current_database()::text", &[])
         .await?
         .get(0);
-    let names = std::iter::once(format!("{name}.before-{version}"));
-    let names = names.chain((2..).map(|number| format!("{name}.before-{version}-{number}")));
     let mut copied = String::new();
-    for copy in names {
+    for copy in copy_names(&name, version) {
         const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
         if client.query_one(EXISTS, &[&copy]).await?.get(0) {
             // An unreadable database with this name is not a copy of ours.

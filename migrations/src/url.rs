@@ -2,35 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
 const PREFIX: &str = "sqlite:";
+/// All bytes except letters, digits and the signs that a URL may contain in a path.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'@')
+    .remove(b',')
+    .remove(b'+')
+    .remove(b'=');
 
 /// Returns the URL of a file. Bytes that have a meaning in URLs, or are not allowed there, are
 /// percent-encoded; sqlx decodes them.
 pub fn sqlite_url(path: &Path) -> String {
-    let mut url = format!("{PREFIX}//");
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'/'
-            | b'.'
-            | b'-'
-            | b'_'
-            | b'~'
-            | b'@'
-            | b','
-            | b'+'
-            | b'=' => {
-                url.push(char::from(*byte));
-            }
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url
+    let path = percent_encode(path.as_os_str().as_encoded_bytes(), ENCODED);
+    format!("{PREFIX}//{path}")
 }
 
-/// Returns the path of a file URL, or `None` if the URL is not a SQLite URL.
+/// Returns the path of a file URL, or `None` if the URL is not a SQLite URL. A percent sign without
+/// two hexadecimal digits stays.
 pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix(PREFIX)?;
     let path = rest
@@ -39,34 +34,8 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
         .split('?')
         .next()
         .unwrap_or_default();
-    Some(PathBuf::from(
-        String::from_utf8_lossy(&decoded(path.as_bytes())).into_owned(),
-    ))
-}
-
-/// Replaces `%41` by `A`. A percent sign without two hexadecimal digits stays.
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let code = code.filter(|digits| {
-            *first == b'%' && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
-        });
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    bytes
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    Some(PathBuf::from(decoded.into_owned()))
 }
 
 #[cfg(test)]
