@@ -51,25 +51,31 @@ pub enum Turned {
     Closed,
 }
 
-pub(crate) enum Errand {
-    Charge {
-        key: String,
-        request: ChargeRequest,
-        reply: oneshot::Sender<Result<Tried, Refusal>>,
-    },
-    Refund {
-        key: String,
-        request: RefundRequest,
-        reply: oneshot::Sender<Result<Refund, Refusal>>,
-    },
-    ChargeOfKey {
-        key: String,
-        reply: oneshot::Sender<Option<Charge>>,
-    },
-    Movements {
-        reply: oneshot::Sender<Vec<Movement>>,
-    },
-    Close,
+/// What the clerk does for one request. An error ends the clerk.
+type Errand = Box<dyn FnOnce(&mut Clerk) -> anyhow::Result<()> + Send>;
+
+/// Returns an errand, and the receiver of its answer. The answer is sent after the errand's group is
+/// on the disk.
+fn errand<T: Send + 'static>(
+    work: impl FnOnce(&mut Clerk) -> anyhow::Result<T> + Send + 'static,
+) -> (Errand, oneshot::Receiver<T>) {
+    let (reply, answer) = oneshot::channel();
+    let errand = move |clerk: &mut Clerk| -> anyhow::Result<()> {
+        let result = work(clerk)?;
+        // An error means that the client has disconnected. The result stays recorded.
+        let answer = move || drop(reply.send(result));
+        clerk.answers.push(Box::new(answer));
+        Ok(())
+    };
+    (Box::new(errand), answer)
+}
+
+/// Returns the errand that ends the clerk.
+fn closing() -> Errand {
+    Box::new(|clerk: &mut Clerk| {
+        clerk.is_closing = true;
+        Ok(())
+    })
 }
 
 /// Starts the clerk. The task ends after [`Desk::close`], or with the error after which the books
@@ -80,14 +86,7 @@ pub(crate) fn start(
     notifier: Option<Notifier>,
 ) -> (Desk, JoinHandle<anyhow::Result<()>>) {
     let (errands, inbox) = mpsc::channel(QUEUE_MAX);
-    let clerk = Clerk {
-        books,
-        ledger,
-        notifier,
-        answers: Vec::new(),
-        notices: Vec::new(),
-        groups: 0,
-    };
+    let clerk = Clerk::new(books, ledger, notifier);
     let handle = spawn_blocking(move || clerk.work(inbox).map(drop));
     (Desk { errands }, handle)
 }
@@ -98,13 +97,9 @@ impl Desk {
         key: String,
         request: ChargeRequest,
     ) -> Result<Tried, Turned> {
-        self.ask(|reply| Errand::Charge {
-            key,
-            request,
-            reply,
-        })
-        .await?
-        .map_err(Turned::Refused)
+        self.ask(move |clerk| clerk.charge(&key, request))
+            .await?
+            .map_err(Turned::Refused)
     }
 
     pub(crate) async fn refund(
@@ -112,21 +107,18 @@ impl Desk {
         key: String,
         request: RefundRequest,
     ) -> Result<Refund, Turned> {
-        self.ask(|reply| Errand::Refund {
-            key,
-            request,
-            reply,
-        })
-        .await?
-        .map_err(Turned::Refused)
+        self.ask(move |clerk| clerk.refund(&key, request))
+            .await?
+            .map_err(Turned::Refused)
     }
 
     pub(crate) async fn charge_of_key(&self, key: String) -> Result<Option<Charge>, Turned> {
-        self.ask(|reply| Errand::ChargeOfKey { key, reply }).await
+        self.ask(move |clerk| Ok(clerk.books.charge_of_key(&key).cloned()))
+            .await
     }
 
     pub(crate) async fn movements(&self) -> Result<Vec<Movement>, Turned> {
-        self.ask(|reply| Errand::Movements { reply }).await
+        self.ask(|clerk| Ok(clerk.books.movements().to_vec())).await
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -136,13 +128,16 @@ impl Desk {
     /// Ends the clerk after the requests that are queued before.
     pub(crate) async fn close(&self) {
         // An error means that the clerk has already ended.
-        let _ = self.errands.send(Errand::Close).await;
+        let _ = self.errands.send(closing()).await;
     }
 
-    async fn ask<T>(&self, errand: impl FnOnce(oneshot::Sender<T>) -> Errand) -> Result<T, Turned> {
-        let (reply, answer) = oneshot::channel();
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Clerk) -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, Turned> {
+        let (errand, answer) = errand(work);
         self.errands
-            .send(errand(reply))
+            .send(errand)
             .await
             .map_err(|_| Turned::Closed)?;
         answer.await.map_err(|_| Turned::Closed)
@@ -157,64 +152,40 @@ struct Clerk {
     answers: Vec<Box<dyn FnOnce() + Send>>,
     notices: Vec<Notice>,
     groups: u64,
-}
-
-enum Day {
-    GoesOn,
-    IsOver,
+    is_closing: bool,
 }
 
 impl Clerk {
-    /// Works until `Close` arrives, and returns the number of groups.
+    fn new(books: Books, ledger: Ledger, notifier: Option<Notifier>) -> Clerk {
+        Clerk {
+            books,
+            ledger,
+            notifier,
+            answers: Vec::new(),
+            notices: Vec::new(),
+            groups: 0,
+            is_closing: false,
+        }
+    }
+
+    /// Works until [`closing`] arrives, and returns the number of groups.
     fn work(mut self, mut inbox: mpsc::Receiver<Errand>) -> anyhow::Result<u64> {
-        while let Some(errand) = inbox.blocking_recv() {
-            let mut day = self.take(errand)?;
-            while matches!(day, Day::GoesOn)
+        while !self.is_closing
+            && let Some(errand) = inbox.blocking_recv()
+        {
+            errand(&mut self)?;
+            while !self.is_closing
                 && self.answers.len() < GROUP_MAX
                 && let Ok(errand) = inbox.try_recv()
             {
-                day = self.take(errand)?;
+                errand(&mut self)?;
             }
             self.ledger.sync()?;
             self.groups += 1;
             self.answers.drain(..).for_each(|answer| answer());
             self.send_notices();
-            if matches!(day, Day::IsOver) {
-                break;
-            }
         }
         Ok(self.groups)
-    }
-
-    fn take(&mut self, errand: Errand) -> anyhow::Result<Day> {
-        match errand {
-            Errand::Charge {
-                key,
-                request,
-                reply,
-            } => {
-                let tried = self.charge(&key, request)?;
-                self.answer(reply, tried);
-            }
-            Errand::Refund {
-                key,
-                request,
-                reply,
-            } => {
-                let refund = self.refund(&key, request)?;
-                self.answer(reply, refund);
-            }
-            Errand::ChargeOfKey { key, reply } => {
-                let charge = self.books.charge_of_key(&key).cloned();
-                self.answer(reply, charge);
-            }
-            Errand::Movements { reply } => {
-                let movements = self.books.movements().to_vec();
-                self.answer(reply, movements);
-            }
-            Errand::Close => return Ok(Day::IsOver),
-        }
-        Ok(Day::GoesOn)
     }
 
     fn charge(
@@ -270,12 +241,6 @@ impl Clerk {
             .context("record a decision of our own")
     }
 
-    fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
-        // An error means that the client has disconnected. The result stays recorded.
-        self.answers
-            .push(Box::new(move || drop(reply.send(answer))));
-    }
-
     fn send_notices(&mut self) {
         for notice in self.notices.drain(..) {
             if let Some(notifier) = &self.notifier {
@@ -297,7 +262,7 @@ fn this_moment() -> Moment {
 mod tests {
     use super::*;
 
-    /// Returns a clerk with `charges` waiting requests followed by `Close`, and the receivers of
+    /// Returns a clerk with `charges` waiting requests followed by `closing`, and the receivers of
     /// the answers.
     fn busy(
         ledger: Ledger,
@@ -306,33 +271,19 @@ mod tests {
     ) -> (impl FnOnce() -> anyhow::Result<u64>, Answers) {
         let (errands, inbox) = mpsc::channel(QUEUE_MAX);
         let answers = (0..charges).map(|number| {
-            let (reply, answer) = oneshot::channel();
             let request = ChargeRequest {
                 amount_minor: 450,
                 currency: "EUR".into(),
                 token: "tok_ok".into(),
                 reference: number.to_string(),
             };
-            errands
-                .try_send(Errand::Charge {
-                    key: number.to_string(),
-                    request,
-                    reply,
-                })
-                .ok()
-                .unwrap();
+            let (errand, answer) = errand(move |clerk| clerk.charge(&number.to_string(), request));
+            errands.try_send(errand).ok().unwrap();
             answer
         });
         let answers = answers.collect();
-        errands.try_send(Errand::Close).ok().unwrap();
-        let clerk = Clerk {
-            books,
-            ledger,
-            notifier: None,
-            answers: Vec::new(),
-            notices: Vec::new(),
-            groups: 0,
-        };
+        errands.try_send(closing()).ok().unwrap();
+        let clerk = Clerk::new(books, ledger, None);
         (move || clerk.work(inbox), answers)
     }
 
