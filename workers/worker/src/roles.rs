@@ -1,5 +1,6 @@
 //! The roles, one file for each.
 
+mod consumer;
 mod fulfilment;
 mod inventory;
 mod login;
@@ -18,21 +19,17 @@ use anyhow::Context as _;
 use app::ports::orders::{Applied, Change, OrderStore};
 use app::ports::stock::Catalogue as _;
 use app::ports::{Backend, StoreError};
+use app::use_cases::Maker;
 use app::use_cases::run_saga::Apply;
-use app::use_cases::{Handled, Maker};
 use chassis::health::{self, Health};
-use chassis::inbox::Delivery;
 use chassis::{GroupCommit, Metrics, Process};
 use chassis::{chance, stream};
 use contract::cause::chain;
 use contract::dependency::Dependency;
-use contract::messages::Envelope;
-use contract::metric::Metric;
-use contract::queue::Queue;
 use contract::retry::Backoff;
 use contract::role::{Role, RoleId};
-use contract::settlement::Settlement;
 use domain::ids::ProductId;
+use tokio::time::sleep;
 
 use crate::VERSION;
 use crate::aws::Aws;
@@ -154,7 +151,7 @@ async fn until_drained(
 ) -> anyhow::Result<()> {
     let drained = async {
         process.shutdown.cancelled().await;
-        tokio::time::sleep(process.drain).await;
+        sleep(process.drain).await;
     };
     tokio::select! {
         worked = working => worked,
@@ -200,7 +197,7 @@ async fn wait_for_database(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(BETWEEN_CONNECTS.delay(attempts, chance::fraction())) => {}
+            () = sleep(BETWEEN_CONNECTS.delay(attempts, chance::fraction())) => {}
             () = stopped => break,
         }
     }
@@ -238,11 +235,8 @@ fn probe(
 fn watch_database(store: Store, process: Process) {
     const EVERY: Duration = Duration::from_secs(5);
     tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                () = process.shutdown.cancelled() => return,
-            }
+        let shutdown = &process.shutdown;
+        while shutdown.run_until_cancelled(sleep(EVERY)).await.is_some() {
             match store.oldest_unpublished().await {
                 Ok(_) => process.health.up("database"),
                 Err(error) => process.health.down("database", chain(&error)),
@@ -287,27 +281,7 @@ impl Apply for Applier {
     }
 }
 
-/// Decodes a delivery. An invalid body becomes a dead letter at once, because a retry cannot
-/// succeed.
-fn decode(delivery: &Delivery) -> Result<Envelope, Settlement> {
-    let envelope = Envelope::decode(&delivery.body).map_err(|error| Settlement::Park {
-        reason: chain(&error),
-    })?;
-    if let Some(order_id) = envelope.order_id {
-        tracing::Span::current().record("order.id", order_id.to_string());
-    }
-    Ok(envelope)
-}
-
-/// Counts duplicates and returns the settlement of a handled message.
-fn settle(handled: Handled, queue: &'static Queue, metrics: &Metrics) -> Settlement {
-    if handled.duplicate {
-        metrics.count(Metric::DuplicateDeliveries, &[queue.slug], 1);
-    }
-    handled.settlement
-}
-
-/// Returns the maker of messages in this process, with the trace of the handled message.
+/// Who makes messages here, in the trace of what is being handled.
 fn maker(role: &'static Role) -> Maker {
     Maker {
         role: role.slug,
@@ -318,11 +292,9 @@ fn maker(role: &'static Role) -> Maker {
 
 /// Runs `work` until shutdown, with a pause of `period` between two runs.
 async fn every(period: Duration, process: &Process, work: impl AsyncFn()) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(period) => work().await,
-            () = process.shutdown.cancelled() => return,
-        }
+    let shutdown = &process.shutdown;
+    while shutdown.run_until_cancelled(sleep(period)).await.is_some() {
+        work().await;
     }
 }
 

@@ -1,24 +1,23 @@
 //! `notification-worker`: e-mails to customers and staff, and texts to customers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_aws::{SesMailer, SnsTexter, SqsInbox};
 use app::ports::Source as _;
 use app::ports::locations::LocationStore as _;
+use app::use_cases::Handled;
 use app::use_cases::notify::{Post, Switches, notify};
-use chassis::inbox::Delivery;
-use chassis::{Breaker, Handler, Metrics};
+use chassis::Metrics;
 use contract::cause::chain;
+use contract::messages::Envelope;
 use contract::metric::Metric;
 use contract::parameter::{EMAIL_ENABLED, SMS_ENABLED};
 use contract::queue::NOTIFICATIONS;
-use contract::settlement::Settlement;
 use notices::{Words, Zones};
 
-use super::{Wiring, decode, every, settle};
+use super::consumer::{UseCase, consume};
+use super::{Wiring, every};
 use crate::aws::{Aws, LiveParameter};
-use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::sent_once::SentOnce;
 use crate::stores::{Store, SystemSource};
@@ -47,27 +46,19 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
         zones: zones.clone(),
     };
     let (store, process) = (wiring.store.clone(), wiring.process.clone());
-    let handler = Herald {
+    let herald = Herald {
         mailer: SentOnce::new(mailer),
         texter: SentOnce::new(texter),
         email_enabled,
         sms_enabled,
         words,
-        store: wiring.store,
-        breakers: wiring.breakers,
+        store: wiring.store.clone(),
         metrics: wiring.process.metrics.clone(),
     };
     let reading = every(READ_ZONES_EVERY, &process, async || {
         read_zones(&store, &zones).await
     });
-    let (inbox, handler) = (Arc::new(inbox), Arc::new(handler));
-    let consuming = chassis::consume(
-        inbox,
-        &NOTIFICATIONS,
-        wiring.role.concurrency,
-        handler,
-        wiring.process,
-    );
+    let consuming = consume(wiring, &NOTIFICATIONS, inbox, herald);
     tokio::join!(reading, consuming);
     Ok(())
 }
@@ -107,7 +98,6 @@ async fn read_zones(store: &Store, zones: &Zones) {
 }
 
 struct Herald {
-    breakers: Breakers,
     store: Store,
     mailer: SentOnce<SesMailer>,
     texter: SentOnce<SnsTexter>,
@@ -121,12 +111,8 @@ async fn is_on(switch: &LiveParameter) -> bool {
     switch.get().await == "true"
 }
 
-impl Handler for Herald {
-    async fn handle(&self, delivery: &Delivery) -> Settlement {
-        let envelope = match decode(delivery) {
-            Ok(envelope) => envelope,
-            Err(settlement) => return settlement,
-        };
+impl UseCase for Herald {
+    async fn handle(&self, envelope: &Envelope) -> Handled {
         let switches = Switches {
             email: is_on(&self.email_enabled).await,
             sms: is_on(&self.sms_enabled).await,
@@ -137,7 +123,7 @@ impl Handler for Herald {
             composer: &self.words,
             switches,
         };
-        let told = notify(&self.store, &post, &SystemSource, &envelope).await;
+        let told = notify(&self.store, &post, &SystemSource, envelope).await;
         for tried in &told.tried {
             let channel = tried.channel.code();
             match &tried.failed {
@@ -154,10 +140,6 @@ impl Handler for Herald {
                 }
             }
         }
-        settle(told.handled, &NOTIFICATIONS, &self.metrics)
-    }
-
-    fn needs(&self) -> &[Breaker] {
-        self.breakers.all()
+        told.handled
     }
 }

@@ -1,24 +1,22 @@
 //! `order-worker`: the saga of each order.
 
-use std::sync::Arc;
-
 use adapter_aws::{DynamoStock, SqsInbox};
 use app::ports::stock::{Moved, OrderMove, Stock as _};
 use app::ports::{Backend, StoreError};
+use app::use_cases::Handled;
 use app::use_cases::run_saga::{Shelf, run_saga};
-use chassis::inbox::Delivery;
-use chassis::{Breaker, GroupCommit, Handler, Metrics};
+use chassis::{GroupCommit, Metrics};
+use contract::messages::Envelope;
 use contract::metric::Metric;
 use contract::queue::ORDERS;
 use contract::role::{ORDER_WORKER, Role};
-use contract::settlement::Settlement;
 use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::order::Status;
 
-use super::{Applier, LINGER, Wiring, decode, maker, settle};
+use super::consumer::{UseCase, consume};
+use super::{Applier, LINGER, Wiring, maker};
 use crate::aws::Aws;
-use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
@@ -28,22 +26,14 @@ use crate::stores::{Store, SystemSource};
 /// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (inbox, stock) = adapters(&wiring.aws, &wiring.config)?;
-    let handler = Saga {
+    let saga = Saga {
         role: wiring.role,
         shelf: GroupedStock::new(stock),
         applier: Applier::new(wiring.store.clone()),
-        store: wiring.store,
-        breakers: wiring.breakers,
+        store: wiring.store.clone(),
         metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(
-        Arc::new(inbox),
-        &ORDERS,
-        wiring.role.concurrency,
-        Arc::new(handler),
-        wiring.process,
-    )
-    .await;
+    consume(wiring, &ORDERS, inbox, saga).await;
     Ok(())
 }
 
@@ -59,7 +49,6 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoS
 }
 
 struct Saga {
-    breakers: Breakers,
     role: &'static Role,
     store: Store,
     applier: Applier,
@@ -105,12 +94,8 @@ impl Shelf for GroupedStock {
     }
 }
 
-impl Handler for Saga {
-    async fn handle(&self, delivery: &Delivery) -> Settlement {
-        let envelope = match decode(delivery) {
-            Ok(envelope) => envelope,
-            Err(settlement) => return settlement,
-        };
+impl UseCase for Saga {
+    async fn handle(&self, envelope: &Envelope) -> Handled {
         let maker = maker(self.role);
         let handled = run_saga(
             &self.store,
@@ -118,7 +103,7 @@ impl Handler for Saga {
             &self.shelf,
             &SystemSource,
             &maker,
-            &envelope,
+            envelope,
         )
         .await;
         if let Some((status, age)) = handled.reached {
@@ -128,10 +113,6 @@ impl Handler for Saga {
                 self.metrics.observe(Metric::ConfirmLatency, &[], age);
             }
         }
-        settle(handled, &ORDERS, &self.metrics)
-    }
-
-    fn needs(&self) -> &[Breaker] {
-        self.breakers.all()
+        handled
     }
 }

@@ -9,6 +9,7 @@ use app::use_cases::relay::{ROWS, Relayed, relay_some};
 use chassis::{Process, chance};
 use contract::cause::chain;
 use contract::metric::Metric;
+use tokio::time::sleep;
 
 use super::{Wiring, every};
 use crate::aws::Aws;
@@ -38,18 +39,19 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let publisher = adapters(&wiring.aws, &wiring.config)?;
-    let Wiring { store, process, .. } = wiring;
-    let measuring = every(MEASURE_EVERY, &process, async || {
-        if let Ok(oldest) = store.oldest_unpublished().await {
-            let age = oldest.map_or(0.0, |written| {
-                (SystemSource.now() - written).as_seconds_f64()
-            });
-            process.metrics.set(Metric::OutboxLag, &[], age.max(0.0));
-        }
+    let relay = Relay {
+        store: wiring.store,
+        publisher,
+        process: wiring.process,
+    };
+    let measuring = every(MEASURE_EVERY, &relay.process, async || {
+        relay.measure().await
     });
-    // Commands and events have separate loops, so that a slow topic does not delay an order.
-    let commands = relay_commands(&store, &publisher, &process);
-    let events = relay_events(&store, &publisher, &process);
+    // Each by itself: an order does not wait until a slow topic has taken its events.
+    let look = async || relay.store.outbox_changed(LOOK_EVERY).await;
+    let commands = relay.run(Outgoing::Commands, "sending commands", look);
+    let pause = async || sleep(EVENTS_EVERY).await;
+    let events = relay.run(Outgoing::Events, "publishing events", pause);
     tokio::join!(measuring, commands, events);
     Ok(())
 }
@@ -62,105 +64,77 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<AwsPublisher> {
     aws.publisher(&config.grants)
 }
 
-/// Sends the messages that orders wait for, as soon as they are in the outbox.
-async fn relay_commands(store: &Store, publisher: &AwsPublisher, process: &Process) {
-    let idle = async || store.outbox_changed(LOOK_EVERY).await;
-    relay(
-        Outgoing::Commands,
-        "sending commands",
-        idle,
-        store,
-        publisher,
-        process,
-    )
-    .await;
+struct Relay {
+    store: Store,
+    publisher: AwsPublisher,
+    process: Process,
 }
 
-/// Sends events, a few times a second.
-async fn relay_events(store: &Store, publisher: &AwsPublisher, process: &Process) {
-    let idle = async || tokio::time::sleep(EVENTS_EVERY).await;
-    relay(
-        Outgoing::Events,
-        "publishing events",
-        idle,
-        store,
-        publisher,
-        process,
-    )
-    .await;
-}
+impl Relay {
+    async fn measure(&self) {
+        if let Ok(oldest) = self.store.oldest_unpublished().await {
+            let age = oldest.map_or(0.0, |written| {
+                (SystemSource.now() - written).as_seconds_f64()
+            });
+            self.process
+                .metrics
+                .set(Metric::OutboxLag, &[], age.max(0.0));
+        }
+    }
 
-/// Sends messages until shutdown, and calls `idle` when there are none. `dependency` is the name in
-/// readiness.
-async fn relay(
-    which: Outgoing,
-    dependency: &str,
-    idle: impl AsyncFn(),
-    store: &Store,
-    publisher: &AwsPublisher,
-    process: &Process,
-) {
-    while !process.shutdown.is_cancelled() {
-        match relay_some(store, publisher, &SystemSource, &chance::fraction, which).await {
-            Ok(relayed) if relayed.idle() => {
-                tokio::select! {
-                    () = idle() => {}
-                    () = process.shutdown.cancelled() => {}
+    /// Moves messages until shutdown, and calls `idle` whenever there are none. `dependency` is how
+    /// readiness names it.
+    async fn run(&self, which: Outgoing, dependency: &str, idle: impl AsyncFn()) {
+        let (store, publisher, shutdown) = (&self.store, &self.publisher, &self.process.shutdown);
+        while !shutdown.is_cancelled() {
+            match relay_some(store, publisher, &SystemSource, &chance::fraction, which).await {
+                Ok(relayed) if relayed.idle() => {
+                    shutdown.run_until_cancelled(idle()).await;
                 }
-            }
-            // Read again at once: more messages of the same orders can wait behind the sent ones.
-            // Failed rows have their own back-off.
-            Ok(relayed) => {
-                // Do not pause after a full round, because more messages are in the outbox.
-                let much = (MUCH..u64::from(ROWS)).contains(&relayed.sent);
-                report(relayed, dependency, process);
-                if much {
-                    tokio::select! {
-                        () = tokio::time::sleep(GATHER) => {}
-                        () = process.shutdown.cancelled() => {}
+                // Again without being told: what was sent stood before more of its order, and what
+                // failed waits by itself.
+                Ok(relayed) => {
+                    // A full round is no round to wait after: more is there.
+                    let much = (MUCH..u64::from(ROWS)).contains(&relayed.sent);
+                    self.report(relayed, dependency);
+                    if much {
+                        shutdown.run_until_cancelled(sleep(GATHER)).await;
                     }
                 }
-            }
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "The outbox cannot be read");
-                tokio::select! {
-                    () = tokio::time::sleep(AFTER_FAILURE) => {}
-                    () = process.shutdown.cancelled() => {}
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "The outbox cannot be read");
+                    shutdown.run_until_cancelled(sleep(AFTER_FAILURE)).await;
                 }
             }
         }
     }
-}
 
-fn report(relayed: Relayed, dependency: &str, process: &Process) {
-    process
-        .metrics
-        .count(Metric::OutboxPublished, &[], relayed.sent);
-    process
-        .metrics
-        .count(Metric::OutboxFailures, &[], relayed.failed);
-    process.metrics.count(
-        Metric::OutboxUnreadable,
-        &[],
-        relayed.unreadable.len() as u64,
-    );
-    for (id, why) in relayed.unreadable {
-        tracing::error!(
-            row = id,
-            why = %chain(&why),
-            "A row of the outbox cannot be read; the later rows of its order wait"
-        );
-    }
-    match relayed.why {
-        Some(error) => {
-            let why = chain(&error);
-            tracing::warn!(
-                failed = relayed.failed,
-                why,
-                "Not every message in the outbox was accepted"
+    fn report(&self, relayed: Relayed, dependency: &str) {
+        let Process {
+            metrics, health, ..
+        } = &self.process;
+        let unreadable = relayed.unreadable.len() as u64;
+        metrics.count(Metric::OutboxPublished, &[], relayed.sent);
+        metrics.count(Metric::OutboxFailures, &[], relayed.failed);
+        metrics.count(Metric::OutboxUnreadable, &[], unreadable);
+        for (id, why) in relayed.unreadable {
+            tracing::error!(
+                row = id,
+                why = %chain(&why),
+                "A row of the outbox cannot be read; what is behind it waits"
             );
-            process.health.down(dependency, why);
         }
-        None => process.health.up(dependency),
+        match relayed.why {
+            Some(error) => {
+                let why = chain(&error);
+                tracing::warn!(
+                    failed = relayed.failed,
+                    why,
+                    "Not everything in the outbox was taken"
+                );
+                health.down(dependency, why);
+            }
+            None => health.up(dependency),
+        }
     }
 }

@@ -1,22 +1,19 @@
 //! `payment-worker`: charges and refunds.
 
-use std::sync::Arc;
-
 use adapter_aws::SqsInbox;
 use adapter_gateway::HttpGateway;
+use app::use_cases::Handled;
 use app::use_cases::pay::pay;
-use chassis::inbox::Delivery;
-use chassis::{Breaker, Handler, Metrics};
 use contract::cause::chain;
 use contract::dependency::Dependency;
+use contract::messages::Envelope;
 use contract::parameter::PAYMENT_API;
 use contract::queue::PAYMENTS;
 use contract::role::Role;
-use contract::settlement::Settlement;
 
-use super::{Applier, READ_SECRETS_EVERY, Wiring, decode, every, maker, settle};
+use super::consumer::{UseCase, consume};
+use super::{Applier, READ_SECRETS_EVERY, Wiring, every, maker};
 use crate::aws::{Aws, RotatedSecret};
-use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::stores::{Store, SystemSource};
 
@@ -45,21 +42,13 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
             );
         }
     });
-    let handler = Cashier {
+    let cashier = Cashier {
         role: wiring.role,
         gateway,
         applier: Applier::new(wiring.store.clone()),
-        store: wiring.store,
-        breakers: wiring.breakers,
-        metrics: wiring.process.metrics.clone(),
+        store: wiring.store.clone(),
     };
-    let consuming = chassis::consume(
-        Arc::new(inbox),
-        &PAYMENTS,
-        wiring.role.concurrency,
-        Arc::new(handler),
-        wiring.process,
-    );
+    let consuming = consume(wiring, &PAYMENTS, inbox, cashier);
     tokio::join!(consuming, rotating);
     Ok(())
 }
@@ -78,34 +67,23 @@ pub fn adapters(
 }
 
 struct Cashier {
-    breakers: Breakers,
     role: &'static Role,
     store: Store,
     applier: Applier,
     gateway: HttpGateway,
-    metrics: Metrics,
 }
 
-impl Handler for Cashier {
-    async fn handle(&self, delivery: &Delivery) -> Settlement {
-        let envelope = match decode(delivery) {
-            Ok(envelope) => envelope,
-            Err(settlement) => return settlement,
-        };
+impl UseCase for Cashier {
+    async fn handle(&self, envelope: &Envelope) -> Handled {
         let maker = maker(self.role);
-        let handled = pay(
+        pay(
             &self.store,
             &self.applier,
             &self.gateway,
             &SystemSource,
             &maker,
-            &envelope,
+            envelope,
         )
-        .await;
-        settle(handled, &PAYMENTS, &self.metrics)
-    }
-
-    fn needs(&self) -> &[Breaker] {
-        self.breakers.all()
+        .await
     }
 }

@@ -1,19 +1,17 @@
 //! `projection-worker`: writes the order view.
 
-use std::sync::Arc;
-
 use adapter_aws::{DynamoViews, SqsInbox};
 use app::ports::views::{OrderView, OrderViews as _};
 use app::ports::{Backend, StoreError};
+use app::use_cases::Handled;
 use app::use_cases::project::{Show, project};
-use chassis::inbox::Delivery;
-use chassis::{Breaker, GroupCommit, Handler, Metrics};
+use chassis::GroupCommit;
+use contract::messages::Envelope;
 use contract::queue::PROJECTIONS;
-use contract::settlement::Settlement;
 
-use super::{LINGER, Wiring, decode, settle};
+use super::consumer::{UseCase, consume};
+use super::{LINGER, Wiring};
 use crate::aws::Aws;
-use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::stores::Store;
 
@@ -23,20 +21,11 @@ use crate::stores::Store;
 /// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (inbox, views) = adapters(&wiring.aws, &wiring.config)?;
-    let handler = ProjectionHandler {
-        breakers: wiring.breakers,
-        store: wiring.store,
+    let painter = Painter {
+        store: wiring.store.clone(),
         views: GroupedViews::new(views),
-        metrics: wiring.process.metrics.clone(),
     };
-    chassis::consume(
-        Arc::new(inbox),
-        &PROJECTIONS,
-        wiring.role.concurrency,
-        Arc::new(handler),
-        wiring.process,
-    )
-    .await;
+    consume(wiring, &PROJECTIONS, inbox, painter).await;
     Ok(())
 }
 
@@ -51,11 +40,9 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoV
     ))
 }
 
-struct ProjectionHandler {
-    breakers: Breakers,
+struct Painter {
     store: Store,
     views: GroupedViews,
-    metrics: Metrics,
 }
 
 /// Combines the views of messages that are handled at the same time into one call.
@@ -86,20 +73,8 @@ impl Show for GroupedViews {
     }
 }
 
-impl Handler for ProjectionHandler {
-    async fn handle(&self, delivery: &Delivery) -> Settlement {
-        let envelope = match decode(delivery) {
-            Ok(envelope) => envelope,
-            Err(settlement) => return settlement,
-        };
-        settle(
-            project(&self.store, &self.views, &envelope).await,
-            &PROJECTIONS,
-            &self.metrics,
-        )
-    }
-
-    fn needs(&self) -> &[Breaker] {
-        self.breakers.all()
+impl UseCase for Painter {
+    async fn handle(&self, envelope: &Envelope) -> Handled {
+        project(&self.store, &self.views, envelope).await
     }
 }
