@@ -140,15 +140,6 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Returns the parsed value of a setting, or the default if it is unset.
-    pub fn parsed<T>(&self, key: &str, about: &str, default: T) -> T
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-    {
-        self.optional_parsed(key, about).unwrap_or(default)
-    }
-
     /// Returns the parsed value of a setting, or `None` if it is unset or invalid. An invalid value
     /// is a problem.
     pub fn optional_parsed<T>(&self, key: &str, about: &str) -> Option<T>
@@ -354,7 +345,7 @@ mod tests {
         let reader = Reader::new(&environment);
         reader.required("DATABASE_URL", "the orders");
         reader.required("EMPTY", "something");
-        let port: u16 = reader.parsed("PORT", "where to listen", 8080);
+        let port: Option<u16> = reader.optional_parsed("PORT", "where to listen");
         reader.secret("KEY", "signs tokens");
         reader.address(Address::Queue(&contract::queue::ORDERS));
         let told = reader.finish(port).expect_err("not usable").to_string();

@@ -423,8 +423,5 @@ enum Finished {
 }
 
 async fn pause(time: Duration, shutdown: &CancellationToken) {
-    tokio::select! {
-        () = sleep(time) => {}
-        () = shutdown.cancelled() => {}
-    }
+    shutdown.run_until_cancelled(sleep(time)).await;
 }

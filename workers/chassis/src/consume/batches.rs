@@ -54,13 +54,19 @@ impl Batches {
         let (deletes, to_delete) = mpsc::channel(WAITING_MAX);
         let (hides, to_hide) = mpsc::channel(WAITING_MAX);
         let mut tasks = JoinSet::new();
-        tasks.spawn(gather::<Delete, I>(
-            to_delete,
-            inbox.clone(),
-            queue,
-            metrics.clone(),
-        ));
-        tasks.spawn(gather::<Hide, I>(to_hide, inbox, queue, metrics));
+        let delete = {
+            let inbox = inbox.clone();
+            move |entries: Vec<String>| {
+                let inbox = inbox.clone();
+                async move { inbox.delete(&entries).await }
+            }
+        };
+        let hide = move |entries: Vec<(String, Duration)>| {
+            let inbox = inbox.clone();
+            async move { inbox.hide(&entries).await }
+        };
+        tasks.spawn(gather("delete", to_delete, delete, queue, metrics.clone()));
+        tasks.spawn(gather("hide", to_hide, hide, queue, metrics));
         (Self { deletes, hides }, tasks)
     }
 
@@ -97,55 +103,22 @@ struct Request<E> {
     _over: Option<oneshot::Sender<()>>,
 }
 
-/// The call for a batch of entries.
-trait Verb: 'static {
-    const ACT: &str;
-    type Entry: Clone + Send + Sync + 'static;
+/// The result of a call for a batch of entries.
+type Answer = Result<Vec<Result<(), EntryError>>, QueueError>;
 
-    fn call<I: Inbox>(
-        inbox: &I,
-        entries: &[Self::Entry],
-    ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send;
-}
-
-struct Delete;
-struct Hide;
-
-impl Verb for Delete {
-    const ACT: &str = "delete";
-    type Entry = String;
-
-    fn call<I: Inbox>(
-        inbox: &I,
-        entries: &[String],
-    ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send {
-        inbox.delete(entries)
-    }
-}
-
-impl Verb for Hide {
-    const ACT: &str = "hide";
-    type Entry = (String, Duration);
-
-    fn call<I: Inbox>(
-        inbox: &I,
-        entries: &[(String, Duration)],
-    ) -> impl Future<Output = Result<Vec<Result<(), EntryError>>, QueueError>> + Send {
-        inbox.hide(entries)
-    }
-}
-
-async fn gather<V: Verb, I: Inbox + 'static>(
-    mut requests: mpsc::Receiver<Request<V::Entry>>,
-    inbox: Arc<I>,
+/// Gathers entries into batches, and makes a `call` for each. `act` names the call in the log.
+async fn gather<E: Clone + Send + Sync + 'static, F: Future<Output = Answer> + Send + 'static>(
+    act: &'static str,
+    mut requests: mpsc::Receiver<Request<E>>,
+    call: impl Fn(Vec<E>) -> F,
     queue: &'static Queue,
     metrics: Metrics,
 ) {
     let (mut open, mut company) = (true, false);
     // Entries to retry. Bounded by `WAITING_MAX` plus the entries of `CALLS_MAX` calls, because
     // beyond `WAITING_MAX` no new entry is received.
-    let mut again: Vec<Request<V::Entry>> = Vec::new();
-    let mut calls: JoinSet<Vec<Request<V::Entry>>> = JoinSet::new();
+    let mut again: Vec<Request<E>> = Vec::new();
+    let mut calls: JoinSet<Vec<Request<E>>> = JoinSet::new();
     loop {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let next_due = again.iter().map(|request| request.due).min();
@@ -178,26 +151,22 @@ async fn gather<V: Verb, I: Inbox + 'static>(
         }
         if !batch.is_empty() {
             company = batch.len() > 1;
-            calls.spawn(carry_out::<V, I>(
-                inbox.clone(),
-                batch,
-                queue,
-                metrics.clone(),
-            ));
+            let calling = call(batch.iter().map(|request| request.entry.clone()).collect());
+            calls.spawn(carry_out(act, calling, batch, queue, metrics.clone()));
         }
     }
 }
 
 /// Makes one call, and returns the entries to retry.
-async fn carry_out<V: Verb, I: Inbox>(
-    inbox: Arc<I>,
-    batch: Vec<Request<V::Entry>>,
+async fn carry_out<E>(
+    act: &'static str,
+    calling: impl Future<Output = Answer>,
+    batch: Vec<Request<E>>,
     queue: &'static Queue,
     metrics: Metrics,
-) -> Vec<Request<V::Entry>> {
-    let entries: Vec<V::Entry> = batch.iter().map(|request| request.entry.clone()).collect();
+) -> Vec<Request<E>> {
     let failed = |cause: Cause| vec![Err(EntryError::Failed(cause)); batch.len()];
-    let mut results = match timeout(CALL_MAX, V::call(&*inbox, &entries)).await {
+    let mut results = match timeout(CALL_MAX, calling).await {
         Ok(Ok(results)) => results,
         Ok(Err(error)) => failed(Cause::new(error)),
         Err(_) => failed(Cause::new(format!("no answer within {CALL_MAX:?}"))),
@@ -224,7 +193,7 @@ async fn carry_out<V: Verb, I: Inbox>(
                 } else {
                     tracing::warn!(
                         queue = queue.slug,
-                        act = V::ACT,
+                        act,
                         reason = %chain(&reason),
                         "Gave up; the message will be delivered again"
                     );

@@ -90,7 +90,7 @@ pub async fn consume<I: Inbox + 'static, H: Handler>(
     consumer.consume_until_shutdown().await;
     tracing::info!(
         queue = queue.slug,
-        in_hand = consumer.in_hand.len(),
+        in_hand = consumer.line.in_hand.len(),
         "Draining `{}`",
         queue.slug
     );
@@ -106,17 +106,11 @@ pub fn dependency(queue: &Queue) -> String {
 
 /// One consumer. Dropping it aborts its tasks.
 struct Consumer<I, H> {
-    inbox: Arc<I>,
-    queue: &'static Queue,
-    metrics: Metrics,
     health: Health,
     /// The name of the queue in [`Health`].
     dependency: String,
-    shutdown: CancellationToken,
     /// One permit for each message that may be in flight.
     slots: Arc<Semaphore>,
-    gate: Gate,
-    in_hand: Arc<InHand>,
     line: Arc<Line<I, H>>,
     pace: Pace,
     polls: JoinSet<Polled>,
@@ -146,26 +140,20 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
         let (batches, batching) = Batches::start(inbox.clone(), queue, metrics.clone());
         let gate = Gate::new(handler.needs().to_vec(), concurrency);
         let line = Arc::new(Line {
-            inbox: inbox.clone(),
+            inbox,
             queue,
             handler,
-            metrics: metrics.clone(),
-            shutdown: shutdown.clone(),
-            in_hand: in_hand.clone(),
+            metrics,
+            shutdown,
+            in_hand,
             batches,
-            gate: gate.clone(),
+            gate,
             groups: Groups::default(),
         });
         Self {
-            inbox,
-            queue,
-            metrics,
             health,
             dependency,
-            shutdown,
             slots: Arc::new(Semaphore::new(concurrency)),
-            gate,
-            in_hand,
             line,
             pace: Pace::new(concurrency),
             polls: JoinSet::new(),
@@ -176,20 +164,14 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
     }
 
     async fn consume_until_shutdown(&mut self) {
-        while !self.shutdown.is_cancelled() {
+        let line = self.line.clone();
+        while !line.shutdown.is_cancelled() {
             while self.polls.len() < self.pace.pollers() {
                 let poll = self.pace.next_poll();
-                let (slots, gate) = (self.slots.clone(), self.gate.clone());
-                self.polls.spawn(poll.run(
-                    self.inbox.clone(),
-                    self.queue,
-                    slots,
-                    gate,
-                    self.shutdown.clone(),
-                ));
+                self.polls.spawn(poll.run(line.clone(), self.slots.clone()));
             }
             tokio::select! {
-                () = self.shutdown.cancelled() => {}
+                () = line.shutdown.cancelled() => {}
                 Some(ended) = self.lanes.join_next() => drop(unless_bug(ended)),
                 Some(polled) = self.polls.join_next() => {
                     if let Some(polled) = unless_bug(polled) {
@@ -199,26 +181,21 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
                 }
             }
         }
-        self.metrics.set(Metric::Pollers, &[self.queue.slug], 0.0);
+        line.metrics.set(Metric::Pollers, &[line.queue.slug], 0.0);
     }
 
     /// Updates pace, metrics and readiness after a receive.
     fn note(&mut self, polled: &Polled) {
-        let Self {
-            queue,
-            pace,
-            dependency,
-            ..
-        } = self;
+        let Line { queue, metrics, .. } = &*self.line;
+        let (pace, dependency) = (&mut self.pace, &self.dependency);
         pace.note(polled, self.slots.available_permits());
-        self.metrics
-            .set(Metric::Pollers, &[queue.slug], pace.pollers() as f64);
+        metrics.set(Metric::Pollers, &[queue.slug], pace.pollers() as f64);
         match &polled.answer {
             _ if polled.asked == 0 => {}
             Ok(deliveries) => {
                 self.health.up(dependency);
                 if deliveries.is_empty() {
-                    self.metrics.count(Metric::EmptyReceives, &[queue.slug], 1);
+                    metrics.count(Metric::EmptyReceives, &[queue.slug], 1);
                 }
             }
             Err(error) => {
@@ -252,12 +229,12 @@ impl<I: Inbox + 'static, H: Handler> Consumer<I, H> {
             }
         })
         .await;
-        let queue = self.queue;
+        let queue = self.line.queue;
         let settled = timeout_at(ends, async {
             self.polls.shutdown().await;
             self.lanes.shutdown().await;
             self.heartbeat.end().await;
-            let unfinished = self.in_hand.let_go_of_all();
+            let unfinished = self.line.in_hand.let_go_of_all();
             if in_time.is_err() {
                 tracing::warn!(
                     queue = queue.slug,

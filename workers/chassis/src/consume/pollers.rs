@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::cause::Cause;
-use contract::queue::{BATCH_MAX, LONG_POLL, Queue};
+use contract::queue::{BATCH_MAX, LONG_POLL};
 use contract::retry::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
-use super::gate::Gate;
+use super::lanes::Line;
 use crate::chance;
 use crate::inbox::{Delivery, Inbox, QueueError};
 
@@ -190,26 +189,20 @@ pub(super) struct Polled {
 }
 
 impl Poll {
-    /// Waits for free slots and receives as many messages. `called_off` cancels the poll until the
+    /// Waits for free slots and receives as many messages. The shutdown cancels the poll until the
     /// receive starts. A started receive is awaited, because its messages would otherwise stay
     /// hidden for a whole lease.
-    pub(super) async fn run<I: Inbox>(
+    pub(super) async fn run<I: Inbox, H>(
         self,
-        inbox: Arc<I>,
-        queue: &'static Queue,
+        line: Arc<Line<I, H>>,
         slots: Arc<Semaphore>,
-        gate: Gate,
-        called_off: CancellationToken,
     ) -> Polled {
-        let Poll {
-            delay,
-            wait,
-            slots_enough,
-        } = self;
+        let wait = self.wait;
         let ready = async {
-            sleep(delay).await;
-            gate.slots(slots, slots_enough).await
+            sleep(self.delay).await;
+            line.gate.slots(slots, self.slots_enough).await
         };
+        let called_off = &line.shutdown;
         let slots = called_off
             .run_until_cancelled(ready)
             .await
@@ -225,7 +218,8 @@ impl Poll {
         }
         let asked = slots.len();
         let started = Instant::now();
-        let answer = match timeout(RECEIVE_MAX, inbox.receive(asked, wait, queue.lease)).await {
+        let receiving = line.inbox.receive(asked, wait, line.queue.lease);
+        let answer = match timeout(RECEIVE_MAX, receiving).await {
             Ok(answer) => answer,
             Err(_) => Err(QueueError(Cause::new(format!(
                 "no answer to a receive within {RECEIVE_MAX:?}"
