@@ -7,7 +7,7 @@ use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::operation::receive_message::ReceiveMessageError;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
-    DeleteMessageBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
+    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
 };
 use chassis::inbox::{Delivery, EntryError, Inbox, QueueError};
 use contract::cause::Cause;
@@ -15,10 +15,10 @@ use contract::queue::Queue;
 use contract::{
     DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE,
 };
-use domain::Timestamp;
 use uuid::Uuid;
 
 use crate::ServiceError;
+use crate::messages::{failed, sent_at, system, text_of, text_value, unfit};
 
 /// Maximum characters of the reason that is stored with a dead letter, short enough for a list.
 const REASON_MAX: usize = 256;
@@ -83,7 +83,7 @@ impl Inbox for SqsInbox {
             other => other,
         };
         Ok(received
-            .map_err(|error| QueueError(crate::cause(error)))?
+            .map_err(failed)?
             .into_iter()
             .map(delivery)
             .collect())
@@ -100,9 +100,7 @@ impl Inbox for SqsInbox {
                 .receipt_handle(handle)
                 .build()
         });
-        let entries = entries
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| QueueError(Cause::new(error)))?;
+        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unfit)?;
         let answer = self
             .client
             .delete_message_batch()
@@ -110,7 +108,7 @@ impl Inbox for SqsInbox {
             .set_entries(Some(entries))
             .send()
             .await;
-        let answer = answer.map_err(|error| QueueError(crate::cause(error)))?;
+        let answer = answer.map_err(failed)?;
         Ok(per_entry(handles.len(), &answer.failed))
     }
 
@@ -128,28 +126,17 @@ impl Inbox for SqsInbox {
                 .visibility_timeout(whole_seconds(*hidden))
                 .build()
         });
-        let entries = entries
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| QueueError(Cause::new(error)))?;
+        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unfit)?;
         let call = self
             .client
             .change_message_visibility_batch()
             .queue_url(&self.url)
             .set_entries(Some(entries));
-        let answer = call
-            .send()
-            .await
-            .map_err(|error| QueueError(crate::cause(error)))?;
+        let answer = call.send().await.map_err(failed)?;
         Ok(per_entry(handles.len(), &answer.failed))
     }
 
     async fn park(&self, delivery: &Delivery, reason: &str) -> Result<(), QueueError> {
-        let text = |value: &str| {
-            MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(value)
-                .build()
-        };
         let (reason, deliveries) = (reason_text(reason), delivery.attempt.to_string());
         let mut call = self
             .client
@@ -167,20 +154,15 @@ impl Inbox for SqsInbox {
             let Some(value) = value.filter(|value| !value.is_empty()) else {
                 continue;
             };
-            call = call.message_attributes(
-                name,
-                text(value).map_err(|error| QueueError(Cause::new(error)))?,
-            );
+            let value = text_value(value).map_err(unfit)?;
+            call = call.message_attributes(name, value);
         }
         if self.queue.fifo {
             call = call
                 .message_group_id(delivery.group.as_deref().unwrap_or("none"))
                 .message_deduplication_id(format!("{}-parked", delivery.message_id));
         }
-        call.send()
-            .await
-            .map(|_| ())
-            .map_err(|error| QueueError(crate::cause(error)))
+        call.send().await.map(|_| ()).map_err(failed)
     }
 }
 
@@ -204,32 +186,18 @@ fn whole_seconds(hidden: Duration) -> i32 {
 }
 
 fn delivery(message: Message) -> Delivery {
-    let system = |name| {
-        message
-            .attributes
-            .as_ref()
-            .and_then(|all| all.get(&name))
-            .cloned()
-    };
-    let sent_at = system(MessageSystemAttributeName::SentTimestamp)
-        .and_then(|millis| millis.parse::<i128>().ok())
-        .and_then(|millis| Timestamp::from_unix_timestamp_nanos(millis * 1_000_000).ok());
-    let attempt = system(MessageSystemAttributeName::ApproximateReceiveCount)
-        .and_then(|count| count.parse().ok());
-    let group = system(MessageSystemAttributeName::MessageGroupId);
-    let traceparent = message
-        .message_attributes
-        .as_ref()
-        .and_then(|all| all.get(TRACEPARENT_ATTRIBUTE));
-    let traceparent = traceparent.and_then(|attribute| attribute.string_value.clone());
+    let attempt = system(
+        &message,
+        MessageSystemAttributeName::ApproximateReceiveCount,
+    );
     Delivery {
+        group: system(&message, MessageSystemAttributeName::MessageGroupId),
+        attempt: attempt.and_then(|count| count.parse().ok()).unwrap_or(1),
+        sent_at: sent_at(&message),
+        traceparent: text_of(&message, TRACEPARENT_ATTRIBUTE),
         message_id: message.message_id.unwrap_or_default(),
         handle: message.receipt_handle.unwrap_or_default(),
         body: message.body.unwrap_or_default(),
-        group,
-        attempt: attempt.unwrap_or(1),
-        sent_at,
-        traceparent,
     }
 }
 

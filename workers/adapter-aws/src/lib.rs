@@ -10,6 +10,7 @@ mod items;
 mod leases;
 mod local;
 mod mailer;
+mod messages;
 mod metrics;
 mod parking;
 mod proxy;

@@ -3,17 +3,17 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue,
-    MessageSystemAttributeName,
+    ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName,
 };
 use chassis::inbox::QueueError;
-use contract::cause::Cause;
 use contract::queue::{BATCH_MAX, Queue};
 use contract::{
     DELIVERIES_ATTRIBUTE, ORIGINAL_ID_ATTRIBUTE, PARK_REASON_ATTRIBUTE, TRACEPARENT_ATTRIBUTE,
 };
 use domain::Timestamp;
 use tokio_util::sync::CancellationToken;
+
+use crate::messages::{failed, sent_at, system, text_of, text_value, unfit};
 
 /// Visibility timeout in seconds of a receive: long enough to read all dead letters and return
 /// them. If the reader dies, they are visible again after this time.
@@ -106,10 +106,7 @@ impl SqsParking {
             .visibility_timeout(LEASE_S)
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .message_attribute_names("All");
-        let answer = call
-            .send()
-            .await
-            .map_err(|error| QueueError(crate::cause(error)))?;
+        let answer = call.send().await.map_err(failed)?;
         Ok(answer
             .messages
             .unwrap_or_default()
@@ -132,9 +129,7 @@ impl SqsParking {
                     .visibility_timeout(0)
                     .build()
             });
-            let entries = entries
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| QueueError(Cause::new(error)))?;
+            let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unfit)?;
             let call = self
                 .client
                 .change_message_visibility_batch()
@@ -142,7 +137,7 @@ impl SqsParking {
             call.set_entries(Some(entries))
                 .send()
                 .await
-                .map_err(|error| QueueError(crate::cause(error)))?;
+                .map_err(failed)?;
         }
         Ok(())
     }
@@ -168,11 +163,7 @@ impl SqsParking {
             .queue_url(&self.url)
             .message_body(&parked.body);
         if let Some(traceparent) = &parked.traceparent {
-            let attribute = MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(traceparent)
-                .build();
-            let attribute = attribute.map_err(|error| QueueError(Cause::new(error)))?;
+            let attribute = text_value(traceparent).map_err(unfit)?;
             call = call.message_attributes(TRACEPARENT_ATTRIBUTE, attribute);
         }
         if self.queue.fifo {
@@ -180,10 +171,7 @@ impl SqsParking {
                 .message_group_id(parked.group.as_deref().unwrap_or("none"))
                 .message_deduplication_id(format!("redrive-{}", parked.message_id));
         }
-        let sent = call
-            .send()
-            .await
-            .map_err(|error| QueueError(crate::cause(error)))?;
+        let sent = call.send().await.map_err(failed)?;
         Ok(sent.message_id.unwrap_or_default())
     }
 
@@ -197,37 +185,18 @@ impl SqsParking {
             .delete_message()
             .queue_url(&self.parking_url)
             .receipt_handle(&parked.handle);
-        call.send()
-            .await
-            .map(|_| ())
-            .map_err(|error| QueueError(crate::cause(error)))
+        call.send().await.map(|_| ()).map_err(failed)
     }
 }
 
 fn parked(message: Message) -> Parked {
-    let system = |name| {
-        message
-            .attributes
-            .as_ref()
-            .and_then(|all| all.get(&name))
-            .cloned()
-    };
-    let parked_at = system(MessageSystemAttributeName::SentTimestamp)
-        .and_then(|millis| millis.parse::<i128>().ok())
-        .and_then(|millis| Timestamp::from_unix_timestamp_nanos(millis * 1_000_000).ok());
-    let text = |name: &str| {
-        let attribute = message
-            .message_attributes
-            .as_ref()
-            .and_then(|all| all.get(name));
-        attribute.and_then(|attribute| attribute.string_value.clone())
-    };
+    let text = |name: &str| text_of(&message, name);
     Parked {
-        group: system(MessageSystemAttributeName::MessageGroupId),
+        group: system(&message, MessageSystemAttributeName::MessageGroupId),
         reason: text(PARK_REASON_ATTRIBUTE).unwrap_or_else(|| NO_REASON.to_owned()),
         original_id: text(ORIGINAL_ID_ATTRIBUTE),
         deliveries: text(DELIVERIES_ATTRIBUTE).and_then(|count| count.parse().ok()),
-        parked_at,
+        parked_at: sent_at(&message),
         traceparent: text(TRACEPARENT_ATTRIBUTE),
         message_id: message.message_id.unwrap_or_default(),
         handle: message.receipt_handle.unwrap_or_default(),

@@ -34,6 +34,7 @@ use contract::{EVENT_TYPE_ATTRIBUTE, STATUS_ATTRIBUTE, TRACEPARENT_ATTRIBUTE};
 use serde_json::{Value, json};
 
 use crate::call::{Call, text_attribute};
+use crate::messages::text_value;
 use crate::{Clients, ServiceError};
 
 /// Maximum bytes of a call, entries and attributes together. SNS and EventBridge accept no more.
@@ -108,7 +109,7 @@ impl Publisher for AwsPublisher {
 impl AwsPublisher {
     /// Sends messages to a queue, one batch after the other, so that each group keeps its order.
     async fn send(&self, queue: &'static Queue, letters: Vec<Letter<'_>>) -> Failures {
-        use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+        use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
         let Some(url) = self.destinations.queues.get(queue.slug) else {
             return all_failed(&letters, format!("the queue {} has no URL", queue.slug));
         };
@@ -133,11 +134,7 @@ impl AwsPublisher {
                     .id(letter.index.to_string())
                     .message_body(&letter.body);
                 for (name, value) in attributes(letter.envelope) {
-                    match MessageAttributeValue::builder()
-                        .data_type("String")
-                        .string_value(value)
-                        .build()
-                    {
+                    match text_value(&value) {
                         Ok(attribute) => entry = entry.message_attributes(name, attribute),
                         Err(error) => {
                             tracing::warn!(error = %error, name, "Sent without an attribute")
