@@ -59,6 +59,13 @@ pub fn get_time(item: &Item, name: &str) -> Option<Timestamp> {
     Timestamp::parse(&get_text(item, name)?, &Rfc3339).ok()
 }
 
+/// Makes an item of its attributes.
+pub fn item_of<const N: usize>(attributes: [(&str, AttributeValue); N]) -> Item {
+    attributes
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+}
+
 /// Returns the error for an item with an invalid attribute.
 pub fn corrupt(what: &str) -> StoreError {
     StoreError::new(Backend::Stock, format!("an item lacks a legal {what}"))
@@ -67,7 +74,7 @@ pub fn corrupt(what: &str) -> StoreError {
 /// Returns the item of a new product.
 pub fn product_item(product: &Product, received: u32, threshold: i64, now: Timestamp) -> Item {
     let counters = Counters::received(received);
-    let fields = [
+    item_of([
         ("product_id", text(product.product_id.as_str())),
         ("name", text(&product.name)),
         ("description", text(&product.description)),
@@ -85,8 +92,7 @@ pub fn product_item(product: &Product, received: u32, threshold: i64, now: Times
         ("version", number(1)),
         ("created_at", time_value(now)),
         ("updated_at", time_value(now)),
-    ];
-    fields.map(|(name, value)| (name.to_owned(), value)).into()
+    ])
 }
 
 /// Returns a name that is safe on a page, in a mail and in its subject. Items can come from

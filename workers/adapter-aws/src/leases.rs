@@ -28,32 +28,9 @@ impl DynamoLeases {
 
 impl LeaseStore for DynamoLeases {
     async fn leases(&self) -> Result<Vec<Lease>, BoxError> {
-        let mut leases = Vec::new();
-        let mut from: Option<Item> = None;
-        loop {
-            let page = self
-                .table
-                .as_read()
-                .scan(&self.client)
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(|error| StoreError::new(Backend::Leases, crate::cause(error)))?;
-            for item in page.items() {
-                leases.push(Lease {
-                    shard: get_text(item, "lease_id").ok_or_else(|| corrupt("lease_id"))?,
-                    owner: get_text(item, "owner").unwrap_or_default(),
-                    counter: get_number(item, "counter").ok_or_else(|| corrupt("counter"))?,
-                    checkpoint: get_text(item, "checkpoint"),
-                    finished: matches!(item.get("finished"), Some(AttributeValue::Bool(true))),
-                });
-            }
-            from = page.last_evaluated_key;
-            if from.is_none() {
-                return Ok(leases);
-            }
-        }
+        let table = self.table.as_read();
+        let items = table.scan(&self.client, Backend::Leases).await?;
+        items.iter().map(lease).collect()
     }
 
     async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, BoxError> {
@@ -87,4 +64,14 @@ impl LeaseStore for DynamoLeases {
             Err(error) => Err(StoreError::new(Backend::Leases, crate::cause(error)).into()),
         }
     }
+}
+
+fn lease(item: &Item) -> Result<Lease, BoxError> {
+    Ok(Lease {
+        shard: get_text(item, "lease_id").ok_or_else(|| corrupt("lease_id"))?,
+        owner: get_text(item, "owner").unwrap_or_default(),
+        counter: get_number(item, "counter").ok_or_else(|| corrupt("counter"))?,
+        checkpoint: get_text(item, "checkpoint"),
+        finished: matches!(item.get("finished"), Some(AttributeValue::Bool(true))),
+    })
 }

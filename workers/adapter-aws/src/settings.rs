@@ -26,16 +26,11 @@ const FIRST_WITHIN: Duration = Duration::from_secs(3);
 /// Returns all parameters below a path, by the rest of their names.
 async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, StoreError> {
     let mut found = HashMap::new();
-    let mut next = None;
-    loop {
-        let page = client
-            .get_parameters_by_path()
-            .path(root)
-            .recursive(true)
-            .set_next_token(next)
-            .send()
-            .await
-            .map_err(|error| StoreError::new(Backend::Parameters, crate::cause(error)))?;
+    let call = client.get_parameters_by_path().path(root).recursive(true);
+    let mut pages = call.into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page =
+            page.map_err(|error| StoreError::new(Backend::Parameters, crate::cause(error)))?;
         for parameter in page.parameters.unwrap_or_default() {
             if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
                 let key = name
@@ -46,11 +41,8 @@ async fn below(client: &Client, root: &str) -> Result<HashMap<String, String>, S
                 found.insert(key, value);
             }
         }
-        next = page.next_token.filter(|token| !token.is_empty());
-        if next.is_none() {
-            return Ok(found);
-        }
     }
+    Ok(found)
 }
 
 /// Returns the addresses of all resources, by the variables in which roles expect them.

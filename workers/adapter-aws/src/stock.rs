@@ -18,7 +18,7 @@ use app::ports::stock::{
 use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use contract::table::{HELD_BY_EXPIRY, HELD_SHARDS};
 use domain::Timestamp;
@@ -29,7 +29,7 @@ use domain::stock::{Counters, Movement};
 
 use crate::Clients;
 use crate::items::{
-    Item, corrupt, get_lines, get_text, get_time, lines_value, number, product_item, text,
+    Item, corrupt, get_lines, get_text, get_time, item_of, lines_value, number, product_item, text,
     time_text, time_value,
 };
 use crate::tables::{ReadTable, Readable, WriteTable};
@@ -46,6 +46,7 @@ pub use products::DynamoProducts;
 /// Maximum reads of a reservation that another process changes at the same time. Afterwards the
 /// message goes back to its queue.
 const LOOKS: u32 = 12;
+const KEEPS_CHANGING: &str = "a reservation keeps changing";
 /// Number of expired holds in one page of a query. The stock laws create more holds than fit into
 /// one page for each partition of the index.
 const HOLDS_A_PAGE: i32 = 25;
@@ -138,15 +139,14 @@ impl DynamoStock {
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
-        let record: [(&str, AttributeValue); 6] = [
+        let record = item_of([
             ("reservation_id", text(order_id.to_string())),
             ("state", text(HoldState::Held.code())),
             ("lines", lines_value(lines)),
             ("expires_at", time_value(expires_at)),
             ("created_at", time_value(now)),
             ("held_shard", number(i64::from(shard_of(order_id)))),
-        ];
-        let record: Item = record.map(|(name, value)| (name.to_owned(), value)).into();
+        ]);
         self.put_new(&self.tables.reservations, record, "reservation_id")
     }
 
@@ -353,14 +353,13 @@ impl<R: Readable> DynamoStock<R> {
         };
         // The entry's key contains the time, which differs in a repeat. The marker has the same key
         // and is written once.
-        let marker: [(&str, AttributeValue); 5] = [
+        let marker = item_of([
             ("product_id", text(adjustment.product_id.as_str())),
             ("movement_id", text(marker_key(&adjustment.movement_id))),
             ("kind", text(kind)),
             ("change", number(change)),
             ("at", time_value(adjustment.at)),
-        ];
-        let marker: Item = marker.map(|(name, value)| (name.to_owned(), value)).into();
+        ]);
         let entry = Entry {
             entry_id: Entry::id_of(adjustment.at, movement, &adjustment.movement_id),
             product_id: adjustment.product_id.clone(),
@@ -471,15 +470,8 @@ impl Stock for DynamoStock {
                 HoldState::Confirmed => return Ok(Confirmed::Sold),
                 HoldState::Released => return Ok(Confirmed::NoHold),
                 HoldState::Held => {
-                    let written = self
-                        .settle(
-                            order_id,
-                            &record,
-                            HoldState::Confirmed,
-                            Movement::Confirm,
-                            now,
-                        )
-                        .await?;
+                    let (to, movement) = (HoldState::Confirmed, Movement::Confirm);
+                    let written = self.settle(order_id, &record, to, movement, now).await?;
                     if let Written::Done = written {
                         return Ok(Confirmed::Sold);
                     }
@@ -488,10 +480,7 @@ impl Stock for DynamoStock {
                 }
             }
         }
-        Err(StoreError::new(
-            Backend::Stock,
-            "a reservation keeps changing",
-        ))
+        Err(StoreError::new(Backend::Stock, KEEPS_CHANGING))
     }
 
     async fn move_orders(&self, moves: &[OrderMove]) -> Vec<Result<Moved, StoreError>> {
@@ -501,53 +490,32 @@ impl Stock for DynamoStock {
     async fn release(&self, order_id: OrderId, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..LOOKS {
             let written = match self.record(order_id).await? {
-                Some(record) => match record.state {
-                    HoldState::Released => return Ok(()),
-                    HoldState::Held => {
-                        self.settle(
-                            order_id,
-                            &record,
-                            HoldState::Released,
-                            Movement::Release,
-                            now,
-                        )
-                        .await?
-                    }
-                    HoldState::Confirmed => {
-                        self.settle(
-                            order_id,
-                            &record,
-                            HoldState::Released,
-                            Movement::Return,
-                            now,
-                        )
-                        .await?
-                    }
-                },
+                Some(record) => {
+                    let movement: fn(u32) -> Movement = match record.state {
+                        HoldState::Released => return Ok(()),
+                        HoldState::Held => Movement::Release,
+                        HoldState::Confirmed => Movement::Return,
+                    };
+                    let to = HoldState::Released;
+                    self.settle(order_id, &record, to, movement, now).await?
+                }
                 None => {
-                    let mark: [(&str, AttributeValue); 4] = [
+                    let mark = item_of([
                         ("reservation_id", text(order_id.to_string())),
                         ("state", text(HoldState::Released.code())),
                         ("created_at", time_value(now)),
                         ("forget_at", number((now + HOLDS_KEPT).unix_timestamp())),
-                    ];
-                    let mark: Item = mark.map(|(name, value)| (name.to_owned(), value)).into();
-                    self.write(vec![self.put_new(
-                        &self.tables.reservations,
-                        mark,
-                        "reservation_id",
-                    )?])
-                    .await?
+                    ]);
+                    let reservations = &self.tables.reservations;
+                    let mark = self.put_new(reservations, mark, "reservation_id")?;
+                    self.write(vec![mark]).await?
                 }
             };
             if let Written::Done = written {
                 return Ok(());
             }
         }
-        Err(StoreError::new(
-            Backend::Stock,
-            "a reservation keeps changing",
-        ))
+        Err(StoreError::new(Backend::Stock, KEEPS_CHANGING))
     }
 
     async fn expired_holds(

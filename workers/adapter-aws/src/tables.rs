@@ -8,13 +8,15 @@
 //! The policy of a role allows these operations for its `Access` to a table (`blueprint`,
 //! `roles.rs`). Another operation here needs its action there.
 
+use app::ports::{Backend, StoreError};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{Put, Update};
+
+use crate::items::Item;
 
 /// A table, with its indexes, that the holder may read.
 #[derive(Debug, Clone)]
@@ -56,8 +58,15 @@ impl ReadTable {
         client.query().table_name(&self.0)
     }
 
-    pub(crate) fn scan(&self, client: &Client) -> ScanFluentBuilder {
-        client.scan().table_name(&self.0)
+    /// Reads all items, consistently.
+    pub(crate) async fn scan(
+        &self,
+        client: &Client,
+        backend: Backend,
+    ) -> Result<Vec<Item>, StoreError> {
+        let call = client.scan().table_name(&self.0).consistent_read(true);
+        let items = call.into_paginator().items().send().try_collect().await;
+        items.map_err(|error| StoreError::new(backend, crate::cause(error)))
     }
 }
 

@@ -15,7 +15,7 @@ use domain::ids::OrderId;
 use domain::text::{printable, shown};
 
 use crate::Clients;
-use crate::items::{Item, get_number, get_text, number, text};
+use crate::items::{Item, get_number, get_text, item_of, number, text};
 use crate::tables::{ReadTable, Readable as _, WriteTable};
 
 /// Orders in one transaction. DynamoDB accepts at most 100 actions.
@@ -258,15 +258,13 @@ impl OrderViewReader for DynamoViewReader {
 
 fn item(view: &OrderView) -> Result<Item, StoreError> {
     let json = serde_json::to_string(view).map_err(unavailable)?;
-    let mut item = Item::from([
-        ("order_id".to_owned(), text(view.order_id.to_string())),
-        ("version".to_owned(), number(view.version)),
-        ("status".to_owned(), text(&view.status)),
-        (
-            "forget_at".to_owned(),
-            number((view.created_at + SHOWN).unix_timestamp()),
-        ),
-        ("view".to_owned(), text(json)),
+    let forget_at = (view.created_at + SHOWN).unix_timestamp();
+    let mut item = item_of([
+        ("order_id", text(view.order_id.to_string())),
+        ("version", number(view.version)),
+        ("status", text(&view.status)),
+        ("forget_at", number(forget_at)),
+        ("view", text(json)),
     ]);
     if let Some(tenant_id) = &view.tenant_id {
         item.insert("tenant_id".to_owned(), text(tenant_id));

@@ -6,14 +6,15 @@
 
 use app::ports::ledger::{ENTRIES_MAX, Entry, Hold, Ledger};
 use app::ports::{Backend, StoreError};
-use aws_sdk_dynamodb::types::AttributeValue;
 use contract::cause::chain;
 use domain::ids::ProductId;
 use domain::stock::Movement;
 use domain::text::{printable, shown};
 
 use super::{DynamoStock, record_of};
-use crate::items::{Item, corrupt, get_number, get_text, get_time, number, text, time_value};
+use crate::items::{
+    Item, corrupt, get_number, get_text, get_time, item_of, number, text, time_value,
+};
 use crate::tables::Readable;
 
 /// The character after `9`: every entry's key is smaller.
@@ -26,7 +27,7 @@ pub(super) fn marker_key(movement_id: &str) -> String {
 
 /// Returns the item of a ledger entry.
 pub(super) fn entry_item(entry: &Entry) -> Item {
-    let fields: [(&str, AttributeValue); 7] = [
+    let mut item = item_of([
         ("product_id", text(entry.product_id.as_str())),
         ("movement_id", text(&entry.entry_id)),
         ("kind", text(entry.movement.code())),
@@ -34,13 +35,11 @@ pub(super) fn entry_item(entry: &Entry) -> Item {
         ("reference", text(&entry.reference)),
         ("actor", text(&entry.actor)),
         ("at", time_value(entry.at)),
-    ];
-    let note = entry.note.as_ref().map(|note| ("note", text(note)));
-    fields
-        .into_iter()
-        .chain(note)
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    ]);
+    if let Some(note) = &entry.note {
+        item.insert("note".to_owned(), text(note));
+    }
+    item
 }
 
 fn entry(item: &Item) -> Result<Entry, StoreError> {
@@ -107,24 +106,11 @@ impl<R: Readable> Ledger for DynamoStock<R> {
     }
 
     async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        let mut holds = Vec::new();
-        let mut from: Option<Item> = None;
-        loop {
-            let page = self
-                .tables
-                .reservations
-                .as_read()
-                .scan(&self.client)
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
-            holds.extend(page.items().iter().filter_map(|item| readable(item, hold)));
-            from = page.last_evaluated_key;
-            if from.is_none() {
-                return Ok(holds);
-            }
-        }
+        let table = self.tables.reservations.as_read();
+        let items = table.scan(&self.client, Backend::Stock).await?;
+        Ok(items
+            .iter()
+            .filter_map(|item| readable(item, hold))
+            .collect())
     }
 }

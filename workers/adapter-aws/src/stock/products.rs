@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use domain::ids::ProductId;
 
 use crate::Clients;
-use crate::items::{Item, stocked_product, text};
+use crate::items::{stocked_product, text};
 use crate::tables::ReadTable;
 
 /// The products table for a role that only reads stock.
@@ -29,29 +29,14 @@ impl DynamoProducts {
 impl Catalogue for DynamoProducts {
     async fn products(&self) -> Result<Vec<StockedProduct>, StoreError> {
         let mut products = Vec::new();
-        let mut from: Option<Item> = None;
-        loop {
-            let page = self
-                .table
-                .scan(&self.client)
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(|error| StoreError::new(Backend::Stock, crate::cause(error)))?;
-            for item in page.items() {
-                match stocked_product(item) {
-                    Ok(product) => products.push(product),
-                    // An item that was written by hand may be invalid. The shop continues to sell
-                    // the others.
-                    Err(error) => {
-                        tracing::error!(error = %contract::cause::chain(&error), "A product cannot be read")
-                    }
+        for item in self.table.scan(&self.client, Backend::Stock).await? {
+            match stocked_product(&item) {
+                Ok(product) => products.push(product),
+                // An item that was written by hand may be invalid. The shop continues to sell the
+                // others.
+                Err(error) => {
+                    tracing::error!(error = %contract::cause::chain(&error), "A product cannot be read")
                 }
-            }
-            from = page.last_evaluated_key;
-            if from.is_none() {
-                break;
             }
         }
         products.sort_by(|a, b| {
