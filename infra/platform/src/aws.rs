@@ -12,7 +12,7 @@ use contract::parameter_root;
 use contract::queue::Queue;
 use contract::table::{LEASES, TABLES};
 use provision::account::parameters_of;
-use provision::aws_failure::failed;
+use provision::aws_failure::failure_to;
 use provision::deploy::{Deployed, deploy};
 use provision::{Reporter, Target};
 use worker::grants::Grants;
@@ -107,7 +107,7 @@ impl Aws {
                 .secret_id(&id)
                 .send()
                 .await;
-            let got = got.map_err(|error| failed(format!("read the secret {id}"), &error))?;
+            let got = got.map_err(failure_to(format!("read the secret {id}")))?;
             let value = got
                 .secret_string
                 .with_context(|| format!("the secret {id} has no text value"))?;
@@ -200,7 +200,7 @@ impl Aws {
             .context("the leases table was not deployed")?;
         let client = self.clients.dynamodb();
         let leases = client.scan().table_name(name).send().await;
-        let leases = leases.map_err(|error| failed("read the leases", &error))?;
+        let leases = leases.map_err(failure_to("read the leases"))?;
         for lease in leases.items() {
             let Some(id) = lease.get(LEASES.partition.attribute) else {
                 continue;
@@ -209,10 +209,7 @@ impl Aws {
                 .delete_item()
                 .table_name(name)
                 .key(LEASES.partition.attribute, id.clone());
-            delete
-                .send()
-                .await
-                .map_err(|error| failed("delete a lease", &error))?;
+            delete.send().await.map_err(failure_to("delete a lease"))?;
         }
         Ok(())
     }
@@ -228,7 +225,7 @@ impl Aws {
         let call = client.describe_alarms().alarm_name_prefix(prefix);
         let mut pages = call.into_paginator().send();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("read the alarms", &error))?;
+            let page = page.map_err(failure_to("read the alarms"))?;
             count += page.metric_alarms().len();
             let in_alarm = page
                 .metric_alarms()
@@ -260,9 +257,7 @@ impl Aws {
                     .attribute_names(attribute.clone())
                     .send()
                     .await;
-                let got = got.map_err(|error| {
-                    failed(format!("read the attributes of the queue {url}"), &error)
-                })?;
+                let got = got.map_err(failure_to(format!("ask about the queue {url}")))?;
                 let count = got
                     .attributes
                     .and_then(|all| all.get(&attribute)?.parse().ok());

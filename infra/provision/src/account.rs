@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use aws_sdk_ssm::types::Parameter;
 use chassis::config::{Environment as _, ProcessEnvironment};
 
-use crate::aws_failure::{AwsFailure, Cause, failed, quick};
+use crate::aws_failure::{AwsFailure, Cause, failed, failure_to, quick};
 use crate::target::Target;
 
 /// Returns the id of the account that the credentials belong to.
@@ -93,7 +93,7 @@ pub async fn parameters_of(
         .with_decryption(false);
     let mut pages = call.into_paginator().send();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| failed("read the parameters", &error))?;
+        let page = page.map_err(failure_to("read the parameters"))?;
         parameters.extend(page.parameters.unwrap_or_default());
     }
     Ok(parameters)
@@ -116,16 +116,10 @@ pub async fn parameter_versions(target: &Target) -> anyhow::Result<BTreeMap<Stri
 /// # Errors
 /// When CloudFormation does not answer.
 pub async fn exports(target: &Target) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut exports = BTreeMap::new();
-    let mut pages = target.cloudformation.list_exports().into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| failed("list the exports", &error))?;
-        exports.extend(
-            page.exports
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|export| export.name.zip(export.value)),
-        );
-    }
-    Ok(exports)
+    let call = target.cloudformation.list_exports();
+    let exports = call.into_paginator().items().send().try_collect().await;
+    let exports = exports.map_err(failure_to("list the exports"))?.into_iter();
+    Ok(exports
+        .filter_map(|export| export.name.zip(export.value))
+        .collect())
 }

@@ -170,6 +170,18 @@ where
     anyhow::Error::new(AwsFailure::of(error)).context(attempt.to_string())
 }
 
+/// Returns a function that makes an error out of a failed call: why `attempt` failed. For
+/// `Result::map_err`.
+pub fn failure_to<E>(
+    attempt: impl fmt::Display,
+) -> impl FnOnce(SdkError<E, HttpResponse>) -> anyhow::Error
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    let attempt = attempt.to_string();
+    move |error| failed(attempt, &error)
+}
+
 /// Returns whether CloudFormation refused a call because the stack does not exist. It has no error
 /// code of its own for this.
 pub(crate) fn is_missing_stack<E>(error: &SdkError<E, HttpResponse>) -> bool

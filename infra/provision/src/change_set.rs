@@ -19,7 +19,7 @@ use blueprint::consequence::{self, Change, Said};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::aws_failure::failed;
+use crate::aws_failure::failure_to;
 use crate::change_set::cause::{events, told};
 use crate::change_set::events::Seen;
 use crate::change_set::protection::Protection;
@@ -68,7 +68,7 @@ pub async fn apply(
     line: &Line,
 ) -> anyhow::Result<Changed> {
     let standing = DeployedStack::of(&target.cloudformation, &stack.name).await?;
-    let Some(change_set) = prepare(target, stack, &standing, line).await? else {
+    let Some(change_set) = prepare(target, stack, &standing, None, line).await? else {
         return Ok(Changed::Nothing);
     };
     execute(target, stack, &change_set, named, line).await
@@ -77,40 +77,13 @@ pub async fn apply(
 /// Creates the change set of a stack and waits until it is computed. Returns `None` if nothing
 /// would change. Deletes the rest of a failed first attempt before.
 ///
+/// With [`DeploymentMode::RevertDrift`] the change set is drift-aware: it compares the template with
+/// the actual resources, and so undoes changes by hand. At an endpoint that does not support this
+/// mode it is always empty.
+///
 /// # Errors
 /// When CloudFormation refuses the change set, or does not compute it in time.
 pub async fn prepare(
-    target: &Target,
-    stack: &blueprint::Stack,
-    standing: &DeployedStack,
-    line: &Line,
-) -> anyhow::Result<Option<ChangeSet>> {
-    prepare_as(target, stack, standing, None, line).await
-}
-
-/// Creates a drift-aware change set, which compares the template with the actual resources and so
-/// undoes changes by hand. Returns `None` if it is empty, which it always is at an endpoint that
-/// does not support this mode.
-///
-/// # Errors
-/// As [`prepare`].
-pub(crate) async fn prepare_revert(
-    target: &Target,
-    stack: &blueprint::Stack,
-    standing: &DeployedStack,
-    line: &Line,
-) -> anyhow::Result<Option<ChangeSet>> {
-    prepare_as(
-        target,
-        stack,
-        standing,
-        Some(DeploymentMode::RevertDrift),
-        line,
-    )
-    .await
-}
-
-async fn prepare_as(
     target: &Target,
     stack: &blueprint::Stack,
     standing: &DeployedStack,
@@ -127,7 +100,7 @@ async fn prepare_as(
             status_of(corpse)
         ));
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
-        deleted.map_err(|error| failed(format!("delete the remains of {}", stack.name), &error))?;
+        deleted.map_err(failure_to(format!("delete what is left of {}", stack.name)))?;
         wait_until_gone(target, &stack.name).await?;
         found = None;
     }
@@ -228,10 +201,10 @@ pub async fn execute(
         .await;
     let ended = match executed {
         Ok(_) => watch(target, &stack.name, &id, &before, line).await,
-        Err(error) => Err(failed(
-            format!("execute the change set of {}", stack.name),
-            &error,
-        )),
+        Err(error) => {
+            let what = format!("execute the change set of {}", stack.name);
+            Err(failure_to(what)(error))
+        }
     };
     // Restore the protection after a failure too. A stack that was rolled back and deleted needs
     // none.
@@ -287,15 +260,10 @@ async fn create(
         // A failed creation then leaves no stack that must be deleted first.
         call = call.on_stack_failure(OnStackFailure::Delete);
     }
-    match call.send().await {
-        Ok(made) => made
-            .id
-            .context("CloudFormation returned no name for the change set"),
-        Err(error) => Err(failed(
-            format!("create a change set for {}", stack.name),
-            &error,
-        )),
-    }
+    let made = call.send().await;
+    let made = made.map_err(failure_to(format!("make a change set for {}", stack.name)))?;
+    made.id
+        .context("CloudFormation gave the change set no name")
 }
 
 /// Waits until CloudFormation has computed a change set, and returns its changes. Returns `None` if
@@ -311,8 +279,7 @@ async fn computed(client: &Client, stack: &str, arn: &str) -> anyhow::Result<Opt
         let mut said = Vec::new();
         loop {
             let page = call.clone().send().await;
-            let page =
-                page.map_err(|error| failed(format!("read the change set of {stack}"), &error))?;
+            let page = page.map_err(failure_to(format!("read the change set of {stack}")))?;
             let reason = page.status_reason().unwrap_or_default();
             match page.status() {
                 Some(ChangeSetStatus::CreateComplete) => {

@@ -10,7 +10,7 @@ use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetSummary, Execution
 use blueprint::BOOTSTRAP;
 use serde::Serialize;
 
-use crate::aws_failure::{AwsFailure, failed};
+use crate::aws_failure::{AwsFailure, failure_to};
 use crate::change_set::{CHANGE_SET_PREFIX, wait_until_gone};
 use crate::doctor::check::Check;
 use crate::doctor::next_step::{Verdict, advice};
@@ -125,23 +125,13 @@ async fn patients(target: &Target) -> anyhow::Result<Vec<Patient>> {
 
 /// Returns the names of a stack's unexecuted change sets.
 async fn waiting(target: &Target, stack: &str) -> anyhow::Result<Vec<String>> {
-    let mut names = Vec::new();
-    let mut pages = target
-        .cloudformation
-        .list_change_sets()
-        .stack_name(stack)
-        .into_paginator()
-        .send();
-    while let Some(page) = pages.next().await {
-        let page =
-            page.map_err(|error| failed(format!("list the change sets of {stack}"), &error))?;
-        let waiting = page
-            .summaries()
-            .iter()
-            .filter(|summary| is_waiting(summary));
-        names.extend(waiting.filter_map(|summary| summary.change_set_name().map(str::to_owned)));
-    }
-    Ok(names)
+    let call = target.cloudformation.list_change_sets().stack_name(stack);
+    let summaries = call.into_paginator().items().send().try_collect().await;
+    let summaries = summaries.map_err(failure_to(format!("list the change sets of {stack}")))?;
+    let waiting = summaries.into_iter().filter(is_waiting);
+    Ok(waiting
+        .filter_map(|summary| summary.change_set_name)
+        .collect())
 }
 
 /// Returns whether a change set is complete and was not executed. A change set that is being
@@ -220,12 +210,8 @@ async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String
                 .change_set_name(change_set)
                 .send()
                 .await;
-            deleted.map_err(|error| {
-                failed(
-                    format!("delete the change set {change_set} of {name}"),
-                    &error,
-                )
-            })?;
+            let what = format!("delete the change set {change_set} of {name}");
+            deleted.map_err(failure_to(what))?;
             fixed.push(format!(
                 "{name}: deleted the change set {change_set}, which was never executed"
             ));
@@ -233,7 +219,7 @@ async fn fix(target: &Target, patients: &[Patient]) -> anyhow::Result<Vec<String
         // The deletion of the stack would delete other tools' change sets too.
         if status == "REVIEW_IN_PROGRESS" && *others == 0 {
             let deleted = client.delete_stack().stack_name(name).send().await;
-            deleted.map_err(|error| failed(format!("delete the empty stack {name}"), &error))?;
+            deleted.map_err(failure_to(format!("delete the empty stack {name}")))?;
             wait_until_gone(target, name).await?;
             fixed.push(format!("{name}: deleted the empty stack"));
         }

@@ -6,14 +6,15 @@ mod service_drift;
 use anyhow::{Context as _, bail};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types::{
-    StackDriftDetectionStatus, StackResourceDrift, StackResourceDriftStatus as DriftStatus,
+    DeploymentMode, StackDriftDetectionStatus, StackResourceDrift,
+    StackResourceDriftStatus as DriftStatus,
 };
 use blueprint::{Stack, consequence};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::aws_failure::failed;
-use crate::change_set::{apply, execute, prepare_revert};
+use crate::aws_failure::failure_to;
+use crate::change_set::{apply, execute, prepare};
 use crate::deployed_stack::DeployedStack;
 use crate::drift::drifted::{By, Difference, Drifted, How, StackDrift};
 use crate::guard::Named;
@@ -50,7 +51,7 @@ async fn detect(
         {
             return service_drift::drift(target, stack, &standing.template).await;
         }
-        begun => begun.map_err(|error| failed(format!("detect drift of {stack}"), &error))?,
+        begun => begun.map_err(failure_to(format!("look for drift of {stack}")))?,
     };
     let id = begun
         .stack_drift_detection_id
@@ -72,7 +73,7 @@ async fn detect(
             .set_stack_resource_drift_status_filters(Some(statuses.to_vec()))
             .send()
             .await;
-        let page = page.map_err(|error| failed(format!("read the drift of {stack}"), &error))?;
+        let page = page.map_err(failure_to(format!("read the drift of {stack}")))?;
         drift.extend(page.stack_resource_drifts().iter().filter_map(drifted));
         token = page.next_token;
         if token.is_none() {
@@ -99,8 +100,7 @@ async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Opti
             .describe_stack_drift_detection_status()
             .stack_drift_detection_id(id);
         let seen = call.send().await;
-        let seen = seen
-            .map_err(|error| failed(format!("wait for the drift detection of {stack}"), &error))?;
+        let seen = seen.map_err(failure_to(format!("follow the look for drift of {stack}")))?;
         match seen.detection_status() {
             Some(StackDriftDetectionStatus::DetectionComplete) => Ok(Some(None)),
             Some(StackDriftDetectionStatus::DetectionFailed) => {
@@ -216,7 +216,8 @@ pub async fn revert(
         template: standing.template.clone(),
         ..stack.clone()
     };
-    if let Some(change_set) = prepare_revert(target, &deployed, &standing, line).await? {
+    let mode = Some(DeploymentMode::RevertDrift);
+    if let Some(change_set) = prepare(target, &deployed, &standing, mode, line).await? {
         execute(target, &deployed, &change_set, named, line).await?;
         return Ok(BY_CHANGE_SET);
     }

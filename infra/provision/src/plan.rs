@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::aws_failure::failed;
+use crate::aws_failure::failure_to;
 use crate::change_set::{ChangeSet, discard, prepare};
 use crate::deployed_stack::DeployedStack;
 use crate::digest::sha256;
@@ -377,7 +377,7 @@ async fn plan_stack(
     let live = standing.fingerprint(&drift);
     let waits_for: BTreeSet<String> = stack.imports().difference(exported).cloned().collect();
     let (change_set, changes) = if waits_for.is_empty() {
-        match prepare(target, stack, standing, &line).await {
+        match prepare(target, stack, standing, None, &line).await {
             Ok(Some(ChangeSet { arn, changes, .. })) => (Some(arn), changes),
             Ok(None) => (None, Vec::new()),
             Err(error) => {
@@ -448,25 +448,14 @@ pub async fn forgotten(target: &Target) -> anyhow::Result<Vec<String>> {
         .map(|stack| stack.name)
         .collect();
     ours.push(target.environment.stack_name(blueprint::BOOTSTRAP));
-    let mut forgotten = Vec::new();
-    let mut pages = target
-        .cloudformation
-        .describe_stacks()
-        .into_paginator()
-        .send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| failed("list the stacks", &error))?;
-        let names = page
-            .stacks()
-            .iter()
-            .filter(|stack| status_of(stack) != "DELETE_COMPLETE");
-        let names = names.filter_map(|stack| stack.stack_name());
-        forgotten.extend(
-            names
-                .filter(|name| name.starts_with(&prefix) && !ours.iter().any(|our| our == name))
-                .map(str::to_owned),
-        );
-    }
+    let call = target.cloudformation.describe_stacks();
+    let stacks = call.into_paginator().items().send().try_collect().await;
+    let stacks = stacks.map_err(failure_to("list the stacks"))?.into_iter();
+    let mut forgotten: Vec<String> = stacks
+        .filter(|stack| status_of(stack) != "DELETE_COMPLETE")
+        .filter_map(|stack| stack.stack_name)
+        .filter(|name| name.starts_with(&prefix) && !ours.contains(name))
+        .collect();
     forgotten.sort();
     Ok(forgotten)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{Stack, StackResourceSummary};
 
-use crate::aws_failure::{failed, is_missing_stack};
+use crate::aws_failure::{failed, failure_to, is_missing_stack};
 
 /// The status of a stack that does not exist.
 pub const NOT_DEPLOYED: &str = "NOT_DEPLOYED";
@@ -43,18 +43,9 @@ pub fn status_of(stack: &Stack) -> &str {
 /// # Errors
 /// When they cannot be listed.
 pub async fn resources(client: &Client, stack: &str) -> anyhow::Result<Vec<StackResourceSummary>> {
-    let mut resources = Vec::new();
-    let mut pages = client
-        .list_stack_resources()
-        .stack_name(stack)
-        .into_paginator()
-        .send();
-    while let Some(page) = pages.next().await {
-        let page =
-            page.map_err(|error| failed(format!("list the resources of {stack}"), &error))?;
-        resources.extend(page.stack_resource_summaries.unwrap_or_default());
-    }
-    Ok(resources)
+    let call = client.list_stack_resources().stack_name(stack);
+    let resources = call.into_paginator().items().send().try_collect().await;
+    resources.map_err(failure_to(format!("list the resources of {stack}")))
 }
 
 /// Calls `ask` until it returns a value, with pauses that double from 100 ms to 2 s.

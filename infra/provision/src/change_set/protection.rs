@@ -4,7 +4,7 @@
 use blueprint::consequence::is_stateful;
 use serde_json::{Value, json};
 
-use crate::aws_failure::failed;
+use crate::aws_failure::failure_to;
 use crate::guard::Named;
 use crate::stack::find;
 use crate::target::Target;
@@ -67,13 +67,9 @@ impl<'a> Protection<'a> {
             .cloudformation
             .update_termination_protection()
             .stack_name(&self.stack.name);
-        match call.enable_termination_protection(!terminable).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(failed(
-                format!("set the termination protection of {}", self.stack.name),
-                &error,
-            )),
-        }
+        let set = call.enable_termination_protection(!terminable).send().await;
+        let what = format!("set the termination protection of {}", self.stack.name);
+        set.map(drop).map_err(failure_to(what))
     }
 
     async fn set(&self, policy: Value) -> anyhow::Result<()> {
@@ -82,13 +78,9 @@ impl<'a> Protection<'a> {
             .cloudformation
             .set_stack_policy()
             .stack_name(&self.stack.name);
-        match call.stack_policy_body(policy.to_string()).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(failed(
-                format!("set the stack policy of {}", self.stack.name),
-                &error,
-            )),
-        }
+        let set = call.stack_policy_body(policy.to_string()).send().await;
+        let what = format!("set the stack policy of {}", self.stack.name);
+        set.map(drop).map_err(failure_to(what))
     }
 }
 

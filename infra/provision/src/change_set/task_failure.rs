@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use aws_config::SdkConfig;
 use serde_json::{Value, json};
 
-use crate::aws_failure::{AwsFailure, failed};
+use crate::aws_failure::{AwsFailure, failure_to};
 
 /// The lines of a container's log that are shown.
 const LAST_LINES: u32 = 20;
@@ -29,7 +29,7 @@ async fn read(config: &SdkConfig, service: &str) -> anyhow::Result<Vec<String>> 
     let stopped = Call::new(config, &LIST_TASKS)
         .send(stopped)
         .await
-        .map_err(|error| failed("list them", &error))?;
+        .map_err(failure_to("list them"))?;
     let arns = &stopped["taskArns"];
     if arns.get(0).is_none() {
         return Ok(vec![
@@ -39,7 +39,7 @@ async fn read(config: &SdkConfig, service: &str) -> anyhow::Result<Vec<String>> 
     let tasks = Call::new(config, &DESCRIBE_TASKS)
         .send(json!({ "cluster": cluster, "tasks": arns }))
         .await
-        .map_err(|error| failed("describe them", &error))?;
+        .map_err(failure_to("describe them"))?;
     // Times are seconds since 1970.
     let stopped_at = |task: &&Value| task["stoppedAt"].as_f64().unwrap_or_default();
     let tasks = tasks["tasks"].as_array().into_iter().flatten();

@@ -224,7 +224,7 @@ async fn change(
         // The plan has no change set, because the stack depended on others that now exist.
         None => {
             let standing = DeployedStack::of(&target.cloudformation, &stack.name).await?;
-            prepare(target, stack, &standing, line).await?
+            prepare(target, stack, &standing, None, line).await?
         }
     };
     let Some(change_set) = change_set else {

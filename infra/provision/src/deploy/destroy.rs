@@ -5,7 +5,7 @@ use blueprint::consequence::{self, Change};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::aws_failure::failed;
+use crate::aws_failure::failure_to;
 use crate::change_set::protection::Protection;
 use crate::change_set::wait_until_gone;
 use crate::deployed_stack::deployed_template;
@@ -103,7 +103,7 @@ pub async fn destroy(
             Protection::of(target, &stack).terminable(true).await?;
         }
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
-        deleted.map_err(|error| failed(format!("delete {}", stack.name), &error))?;
+        deleted.map_err(failure_to(format!("delete {}", stack.name)))?;
         wait_until_gone(target, &stack.name).await?;
         line.end(&if kept.is_empty() {
             "deleted".to_owned()
