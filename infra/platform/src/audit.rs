@@ -28,55 +28,31 @@ pub async fn append(
     before: Option<Value>,
     after: Option<Value>,
 ) -> anyhow::Result<()> {
-    write(store, &entry(actor, action, subject, before, after)).await
+    append_as(None, store, actor, action, subject, before, after).await
 }
 
-/// Appends an entry for an act with an id. A repetition with the same `act_id` adds no row.
+/// Appends an entry for an act that may have an id. A repetition with the same `act_id` adds no row.
 ///
 /// # Errors
 /// When the database refuses the row.
-pub(crate) async fn append_once(
+pub(crate) async fn append_as(
+    act_id: Option<String>,
     store: &Store,
-    act_id: String,
     actor: &str,
     action: &str,
     subject: String,
     before: Option<Value>,
     after: Option<Value>,
 ) -> anyhow::Result<()> {
-    let entry = entry(actor, action, subject, before, after);
-    write(
-        store,
-        &AuditEntry {
-            act_id: Some(act_id),
-            ..entry
-        },
-    )
-    .await
-}
-
-fn entry(
-    actor: &str,
-    action: &str,
-    subject: String,
-    before: Option<Value>,
-    after: Option<Value>,
-) -> AuditEntry {
-    let text = |value: Option<Value>| value.map(|value| value.to_string());
-    AuditEntry {
+    let entry = AuditEntry {
         at: SystemSource.now(),
         actor: actor.to_owned(),
         action: action.to_owned(),
         subject,
-        before: text(before),
-        after: text(after),
-        act_id: None,
-    }
-}
-
-async fn write(store: &Store, entry: &AuditEntry) -> anyhow::Result<()> {
-    store
-        .append_audit(entry)
-        .await
-        .context("write to the audit log")
+        before: before.map(|value| value.to_string()),
+        after: after.map(|value| value.to_string()),
+        act_id,
+    };
+    let written = store.append_audit(&entry).await;
+    written.context("write the act into the audit log")
 }

@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -18,6 +17,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::log_tail::LogTail;
+use crate::mutex::locked;
 pub use crate::process::pid;
 use crate::records::Records;
 use crate::state::State;
@@ -171,9 +172,7 @@ impl Keeper {
             self.refusals.0.clone(),
         );
         let set = move |name: &str, pid: u32| {
-            pids.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(name.to_owned(), pid);
+            locked(&pids).insert(name.to_owned(), pid);
             changed();
         };
         self.tasks.push(tokio::spawn(async move {
@@ -181,7 +180,8 @@ impl Keeper {
             loop {
                 let begun = Instant::now();
                 let log = State::log_in(&folder, &program.name);
-                let output = Output::of(State::log_path(&folder, &program.name));
+                let log_path = State::log_path(&folder, &program.name);
+                let output = LogTail::from_here(log_path.clone());
                 let died = match log.and_then(|log| spawn(&program, log)) {
                     Ok(mut child) => {
                         // `child.wait()` would close the pipe, and the child would exit.
@@ -205,7 +205,7 @@ impl Keeper {
                                 set(&program.name, 0);
                                 let refusal = Misconfigured {
                                     name: program.name.clone(),
-                                    message: output.read(),
+                                    message: last_words(&output, &log_path),
                                 };
                                 let _ = refusals.send(refusal);
                                 return;
@@ -252,34 +252,10 @@ impl Drop for Keeper {
     }
 }
 
-/// The output of a process from the current end of its log on.
-struct Output {
-    path: PathBuf,
-    from: u64,
-}
-
-impl Output {
-    fn of(path: PathBuf) -> Output {
-        let from = std::fs::metadata(&path)
-            .map(|log| log.len())
-            .unwrap_or_default();
-        Output { path, from }
-    }
-
-    /// Returns the end of the output, at most 4 KiB.
-    fn read(self) -> String {
-        const LONGEST: u64 = 4096;
-        let mut text = Vec::new();
-        let read = File::open(&self.path).and_then(|mut log| {
-            let length = log.metadata()?.len();
-            log.seek(SeekFrom::Start(
-                self.from.max(length.saturating_sub(LONGEST)),
-            ))?;
-            log.read_to_end(&mut text)
-        });
-        match read {
-            Ok(_) => String::from_utf8_lossy(&text).trim().to_owned(),
-            Err(error) => format!("(its log {} cannot be read: {error})", self.path.display()),
-        }
+/// Returns the end of the output of a process, at most 4 KiB.
+fn last_words(output: &LogTail, log: &Path) -> String {
+    match output.read(4096) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) => format!("(its log {} cannot be read: {error})", log.display()),
     }
 }

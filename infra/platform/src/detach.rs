@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use crate::children;
 use crate::facts::Facts;
+use crate::log_tail::LogTail;
 use crate::state::State;
 use crate::stop::Stop;
 use crate::up::{self, READY, TOKEN_IN_FACTS, shown_token};
@@ -31,9 +32,8 @@ const IN_BACKGROUND: &str = "Running in the background; stop it with `haven down
 pub async fn detach(folder: &Path) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let state = State::open(folder)?;
-    let log_path = state.path("logs/up.log");
     let log = state.log("up")?;
-    let begins_at = log.metadata().map(|log| log.len()).unwrap_or_default();
+    let output = LogTail::from_here(state.path("logs/up.log"));
 
     let arguments: Vec<_> = std::env::args_os()
         .skip(1)
@@ -54,11 +54,8 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
             .context("start haven in the background")?;
     let pid = child.id();
     let said = || {
-        let bytes = std::fs::read(&log_path).unwrap_or_default();
-        let from = usize::try_from(begins_at)
-            .unwrap_or_default()
-            .min(bytes.len());
-        String::from_utf8_lossy(&bytes[from..]).trim().to_owned()
+        let text = output.read(u64::MAX).unwrap_or_default();
+        text.trim().to_owned()
     };
     let mut passed_on = false;
     let steps = Steps::new("up");

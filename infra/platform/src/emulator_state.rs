@@ -22,9 +22,9 @@
 mod carry;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use serde::de::IgnoredAny;
@@ -37,6 +37,7 @@ use worker::stores::Store;
 use crate::audit;
 use crate::aws::Aws;
 use crate::emulator::{Emulator, Source};
+use crate::log_tail::LogTail;
 use crate::phases::Phases;
 use crate::private_file;
 use crate::server::Stopped;
@@ -149,9 +150,9 @@ pub async fn record(state: &State, store: &Store) -> anyhow::Result<()> {
     let act_id = format!("local-aws/{aside}");
     let (before, after) = (json!({ "damaged": damaged }), json!({ "old_files": aside }));
     let (actor, subject) = (audit::operator(), "local-aws".to_owned());
-    audit::append_once(
+    audit::append_as(
+        Some(act_id),
         store,
-        act_id,
         &actor,
         "local_aws.rebuild",
         subject,
@@ -218,24 +219,13 @@ impl Rebuild {
 fn damaged(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let mut damaged = BTreeMap::new();
     let mut whole = Vec::new();
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(damaged),
-        entries => entries.with_context(|| format!("read {}", folder.display()))?,
-    };
-    for entry in entries {
-        let path = entry
-            .with_context(|| format!("read {}", folder.display()))?
-            .path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_suffix(".json"));
-        let Some(service) = name.filter(|_| path.is_file()) else {
-            continue;
-        };
-        match problem(service, &path)? {
-            Some(problem) => drop(damaged.insert(service.to_owned(), problem)),
-            None => whole.push(service.to_owned()),
+    if !fs::exists(folder).with_context(|| format!("read {}", folder.display()))? {
+        return Ok(damaged);
+    }
+    for (service, path) in carry::saved(folder)? {
+        match problem(&service, &path)? {
+            Some(problem) => drop(damaged.insert(service, problem)),
+            None => whole.push(service),
         }
     }
     if whole.is_empty() && damaged.is_empty() {
@@ -304,41 +294,27 @@ fn lost_with(service: &str) -> &'static str {
     }
 }
 
-/// The log of the local AWS from a given position on.
-pub struct Log {
-    path: PathBuf,
-    from: u64,
+/// Starts to read the log of the local AWS, for [`not_saved`].
+pub fn log_from_here(state: &State) -> LogTail {
+    LogTail::from_here(State::log_path(state.folder(), "local-aws"))
 }
 
-impl Log {
-    /// Returns the log from its current end on.
-    pub fn from_here(state: &State) -> Log {
-        let path = State::log_path(state.folder(), "local-aws");
-        let from = fs::metadata(&path).map(|log| log.len()).unwrap_or_default();
-        Log { path, from }
-    }
-
-    /// Returns a warning if the local AWS has logged since then that it could not save a file.
-    pub fn not_saved(self) -> Option<String> {
-        let mut text = Vec::new();
-        let mut log = File::open(&self.path).ok()?;
-        log.seek(SeekFrom::Start(self.from)).ok()?;
-        log.read_to_end(&mut text).ok()?;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let failed: Vec<&str> = text.lines().filter_map(not_saved).collect();
-        (!failed.is_empty()).then(|| {
-            format!(
-                "The local AWS could not save part of its state: {}. Their changes since its last clean stop are lost; the next \
-                 `haven up` restores what the database contains.",
-                failed.join("; ")
-            )
-        })
-    }
+/// Returns a warning if the local AWS has logged since then that it could not save a file.
+pub fn not_saved(log: &LogTail) -> Option<String> {
+    let text = log.read(u64::MAX).ok()?;
+    let failed: Vec<&str> = text.lines().filter_map(failure_in).collect();
+    (!failed.is_empty()).then(|| {
+        format!(
+            "The local AWS could not save part of its state: {}. What it kept there since its last clean stop is lost; the next \
+             `haven up` restores what the database knows.",
+            failed.join("; ")
+        )
+    })
 }
 
 /// Returns the service and the reason if a log line of MiniStack (`core/persistence.py`) reports a
 /// file that was not written.
-fn not_saved(line: &str) -> Option<&str> {
+fn failure_in(line: &str) -> Option<&str> {
     const LINES: [&str; 2] = [
         "Persistence: failed to save ",
         "Persistence: error getting state for ",
@@ -411,18 +387,18 @@ mod tests {
         let line = |message: &str| format!("2026-11-29 10:00:00 [ERROR] persistence: {message}");
         let full = line("Persistence: failed to save sqs: [Errno 28] No space left on device");
         assert_eq!(
-            not_saved(&full),
+            failure_in(&full),
             Some("sqs: [Errno 28] No space left on device")
         );
         let broken = line(
             "Persistence: error getting state for sns: dictionary changed size during iteration",
         );
         assert_eq!(
-            not_saved(&broken),
+            failure_in(&broken),
             Some("sns: dictionary changed size during iteration")
         );
         assert_eq!(
-            not_saved(&line("Persistence: saved sqs state to /state/aws/sqs.json")),
+            failure_in(&line("Persistence: saved sqs state to /state/aws/sqs.json")),
             None
         );
     }

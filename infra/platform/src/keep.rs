@@ -28,9 +28,9 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chassis::run::TerminationSignals;
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::private_file;
 use crate::process::{self, Identity};
@@ -106,20 +106,10 @@ pub fn run(keep: &Keep) -> ExitCode {
 }
 
 /// Starts the program, and stops it when the parent ends or a signal arrives.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the keeper of a server is a separate process"
-)]
 async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
     // Install the handlers before the program starts: one of these signals could otherwise end this
     // process and leave the program running.
-    let hangup = (!chassis::run::ignores_hangup()).then(SignalKind::hangup);
-    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()]
-        .into_iter()
-        .chain(hangup)
-        .map(signal)
-        .collect::<Result<Vec<_>, _>>()
-        .context("listen for signals")?;
+    let mut signals = TerminationSignals::listen().context("listen for signals")?;
     let (ended, parent_ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         // The parent never writes to this pipe, so the read returns only when the parent has ended.
@@ -138,16 +128,10 @@ async fn watch(keep: &Keep) -> anyhow::Result<ExitStatus> {
             eprintln!("haven: {error:#}");
         }
     }
-    let asked = async {
-        let signals = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-        tokio::select! {
-            _ = futures::future::select_all(signals) => {}
-            _ = parent_ended => {}
-        }
-    };
     tokio::select! {
         status = child.wait() => return status.context("wait for the program"),
-        () = asked => {}
+        _ = signals.received() => {}
+        _ = parent_ended => {}
     }
     if keep.group {
         // This process is in the group too, but its handlers catch the signal.

@@ -21,6 +21,8 @@ pub mod history;
 pub mod keep;
 pub mod leftovers;
 mod lock;
+mod log_tail;
+mod mutex;
 mod phases;
 mod ports;
 pub mod postgres;

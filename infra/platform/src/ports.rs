@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use anyhow::Context as _;
 use chassis::chance;
 use haven_console::BadUsage;
+
+use crate::mutex::locked;
 
 /// The first port that needs no privileges: the default of Linux's `ip_unprivileged_port_start`.
 const UNPRIVILEGED_FROM: u16 = 1024;
@@ -58,7 +60,7 @@ pub fn claim(port: u16) -> Result<(), BadUsage> {
 /// Reserves a port that the local AWS had before. Returns `false` if the port is reserved for
 /// another server, for example because the user chose it for the shop.
 pub fn give_aws(port: u16) -> bool {
-    let mut of_aws = OF_AWS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut of_aws = locked(&OF_AWS);
     of_aws.contains(&port) || give(port) && of_aws.insert(port)
 }
 
@@ -68,19 +70,13 @@ pub fn give_aws(port: u16) -> bool {
 /// As [`free_port`].
 pub fn free_port_of_aws() -> anyhow::Result<u16> {
     let port = free_port()?;
-    OF_AWS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(port);
+    locked(&OF_AWS).insert(port);
     Ok(port)
 }
 
 /// Reserves a port. Returns whether it was not reserved before.
 fn give(port: u16) -> bool {
-    GIVEN
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(port)
+    locked(&GIVEN).insert(port)
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {

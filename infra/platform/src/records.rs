@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Signal, kill_process_group, test_kill_process_group};
 
+use crate::mutex::locked;
 use crate::private_file;
 use crate::process::{self, Identity};
 
@@ -56,45 +57,29 @@ impl Records {
 
     /// Adds the process group of a child that was not reaped yet.
     pub fn add_group(&self, pid: u32) {
-        self.groups
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(pid);
+        locked(&self.groups).insert(pid);
     }
 
     /// Adds a container that this process has started.
     pub fn add_container(&self, name: &str) {
-        self.containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(name.to_owned());
+        locked(&self.containers).push(name.to_owned());
     }
 
     /// Returns every container that this process has started, whether it still runs or not.
     pub fn containers(&self) -> Vec<String> {
-        self.containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.containers).clone()
     }
 
     /// Removes the process group of a child that was reaped.
     pub fn ended(&self, pid: u32) {
-        self.groups
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&pid);
+        locked(&self.groups).remove(&pid);
     }
 
     /// Waits until all children that were not reaped have ended, with their own children, but at
     /// most [`ENDED_WITHIN`]. A child whose value was dropped ends by itself. Until that child has
     /// written its record, only its process group is known.
     pub async fn until_gone(&self) {
-        let groups = self
-            .groups
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let groups = locked(&self.groups).clone();
         let begun = Instant::now();
         for group in groups.into_iter().filter_map(process::pid) {
             while test_kill_process_group(group).is_ok() && begun.elapsed() < ENDED_WITHIN {
@@ -105,8 +90,7 @@ impl Records {
 
     /// Kills every child that was not reaped, with its own children. They cannot save anything.
     pub fn kill_all(&self) {
-        let groups =
-            std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner));
+        let groups = std::mem::take(&mut *locked(&self.groups));
         for group in groups.into_iter().filter_map(process::pid) {
             let _ = kill_process_group(group, Signal::KILL);
         }

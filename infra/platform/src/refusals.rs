@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use front::{OnRefusal, Refusal};
@@ -14,6 +14,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::mutex::locked;
 use crate::state::State;
 
 const NAME: &str = "local-aws-front";
@@ -33,9 +34,7 @@ pub fn log(state: &State) -> anyhow::Result<OnRefusal> {
         left_out: 0,
     });
     Ok(Arc::new(move |refusal| {
-        log.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .note(refusal, Instant::now())
+        locked(&log).note(refusal, Instant::now())
     }))
 }
 

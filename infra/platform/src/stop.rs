@@ -1,13 +1,14 @@
 //! The reasons for which `haven up` ends: a signal, a second signal, or the loss of its state
 //! directory.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use chassis::run::{TerminationSignal, TerminationSignals};
 use tokio_util::sync::CancellationToken;
 
+use crate::mutex::locked;
 use crate::state::Ground;
 
 /// The error of a `haven up` that a second signal ended without saving anything.
@@ -32,20 +33,8 @@ impl Stop {
     ///
     /// # Errors
     /// When a signal handler cannot be installed.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the place where the supervisor listens for signals"
-    )]
     pub fn listen() -> anyhow::Result<Stop> {
-        let listen = |kind| signal(kind).context("listen for signals");
-        let (mut interrupt, mut terminate) = (
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-        );
-        let mut hangup = match chassis::run::ignores_hangup() {
-            true => None,
-            false => Some(listen(SignalKind::hangup())?),
-        };
+        let mut signals = TerminationSignals::listen().context("listen for signals")?;
         let stop = Stop {
             asked: CancellationToken::new(),
             at_once: CancellationToken::new(),
@@ -56,13 +45,10 @@ impl Stop {
         tokio::spawn(async move {
             let mut first: Option<Instant> = None;
             loop {
-                let (name, again) = tokio::select! {
-                    _ = interrupt.recv() => ("SIGINT", true),
-                    _ = terminate.recv() => ("SIGTERM", true),
-                    // A closed terminal sends SIGHUP several times, from the kernel and from the
-                    // shell. A repeated SIGHUP is therefore not a second request.
-                    () = received(&mut hangup) => ("SIGHUP", false),
-                };
+                let signal = signals.received().await;
+                // A closed terminal sends SIGHUP several times, from the kernel and from the shell.
+                // A repeated SIGHUP is therefore not a second request.
+                let (name, again) = (signal.name(), signal != TerminationSignal::Hangup);
                 match first {
                     None => {
                         eprintln!(
@@ -93,7 +79,7 @@ impl Stop {
             loop {
                 looks.tick().await;
                 if let Err(why) = ground.check() {
-                    *stop.why_lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                    *locked(&stop.why_lost) = Some(why);
                     stop.lost.cancel();
                     return;
                 }
@@ -117,7 +103,7 @@ impl Stop {
         tokio::select! {
             () = self.at_once.cancelled() => Interrupted.into(),
             () = self.lost.cancelled() => {
-                let why = self.why_lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let why = locked(&self.why_lost).take();
                 why.unwrap_or_else(|| anyhow::anyhow!("the state directory was lost"))
             }
         }
@@ -126,12 +112,5 @@ impl Stop {
     /// Returns whether the state directory was deleted or replaced.
     pub fn is_lost(&self) -> bool {
         self.lost.is_cancelled()
-    }
-}
-
-async fn received(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adapter_sql::Login;
@@ -28,6 +28,7 @@ use crate::emulator::{Emulator, Source, free_port};
 use crate::environment::{ENVIRONMENT, GATEWAY, GATEWAY_STOPS_WITHIN, Surroundings};
 use crate::facts::{Facts, RoleFacts};
 use crate::leftovers::{self, Ended as LeftoversEnded};
+use crate::mutex::locked;
 use crate::phases::Phases;
 use crate::staff_token;
 use crate::state::{Ground, State};
@@ -227,10 +228,10 @@ impl Shop {
             keeper.stop().await;
         }
         if let Some(emulator) = self.emulator.take() {
-            let log = emulator_state::Log::from_here(state);
+            let log = emulator_state::log_from_here(state);
             let stopped = emulator.stop().await;
             unsaved.extend(emulator_state::unsaved(&stopped));
-            unsaved.extend(log.not_saved());
+            unsaved.extend(emulator_state::not_saved(&log));
         }
         if let Some(servers) = self.servers.take() {
             servers.stop().await;
@@ -454,7 +455,7 @@ async fn renew_staff_token(
         }
     };
     let publish = |token: String| {
-        let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut facts = locked(&facts);
         // Another start writes its own token into the file, and a stop removes the file. Both end
         // the renewal.
         if Facts::read(&folder)
@@ -482,8 +483,8 @@ fn keep_facts_current(
     tokio::spawn(async move {
         loop {
             changed.notified().await;
-            let pids = pids.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+            let pids = locked(&pids).clone();
+            let mut facts = locked(&facts);
             for role in &mut facts.roles {
                 role.pid = pids.get(&role.name).copied().unwrap_or_default();
             }
@@ -502,7 +503,7 @@ fn keep_facts_current(
 /// When they are not ready after [`READY_WITHIN`]. The message names the roles that are not.
 async fn wait_until_ready(facts: &Shared, state: &State) -> anyhow::Result<()> {
     let (roles, storefront) = {
-        let facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = locked(facts);
         (facts.roles.clone(), facts.storefront.clone())
     };
     let client = reqwest::Client::builder()
@@ -559,16 +560,7 @@ fn announce_ready(
     took: Duration,
     in_background: bool,
 ) -> anyhow::Result<()> {
-    let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
-    let ready = format!("{READY} {}.", duration(took));
-    let settings = settings::get();
-    if settings.json {
-        print_ready(&ready, &facts);
-    } else if settings.quiet {
-        output::always(ready);
-    } else {
-        println!("{}", ready_screen(&facts, &ready, in_background));
-    }
+    let mut facts = locked(facts);
     facts.ready = true;
     facts.write(folder)
 }

@@ -92,9 +92,65 @@ pub fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime
         .build()
 }
 
-/// Returns a token that the first SIGTERM, SIGINT or SIGHUP (a closed terminal) cancels. A SIGHUP
-/// that was ignored when the process started, as under `nohup`, stays ignored. Call the function
-/// inside a runtime, before the process starts work that needs a clean stop.
+/// A signal that asks a process to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TerminationSignal {
+    Terminate,
+    Interrupt,
+    /// A closed terminal.
+    Hangup,
+}
+
+impl TerminationSignal {
+    /// Returns the name of the signal.
+    pub fn name(self) -> &'static str {
+        match self {
+            TerminationSignal::Terminate => "SIGTERM",
+            TerminationSignal::Interrupt => "SIGINT",
+            TerminationSignal::Hangup => "SIGHUP",
+        }
+    }
+}
+
+/// Receives the signals that ask a process to stop. A SIGHUP that was ignored when the process
+/// started, as under `nohup`, stays ignored.
+#[derive(Debug)]
+pub struct TerminationSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Option<Signal>,
+}
+
+impl TerminationSignals {
+    /// Listens from now on. Call the function inside a runtime, before the process starts work that
+    /// needs a clean stop.
+    ///
+    /// # Errors
+    /// Returns an error when a signal handler cannot be installed.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the place that listens for signals"
+    )]
+    pub fn listen() -> std::io::Result<TerminationSignals> {
+        let hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup()));
+        Ok(TerminationSignals {
+            hangup: hangup.transpose()?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next signal.
+    pub async fn received(&mut self) -> TerminationSignal {
+        tokio::select! {
+            _ = self.terminate.recv() => TerminationSignal::Terminate,
+            _ = self.interrupt.recv() => TerminationSignal::Interrupt,
+            () = received(&mut self.hangup) => TerminationSignal::Hangup,
+        }
+    }
+}
+
+/// Returns a token that the first of the [`TerminationSignals`] cancels.
 ///
 /// Further signals have no effect. A Ctrl-C in a terminal reaches every process of the group, and
 /// the SIGTERM of the supervisor follows. If a second signal stopped the process at once, it would
@@ -102,26 +158,12 @@ pub fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime
 ///
 /// # Errors
 /// Returns an error when a signal handler cannot be installed.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the place where roles listen for signals"
-)]
 pub fn shutdown_signal() -> std::io::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = if ignores_hangup() {
-        None
-    } else {
-        Some(signal(SignalKind::hangup())?)
-    };
+    let mut signals = TerminationSignals::listen()?;
     let shutdown = CancellationToken::new();
     let on_signal = shutdown.clone();
     tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            () = received(&mut hangup) => "SIGHUP",
-        };
+        let name = signals.received().await.name();
         tracing::info!(signal = name, "Stopping on {name}");
         on_signal.cancel();
     });
@@ -137,7 +179,7 @@ async fn received(signal: &mut Option<Signal>) {
 
 /// Returns whether SIGHUP is ignored. Call this before a handler for SIGHUP is installed.
 #[cfg(target_os = "linux")]
-pub fn ignores_hangup() -> bool {
+fn ignores_hangup() -> bool {
     // proc(5): a mask in hexadecimal, whose lowest bit is signal 1.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status
@@ -148,7 +190,7 @@ pub fn ignores_hangup() -> bool {
 
 /// Returns whether SIGHUP is ignored. Call this before a handler for SIGHUP is installed.
 #[cfg(not(target_os = "linux"))]
-pub fn ignores_hangup() -> bool {
+fn ignores_hangup() -> bool {
     let pid = std::process::id().to_string();
     let asked = std::process::Command::new("ps")
         .args(["-o", "sigignore=", "-p", &pid])

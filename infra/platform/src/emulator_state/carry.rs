@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use contract::parameter::PARAMETERS;
@@ -12,33 +12,41 @@ use serde_json::{Map, Value};
 
 use crate::private_file;
 
+/// Returns the services whose state the local AWS saved in a folder, with their files.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn saved(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let context = || format!("read {}", folder.display());
+    let mut saved = Vec::new();
+    for entry in fs::read_dir(folder).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let service = name.and_then(|name| name.strip_suffix(".json"));
+        if let Some(service) = service.filter(|_| path.is_file()) {
+            saved.push((service.to_owned(), path));
+        }
+    }
+    Ok(saved)
+}
+
 /// Carries over the data of the files that are not in `damaged`. Returns a description for people.
 ///
 /// # Errors
 /// When a file cannot be read or written.
 pub fn over(old: &Path, new: &Path, damaged: &BTreeMap<String, String>) -> anyhow::Result<String> {
     let mut carried = Vec::new();
-    for entry in fs::read_dir(old).with_context(|| format!("read {}", old.display()))? {
-        let path = entry
-            .with_context(|| format!("read {}", old.display()))?
-            .path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_suffix(".json"));
-        let Some(service) = name.filter(|name| path.is_file() && !damaged.contains_key(*name))
-        else {
-            continue;
-        };
+    let intact = saved(old)?.into_iter();
+    for (service, path) in intact.filter(|(service, _)| !damaged.contains_key(service)) {
         let target = new.join(format!("{service}.json"));
-        match (service, target.exists()) {
+        match (service.as_str(), target.exists()) {
             // No stack has resources in this service, so the old file can replace the new one.
             (_, false) | ("s3", true) => {
                 fs::copy(&path, &target).with_context(|| format!("write {}", target.display()))?;
             }
             (_, true) => {
                 let (before, mut after) = (read(&path)?, read(&target)?);
-                if let Some(what) = merge(service, &before["payload"], &mut after["payload"]) {
+                if let Some(what) = merge(&service, &before["payload"], &mut after["payload"]) {
                     let text = serde_json::to_vec(&after).context("encode")?;
                     private_file::write(&target, &text)?;
                     carried.extend((!what.is_empty()).then_some(what));
