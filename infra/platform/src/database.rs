@@ -205,29 +205,26 @@ impl Servers {
     }
 
     async fn postgres(&mut self, containers: bool, state: &State) -> anyhow::Result<Logins> {
-        if let (false, Some(binaries)) = (containers, postgres::binaries()) {
+        let access = if let (false, Some(binaries)) = (containers, postgres::binaries()) {
             let cluster = Cluster::prepare(&binaries, state).await?;
-            let (path, arguments) = (cluster.path.clone(), cluster.arguments.clone());
+            let (path, arguments) = (cluster.path, cluster.arguments);
             self.ours
                 .push(spawn("postgres", path, arguments, StopSignal::Int, state)?);
-            return cluster
-                .open()
+            cluster.access
+        } else {
+            let cluster = ContainerCluster::prepare(state)?;
+            let needs = "--postgres needs a URL, PostgreSQL's binaries (on Debian: apt install postgresql), or a container";
+            self.run(cluster.run(), state)
                 .await
-                .with_context(|| log_hint(state, "postgres"));
-        }
-        let cluster = ContainerCluster::prepare(state)?;
-        let needs = "--postgres needs a URL, PostgreSQL's binaries (on Debian: apt install postgresql), or a container";
-        self.run(cluster.run(), state)
-            .await
-            .context(if containers {
-                "start PostgreSQL"
-            } else {
-                needs
-            })?;
-        cluster
-            .open()
-            .await
-            .with_context(|| log_hint(state, "postgres"))
+                .context(if containers {
+                    "start PostgreSQL"
+                } else {
+                    needs
+                })?;
+            cluster.access
+        };
+        let opened = access.open().await;
+        opened.with_context(|| log_hint(state, "postgres"))
     }
 
     async fn redis(&mut self, containers: bool, state: &State) -> anyhow::Result<String> {

@@ -20,7 +20,7 @@ use crate::children::Program;
 use crate::containers::{self, Container, Run};
 pub use crate::ports::{free_port, is_free};
 use crate::refusals;
-use crate::server::{Server, Stopped};
+use crate::server::{Server, Stopped, until};
 use crate::socket::SocketDirectory;
 use crate::state::State;
 use crate::{ports, private_file};
@@ -29,9 +29,6 @@ use crate::{ports, private_file};
 /// contain it.
 const PORT_FILE: &str = "aws-port";
 const REGION: &str = "us-east-1";
-/// The time to become ready. MiniStack starts in less than a second, but takes longer on a busy
-/// machine.
-const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The time to stop. MiniStack writes its state then.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// A Python program that serves MiniStack on a Unix socket.
@@ -198,21 +195,13 @@ impl Emulator {
 
     async fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
         let clients = Clients::local(&self.access, Arc::new(|_| {}));
-        let healthy = async {
-            while clients
-                .inspect::<serde_json::Value>("/_ministack/health")
-                .await
-                .is_err()
-            {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let endpoint = self.access.endpoint.clone();
+        let what = format!("the local AWS at {}", self.access.endpoint);
+        let healthy = until(&what, || async {
+            let path = "/_ministack/health";
+            Ok(clients.inspect::<serde_json::Value>(path).await?)
+        });
         tokio::select! {
-            done = tokio::time::timeout(READY_WITHIN, healthy) => match done {
-                Ok(()) => Ok(()),
-                Err(_) => bail!("the local AWS did not answer at {endpoint} within {} s", READY_WITHIN.as_secs()),
-            },
+            health = healthy => health.map(drop),
             how = self.died() => bail!("the local AWS ended while starting ({how})"),
         }
     }

@@ -47,12 +47,12 @@ host replication haven 127.0.0.1/32 scram-sha-256
 pub struct Cluster {
     pub path: PathBuf,
     pub arguments: Vec<String>,
-    port: u16,
-    access: Access,
+    pub access: Access,
 }
 
-/// The passwords of a cluster.
-struct Access {
+/// The address and the passwords of a cluster.
+pub struct Access {
+    port: u16,
     database: &'static str,
     file: PathBuf,
     passwords: Passwords,
@@ -100,8 +100,8 @@ impl Cluster {
         Ok(Cluster {
             path,
             arguments,
-            port,
             access: Access {
+                port,
                 database: "postgres",
                 file,
                 passwords,
@@ -109,20 +109,11 @@ impl Cluster {
             },
         })
     }
-
-    /// Waits until the server answers, and makes the missing logins with their grants.
-    ///
-    /// # Errors
-    /// When the server does not answer in time, or refuses the superuser's password.
-    pub async fn open(self) -> anyhow::Result<Logins> {
-        self.access.open(self.port).await
-    }
 }
 
 /// A container that is ready to be started.
 pub struct ContainerCluster {
-    port: u16,
-    access: Access,
+    pub access: Access,
     data: PathBuf,
 }
 
@@ -134,7 +125,9 @@ impl ContainerCluster {
     pub fn prepare(state: &State) -> anyhow::Result<ContainerCluster> {
         let data = state.path("containers/postgres");
         let file = state.path("postgres-container-passwords.json");
+        let port = free_port()?;
         let access = |passwords, to_set| Access {
+            port,
             database: "haven",
             file: file.clone(),
             passwords,
@@ -153,11 +146,7 @@ impl ContainerCluster {
                 access(passwords, None)
             }
         };
-        Ok(ContainerCluster {
-            port: free_port()?,
-            access,
-            data,
-        })
+        Ok(ContainerCluster { access, data })
     }
 
     /// Returns the container's parameters.
@@ -165,7 +154,7 @@ impl ContainerCluster {
         let password = self.access.passwords.of(SUPERUSER).to_owned();
         Run {
             image: &POSTGRES,
-            publish: Some((self.port, 5432)),
+            publish: Some((self.access.port, 5432)),
             stop_within: server::STOP_WITHIN,
             environment: BTreeMap::from([("POSTGRES_PASSWORD".to_owned(), password)]),
             data: Some(self.data.clone()),
@@ -174,23 +163,17 @@ impl ContainerCluster {
             arguments: Vec::new(),
         }
     }
-
-    /// Waits until the server answers, and makes the missing logins with their grants.
-    ///
-    /// # Errors
-    /// As [`Cluster::open`].
-    pub async fn open(self) -> anyhow::Result<Logins> {
-        self.access.open(self.port).await
-    }
 }
 
 impl Access {
-    async fn open(self, port: u16) -> anyhow::Result<Logins> {
+    /// Waits until the server answers, and makes the missing logins with their grants.
+    ///
+    /// # Errors
+    /// When the server does not answer in time, or refuses the superuser's password.
+    pub async fn open(self) -> anyhow::Result<Logins> {
+        let Access { port, database, .. } = self;
         let url = |login: &str, password: &str| {
-            format!(
-                "postgres://{login}:{password}@127.0.0.1:{port}/{}",
-                self.database
-            )
+            format!("postgres://{login}:{password}@127.0.0.1:{port}/{database}")
         };
         let password = self
             .to_set

@@ -265,7 +265,7 @@ pub async fn until<T, F: Future<Output = anyhow::Result<T>>>(
                     READY_WITHIN.as_secs()
                 )));
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
