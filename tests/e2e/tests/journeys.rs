@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use adapter_aws::{DynamoStock, MetricSink, Series};
+use adapter_aws::{Datum, DynamoStock, Kind, MetricSink, MetricSource};
 use app::ports::stock::{Confirmed, Reserved, Stock as _};
 use contract::address::Address;
 use contract::metric::Metric;
@@ -683,18 +683,17 @@ async fn staff_are_notified_of_a_failed_order_and_the_person_on_call_of_an_alarm
 
     // The local AWS evaluates an alarm at each data point. This test covers the wiring and not the
     // threshold.
-    let dimension = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let lag = Series {
-        name: Metric::OutboxLag.name(),
-        dimensions: vec![
-            dimension("Environment", "local"),
-            dimension("Service", "outbox-relay"),
-        ],
-        value: adapter_aws::Value::Single(1e6),
-        seconds: true,
+    let lag = Datum {
+        metric: Metric::OutboxLag,
+        dimensions: Vec::new(),
+        kind: Kind::Value(1e6),
+    };
+    let source = MetricSource {
+        environment: "local".to_owned(),
+        service: "outbox-relay".to_owned(),
     };
     MetricSink::new(&world.aws())
-        .put(vec![lag])
+        .put(&[lag], &source)
         .await
         .expect("the metric is taken");
     let heard = world.heard(&on_call, 1).await;

@@ -26,13 +26,15 @@ mod views;
 pub use access::LocalAccess;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 pub use call_count::{Called, Service};
+pub use chassis::emf::Source as MetricSource;
+pub use chassis::metrics::{Datum, Kind};
 pub use clients::Clients;
 use contract::cause::Cause;
 pub use inbox::SqsInbox;
 pub use leases::DynamoLeases;
 pub use local::{InspectError, LocalMailbox};
 pub use mailer::SesMailer;
-pub use metrics::{MetricSink, Series, Value};
+pub use metrics::MetricSink;
 pub use parking::{Parked, SqsParking};
 pub use publisher::{AwsPublisher, Destinations};
 pub use settings::{

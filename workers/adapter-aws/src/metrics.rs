@@ -3,40 +3,15 @@
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit, StatisticSet};
+use chassis::emf::Source;
+use chassis::metrics::{Datum, Kind};
 use contract::cause::BoxError;
-use contract::metric::NAMESPACE;
+use contract::metric::{NAMESPACE, Shape};
 
 use crate::Clients;
 
 /// Maximum metrics of one PutMetricData call.
 const CALL_MAX: usize = 1_000;
-
-/// One metric series for one minute.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Series {
-    /// Name of the metric.
-    pub name: &'static str,
-    /// Dimensions as pairs of name and value.
-    pub dimensions: Vec<(String, String)>,
-    /// The value or the statistics.
-    pub value: Value,
-    /// True if the unit is seconds, false for a count.
-    pub seconds: bool,
-}
-
-/// The value of a series.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value {
-    /// One value.
-    Single(f64),
-    /// Statistics of several values.
-    Statistics {
-        count: f64,
-        sum: f64,
-        min: f64,
-        max: f64,
-    },
-}
 
 /// Sends metrics to CloudWatch.
 #[derive(Clone)]
@@ -52,12 +27,12 @@ impl MetricSink {
         }
     }
 
-    /// Sends the series.
+    /// Sends the data of one process.
     ///
     /// # Errors
-    /// Returns the cause of the first failed call; the series after it are not sent.
-    pub async fn put(&self, series: Vec<Series>) -> Result<(), BoxError> {
-        let data: Vec<MetricDatum> = series.into_iter().map(datum).collect();
+    /// Returns the cause of the first failed call; the data after it are not sent.
+    pub async fn put(&self, data: &[Datum], source: &Source) -> Result<(), BoxError> {
+        let data: Vec<MetricDatum> = data.iter().map(|datum| series(datum, source)).collect();
         for chunk in data.chunks(CALL_MAX) {
             let call = self
                 .client
@@ -70,34 +45,39 @@ impl MetricSink {
     }
 }
 
-fn datum(series: Series) -> MetricDatum {
-    let dimensions = series
-        .dimensions
+fn series(datum: &Datum, source: &Source) -> MetricDatum {
+    let of_process = [
+        ("Environment", &source.environment),
+        ("Service", &source.service),
+    ];
+    let own = datum.dimensions.iter().map(|(name, value)| (*name, value));
+    let dimensions = of_process
         .into_iter()
+        .chain(own)
         .map(|(name, value)| Dimension::builder().name(name).value(value).build());
-    let datum = MetricDatum::builder()
-        .metric_name(series.name)
+    let series = MetricDatum::builder()
+        .metric_name(datum.metric.name())
         .set_dimensions(Some(dimensions.collect()))
-        .unit(if series.seconds {
-            StandardUnit::Seconds
-        } else {
-            StandardUnit::Count
+        .unit(match datum.metric.shape() {
+            Shape::Seconds => StandardUnit::Seconds,
+            Shape::Counter | Shape::Gauge => StandardUnit::Count,
         });
-    match series.value {
-        Value::Single(value) => datum.value(value).build(),
-        Value::Statistics {
+    match &datum.kind {
+        Kind::Sum(value) | Kind::Value(value) => series.value(*value).build(),
+        Kind::Distribution {
             count,
             sum,
             min,
             max,
+            ..
         } => {
             let set = StatisticSet::builder()
-                .sample_count(count)
-                .sum(sum)
-                .minimum(min)
-                .maximum(max)
+                .sample_count(*count as f64)
+                .sum(*sum)
+                .minimum(*min)
+                .maximum(*max)
                 .build();
-            datum.statistic_values(set).build()
+            series.statistic_values(set).build()
         }
     }
 }

@@ -13,17 +13,16 @@ use std::time::Duration;
 use adapter_aws::{
     AwsPublisher, Called, Clients, Destinations, DynamoLeases, DynamoProducts, DynamoShopStock,
     DynamoStock, DynamoStockStream, DynamoViewReader, DynamoViews, LocalMailbox, MetricSink,
-    ParameterReader, Series, SesMailer, SnsTexter, SqsInbox, StockTables, Value,
+    ParameterReader, SesMailer, SnsTexter, SqsInbox, StockTables,
 };
 use adapter_sql::Login;
 use anyhow::Context as _;
 use app::ports::{Source as _, StoreError};
 use chassis::config::{AwsSettings, Secret};
-use chassis::metrics::{Datum, Kind};
 use chassis::{Metrics, Process, emf};
 use contract::cause::chain;
 use contract::event::{EventKind, Route};
-use contract::metric::{Metric, Shape};
+use contract::metric::Metric;
 use contract::parameter::Parameter;
 use contract::queue::Queue;
 use contract::table::{LEASES, MOVEMENTS, ORDER_VIEWS, PRODUCTS, RESERVATIONS};
@@ -290,9 +289,8 @@ impl Aws {
                 let data = metrics.take_deltas();
                 match &sink {
                     Some(sink) => {
-                        let series = data.iter().map(|datum| series(datum, &source)).collect();
-                        if let Err(error) = sink.put(series).await {
-                            tracing::warn!(error = %chain(&*error), "The metrics of a minute could not be sent");
+                        if let Err(error) = sink.put(&data, &source).await {
+                            tracing::warn!(error = %chain(&*error), "A minute's numbers could not be sent");
                         }
                     }
                     None => {
@@ -349,39 +347,5 @@ impl RotatedSecret {
     /// Reads the values that are valid now, as [`adapter_aws::secret_versions`] does.
     pub async fn versions(&self) -> Result<Vec<String>, StoreError> {
         adapter_aws::secret_versions(&self.clients, &self.environment, self.secret).await
-    }
-}
-
-fn series(datum: &Datum, source: &emf::Source) -> Series {
-    let mut dimensions = vec![
-        ("Environment".to_owned(), source.environment.clone()),
-        ("Service".to_owned(), source.service.clone()),
-    ];
-    dimensions.extend(
-        datum
-            .dimensions
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone())),
-    );
-    let value = match &datum.kind {
-        Kind::Sum(value) | Kind::Value(value) => Value::Single(*value),
-        Kind::Distribution {
-            count,
-            sum,
-            min,
-            max,
-            ..
-        } => Value::Statistics {
-            count: *count as f64,
-            sum: *sum,
-            min: *min,
-            max: *max,
-        },
-    };
-    Series {
-        name: datum.metric.name(),
-        dimensions,
-        value,
-        seconds: datum.metric.shape() == Shape::Seconds,
     }
 }

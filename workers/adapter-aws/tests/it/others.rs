@@ -4,13 +4,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use adapter_aws::call::{Call, FILTER_LOG_EVENTS, LOGS, Operation, SES};
 use adapter_aws::{
-    Called, Clients, LocalAccess, MetricSink, ParameterReader, Series, Service, SesMailer,
-    SnsTexter, Value, addresses, secret, secret_versions,
+    Called, Clients, Datum, Kind, LocalAccess, MetricSink, MetricSource, ParameterReader, Service,
+    SesMailer, SnsTexter, addresses, secret, secret_versions,
 };
 use app::ports::notices::{Mail, Mailer, SendError, Text, Texter};
 use aws_sdk_ssm::error::ProvideErrorMetadata as _;
 use aws_sdk_ssm::types::ParameterType;
 use contract::address::Address;
+use contract::metric::Metric;
 use contract::parameter::{MAX_QUEUE_SIZE, PAYMENT_WEBHOOK, SMS_ENABLED};
 use contract::parameter_root;
 use serde_json::json;
@@ -288,23 +289,28 @@ async fn metrics_are_sent_in_batches_and_every_call_is_counted() {
         };
     });
     let clients = Clients::local(&aws.access, on_call);
-    let series = |number: usize| Series {
-        name: "OrdersAccepted",
-        dimensions: vec![("Environment".to_owned(), format!("{number}"))],
-        value: if number.is_multiple_of(2) {
-            Value::Single(1.0)
+    let source = MetricSource {
+        environment: super::unique("env"),
+        service: "test".to_owned(),
+    };
+    let datum = |number: usize| Datum {
+        metric: Metric::OrdersAccepted,
+        dimensions: vec![("number", format!("{number}"))],
+        kind: if number.is_multiple_of(2) {
+            Kind::Sum(1.0)
         } else {
-            Value::Statistics {
-                count: 2.0,
+            Kind::Distribution {
+                count: 2,
                 sum: 3.0,
                 min: 1.0,
                 max: 2.0,
+                values: vec![(1.0, 1), (2.0, 1)],
             }
         },
-        seconds: false,
     };
+    let data: Vec<Datum> = (0..1_001).map(datum).collect();
     MetricSink::new(&clients)
-        .put((0..1_001).map(series).collect())
+        .put(&data, &source)
         .await
         .expect("put");
     assert_eq!(
@@ -313,7 +319,7 @@ async fn metrics_are_sent_in_batches_and_every_call_is_counted() {
         "1,000 series for each call"
     );
     MetricSink::new(&clients)
-        .put(Vec::new())
+        .put(&[], &source)
         .await
         .expect("nothing to put");
     assert_eq!(calls.load(Ordering::Relaxed), 2);
