@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use aws_lc_rs::{constant_time, digest};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
 use crate::chunked::Chunks;
@@ -15,47 +16,44 @@ use crate::refusal::Reason;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body that is in memory or streamed.
-pub(crate) enum Body {
-    Whole(Full<Bytes>),
-    Streamed(Incoming),
-    Checked(Box<Checked>),
+pub(crate) type Body = UnsyncBoxBody<Bytes, Error>;
+
+/// Makes a body from bytes in memory.
+pub(crate) fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
-impl Body {
-    /// Makes a body from bytes in memory.
-    pub fn whole(bytes: Bytes) -> Body {
-        Body::Whole(Full::new(bytes))
-    }
+/// Streams a body as it arrives.
+pub(crate) fn streamed(incoming: Incoming) -> Body {
+    incoming.map_err(Into::into).boxed_unsync()
+}
 
-    /// Streams a body and checks its SHA-256 digest.
-    pub fn checked(incoming: Incoming, digest: [u8; 32]) -> Body {
-        Body::with(
-            incoming,
-            Check::Digest {
-                expected: digest,
-                seen: digest::Context::new(&digest::SHA256),
-            },
-        )
-    }
+/// Streams a body and checks its SHA-256 digest.
+pub(crate) fn checked(incoming: Incoming, expected: [u8; 32]) -> Body {
+    let seen = digest::Context::new(&digest::SHA256);
+    with_check(incoming, Check::Digest { expected, seen })
+}
 
-    /// Streams a body and verifies the signatures of its chunks.
-    pub fn chunked(incoming: Incoming, chunks: Chunks) -> Body {
-        Body::with(incoming, Check::Chunks(Box::new(chunks)))
-    }
+/// Streams a body and verifies the signatures of its chunks.
+pub(crate) fn chunked(incoming: Incoming, chunks: Chunks) -> Body {
+    with_check(incoming, Check::Chunks(Box::new(chunks)))
+}
 
-    fn with(incoming: Incoming, check: Check) -> Body {
-        Body::Checked(Box::new(Checked {
-            incoming,
-            check: Some(check),
-            held: None,
-        }))
-    }
+fn with_check(incoming: Incoming, check: Check) -> Body {
+    let checked = Checked {
+        incoming,
+        check: Some(check),
+        held: None,
+    };
+    checked.boxed_unsync()
 }
 
 /// A body that is checked while it is streamed. Each piece is held back until the next one has
 /// arrived, and the last one until the whole body is verified. If the check fails, the body ends
 /// with a [`Reason`] as its error, so the local AWS never receives a complete request.
-pub(crate) struct Checked {
+struct Checked {
     incoming: Incoming,
     /// The check. Taken when the body has ended.
     check: Option<Check>,
@@ -94,7 +92,7 @@ impl Check {
     }
 }
 
-impl HttpBody for Body {
+impl HttpBody for Checked {
     type Data = Bytes;
     type Error = Error;
 
@@ -102,71 +100,51 @@ impl HttpBody for Body {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.get_mut() {
-            Body::Whole(body) => Pin::new(body)
-                .poll_frame(context)
-                .map_err(|never| match never {}),
-            Body::Streamed(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
-            Body::Checked(body) => body.poll_checked(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Body::Whole(body) => body.is_end_stream(),
-            Body::Streamed(body) => body.is_end_stream(),
-            Body::Checked(body) => body.check.is_none() && body.held.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Body::Whole(body) => body.size_hint(),
-            Body::Streamed(body) => body.size_hint(),
-            Body::Checked(body) => match (&body.held, body.incoming.size_hint().exact()) {
-                (held, Some(rest)) => {
-                    let held = held.as_ref().map_or(0, Bytes::len);
-                    SizeHint::with_exact(rest + u64::try_from(held).unwrap_or(u64::MAX))
-                }
-                (_, None) => SizeHint::default(),
-            },
-        }
-    }
-}
-
-impl Checked {
-    fn poll_checked(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let body = self.get_mut();
         loop {
-            let Some(check) = &mut self.check else {
+            let Some(check) = &mut body.check else {
                 return Poll::Ready(None);
             };
-            match ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
+            match ready!(Pin::new(&mut body.incoming).poll_frame(context)) {
                 Some(Ok(frame)) => {
                     // HTTP trailers are dropped, because no signature covers them.
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
                     if let Err(reason) = check.update(&data) {
-                        return self.refuse(reason);
+                        return body.refuse(reason);
                     }
-                    if let Some(before) = self.held.replace(data) {
+                    if let Some(before) = body.held.replace(data) {
                         return Poll::Ready(Some(Ok(Frame::data(before))));
                     }
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => {
-                    return match self.check.take().map_or(Ok(()), Check::finish) {
-                        Ok(()) => Poll::Ready(self.held.take().map(|held| Ok(Frame::data(held)))),
-                        Err(reason) => self.refuse(reason),
+                    return match body.check.take().map_or(Ok(()), Check::finish) {
+                        Ok(()) => Poll::Ready(body.held.take().map(|held| Ok(Frame::data(held)))),
+                        Err(reason) => body.refuse(reason),
                     };
                 }
             }
         }
     }
 
+    fn is_end_stream(&self) -> bool {
+        self.check.is_none() && self.held.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.held, self.incoming.size_hint().exact()) {
+            (held, Some(rest)) => {
+                let held = held.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(rest + u64::try_from(held).unwrap_or(u64::MAX))
+            }
+            (_, None) => SizeHint::default(),
+        }
+    }
+}
+
+impl Checked {
     fn refuse(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         (self.check, self.held) = (None, None);
         Poll::Ready(Some(Err(reason.into())))

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tower::Service;
 
-use crate::body::Body;
+use crate::body::{Body, streamed};
 use crate::refusal::Reason;
 
 /// The time after which an idle connection is closed. MiniStack closes idle connections later
@@ -79,7 +79,7 @@ impl Forward {
         let response = response.map_err(|error| reason(&error))?;
         let (mut parts, body) = response.into_parts();
         strip(&mut parts.headers);
-        Ok(Response::from_parts(parts, Body::Streamed(body)))
+        Ok(Response::from_parts(parts, streamed(body)))
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::Keys;
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::connections::{Place, Unproven};
 use crate::forward::Forward;
 use crate::refusal::{Protocol, Reason};
@@ -234,7 +234,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>, prove: impl Fn()) -
                     path: uri.path(),
                 });
             }
-            reason.response(protocol).map(Body::whole)
+            reason.response(protocol).map(body::whole)
         }
     }
 }
@@ -252,7 +252,7 @@ async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body
     match claim.payload {
         Payload::Unsigned => {
             shared.verifier.verify(&claim, parts, None)?;
-            Ok(Body::Streamed(body))
+            Ok(body::streamed(body))
         }
         Payload::Declared(digest) => {
             // The signature covers the declared digest, so it can be verified before the body is
@@ -260,29 +260,29 @@ async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body
             shared.verifier.verify(&claim, parts, None)?;
             // A body of unknown length is streamed too, because it can be long.
             if !is_small || length.is_none() {
-                return Ok(Body::checked(body, digest));
+                return Ok(body::checked(body, digest));
             }
             let (body, seen) = held(body).await?;
             constant_time::verify_slices_are_equal(seen.as_ref(), &digest)
                 .map_err(|_| Reason::OtherBody)?;
-            Ok(Body::whole(body))
+            Ok(body::whole(body))
         }
         Payload::Chunked(ending) => {
             shared.verifier.verify(&claim, parts, None)?;
             let mut chunks = shared.verifier.chunks(&claim, ending)?;
             if !is_small || length.is_none() {
-                return Ok(Body::chunked(body, chunks));
+                return Ok(body::chunked(body, chunks));
             }
             let (body, _) = held(body).await?;
             chunks.update(&body)?;
             chunks.finish()?;
-            Ok(Body::whole(body))
+            Ok(body::whole(body))
         }
         Payload::Computed if !is_small => Err(Reason::TooLarge(HELD_MAX)),
         Payload::Computed => {
             let (body, seen) = held(body).await?;
             shared.verifier.verify(&claim, parts, Some(&seen))?;
-            Ok(Body::whole(body))
+            Ok(body::whole(body))
         }
     }
 }

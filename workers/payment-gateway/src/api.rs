@@ -74,7 +74,7 @@ async fn charge(
         Tried::Withheld(Trouble::Fails) => return Err(Problem::failed()),
         Tried::Withheld(Trouble::Hangs) => return Err(gateway.hold().await),
     };
-    match token.delivery() {
+    match token.delivery {
         Delivery::AtOnce => {}
         Delivery::After(delay) => sleep(delay).await,
         Delivery::Never => return Err(gateway.hold().await),

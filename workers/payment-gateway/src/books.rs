@@ -226,7 +226,7 @@ impl Books {
                 charge_id: format!("ch_{}", moment.id.simple()),
                 idempotency_key,
                 request,
-                outcome: token.outcome(),
+                outcome: token.outcome,
                 at: moment.at,
             }),
         })

@@ -29,6 +29,16 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    /// Makes the error of one field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> FieldError {
+        FieldError {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
 impl Problem {
     /// Returns 400 for a body that cannot be parsed.
     pub fn malformed(detail: impl Into<String>) -> Problem {
@@ -155,10 +165,8 @@ impl From<Turned> for Problem {
             ),
             Turned::Refused(Refusal::UnknownCharge) => Problem::no_charge(),
             Turned::Refused(Refusal::MoreThanRefundable { refundable_minor }) => {
-                Problem::invalid(vec![FieldError {
-                    field: "amount_minor".into(),
-                    message: format!("at most {refundable_minor} of this charge can be refunded"),
-                }])
+                let rule = format!("at most {refundable_minor} of this charge can be refunded");
+                Problem::invalid(vec![FieldError::new("amount_minor", rule)])
             }
             Turned::Closed => Problem::unavailable(),
         }

@@ -31,10 +31,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     };
     let key = usable_key(value.to_str().unwrap_or_default())?;
     if contains_card_number(&key) {
-        return Err(Problem::invalid(vec![FieldError {
-            field: KEY_HEADER.to_owned(),
-            message: NO_CARD.to_owned(),
-        }]));
+        return Err(Problem::invalid(vec![FieldError::new(KEY_HEADER, NO_CARD)]));
     }
     Ok(key)
 }
@@ -139,10 +136,7 @@ impl Form {
     fn recorded_text(&mut self, field: &str) -> String {
         let text = self.text(field);
         if contains_card_number(&text) {
-            self.errors.push(FieldError {
-                field: field.to_owned(),
-                message: NO_CARD.to_owned(),
-            });
+            self.errors.push(FieldError::new(field, NO_CARD));
         }
         text
     }
@@ -160,19 +154,14 @@ impl Form {
                 None => rule,
             },
         };
-        self.errors.push(FieldError {
-            field: field.to_owned(),
-            message: message.to_owned(),
-        });
+        self.errors.push(FieldError::new(field, message));
         T::default()
     }
 
     fn finish<T>(mut self, request: T) -> Result<T, Problem> {
-        let unknown = self.fields.into_iter().map(|(field, _)| FieldError {
-            field,
-            message: "is unknown".into(),
-        });
-        self.errors.extend(unknown);
+        let unknown = self.fields.into_iter();
+        self.errors
+            .extend(unknown.map(|(field, _)| FieldError::new(field, "is unknown")));
         if self.errors.is_empty() {
             Ok(request)
         } else {

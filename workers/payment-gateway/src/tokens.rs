@@ -23,22 +23,26 @@ use serde::{Deserialize, Serialize};
 /// Delay of `tok_slow`: longer than a client's latency target, and shorter than its timeout.
 pub const SLOW_ANSWER: Duration = Duration::from_secs(2);
 
-/// Failures of `tok_flaky` per key, more than a single retry survives.
-const FLAKY_FAILURES: u32 = 2;
-/// Timeouts of `tok_timeout_before` per key.
-const TIMEOUTS_BEFORE: u32 = 1;
-
-/// A payment token.
+/// The effects of a payment token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Token {
-    Ok,
-    Declined,
-    InsufficientFunds,
-    Timeout,
-    TimeoutBefore,
-    Flaky,
-    Slow,
-    Unknown,
+pub struct Token {
+    /// The result of an executed charge.
+    pub outcome: Outcome,
+    /// When the answer to an executed charge is sent.
+    pub delivery: Delivery,
+    /// How attempts fail, and the number of attempts per key that do.
+    trouble: Option<(Trouble, u32)>,
+}
+
+const OK: Token = Token {
+    outcome: Outcome::Captured,
+    delivery: Delivery::AtOnce,
+    trouble: None,
+};
+
+const fn declined(reason: DeclineReason) -> Token {
+    let outcome = Outcome::Declined { reason };
+    Token { outcome, ..OK }
 }
 
 /// The result of an executed charge.
@@ -84,61 +88,34 @@ impl Token {
     /// Returns the token with this name.
     pub fn named(name: &str) -> Token {
         match name {
-            "tok_ok" => Token::Ok,
-            "tok_declined" => Token::Declined,
-            "tok_insufficient_funds" => Token::InsufficientFunds,
-            "tok_timeout" => Token::Timeout,
-            "tok_timeout_before" => Token::TimeoutBefore,
-            "tok_flaky" => Token::Flaky,
-            "tok_slow" => Token::Slow,
-            _ => Token::Unknown,
+            "tok_ok" => OK,
+            "tok_declined" => declined(DeclineReason::CardDeclined),
+            "tok_insufficient_funds" => declined(DeclineReason::InsufficientFunds),
+            "tok_timeout" => Token {
+                delivery: Delivery::Never,
+                ..OK
+            },
+            "tok_timeout_before" => Token {
+                trouble: Some((Trouble::Hangs, 1)),
+                ..OK
+            },
+            // More failures than a single retry survives.
+            "tok_flaky" => Token {
+                trouble: Some((Trouble::Fails, 2)),
+                ..OK
+            },
+            "tok_slow" => Token {
+                delivery: Delivery::After(SLOW_ANSWER),
+                ..OK
+            },
+            _ => declined(DeclineReason::UnknownToken),
         }
     }
 
     /// Returns how the next attempt fails after `tries` attempts of a key were not executed, or
     /// `None` if it is executed.
     pub fn trouble(self, tries: u32) -> Option<Trouble> {
-        match self {
-            Token::Flaky => (tries < FLAKY_FAILURES).then_some(Trouble::Fails),
-            Token::TimeoutBefore => (tries < TIMEOUTS_BEFORE).then_some(Trouble::Hangs),
-            Token::Ok
-            | Token::Declined
-            | Token::InsufficientFunds
-            | Token::Timeout
-            | Token::Slow
-            | Token::Unknown => None,
-        }
-    }
-
-    /// Returns the result of an executed charge.
-    pub fn outcome(self) -> Outcome {
-        match self {
-            Token::Ok | Token::Timeout | Token::TimeoutBefore | Token::Flaky | Token::Slow => {
-                Outcome::Captured
-            }
-            Token::Declined => Outcome::Declined {
-                reason: DeclineReason::CardDeclined,
-            },
-            Token::InsufficientFunds => Outcome::Declined {
-                reason: DeclineReason::InsufficientFunds,
-            },
-            Token::Unknown => Outcome::Declined {
-                reason: DeclineReason::UnknownToken,
-            },
-        }
-    }
-
-    /// Returns when the answer to an executed charge is sent.
-    pub fn delivery(self) -> Delivery {
-        match self {
-            Token::Timeout => Delivery::Never,
-            Token::Slow => Delivery::After(SLOW_ANSWER),
-            Token::Ok
-            | Token::Declined
-            | Token::InsufficientFunds
-            | Token::TimeoutBefore
-            | Token::Flaky
-            | Token::Unknown => Delivery::AtOnce,
-        }
+        let (trouble, times) = self.trouble?;
+        (tries < times).then_some(trouble)
     }
 }
