@@ -243,14 +243,11 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
-/// The AWS environment and endpoint of the process. The SDK reads the other AWS variables itself.
+/// The AWS environment of the process. The SDK reads the other AWS variables itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsSettings {
     /// `HAVEN_ENV`, such as `local` or `production`.
     pub environment: String,
-    pub region: String,
-    /// The endpoint of the local AWS; `None` on AWS.
-    pub endpoint_url: Option<String>,
 }
 
 /// The name of the local environment. Names such as `local-2` are local too.
@@ -272,28 +269,23 @@ pub fn settings_for_aws(reader: &Reader<'_>) -> AwsSettings {
         "HAVEN_ENV",
         "name of the environment of this process, such as local",
     );
-    let region = reader.required("AWS_REGION", "the AWS region");
+    reader.required("AWS_REGION", "the AWS region");
     let endpoint_url = reader.optional("AWS_ENDPOINT_URL");
     if is_local(&environment) {
         let about =
             "endpoint of the local AWS; without it, a local environment would call the real AWS";
-        match &endpoint_url {
-            None => reader.problem("AWS_ENDPOINT_URL", about, "is not set"),
+        let wrong = match &endpoint_url {
+            None => Some("is not set".to_owned()),
             Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
-                reader.problem(
-                    "AWS_ENDPOINT_URL",
-                    about,
-                    format!("is {url:?}; use an http:// or https:// URL"),
-                );
+                Some(format!("is {url:?}; use an http:// or https:// URL"))
             }
             Some(url) if url.contains(".amazonaws.com") => {
-                reader.problem(
-                    "AWS_ENDPOINT_URL",
-                    about,
-                    format!("is {url:?}, an endpoint of the real AWS"),
-                );
+                Some(format!("is {url:?}, an endpoint of the real AWS"))
             }
-            Some(_) => {}
+            Some(_) => None,
+        };
+        if let Some(wrong) = wrong {
+            reader.problem("AWS_ENDPOINT_URL", about, wrong);
         }
         let about = "static credentials for the local AWS; any value works";
         reader.required("AWS_ACCESS_KEY_ID", about);
@@ -303,11 +295,7 @@ pub fn settings_for_aws(reader: &Reader<'_>) -> AwsSettings {
             reader.problem("AWS_EC2_METADATA_DISABLED", about, "is not \"true\"");
         }
     }
-    AwsSettings {
-        environment,
-        region,
-        endpoint_url,
-    }
+    AwsSettings { environment }
 }
 
 fn is_local(environment: &str) -> bool {

@@ -284,13 +284,25 @@ struct Series {
 }
 
 /// The state of a series: the increase of a counter, the value of a gauge, or a distribution.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Gathered {
     sum: f64,
+    /// The least and the greatest observation; infinite as long as there is none.
     min: f64,
     max: f64,
     /// The number of observations by step of [`STEP`].
     steps: BTreeMap<i32, u64>,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self {
+            sum: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            steps: BTreeMap::new(),
+        }
+    }
 }
 
 /// The ratio of two neighboring steps. 15 % is precise enough for a percentile, and gives few
@@ -303,36 +315,16 @@ const STEPS_TO_S: f64 = 120.0;
 
 impl Gathered {
     fn observe(&mut self, seconds: f64) {
-        let first = self.steps.is_empty();
         self.sum += seconds;
-        self.min = if first {
-            seconds
-        } else {
-            self.min.min(seconds)
-        };
-        self.max = if first {
-            seconds
-        } else {
-            self.max.max(seconds)
-        };
+        self.min = self.min.min(seconds);
+        self.max = self.max.max(seconds);
         *self.steps.entry(step(seconds)).or_default() += 1;
     }
 
     fn add(&mut self, other: &Self) {
-        if !other.steps.is_empty() {
-            let first = self.steps.is_empty();
-            self.min = if first {
-                other.min
-            } else {
-                self.min.min(other.min)
-            };
-            self.max = if first {
-                other.max
-            } else {
-                self.max.max(other.max)
-            };
-        }
         self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
         for (step, count) in &other.steps {
             *self.steps.entry(*step).or_default() += count;
         }

@@ -13,7 +13,11 @@ use contract::role::Role;
 
 use crate::grants::Grants;
 
-/// The default address of the health endpoints of a local role, with a free port.
+/// What a value is, in the message about one that cannot be parsed.
+const ADDRESS: &str = "address";
+const NUMBER: &str = "whole number";
+
+/// Where health is served locally if nothing else is set: on a port that the system picks.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Where a local storefront listens if nothing else is set: on this machine only. On AWS the task
 /// definition must set the address.
@@ -402,14 +406,6 @@ impl RoleSettings<'_> {
             .ok()
     }
 
-    fn address(&self, setting: &Setting) -> Option<SocketAddr> {
-        self.parsed(setting, "address")
-    }
-
-    fn number(&self, setting: &Setting) -> Option<u32> {
-        self.parsed(setting, "whole number")
-    }
-
     fn problem(&self, setting: &Setting, wrong: impl Into<String>) {
         self.reader.problem(setting.variable, setting.about, wrong);
     }
@@ -418,7 +414,7 @@ impl RoleSettings<'_> {
 impl HealthConfig {
     fn read(settings: &RoleSettings<'_>) -> HealthConfig {
         HealthConfig {
-            bind: settings.address(&HEALTH_BIND).unwrap_or(ANY_PORT),
+            bind: settings.parsed(&HEALTH_BIND, ADDRESS).unwrap_or(ANY_PORT),
         }
     }
 }
@@ -493,10 +489,10 @@ impl HttpConfig {
             0
         };
         settings.role.public.then(|| HttpConfig {
-            bind: settings.address(&BIND).unwrap_or(LOCAL_SHOP),
-            trusted_proxies: settings.number(&TRUSTED_PROXIES).unwrap_or(0) as usize,
+            bind: settings.parsed(&BIND, ADDRESS).unwrap_or(LOCAL_SHOP),
+            trusted_proxies: settings.parsed(&TRUSTED_PROXIES, NUMBER).unwrap_or(0_u32) as usize,
             orders_per_minute: settings
-                .number(&ORDERS_PER_MINUTE)
+                .parsed(&ORDERS_PER_MINUTE, NUMBER)
                 .unwrap_or(orders_per_minute_default),
         })
     }
