@@ -21,11 +21,10 @@ struct Upstream {
 pub(crate) async fn serve(link: &Link, mut client: TcpStream) -> Result<()> {
     let (mut read, mut upstream) = (Buffer::default(), Upstream::default());
     while let Some(request) = read.request(&mut client).await? {
-        let name = match link.dependency {
-            Dependency::Aws => aws::name(&request),
-            Dependency::Gateway | Dependency::Shop | Dependency::Postgres | Dependency::Redis => {
-                gateway::name(&request)
-            }
+        let name = if link.dependency == Dependency::Aws {
+            aws::name(&request)
+        } else {
+            gateway::name(&request)
         };
         let call = link.call(name, &request.body);
         let answer = match answer(link, &mut client, &mut upstream, &call, &request).await? {
@@ -58,10 +57,10 @@ async fn answer(
     call: &Call,
     request: &Message,
 ) -> Result<Answer> {
-    let faults = &link.faults;
+    let (faults, is_of_aws) = (&link.faults, link.dependency == Dependency::Aws);
     let key = format!("{}\n{}", call.name, String::from_utf8_lossy(&request.body));
     let possible = |fault: &Fault| match fault {
-        Fault::Partial => link.dependency == Dependency::Aws && aws::in_part(request).is_some(),
+        Fault::Partial => is_of_aws && aws::in_part(request).is_some(),
         Fault::Replay => replay(link, call, request, &key).is_some(),
         Fault::Refuse
         | Fault::Cut
@@ -74,12 +73,10 @@ async fn answer(
     let mut partial = None;
     match &fault {
         Some(Fault::Fail { status, code }) => {
-            let failure = match link.dependency {
-                Dependency::Aws => aws::failure(request, *status, code),
-                Dependency::Gateway
-                | Dependency::Shop
-                | Dependency::Postgres
-                | Dependency::Redis => gateway::failure(*status, code),
+            let failure = if is_of_aws {
+                aws::failure(request, *status, code)
+            } else {
+                gateway::failure(*status, code)
             };
             return Ok(Answer::Bytes(failure));
         }
@@ -106,8 +103,7 @@ async fn answer(
         }
         None => {
             let answer = upstream.ask(link, &request.raw, &request.first.0).await?;
-            something =
-                link.dependency != Dependency::Aws || aws::brought_something(&call.name, &answer);
+            something = !is_of_aws || aws::brought_something(&call.name, &answer);
             faults.executed(call, something);
             // Only replies to reads may be replayed, never replies to writes.
             if something && answer.first.1 == "200" && is_question(&call.name) {

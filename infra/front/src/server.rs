@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, HOST, ORIGIN};
 use hyper::http::request::Parts;
@@ -288,32 +288,17 @@ async fn admitted(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Body
 }
 
 /// Reads a whole body, up to [`HELD_MAX`] bytes, and computes its digest.
-async fn held(mut body: Incoming) -> Result<(Bytes, digest::Digest), Reason> {
-    let read = async {
-        let mut first: Option<Bytes> = None;
-        let mut all = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Reason::NoBody)?.into_data() else {
-                continue;
-            };
-            if first.is_none() && all.is_empty() {
-                first = Some(data);
-                continue;
-            }
-            // Most bodies arrive in one piece, which is not copied.
-            if let Some(first) = first.take() {
-                all.extend_from_slice(&first);
-            }
-            all.extend_from_slice(&data);
-            if all.len() > HELD_MAX {
-                return Err(Reason::TooLarge(HELD_MAX));
-            }
-        }
-        Ok(first.unwrap_or_else(|| all.freeze()))
-    };
-    let body = tokio::time::timeout(BODY_WITHIN, read)
+async fn held(body: Incoming) -> Result<(Bytes, digest::Digest), Reason> {
+    let read = Limited::new(body, HELD_MAX).collect();
+    let read = tokio::time::timeout(BODY_WITHIN, read)
         .await
-        .map_err(|_| Reason::NoBody)??;
+        .map_err(|_| Reason::NoBody)?;
+    let body = match read {
+        // Most bodies arrive in one piece, which is not copied.
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(Reason::TooLarge(HELD_MAX)),
+        Err(_) => return Err(Reason::NoBody),
+    };
     let digest = digest::digest(&digest::SHA256, &body);
     Ok((body, digest))
 }

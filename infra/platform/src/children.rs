@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use haven_console::BadUsage;
 use rustix::process::{Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -105,14 +106,6 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// A process that refused its configuration, so a restart cannot help.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Misconfigured {
-    pub name: String,
-    /// The last output of the process.
-    pub message: String,
-}
-
 /// Supervises processes until it is stopped.
 pub struct Keeper {
     shutdown: CancellationToken,
@@ -123,8 +116,8 @@ pub struct Keeper {
     folder: PathBuf,
     records: Records,
     refusals: (
-        mpsc::UnboundedSender<Misconfigured>,
-        mpsc::UnboundedReceiver<Misconfigured>,
+        mpsc::UnboundedSender<BadUsage>,
+        mpsc::UnboundedReceiver<BadUsage>,
     ),
 }
 
@@ -151,7 +144,7 @@ impl Keeper {
 
     /// Waits until a process has refused its configuration (exit code 64, `EX_USAGE`). That process
     /// is not restarted.
-    pub(crate) async fn misconfigured(&mut self) -> Misconfigured {
+    pub(crate) async fn misconfigured(&mut self) -> BadUsage {
         match self.refusals.1.recv().await {
             Some(refusal) => refusal,
             // `self` keeps a sender, so the channel does not close.
@@ -203,11 +196,12 @@ impl Keeper {
                                 if status.code() == Some(i32::from(chassis::EX_USAGE)) =>
                             {
                                 set(&program.name, 0);
-                                let refusal = Misconfigured {
-                                    name: program.name.clone(),
-                                    message: last_words(&output, &log_path),
-                                };
-                                let _ = refusals.send(refusal);
+                                let refusal = format!(
+                                    "{} refuses its configuration and was not started again:\n{}",
+                                    program.name,
+                                    last_words(&output, &log_path)
+                                );
+                                let _ = refusals.send(BadUsage(refusal));
                                 return;
                             }
                             Some(status) => status.map_or_else(

@@ -14,15 +14,13 @@ use app::ports::access::{StaffToken, StaffTokens as _};
 use app::use_cases::project::reproject;
 use contract::parameter::{SECRETS, SIGNING_KEY};
 use contract::role::ROLES;
+use haven_console::settings;
 use haven_console::time::duration;
-use haven_console::verdict::Verdict;
-use haven_console::{BadUsage, output, settings};
-use serde_json::json;
 use tokio::sync::Notify;
 use worker::stores::{Store, SystemSource};
 
 use crate::aws;
-use crate::children::{Keeper, Misconfigured, Program};
+use crate::children::{Keeper, Program};
 use crate::database::{ServerOptions, Servers};
 use crate::emulator::{Emulator, Source, free_port};
 use crate::environment::{ENVIRONMENT, GATEWAY, GATEWAY_STOPS_WITHIN, Surroundings};
@@ -74,7 +72,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the state directory cannot be locked or is lost, or something cannot be started.
-/// [`BadUsage`] when a role refuses its configuration. [`Interrupted`](super::Interrupted) after a
+/// [`BadUsage`](haven_console::BadUsage) when a role refuses its configuration. [`Interrupted`](super::Interrupted) after a
 /// second signal.
 pub async fn up(mut options: Options) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
@@ -216,7 +214,7 @@ impl Shop {
             start_roles(&phases, options, state, servers, emulator, &mut self.keeper).await?;
         tokio::select! {
             how = emulator.died() => Ok(Ended::AwsDied(how)),
-            refused = keeper.misconfigured() => Err(misconfigured(&refused)),
+            refused = keeper.misconfigured() => Err(refused.into()),
         }
     }
 
@@ -256,15 +254,6 @@ async fn source(phases: &Phases, options: &Options, state: &State) -> anyhow::Re
     phases
         .run("Installing the local AWS, once, in about 20 s", install)
         .await
-}
-
-/// Makes the error for a role that refused its configuration, with the message that the role wrote.
-fn misconfigured(refused: &Misconfigured) -> anyhow::Error {
-    let Misconfigured { name, message } = refused;
-    BadUsage(format!(
-        "{name} refuses its configuration and was not started again:\n{message}"
-    ))
-    .into()
 }
 
 /// Deploys the stacks, migrates the database, seeds and repairs the stock, and starts the roles.
@@ -333,7 +322,7 @@ async fn start_roles<'a>(
             let line = format!("Roles: {} ready", ROLES.len() + 1);
             tokio::select! {
                 ready = wait_until_ready(&facts, state) => ready?,
-                refused = keeper.misconfigured() => return Err(misconfigured(&refused)),
+                refused = keeper.misconfigured() => return Err(refused.into()),
             }
             Ok(((keeper, facts), line))
         })

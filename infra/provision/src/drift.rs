@@ -63,22 +63,14 @@ async fn detect(
         DriftStatus::UnknownValue,
     ];
     let mut drift = Vec::new();
-    let mut token = None;
-    loop {
-        let call = client
-            .describe_stack_resource_drifts()
-            .stack_name(stack)
-            .set_next_token(token);
-        let page = call
-            .set_stack_resource_drift_status_filters(Some(statuses.to_vec()))
-            .send()
-            .await;
+    let call = client
+        .describe_stack_resource_drifts()
+        .stack_name(stack)
+        .set_stack_resource_drift_status_filters(Some(statuses.to_vec()));
+    let mut pages = call.into_paginator().send();
+    while let Some(page) = pages.next().await {
         let page = page.map_err(failure_to(format!("read the drift of {stack}")))?;
         drift.extend(page.stack_resource_drifts().iter().filter_map(drifted));
-        token = page.next_token;
-        if token.is_none() {
-            break;
-        }
     }
     // The detection fails as a whole if one resource cannot be read. That resource is in the list
     // then.

@@ -156,16 +156,12 @@ impl HttpGateway {
             if error.is_connect() || error.is_builder() {
                 GatewayError::Unavailable(Cause::new(error))
             } else {
-                GatewayError::Unknown(Cause::new(error))
+                unknown(error)
             }
         })?;
         let status = response.status();
         let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| GatewayError::Unknown(Cause::new(error)))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(unknown)? {
             if body.len() + chunk.len() > bytes_max {
                 return Err(unknown("the answer is too long"));
             }
@@ -218,11 +214,7 @@ impl Gateway for HttpGateway {
             .request(Method::POST, "/v1/charges")
             .header("Idempotency-Key", key)
             .json(&body);
-        let (status, body) = self.ask(request).await?;
-        if status != StatusCode::OK {
-            return Err(refused(status, &body));
-        }
-        outcome(&body, amount)
+        outcome(&accepted(self.ask(request).await?)?, amount)
     }
 
     async fn charge_by_key(
@@ -233,11 +225,9 @@ impl Gateway for HttpGateway {
         let request = self
             .request(Method::GET, "/v1/charges")
             .query(&[("idempotency_key", key)]);
-        let (status, body) = self.ask(request).await?;
-        match status {
-            StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::OK => outcome(&body, amount).map(Some),
-            status => Err(refused(status, &body)),
+        match self.ask(request).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            answer => outcome(&accepted(answer)?, amount).map(Some),
         }
     }
 
@@ -247,12 +237,7 @@ impl Gateway for HttpGateway {
             .request(Method::POST, "/v1/refunds")
             .header("Idempotency-Key", key)
             .json(&body);
-        let (status, body) = self.ask(request).await?;
-        if status == StatusCode::OK {
-            refunded(&body)
-        } else {
-            Err(refused(status, &body))
-        }
+        refunded(&accepted(self.ask(request).await?)?)
     }
 }
 
@@ -283,12 +268,8 @@ impl GatewayBooks for HttpGateway {
         let request = self
             .request(Method::GET, "/v1/ledger")
             .timeout(LEDGER_WITHIN);
-        let (status, body) = self.ask_for_up_to(LEDGER_BYTES_MAX, request).await?;
-        if status == StatusCode::OK {
-            ledger(&body)
-        } else {
-            Err(refused(status, &body))
-        }
+        let answer = self.ask_for_up_to(LEDGER_BYTES_MAX, request).await?;
+        ledger(&accepted(answer)?)
     }
 }
 
@@ -354,9 +335,14 @@ fn outcome(body: &[u8], asked: Money) -> Result<ChargeOutcome, GatewayError> {
     })
 }
 
-fn refused(status: StatusCode, body: &[u8]) -> GatewayError {
-    let body: String = String::from_utf8_lossy(body).chars().take(300).collect();
-    GatewayError::Refused(Cause::new(format!("answered {status}: {body}")))
+/// Returns the body of an answer with the status 200.
+fn accepted((status, body): (StatusCode, Vec<u8>)) -> Result<Vec<u8>, GatewayError> {
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    let body: String = String::from_utf8_lossy(&body).chars().take(300).collect();
+    let why = format!("answered {status}: {body}");
+    Err(GatewayError::Refused(Cause::new(why)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The start and the stop of a process.
 
-use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,34 +15,21 @@ pub const EX_USAGE: u8 = 64;
 
 /// The process cannot listen on an address. The address comes from a setting, so the exit code of
 /// the process is [`EX_USAGE`].
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{variable}: {}", why_not(.address, .error))]
 pub struct CannotListen {
     variable: &'static str,
     address: SocketAddr,
     error: std::io::Error,
 }
 
-impl std::error::Error for CannotListen {}
-
-impl fmt::Display for CannotListen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            variable,
-            address,
-            error,
-        } = self;
-        write!(f, "{variable}: ")?;
-        match error.kind() {
-            ErrorKind::AddrInUse => write!(f, "{address} is already in use; choose another port"),
-            ErrorKind::PermissionDenied => write!(
-                f,
-                "the port of {address} is reserved for root; choose a port from 1024 on"
-            ),
-            _ => write!(
-                f,
-                "cannot listen on {address} ({error}); choose an address of this machine"
-            ),
+fn why_not(address: &SocketAddr, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => format!("{address} is already in use; choose another port"),
+        ErrorKind::PermissionDenied => {
+            format!("the port of {address} is reserved for root; choose a port from 1024 on")
         }
+        _ => format!("cannot listen on {address} ({error}); choose an address of this machine"),
     }
 }
 
