@@ -72,8 +72,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the state directory cannot be locked or is lost, or something cannot be started.
-/// [`BadUsage`](haven_console::BadUsage) when a role refuses its configuration. [`Interrupted`](super::Interrupted) after a
-/// second signal.
+/// [`BadUsage`](haven_console::BadUsage) when a role refuses its configuration.
+/// [`Interrupted`](super::Interrupted) after a second signal.
 pub async fn up(mut options: Options) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let state = if options.take_lock {

@@ -23,33 +23,30 @@ struct CacheSecret {
 
 /// Returns the renewal of the database's login from the secret `id`, which RDS keeps.
 pub fn of_database(clients: Clients, id: String) -> Renewal<Login> {
-    Renewal::new(move || {
-        let (clients, id) = (clients.clone(), id.clone());
-        async move {
-            let DatabaseSecret { username, password } = read(&clients, &id).await?;
-            Ok(Login {
-                user: Some(username),
-                password: Some(password),
-                root_certificates: None,
-            })
-        }
+    renewal(clients, id, |secret: DatabaseSecret| Login {
+        user: Some(secret.username),
+        password: Some(secret.password),
+        root_certificates: None,
     })
 }
 
 /// Returns the renewal of the cache's password from the secret `id`, which holds its token.
 pub fn of_cache(clients: Clients, id: String) -> Renewal<String> {
+    renewal(clients, id, |secret: CacheSecret| secret.token)
+}
+
+fn renewal<S: DeserializeOwned + 'static, L: Send + 'static>(
+    clients: Clients,
+    id: String,
+    login: fn(S) -> L,
+) -> Renewal<L> {
     Renewal::new(move || {
         let (clients, id) = (clients.clone(), id.clone());
         async move {
-            let CacheSecret { token } = read(&clients, &id).await?;
-            Ok(token)
+            let text = adapter_aws::secret_text(&clients, &id).await?;
+            // Not the parser's words: they may repeat a part of it.
+            let no_login = |_| StoreError::new(Backend::Secrets, format!("{id} is no login"));
+            Ok(login(serde_json::from_str(&text).map_err(no_login)?))
         }
     })
-}
-
-async fn read<T: DeserializeOwned>(clients: &Clients, id: &str) -> Result<T, StoreError> {
-    let text = adapter_aws::secret_text(clients, id).await?;
-    // The parser's message is dropped, because it can contain a part of the secret.
-    serde_json::from_str(&text)
-        .map_err(|_| StoreError::new(Backend::Secrets, format!("{id} is not a login")))
 }

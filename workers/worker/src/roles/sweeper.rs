@@ -113,33 +113,23 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(DynamoStock, Live
         &COLLECTION_TIMEOUT,
         &UNCOLLECTED_TIMEOUT,
     ];
-    let [processing, preparation, collection, uncollected] = aws.parameters(config, parameters)?;
-    let timeouts = LiveTimeouts {
-        processing,
-        preparation,
-        collection,
-        uncollected,
-    };
+    let timeouts = LiveTimeouts(aws.parameters(config, parameters)?);
     Ok((aws.stock(&config.grants, SWEEPER.slug)?, timeouts))
 }
 
 /// The live parameters of [`Timeouts`].
-pub struct LiveTimeouts {
-    processing: LiveParameter,
-    preparation: LiveParameter,
-    collection: LiveParameter,
-    uncollected: LiveParameter,
-}
+pub struct LiveTimeouts([LiveParameter; 4]);
 
 impl LiveTimeouts {
     /// Returns the current timeouts. A value that is not a number is replaced by its default.
     async fn get(&self) -> Timeouts {
+        let [processing, preparation, collection, uncollected] = &self.0;
         let default = Timeouts::default();
         Timeouts {
-            processing: seconds(&self.processing, default.processing).await,
-            preparation: seconds(&self.preparation, default.preparation).await,
-            collection: seconds(&self.collection, default.collection).await,
-            uncollected: seconds(&self.uncollected, default.uncollected).await,
+            processing: seconds(processing, default.processing).await,
+            preparation: seconds(preparation, default.preparation).await,
+            collection: seconds(collection, default.collection).await,
+            uncollected: seconds(uncollected, default.uncollected).await,
         }
     }
 }
