@@ -52,7 +52,7 @@ struct Drained {
 /// Returns an error if the endpoint does not start, or if a drain fails or leaves messages.
 pub async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     // The same logs as in a role, so that spans take the same CPU time.
-    let _logs = chassis::telemetry::start("bench", None, chassis::telemetry::Lines::Json);
+    let _logs = chassis::telemetry::start("bench", None);
     let this = std::env::current_exe().context("find this program")?;
     let mut endpoint = tokio::process::Command::new(this)
         .arg("endpoint")

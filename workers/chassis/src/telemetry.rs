@@ -1,4 +1,4 @@
-//! Logs on standard output: one JSON object per line, or text for people.
+//! Logs on standard output: one JSON object per line.
 
 mod span_fields;
 
@@ -33,39 +33,26 @@ impl Drop for Guard {
     }
 }
 
-/// The format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lines {
-    /// For machines: every field can be queried.
-    Json,
-    /// For people.
-    Text,
-}
-
 /// Starts logging for this process; further calls have no effect. An invalid filter is replaced by
 /// the default with a warning, because a typing error in a log setting must not stop a service.
-pub fn start(role: &str, filter: Option<&str>, lines: Lines) -> Guard {
+pub fn start(role: &str, filter: Option<&str>) -> Guard {
     let parsed = filter.map(EnvFilter::try_new).transpose();
     let complaint = parsed.as_ref().err().map(ToString::to_string);
     let filter = parsed
         .ok()
         .flatten()
         .unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
-    let builder = tracing_subscriber::fmt()
+    let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // Reports of lines that cannot be written (full disk, closed pipe) use `eprintln!`, which
         // panics if standard error cannot be written either.
-        .log_internal_errors(false);
-    let started = match lines {
-        Lines::Json => builder
-            .fmt_fields(SpanFields)
-            .event_format(WithRole {
-                role: serde_json::Value::from(role).to_string(),
-                format: json_format(),
-            })
-            .try_init(),
-        Lines::Text => builder.try_init(),
-    };
+        .log_internal_errors(false)
+        .fmt_fields(SpanFields)
+        .event_format(WithRole {
+            role: serde_json::Value::from(role).to_string(),
+            format: json_format(),
+        })
+        .try_init();
     if started.is_ok() {
         log_panics();
     }

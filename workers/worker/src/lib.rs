@@ -17,7 +17,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use chassis::config::{Environment, ProcessEnvironment};
-use chassis::telemetry::Lines;
 use contract::cause::chain;
 use contract::role::Role;
 
@@ -48,8 +47,8 @@ pub fn run(role: &'static Role) -> ExitCode {
         }
     };
     let filter = ProcessEnvironment.get(chassis::telemetry::LOG_VARIABLE);
-    let _telemetry = chassis::telemetry::start(role.slug, filter.as_deref(), Lines::Json);
-    // Installs the only cryptography provider of the process. A second call changes nothing.
+    let _telemetry = chassis::telemetry::start(role.slug, filter.as_deref());
+    // One provider of cryptography in the whole process; a second call changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ran = chassis::run::runtime(THREADS)
         .map_err(anyhow::Error::from)

@@ -71,8 +71,7 @@ fn gateway() -> ExitCode {
         }
     };
     let filter = ProcessEnvironment.get(chassis::telemetry::LOG_VARIABLE);
-    let _telemetry =
-        chassis::telemetry::start(GATEWAY, filter.as_deref(), chassis::telemetry::Lines::Json);
+    let _telemetry = chassis::telemetry::start(GATEWAY, filter.as_deref());
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let served = chassis::run::runtime(1)
         .map_err(anyhow::Error::from)
