@@ -74,8 +74,8 @@ impl Buffer {
         from: &mut (impl AsyncRead + Unpin),
     ) -> Result<Option<Message>> {
         loop {
-            if let Some((message, used)) = parse_request(&self.0)? {
-                self.0.drain(..used);
+            if let Some(message) = parse_request(&self.0)? {
+                self.0.drain(..message.raw.len());
                 return Ok(Some(message));
             }
             if !self.more(from).await? {
@@ -101,8 +101,8 @@ impl Buffer {
         let mut interim = Vec::new();
         let mut ended = Ended::No;
         loop {
-            if let Some((mut message, used)) = parse_response(&self.0, method, ended)? {
-                self.0.drain(..used);
+            if let Some(mut message) = parse_response(&self.0, method, ended)? {
+                self.0.drain(..message.raw.len());
                 interim.append(&mut message.raw);
                 // 101 ends HTTP on the connection, so no other response follows it.
                 if message.first.1.starts_with('1') && message.first.1 != "101" {
@@ -142,7 +142,7 @@ fn invalid(error: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidData, error.to_string())
 }
 
-fn parse_request(bytes: &[u8]) -> Result<Option<(Message, usize)>> {
+fn parse_request(bytes: &[u8]) -> Result<Option<Message>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(head) = request.parse(bytes).map_err(invalid)? else {
@@ -153,21 +153,11 @@ fn parse_request(bytes: &[u8]) -> Result<Option<(Message, usize)>> {
         request.path.unwrap_or_default().to_owned(),
     );
     let headers = owned(request.headers);
-    let Some((body, used)) = body(&headers, &bytes[head..], Some(0))? else {
-        return Ok(None);
-    };
-    Ok(Some((
-        Message {
-            raw: bytes[..head + used].to_vec(),
-            first,
-            headers,
-            body,
-        },
-        head + used,
-    )))
+    let framed = body(&headers, &bytes[head..], Some(0))?;
+    Ok(message(bytes, head, first, headers, framed))
 }
 
-fn parse_response(bytes: &[u8], method: &str, ended: Ended) -> Result<Option<(Message, usize)>> {
+fn parse_response(bytes: &[u8], method: &str, ended: Ended) -> Result<Option<Message>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(bytes).map_err(invalid)? else {
@@ -180,28 +170,30 @@ fn parse_response(bytes: &[u8], method: &str, ended: Ended) -> Result<Option<(Me
     );
     let headers = owned(response.headers);
     let bodiless = method == "HEAD" || code == 204 || code == 304 || code < 200;
-    let unframed = if bodiless {
-        Some(0)
-    } else {
-        (ended == Ended::Yes).then(|| bytes.len() - head)
-    };
     let framed = if bodiless {
         Some((Vec::new(), 0))
     } else {
+        let unframed = (ended == Ended::Yes).then(|| bytes.len() - head);
         body(&headers, &bytes[head..], unframed)?
     };
-    let Some((body, used)) = framed else {
-        return Ok(None);
-    };
-    Ok(Some((
-        Message {
-            raw: bytes[..head + used].to_vec(),
-            first,
-            headers,
-            body,
-        },
-        head + used,
-    )))
+    Ok(message(bytes, head, first, headers, framed))
+}
+
+/// Makes a message of `bytes` that begin with its head, if its body is there.
+fn message(
+    bytes: &[u8],
+    head: usize,
+    first: (String, String),
+    headers: Vec<(String, String)>,
+    framed: Option<(Vec<u8>, usize)>,
+) -> Option<Message> {
+    let (body, used) = framed?;
+    Some(Message {
+        raw: bytes[..head + used].to_vec(),
+        first,
+        headers,
+        body,
+    })
 }
 
 fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
@@ -306,11 +298,11 @@ mod tests {
     #[test]
     fn chunks_lengths_and_ends_of_connection_frame_a_response() {
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-        let (message, used) = parse_response(chunked, "GET", Ended::No)
+        let message = parse_response(chunked, "GET", Ended::No)
             .expect("HTTP")
             .expect("whole");
         assert_eq!(
-            (message.body.as_slice(), used),
+            (message.body.as_slice(), message.raw.len()),
             (b"abc".as_slice(), chunked.len())
         );
         assert!(
@@ -324,11 +316,11 @@ mod tests {
                 .expect("HTTP")
                 .is_none()
         );
-        let (message, _) = parse_response(open, "GET", Ended::Yes)
+        let message = parse_response(open, "GET", Ended::Yes)
             .expect("HTTP")
             .expect("whole");
         assert_eq!(message.body, b"rest");
-        let (message, _) = parse_response(open, "HEAD", Ended::No)
+        let message = parse_response(open, "HEAD", Ended::No)
             .expect("HTTP")
             .expect("whole");
         assert!(message.body.is_empty());
@@ -372,11 +364,11 @@ mod tests {
     fn a_changed_body_has_its_own_length() {
         let raw =
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-a: b\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-        let (message, _) = parse_response(raw, "GET", Ended::No)
+        let message = parse_response(raw, "GET", Ended::No)
             .expect("HTTP")
             .expect("whole");
         let changed = message.with_body(b"longer");
-        let (message, _) = parse_response(&changed, "GET", Ended::No)
+        let message = parse_response(&changed, "GET", Ended::No)
             .expect("HTTP")
             .expect("whole");
         assert_eq!(
