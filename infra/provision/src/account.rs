@@ -17,19 +17,17 @@ use crate::target::Target;
 pub async fn account(target: &Target) -> anyhow::Result<String> {
     // This is the first call of every command. It gives up after 20 seconds, so that a network
     // failure or missing credentials are reported quickly.
-    let mut asked = aws_sdk_sts::Client::new(&quick(&target.config))
-        .get_caller_identity()
-        .send()
-        .await;
+    let ask = async |config: &SdkConfig| {
+        let client = aws_sdk_sts::Client::new(config);
+        client.get_caller_identity().send().await
+    };
+    let mut asked = ask(&quick(&target.config)).await;
     if asked
         .as_ref()
         .is_err_and(|error| AwsFailure::of(error).cause == Cause::Throttled)
     {
         // AWS answers but throttles: use the normal retries.
-        asked = aws_sdk_sts::Client::new(&target.config)
-            .get_caller_identity()
-            .send()
-            .await;
+        asked = ask(&target.config).await;
     }
     let identity = asked.map_err(|error| {
         let profile = ProcessEnvironment

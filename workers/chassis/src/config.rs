@@ -256,7 +256,9 @@ const LOCAL: &str = "local";
 impl AwsSettings {
     /// Returns whether the environment is local.
     pub fn is_local(&self) -> bool {
-        is_local(&self.environment)
+        self.environment
+            .strip_prefix(LOCAL)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 }
 
@@ -265,13 +267,13 @@ impl AwsSettings {
 /// A local environment requires an endpoint and static credentials. Without them, the SDK would ask
 /// the instance metadata service for credentials, and then hang or call the real AWS.
 pub fn settings_for_aws(reader: &Reader<'_>) -> AwsSettings {
-    let environment = reader.required(
-        "HAVEN_ENV",
-        "name of the environment of this process, such as local",
-    );
+    let about = "name of the environment of this process, such as local";
+    let settings = AwsSettings {
+        environment: reader.required("HAVEN_ENV", about),
+    };
     reader.required("AWS_REGION", "the AWS region");
     let endpoint_url = reader.optional("AWS_ENDPOINT_URL");
-    if is_local(&environment) {
+    if settings.is_local() {
         let about =
             "endpoint of the local AWS; without it, a local environment would call the real AWS";
         let wrong = match &endpoint_url {
@@ -295,13 +297,7 @@ pub fn settings_for_aws(reader: &Reader<'_>) -> AwsSettings {
             reader.problem("AWS_EC2_METADATA_DISABLED", about, "is not \"true\"");
         }
     }
-    AwsSettings { environment }
-}
-
-fn is_local(environment: &str) -> bool {
-    environment
-        .strip_prefix(LOCAL)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    settings
 }
 
 #[cfg(test)]

@@ -161,11 +161,11 @@ where
                 "ResourceNotFoundException",
                 "ParameterNotFound",
                 "QueueDoesNotExist",
+                "NonExistentQueue",
             ];
             match error.code() {
                 Some(code) if gone.iter().any(|gone| code.contains(gone)) => Ok(Reading::Gone),
                 // The code of the SQS query protocol.
-                Some("AWS.SimpleQueueService.NonExistentQueue") => Ok(Reading::Gone),
                 _ => Err(AwsFailure::of(&error).into()),
             }
         }
