@@ -51,23 +51,12 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding {
-            rule,
-            stack,
-            resource,
-            path,
-            message,
-            ..
-        } = self;
-        let place = if resource.is_empty() {
-            stack.clone()
-        } else {
-            format!("{stack}/{resource}")
-        };
-        write!(
-            f,
-            "  {rule:8} {place}\n           {path}\n           {message}"
-        )
+        write!(f, "  {:8} {}", self.rule, self.stack)?;
+        if !self.resource.is_empty() {
+            write!(f, "/{}", self.resource)?;
+        }
+        let (path, message) = (&self.path, &self.message);
+        write!(f, "\n           {path}\n           {message}")
     }
 }
 
@@ -188,22 +177,14 @@ fn pointer(wrong: &schema::Violation) -> String {
 }
 
 fn of_policy(finding: policy::Finding) -> Finding {
-    let policy::Finding {
-        rule,
-        stack,
-        resource,
-        path,
-        message,
-        waived,
-    } = finding;
     Finding {
-        severity: Severity::of(&rule),
-        rule,
-        stack,
-        resource,
-        path,
-        message,
-        waived,
+        severity: Severity::of(&finding.rule),
+        rule: finding.rule,
+        stack: finding.stack,
+        resource: finding.resource,
+        path: finding.path,
+        message: finding.message,
+        waived: finding.waived,
     }
 }
 

@@ -301,25 +301,18 @@ impl Breaker {
     /// Reports the new state in readiness and metrics: open if there is a reason, else closed.
     fn tell(&self, why: Option<&str>) {
         let Inner {
-            dependency,
-            weight,
-            health,
-            metrics,
-            changed,
-            ..
+            health, metrics, ..
         } = &*self.0;
-        let (name, code) = (format!("calls to {}", dependency.code()), dependency.code());
-        metrics.set(
-            Metric::BreakerOpen,
-            &[code],
-            if why.is_some() { 1.0 } else { 0.0 },
-        );
-        match (why, weight) {
+        let code = self.0.dependency.code();
+        let name = format!("calls to {code}");
+        let open = if why.is_some() { 1.0 } else { 0.0 };
+        metrics.set(Metric::BreakerOpen, &[code], open);
+        match (why, self.0.weight) {
             (None, _) => health.up(&name),
             (Some(why), Weight::Hard) => health.down(&name, why),
             (Some(why), Weight::Soft) => health.impaired(&name, why),
         }
-        changed.notify_waiters();
+        self.0.changed.notify_waiters();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -137,35 +137,24 @@ impl Metrics {
     /// A series that was never reported is left out, because CloudWatch bills per series. A counter
     /// that was reported once stays in the result, with 0, so that an alarm on it can end.
     pub fn take_deltas(&self) -> Vec<Datum> {
-        let mut series = self.series();
+        let mut all = self.series();
         let mut totals: BTreeMap<Metric, Gathered> = BTreeMap::new();
         let mut data = Vec::new();
-        let each = series
+        let each = all
             .iter_mut()
-            .flat_map(|(metric, series)| series.iter_mut().map(move |series| (metric, series)));
-        for (
-            metric,
-            Series {
-                dimensions,
-                gathered,
-            },
-        ) in each
-        {
+            .flat_map(|(metric, all)| all.iter_mut().map(move |series| (*metric, series)));
+        for (metric, series) in each {
             let taken = match metric.shape() {
-                Shape::Gauge => gathered.clone(),
-                Shape::Counter | Shape::Seconds => std::mem::take(gathered),
+                Shape::Gauge => series.gathered.clone(),
+                Shape::Counter | Shape::Seconds => std::mem::take(&mut series.gathered),
             };
             if !metric.dimensions().is_empty() {
-                totals.entry(*metric).or_default().add(&taken);
+                totals.entry(metric).or_default().add(&taken);
             }
-            let dimensions = metric
-                .dimensions()
-                .iter()
-                .copied()
-                .zip(dimensions.iter().cloned())
-                .collect();
-            data.extend(taken.kind(*metric).map(|kind| Datum {
-                metric: *metric,
+            let names = metric.dimensions().iter().copied();
+            let dimensions = names.zip(series.dimensions.iter().cloned()).collect();
+            data.extend(taken.kind(metric).map(|kind| Datum {
+                metric,
                 dimensions,
                 kind,
             }));

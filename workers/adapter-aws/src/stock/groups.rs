@@ -97,19 +97,13 @@ impl DynamoStock {
     }
 
     async fn move_alone(&self, one: &OrderMove) -> Result<Moved, StoreError> {
-        let OrderMove {
-            order_id,
-            lines,
-            to,
-            now,
-        } = one;
-        match to {
+        match one.to {
             MoveTo::Reserve { expires_at } => self
-                .reserve(*order_id, lines, *now, *expires_at)
+                .reserve(one.order_id, &one.lines, one.now, expires_at)
                 .await
                 .map(Moved::Reserve),
             MoveTo::Confirm => self
-                .confirm_lines(*order_id, lines, *now)
+                .confirm_lines(one.order_id, &one.lines, one.now)
                 .await
                 .map(Moved::Confirm),
         }

@@ -125,16 +125,9 @@ impl Pace {
 
     /// Updates the pace after a receive. `free` is the number of slots that are left.
     pub(super) fn note(&mut self, polled: &Polled, free: usize) {
-        let Polled {
-            asked,
-            wait,
-            took,
-            answer,
-            ..
-        } = polled;
-        let received = match answer {
+        let received = match &polled.answer {
             // The poll was canceled before its receive started.
-            _ if *asked == 0 => return,
+            _ if polled.asked == 0 => return,
             Err(_) => {
                 self.errors = self.errors.saturating_add(1);
                 self.answers = false;
@@ -145,7 +138,7 @@ impl Pace {
         };
         self.errors = 0;
         self.answers = true;
-        self.full = received == *asked;
+        self.full = received == polled.asked;
         let now = Instant::now();
         let passed = self
             .noted
@@ -153,12 +146,12 @@ impl Pace {
             .map_or(0.0, |before| (now - before).as_secs_f64());
         self.rate = self.rate * (-passed / RATE_OVER.as_secs_f64()).exp()
             + received as f64 / RATE_OVER.as_secs_f64();
-        self.hasty = if received == 0 && *took < *wait / 2 {
+        self.hasty = if received == 0 && polled.took < polled.wait / 2 {
             self.hasty.saturating_add(1)
         } else {
             0
         };
-        let fill = received as f64 * BATCH_MAX as f64 / *asked as f64;
+        let fill = received as f64 * BATCH_MAX as f64 / polled.asked as f64;
         self.fill += (fill - self.fill) * FILL_WEIGHT;
         if received == BATCH_MAX && free > 0 && self.pollers < self.pollers_max {
             self.pollers += 1;
