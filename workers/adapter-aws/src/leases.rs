@@ -30,7 +30,7 @@ impl LeaseStore for DynamoLeases {
     async fn leases(&self) -> Result<Vec<Lease>, BoxError> {
         let table = self.table.as_read();
         let items = table.scan(&self.client, Backend::Leases).await?;
-        items.iter().map(lease).collect()
+        Ok(items.iter().map(lease).collect::<Result<_, _>>()?)
     }
 
     async fn write(&self, lease: &Lease, expected_counter: Option<i64>) -> Result<bool, BoxError> {
@@ -66,7 +66,7 @@ impl LeaseStore for DynamoLeases {
     }
 }
 
-fn lease(item: &Item) -> Result<Lease, BoxError> {
+fn lease(item: &Item) -> Result<Lease, StoreError> {
     Ok(Lease {
         shard: get_text(item, "lease_id").ok_or_else(|| corrupt("lease_id"))?,
         owner: get_text(item, "owner").unwrap_or_default(),
