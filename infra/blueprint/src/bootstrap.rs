@@ -76,7 +76,7 @@ const GLOBAL_REGION: &str = "us-east-1";
 
 /// Returns the stack that an operator deploys once per account. [`stacks`] does not contain it.
 pub fn bootstrap(environment: &Environment) -> Stack {
-    let mut template = Template::new("Brew Haven: deployment role of CloudFormation");
+    let mut template = Template::new(environment, "Brew Haven: deployment role of CloudFormation");
     let inside = json!({ "ArnLike": { "iam:PermissionsBoundary": sub(&format!(
         "arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:policy/{}",
         environment.stack_name("security-RoleBoundary-*")

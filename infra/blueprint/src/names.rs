@@ -108,8 +108,9 @@ impl Shared {
     }
 
     /// Exports the value.
-    pub fn export(self, template: &mut Template, environment: &Environment, value: Value) {
-        template.export(self.slug(), &environment.stack_name(self.slug()), value);
+    pub fn export(self, template: &mut Template<'_>, value: Value) {
+        let export = template.environment.stack_name(self.slug());
+        template.export(self.slug(), &export, value);
     }
 
     /// Returns the import of a secret's ARN, which `parameters` exports.
@@ -118,17 +119,9 @@ impl Shared {
     }
 
     /// Exports a secret's ARN.
-    pub fn export_secret(
-        template: &mut Template,
-        environment: &Environment,
-        secret: &Secret,
-        arn: Value,
-    ) {
-        template.export(
-            &format!("{} secret", secret.slug),
-            &secret_export(environment, secret),
-            arn,
-        );
+    pub fn export_secret(template: &mut Template<'_>, secret: &Secret, arn: Value) {
+        let export = secret_export(template.environment, secret);
+        template.export(&format!("{} secret", secret.slug), &export, arn);
     }
 
     /// Returns the import of a task role's ARN, which `roles` exports.
@@ -137,17 +130,9 @@ impl Shared {
     }
 
     /// Exports a task role's ARN.
-    pub fn export_task_role(
-        template: &mut Template,
-        environment: &Environment,
-        role: &Role,
-        arn: Value,
-    ) {
-        template.export(
-            &format!("{} task role arn", role.slug),
-            &task_role_export(environment, role),
-            arn,
-        );
+    pub fn export_task_role(template: &mut Template<'_>, role: &Role, arn: Value) {
+        let export = task_role_export(template.environment, role);
+        template.export(&format!("{} task role arn", role.slug), &export, arn);
     }
 }
 
@@ -180,6 +165,18 @@ pub fn export_of_arn(environment: &Environment, address: Address) -> String {
             format!("{named}-arn")
         }
     }
+}
+
+/// Exports the value that a process finds by `address`.
+pub fn export_address(template: &mut Template<'_>, address: Address, value: Value) {
+    let export = export_of(template.environment, address);
+    template.export(&address.parameter(), &export, value);
+}
+
+/// Exports the ARN of the same resource, for policies.
+pub fn export_arn(template: &mut Template<'_>, address: Address, arn: Value) {
+    let export = export_of_arn(template.environment, address);
+    template.export(&format!("{} arn", address.parameter()), &export, arn);
 }
 
 /// Returns the export name of a queue's name, which alarms need.

@@ -14,6 +14,18 @@ mod roles;
 pub(crate) mod security;
 mod tags;
 
+use alarms::alarms;
+use backup::backup;
+use compute::compute;
+use data::{data, servers};
+use edge::edge;
+use messaging::messaging;
+use network::network;
+use observability::observability;
+use parameters::parameters;
+use roles::roles;
+use security::security;
+
 use crate::environment::{Environment, Part};
 use crate::local::{LeftOut, localize};
 use crate::references::resources;
@@ -49,77 +61,52 @@ fn localized(environment: &Environment) -> (Vec<Stack>, Vec<LeftOut>) {
     (stacks, left_out)
 }
 
+/// Slug and purpose of a stack, and the function that writes its template.
+type Row = (&'static str, &'static str, fn(&Environment) -> Template<'_>);
+
+/// All stacks. The last one is for the local AWS only: see [`servers`].
+const STACKS: [Row; 12] = [
+    ("messaging", "Queues, topics and the event bus", messaging),
+    ("data", "Tables, database, cache and buckets", data),
+    ("parameters", "Settings, secrets and addresses", parameters),
+    ("alarms", "Alarms", alarms),
+    ("network", "VPC and security groups", network),
+    ("security", "KMS keys and permissions boundary", security),
+    ("edge", "Load balancer, API and firewall", edge),
+    ("roles", "IAM roles of the tasks", roles),
+    ("compute", "ECS cluster, services and tasks", compute),
+    (
+        "observability",
+        "Logs, dashboards, traces and budget",
+        observability,
+    ),
+    ("backup", "Backups", backup),
+    ("servers", "Database, cache and buckets", servers),
+];
+
+/// The stacks that hold data.
+const STATEFUL: [&str; 5] = ["data", "servers", "messaging", "security", "parameters"];
+
 /// Returns the stacks for AWS, without the changes for a local AWS.
 pub(crate) fn on_aws(environment: &Environment) -> Vec<Stack> {
-    let stack = |slug, about, mut template: Template| {
-        tags::tag(&mut template, environment);
-        let (name, template) = (environment.stack_name(slug), template.into_json());
-        let stateful = matches!(
-            slug,
-            "data" | "servers" | "messaging" | "security" | "parameters"
-        );
+    let stack = |&(slug, about, write): &Row| {
+        let mut template = write(environment);
+        tags::tag(&mut template);
         Stack {
             slug,
-            name,
+            name: environment.stack_name(slug),
             about,
-            template,
-            stateful,
+            template: template.into_json(),
+            stateful: STATEFUL.contains(&slug),
             depends_on: Vec::new(),
         }
     };
-    let mut stacks = vec![
-        stack(
-            "messaging",
-            "Queues, topics and the event bus",
-            messaging::messaging(environment),
-        ),
-        stack(
-            "data",
-            "Tables, database, cache and buckets",
-            data::data(environment),
-        ),
-        stack(
-            "parameters",
-            "Settings, secrets and addresses",
-            parameters::parameters(environment),
-        ),
-        stack("alarms", "Alarms", alarms::alarms(environment)),
-        stack(
-            "network",
-            "VPC and security groups",
-            network::network(environment),
-        ),
-        stack(
-            "security",
-            "KMS keys and permissions boundary",
-            security::security(environment),
-        ),
-        stack(
-            "edge",
-            "Load balancer, API and firewall",
-            edge::edge(environment),
-        ),
-        stack("roles", "IAM roles of the tasks", roles::roles(environment)),
-        stack(
-            "compute",
-            "ECS cluster, services and tasks",
-            compute::compute(environment),
-        ),
-        stack(
-            "observability",
-            "Logs, dashboards, traces and budget",
-            observability::observability(environment),
-        ),
-        stack("backup", "Backups", backup::backup(environment)),
-    ];
-    if environment.local {
-        stacks.push(stack(
-            "servers",
-            "Database, cache and buckets",
-            data::servers(environment),
-        ));
-    }
+    let rows = STACKS
+        .iter()
+        .filter(|(slug, ..)| environment.local || *slug != "servers");
     // CloudFormation refuses a stack without resources.
-    stacks.retain(|stack| resources(&stack.template).next().is_some());
-    in_order(stacks)
+    let stacks = rows
+        .map(stack)
+        .filter(|stack| resources(&stack.template).next().is_some());
+    in_order(stacks.collect())
 }

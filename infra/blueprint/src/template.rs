@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::environment::Environment;
 use crate::kind::Kind;
 
 /// The logical id of a resource in a template.
@@ -33,17 +34,20 @@ pub enum Keep {
 
 /// A template under construction.
 #[derive(Debug)]
-pub struct Template {
-    description: String,
+pub struct Template<'e> {
+    /// The environment that the template is for.
+    pub environment: &'e Environment,
+    description: &'static str,
     resources: Map<String, Value>,
     outputs: Map<String, Value>,
 }
 
-impl Template {
+impl<'e> Template<'e> {
     /// Creates an empty template.
-    pub fn new(description: impl Into<String>) -> Template {
+    pub fn new(environment: &'e Environment, description: &'static str) -> Template<'e> {
         Template {
-            description: description.into(),
+            environment,
+            description,
             resources: Map::new(),
             outputs: Map::new(),
         }

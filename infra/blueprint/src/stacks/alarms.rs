@@ -9,36 +9,35 @@ use contract::role::Role;
 use contract::topic::SYSTEM_ALERTS;
 use serde_json::{Value, json};
 
+use crate::settings::Engine;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of, export_of_name};
-use crate::settings::Engine;
 use crate::template::{LogicalId, Template, reference};
 
 /// Returns the stack with the alarms on queues and on our own metrics.
-pub fn alarms(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: alarms");
-    let alarms = add_alarms(&mut template, environment, is_ours);
+pub fn alarms(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: alarms");
+    let alarms = add_alarms(&mut template, is_ours);
     let page = add_page(
         &mut template,
-        environment,
         &ORDERS_PAGE,
         &paging(&alarms),
         &any_of(&alarms),
         None,
     );
-    Shared::OrdersPage.export(&mut template, environment, reference(&page));
+    Shared::OrdersPage.export(&mut template, reference(&page));
     template
 }
 
 /// Adds the alarms on metrics of AWS, and the composite alarms over them.
-pub fn platform_alarms(template: &mut Template, environment: &Environment) {
-    let alarms = add_alarms(template, environment, |signal| !is_ours(signal));
+pub fn platform_alarms(template: &mut Template<'_>) {
+    let environment = template.environment;
+    let alarms = add_alarms(template, |signal| !is_ours(signal));
     let [(deploys, deploying), (_, stuck)] =
         ["deploying", "deployment-stuck"].map(|slug| find(&alarms, slug));
     let quiet = add_page(
         template,
-        environment,
         &QUIET,
         &[deploys],
         &json!({ "Fn::Sub": format!("{} AND NOT {}", in_alarm(&deploying), in_alarm(&stuck)) }),
@@ -56,17 +55,9 @@ pub fn platform_alarms(template: &mut Template, environment: &Environment) {
         .iter()
         .filter(|alarm| is_ours(&alarm.signal) && alarm.severity == Severity::Page);
     let causes: Vec<&Alarm> = of_orders.chain(paging(&seen)).collect();
+    add_page(template, &CUSTOMERS_PAGE, &causes, &orders, None);
     add_page(
         template,
-        environment,
-        &CUSTOMERS_PAGE,
-        &causes,
-        &orders,
-        None,
-    );
-    add_page(
-        template,
-        environment,
         &PLATFORM_PAGE,
         &paging(&unseen),
         &any_of(&unseen),
@@ -118,13 +109,13 @@ fn customers_notice(alarm: &Alarm) -> bool {
 }
 
 fn add_page(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     page: &Page,
     causes: &[&Alarm],
     rule: &Value,
     quiet: Option<&LogicalId>,
 ) -> LogicalId {
+    let environment = template.environment;
     let alerts = alerts(environment);
     let runbooks: Vec<String> = causes
         .iter()
@@ -196,10 +187,10 @@ fn in_alarm(id: &LogicalId) -> String {
 }
 
 fn add_alarms(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     wanted: impl Fn(&Signal) -> bool,
 ) -> Vec<(&'static Alarm, LogicalId)> {
+    let environment = template.environment;
     let alarms = ALARMS.iter().filter(|alarm| wanted(&alarm.signal));
     let add = |alarm: &'static Alarm| {
         let properties = alarm_properties(environment, alarm);

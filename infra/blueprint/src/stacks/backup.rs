@@ -4,11 +4,11 @@ use contract::address::Address;
 use contract::table::TABLES;
 use serde_json::{Value, json};
 
+use crate::settings::Engine;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of_arn};
-use crate::settings::Engine;
-use crate::stacks::roles::trust;
+use crate::stacks::roles::aws_role;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Days after which a monthly backup moves to cold storage. Tables support that; AWS Backup ignores
@@ -18,12 +18,12 @@ const COLD_AFTER_DAYS: u16 = 30;
 const COLD_DAYS_MIN: u16 = 90;
 
 /// Returns the stack with the vault, the plan and the roles of AWS Backup.
-pub fn backup(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: backups");
-    let vault = vault(&mut template, environment);
-    let plan = plan(&mut template, environment, &vault);
-    let role = backup_role(&mut template, environment);
-    restore_role(&mut template, environment);
+pub fn backup(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: backups");
+    let vault = vault(&mut template);
+    let plan = plan(&mut template, &vault);
+    let role = backup_role(&mut template);
+    restore_role(&mut template);
     selection(
         &mut template,
         &plan,
@@ -41,7 +41,8 @@ pub fn backup(environment: &Environment) -> Template {
 /// In production the vault is locked in governance mode: a backup cannot be deleted early unless
 /// the lock is removed first. Compliance mode could never be removed, and a shop that closes
 /// its account would pay for another year.
-fn vault(template: &mut Template, environment: &Environment) -> LogicalId {
+fn vault(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     let settings = &environment.settings.backup;
     let mut properties = json!({
         "BackupVaultName": vault_name(environment),
@@ -95,7 +96,8 @@ fn tags(environment: &Environment) -> Value {
 /// The backups are not continuous. The database and the tables have their own point-in-time
 /// recovery, which AWS Backup would take over; its settings would then drift from the template.
 /// Buckets keep versions.
-fn plan(template: &mut Template, environment: &Environment, vault: &LogicalId) -> LogicalId {
+fn plan(template: &mut Template<'_>, vault: &LogicalId) -> LogicalId {
+    let environment = template.environment;
     let settings = &environment.settings.backup;
     // UTC. Both begin more than an hour before the windows of the database, see `data`.
     let daily = rule(
@@ -162,33 +164,25 @@ fn other_vault(environment: &Environment) -> Option<Value> {
 }
 
 /// Adds the role that creates backups and cannot restore.
-fn backup_role(template: &mut Template, environment: &Environment) -> LogicalId {
+fn backup_role(template: &mut Template<'_>) -> LogicalId {
     let policies = [
         "service-role/AWSBackupServiceRolePolicyForBackup",
         "AWSBackupServiceRolePolicyForS3Backup",
     ];
-    template.add("backup role", kind::IAM_ROLE, role(environment, policies))
+    aws_role(template, "backup role", "backup.amazonaws.com", &policies)
 }
 
 /// Adds the role that restores and cannot create or delete backups. It exists before it is needed.
-fn restore_role(template: &mut Template, environment: &Environment) {
+fn restore_role(template: &mut Template<'_>) {
     let policies = [
         "service-role/AWSBackupServiceRolePolicyForRestores",
         "AWSBackupServiceRolePolicyForS3Restore",
     ];
-    template.add("restore role", kind::IAM_ROLE, role(environment, policies));
-}
-
-fn role(environment: &Environment, policies: [&str; 2]) -> Value {
-    json!({
-        "AssumeRolePolicyDocument": trust("backup.amazonaws.com"),
-        "ManagedPolicyArns": policies.map(|policy| sub(&format!("arn:${{AWS::Partition}}:iam::aws:policy/{policy}"))),
-        "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-    })
+    aws_role(template, "restore role", "backup.amazonaws.com", &policies);
 }
 
 fn selection(
-    template: &mut Template,
+    template: &mut Template<'_>,
     plan: &LogicalId,
     role: &LogicalId,
     name: &str,

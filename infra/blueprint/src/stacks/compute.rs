@@ -43,15 +43,15 @@ const DATABASE_NAME: &str = "brewhaven";
 const ANY_RESOURCE: &str = "AnyResource";
 
 /// Returns the stack with the cluster and the services.
-pub fn compute(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: ECS cluster, services and tasks");
-    let images = images(&mut template, environment);
-    let cluster = cluster(&mut template, environment);
+pub fn compute(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: ECS cluster, services and tasks");
+    let images = images(&mut template);
+    let cluster = cluster(&mut template);
     let logs: Vec<(&Role, LogicalId)> = ROLES
         .iter()
-        .map(|role| (*role, role_logs(&mut template, environment, role)))
+        .map(|role| (*role, role_logs(&mut template, role)))
         .collect();
-    let starters = starters(&mut template, environment, &images, &logs);
+    let starters = starters(&mut template, &images, &logs);
     for (role, logs) in &logs {
         let reasons = roles::reasons(role, Actor::Starter);
         let Some(starter) = starters.iter().find(|starter| starter.reasons == reasons) else {
@@ -62,16 +62,17 @@ pub fn compute(environment: &Environment) -> Template {
             logs,
             starter: &starter.role,
         };
-        let task = task_definition(&mut template, environment, role, &task);
-        let service = service(&mut template, environment, role, &cluster, &task);
-        scaling(&mut template, environment, role, &cluster, &service);
+        let task = task_definition(&mut template, role, &task);
+        let service = service(&mut template, role, &cluster, &task);
+        scaling(&mut template, role, &cluster, &service);
     }
     template
 }
 
 /// Adds the repository of the image. Each environment has its own; promotion copies an image with
 /// its digest.
-fn images(template: &mut Template, environment: &Environment) -> LogicalId {
+fn images(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     let rule = |priority: u32, about: &str, selection: Value| json!({ "rulePriority": priority, "description": about, "selection": selection, "action": { "type": "expire" } });
     let lifecycle = json!({ "rules": [
         rule(1, "Untagged", json!({
@@ -93,13 +94,13 @@ fn images(template: &mut Template, environment: &Environment) -> LogicalId {
     )
 }
 
-fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
+fn cluster(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     // A fixed name, because Container Insights writes to a log group with this name. Without our
     // log group it would create one without retention and without our key.
     let name = environment.stack_name("cluster");
     let insights = log_group(
         template,
-        environment,
         "insights logs",
         &format!("/aws/ecs/containerinsights/{name}/performance"),
     );
@@ -114,24 +115,24 @@ fn cluster(template: &mut Template, environment: &Environment) -> LogicalId {
         }),
     );
     template.after(&cluster, &[&insights]);
-    Shared::ClusterName.export(template, environment, reference(&cluster));
-    Shared::ClusterArn.export(template, environment, get_att(&cluster, "Arn"));
+    Shared::ClusterName.export(template, reference(&cluster));
+    Shared::ClusterArn.export(template, get_att(&cluster, "Arn"));
     cluster
 }
 
 /// Adds the log group of a role under a name that people can search. No change of its properties
 /// requires a replacement.
-fn role_logs(template: &mut Template, environment: &Environment, role: &Role) -> LogicalId {
-    let name = format!("{}/{}", parameter_root(&environment.name), role.slug);
-    log_group(template, environment, &format!("{} logs", role.slug), &name)
+fn role_logs(template: &mut Template<'_>, role: &Role) -> LogicalId {
+    let name = format!(
+        "{}/{}",
+        parameter_root(&template.environment.name),
+        role.slug
+    );
+    log_group(template, &format!("{} logs", role.slug), &name)
 }
 
-fn log_group(
-    template: &mut Template,
-    environment: &Environment,
-    words: &str,
-    name: &str,
-) -> LogicalId {
+fn log_group(template: &mut Template<'_>, words: &str, name: &str) -> LogicalId {
+    let environment = template.environment;
     template.add_kept(
         words,
         kind::LOG_GROUP,
@@ -153,11 +154,11 @@ struct Starter {
 }
 
 fn starters(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     images: &LogicalId,
     logs: &[(&'static Role, LogicalId)],
 ) -> Vec<Starter> {
+    let environment = template.environment;
     let mut kinds: Vec<(Vec<String>, &Role, Vec<Value>)> = Vec::new();
     for (role, _) in logs {
         let reasons = roles::reasons(role, Actor::Starter);
@@ -206,13 +207,7 @@ fn starters(
             roles::document(own),
         );
         let words = format!("{} start role", role.slug);
-        let role = iam_role(
-            template,
-            environment,
-            &words,
-            task_trust(),
-            &[&shared, &own],
-        );
+        let role = iam_role(template, &words, task_trust(), &[&shared, &own]);
         starters.push(Starter { reasons, role });
     }
     starters
@@ -252,7 +247,8 @@ fn start_statements(
 
 /// Adds the role with which ECS shifts the storefront's traffic between target groups. It may
 /// change nothing else of the load balancer.
-fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId {
+fn traffic_role(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     let import = |shared: Shared| shared.import(environment);
     let look = Statement {
         actions: vec![
@@ -292,7 +288,6 @@ fn traffic_role(template: &mut Template, environment: &Environment) -> LogicalId
     template.waive(&policy, &["IAM-2"], reason);
     iam_role(
         template,
-        environment,
         "traffic role",
         trust("ecs.amazonaws.com"),
         &[&policy],
@@ -306,12 +301,8 @@ struct Task<'a> {
     starter: &'a LogicalId,
 }
 
-fn task_definition(
-    template: &mut Template,
-    environment: &Environment,
-    role: &Role,
-    task: &Task<'_>,
-) -> LogicalId {
+fn task_definition(template: &mut Template<'_>, role: &Role, task: &Task<'_>) -> LogicalId {
+    let environment = template.environment;
     let binary = format!("/usr/local/bin/{}", role.slug);
     let image = sub(&format!(
         "${{{}.RepositoryUri}}@{}",
@@ -486,12 +477,12 @@ fn secrets(environment: &Environment, role: &Role) -> Vec<Value> {
 }
 
 fn service(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     role: &Role,
     cluster: &LogicalId,
     task: &LogicalId,
 ) -> LogicalId {
+    let environment = template.environment;
     let mut deployment = json!({
         "MinimumHealthyPercent": 100,
         "MaximumPercent": 200,
@@ -512,7 +503,7 @@ fn service(
         "PropagateTags": "SERVICE",
     });
     if role.public {
-        let traffic = traffic_role(template, environment);
+        let traffic = traffic_role(template);
         deployment["Strategy"] = json!("BLUE_GREEN");
         deployment["BakeTimeInMinutes"] = json!(environment.settings.compute.bake_minutes);
         properties["LoadBalancers"] = json!([{

@@ -16,35 +16,38 @@ use database::database;
 
 use crate::environment::Environment;
 use crate::kind;
-use crate::names::{Shared, export_of, export_of_arn};
+use crate::names::{Shared, export_address, export_arn};
 use crate::template::{Keep, Template, get_att, reference};
 
 pub use buckets::of_the_trail;
 
 /// Returns the stack with the tables and, on AWS, the other resources that hold data.
-pub fn data(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: database, cache, tables and buckets");
-    tables(&mut template, environment);
+pub fn data(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(
+        environment,
+        "Brew Haven: database, cache, tables and buckets",
+    );
+    tables(&mut template);
     if !environment.local {
-        add_servers(&mut template, environment);
+        add_servers(&mut template);
     }
     template
 }
 
 /// Returns the resources other than tables as a separate stack for the local AWS. `haven up`
 /// deploys the tables without the network and the keys that the others need.
-pub fn servers(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: database, cache and buckets");
-    add_servers(&mut template, environment);
+pub fn servers(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: database, cache and buckets");
+    add_servers(&mut template);
     template
 }
 
-fn add_servers(template: &mut Template, environment: &Environment) {
-    database(template, environment);
-    let token = cache_token(template, environment);
-    cache(template, environment, &token);
-    let audit = buckets(template, environment);
-    trail(template, environment, &audit);
+fn add_servers(template: &mut Template<'_>) {
+    database(template);
+    let token = cache_token(template);
+    cache(template, &token);
+    let audit = buckets(template);
+    trail(template, &audit);
 }
 
 /// Returns what happens to a removed database or cache: production retains it, other environments
@@ -58,7 +61,8 @@ fn keep(environment: &Environment) -> Keep {
 }
 
 /// Adds the tables of the contract.
-fn tables(template: &mut Template, environment: &Environment) {
+fn tables(template: &mut Template<'_>) {
+    let environment = template.environment;
     for table in TABLES {
         let id = template.add_kept(
             &format!("{} table", table.slug),
@@ -74,24 +78,11 @@ fn tables(template: &mut Template, environment: &Environment) {
             );
         }
         let address = Address::Table(table);
-        template.export(
-            &address.parameter(),
-            &export_of(environment, address),
-            reference(&id),
-        );
-        let arn = export_of_arn(environment, address);
-        template.export(
-            &format!("{} arn", address.parameter()),
-            &arn,
-            get_att(&id, "Arn"),
-        );
+        export_address(template, address, reference(&id));
+        export_arn(template, address, get_att(&id, "Arn"));
         if table.stream {
-            let address = Address::Stream(table);
-            template.export(
-                &address.parameter(),
-                &export_of(environment, address),
-                get_att(&id, "StreamArn"),
-            );
+            let arn = get_att(&id, "StreamArn");
+            export_address(template, Address::Stream(table), arn);
         }
     }
 }

@@ -26,32 +26,25 @@ use crate::template::{LogicalId, Template, get_att, reference, sorted};
 const STAGE: &str = "live";
 
 /// Returns the stack with the public entry points.
-pub fn edge(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: load balancer, API and firewall");
-    let certificate = certificate(&mut template, environment);
-    let balancer = balancer(&mut template, environment);
-    let targets = targets(&mut template, environment);
-    listeners(
-        &mut template,
-        environment,
-        &balancer,
-        &certificate,
-        &targets,
-    );
-    let link = private_link(&mut template, environment);
+pub fn edge(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: load balancer, API and firewall");
+    let certificate = certificate(&mut template);
+    let balancer = balancer(&mut template);
+    let targets = targets(&mut template);
+    listeners(&mut template, &balancer, &certificate, &targets);
+    let link = private_link(&mut template);
     let api = api(
         &mut template,
-        environment,
         &Backend {
             link,
             balancer: balancer.clone(),
         },
     );
-    let stage = stage(&mut template, environment, &api);
-    usage_plan(&mut template, environment, &api, &stage);
-    let api_domain = api_domain(&mut template, environment, &certificate, &api, &stage);
-    names(&mut template, environment, &balancer, &api_domain);
-    firewall(&mut template, environment, &balancer, &api, &stage);
+    let stage = stage(&mut template, &api);
+    usage_plan(&mut template, &api, &stage);
+    let api_domain = api_domain(&mut template, &certificate, &api, &stage);
+    names(&mut template, &balancer, &api_domain);
+    firewall(&mut template, &balancer, &api, &stage);
     template
 }
 
@@ -62,7 +55,8 @@ fn api_name(environment: &Environment) -> String {
 
 /// Adds one certificate for both names. ACM renews it as long as its validation records stay in the
 /// zone.
-fn certificate(template: &mut Template, environment: &Environment) -> LogicalId {
+fn certificate(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     let edge = &environment.settings.edge;
     let names = [edge.domain.clone(), api_name(environment)];
     let validation = names
@@ -83,8 +77,7 @@ fn certificate(template: &mut Template, environment: &Environment) -> LogicalId 
 }
 
 fn group(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     words: &str,
     about: &str,
     ingress: Value,
@@ -92,7 +85,7 @@ fn group(
 ) -> LogicalId {
     let properties = json!({
         "GroupDescription": about,
-        "VpcId": Shared::Vpc.import(environment),
+        "VpcId": Shared::Vpc.import(template.environment),
         "SecurityGroupIngress": ingress,
         "SecurityGroupEgress": egress,
     });
@@ -116,24 +109,23 @@ struct Backend {
     balancer: LogicalId,
 }
 
-fn private_link(template: &mut Template, environment: &Environment) -> LogicalId {
+fn private_link(template: &mut Template<'_>) -> LogicalId {
     let group = group(
         template,
-        environment,
         "api link group",
         "From the API to the load balancer",
         json!([]),
         json!([{
             "Description": "The load balancer", "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443,
-            "DestinationSecurityGroupId": Shared::BalancerGroup.import(environment),
+            "DestinationSecurityGroupId": Shared::BalancerGroup.import(template.environment),
         }]),
     );
     template.add(
         "api link",
         kind::API_V2_VPC_LINK,
         json!({
-            "Name": environment.stack_name("api"),
-            "SubnetIds": Shared::PrivateSubnets.list(environment),
+            "Name": template.environment.stack_name("api"),
+            "SubnetIds": Shared::PrivateSubnets.list(template.environment),
             "SecurityGroupIds": [get_att(&group, "GroupId")],
         }),
     )
@@ -174,13 +166,13 @@ struct Api {
 
 /// The parts of the API. A deployment is a snapshot of them, so a change of any part must create a
 /// new deployment.
-struct Parts<'a> {
-    template: &'a mut Template,
+struct Parts<'a, 'e> {
+    template: &'a mut Template<'e>,
     ids: Vec<LogicalId>,
     text: String,
 }
 
-impl Parts<'_> {
+impl Parts<'_, '_> {
     fn add(&mut self, words: &str, kind: Kind, properties: Value) -> LogicalId {
         self.text += &sorted(properties.clone()).to_string();
         let id = self.template.add(words, kind, properties);
@@ -199,7 +191,8 @@ impl Parts<'_> {
     }
 }
 
-fn api(template: &mut Template, environment: &Environment, backend: &Backend) -> Api {
+fn api(template: &mut Template<'_>, backend: &Backend) -> Api {
+    let environment = template.environment;
     let name = environment.stack_name("api");
     let mut parts = Parts {
         template,
@@ -271,7 +264,7 @@ fn api(template: &mut Template, environment: &Environment, backend: &Backend) ->
         json!({ "RestApiId": reference(&id) }),
     );
     template.after(&deployment, &ids.iter().skip(1).collect::<Vec<_>>());
-    Shared::ApiName.export(template, environment, json!(name));
+    Shared::ApiName.export(template, json!(name));
     Api { id, deployment }
 }
 
@@ -281,7 +274,7 @@ struct OrderModel {
     validator: LogicalId,
 }
 
-fn order_model(parts: &mut Parts<'_>, api: &LogicalId) -> OrderModel {
+fn order_model(parts: &mut Parts<'_, '_>, api: &LogicalId) -> OrderModel {
     let text = json!({ "type": "string", "minLength": 1 });
     let model = parts.add(
         "new order",
@@ -324,7 +317,7 @@ fn order_model(parts: &mut Parts<'_>, api: &LogicalId) -> OrderModel {
 }
 
 fn method(
-    parts: &mut Parts<'_>,
+    parts: &mut Parts<'_, '_>,
     environment: &Environment,
     operation: &Operation,
     (api, resource): (&LogicalId, &LogicalId),
@@ -383,7 +376,7 @@ fn method(
 
 /// Adds the answer to a browser's CORS preflight request.
 fn preflight(
-    parts: &mut Parts<'_>,
+    parts: &mut Parts<'_, '_>,
     path: &[&str],
     (api, resource): (&LogicalId, &LogicalId),
     method: &str,
@@ -424,7 +417,7 @@ fn preflight(
 }
 
 /// Adds the gateway's own error responses with CORS headers, so that browsers can read them.
-fn refusals(parts: &mut Parts<'_>, environment: &Environment, api: &LogicalId) {
+fn refusals(parts: &mut Parts<'_, '_>, environment: &Environment, api: &LogicalId) {
     let headers = origin(environment)
         .map(|origin| json!({ "gatewayresponse.header.Access-Control-Allow-Origin": format!("'{origin}'") }));
     for (words, kind) in [
@@ -450,12 +443,8 @@ fn refusals(parts: &mut Parts<'_>, environment: &Environment, api: &LogicalId) {
     }
 }
 
-fn names(
-    template: &mut Template,
-    environment: &Environment,
-    balancer: &LogicalId,
-    api_domain: &LogicalId,
-) {
+fn names(template: &mut Template<'_>, balancer: &LogicalId, api_domain: &LogicalId) {
+    let environment = template.environment;
     let edge = &environment.settings.edge;
     let records = [
         (

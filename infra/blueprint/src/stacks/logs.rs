@@ -2,19 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::template::{Keep, LogicalId, Template, sub};
 
 /// Adds a log group with the logs' retention and key. The group outlives its stack, so a fixed name
 /// could block the next stack. Without `name`, CloudFormation assigns the name.
-pub fn log_group(
-    template: &mut Template,
-    environment: &Environment,
-    words: &str,
-    name: Option<Value>,
-) -> LogicalId {
+pub fn log_group(template: &mut Template<'_>, words: &str, name: Option<Value>) -> LogicalId {
+    let environment = template.environment;
     let mut properties = json!({
         "LogGroupClass": "STANDARD",
         "RetentionInDays": environment.settings.observability.log_days,

@@ -1,5 +1,7 @@
 //! Queues, topics, the event bus with its rules, and the stream of order events.
 
+use std::collections::HashMap;
+
 use contract::address::Address;
 use contract::queue::{PARKING_RETENTION, QUEUES, Queue, RETENTION};
 use contract::topic::{
@@ -9,41 +11,37 @@ use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::kind;
-use crate::names::{MAIL_DOMAIN, Shared, export_of, export_of_arn, export_of_name};
+use crate::names::{
+    MAIL_DOMAIN, Shared, export_address, export_arn, export_of_arn, export_of_name,
+};
 use crate::stacks::roles::trust;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Returns the stack with all messaging resources.
-pub fn messaging(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: queues, topics and the event bus");
+pub fn messaging(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: queues, topics and the event bus");
     // The sender domain of mails. On AWS its DKIM records must be published in DNS.
     template.add(
         "mail identity",
         kind::SES_EMAIL_IDENTITY,
         json!({ "EmailIdentity": MAIL_DOMAIN, "DkimAttributes": { "SigningEnabled": true } }),
     );
-    let mut queues = Vec::new();
+    // The work queue and the dead-letter queue, by the slug of the queue.
+    let mut queues: HashMap<&str, (LogicalId, LogicalId)> = HashMap::new();
     for queue in QUEUES {
-        let parking = add_queue(&mut template, environment, queue, None);
-        let work = add_queue(&mut template, environment, queue, Some(&parking));
+        let parking = add_queue(&mut template, queue, None);
+        let work = add_queue(&mut template, queue, Some(&parking));
         for (address, id) in [
             (Address::ParkingQueue(queue), &parking),
             (Address::Queue(queue), &work),
         ] {
-            let words = address.parameter();
-            template.export(&words, &export_of(environment, address), reference(id));
-            template.export(
-                &format!("{words} arn"),
-                &export_of_arn(environment, address),
-                get_att(id, "Arn"),
-            );
-            template.export(
-                &format!("{words} name"),
-                &export_of_name(environment, address),
-                get_att(id, "QueueName"),
-            );
+            let words = format!("{} name", address.parameter());
+            let name = export_of_name(environment, address);
+            export_address(&mut template, address, reference(id));
+            export_arn(&mut template, address, get_att(id, "Arn"));
+            template.export(&words, &name, get_att(id, "QueueName"));
         }
-        queues.push((*queue, work, parking));
+        queues.insert(queue.slug, (work, parking));
     }
     // Receives messages that a topic or a rule could not deliver.
     let undelivered = template.add_kept(
@@ -56,45 +54,24 @@ pub fn messaging(environment: &Environment) -> Template {
         kept(environment),
     );
     let name = get_att(&undelivered, "QueueName");
-    Shared::UndeliveredName.export(&mut template, environment, name);
+    Shared::UndeliveredName.export(&mut template, name);
 
-    let mut topics = Vec::new();
+    let mut topics: HashMap<&str, LogicalId> = HashMap::new();
     for topic in TOPICS {
+        let words = format!("{} topic", topic.slug);
         let properties = json!({
             "DisplayName": topic.about,
             "KmsMasterKeyId": Shared::MessagesKey.import(environment),
         });
-        let id = template.add(
-            &format!("{} topic", topic.slug),
-            kind::SNS_TOPIC,
-            properties,
-        );
-        let address = Address::Topic(topic);
-        template.export(
-            &address.parameter(),
-            &export_of(environment, address),
-            reference(&id),
-        );
-        topics.push((*topic, id));
+        let id = template.add(&words, kind::SNS_TOPIC, properties);
+        export_address(&mut template, Address::Topic(topic), reference(&id));
+        topics.insert(topic.slug, id);
     }
-    let topic_id = |slug: &str| {
-        topics
-            .iter()
-            .find(|(topic, _)| topic.slug == slug)
-            .map(|(_, id)| id)
-    };
-    let bus = event_bus(&mut template, environment);
+    let bus = event_bus(&mut template);
     let address = Address::Bus(&BUS);
-    template.export(
-        &address.parameter(),
-        &export_of(environment, address),
-        reference(&bus),
-    );
-    template.export(
-        "bus arn",
-        &export_of_arn(environment, address),
-        get_att(&bus, "Arn"),
-    );
+    export_address(&mut template, address, reference(&bus));
+    let arn = export_of_arn(environment, address);
+    template.export("bus arn", &arn, get_att(&bus, "Arn"));
 
     let mut rules = Vec::new();
     for rule in RULES {
@@ -104,17 +81,9 @@ pub fn messaging(environment: &Environment) -> Template {
         }
         let mut target = json!({ "Id": rule.target.slug(), "DeadLetterConfig": { "Arn": get_att(&undelivered, "Arn") } });
         match rule.target {
-            Target::Topic(topic) => {
-                let Some(id) = topic_id(topic.slug) else {
-                    continue;
-                };
-                target["Arn"] = reference(id);
-            }
+            Target::Topic(topic) => target["Arn"] = reference(&topics[topic.slug]),
             Target::Queue(queue) => {
-                let Some((_, work, _)) = queues.iter().find(|(known, _, _)| *known == queue) else {
-                    continue;
-                };
-                target["Arn"] = get_att(work, "Arn");
+                target["Arn"] = get_att(&queues[queue.slug].0, "Arn");
                 // The message as it was sent, without the envelope of the bus.
                 target["InputPath"] = json!("$.detail");
             }
@@ -139,77 +108,52 @@ pub fn messaging(environment: &Environment) -> Template {
             .map(|(_, rule)| get_att(rule, "Arn"))
             .collect()
     };
-    for (topic, id) in &topics {
+    for topic in TOPICS {
         let from_rules = arns_of(&|target| target == Target::Topic(topic));
-        let policy = topic_policy(
-            environment,
-            id,
-            from_rules,
-            topic.slug == SYSTEM_ALERTS.slug,
-        );
-        template.add(
-            &format!("{} topic policy", topic.slug),
-            kind::SNS_TOPIC_POLICY,
-            policy,
-        );
+        let alarms = topic.slug == SYSTEM_ALERTS.slug;
+        let policy = topic_policy(environment, &topics[topic.slug], from_rules, alarms);
+        let words = format!("{} topic policy", topic.slug);
+        template.add(&words, kind::SNS_TOPIC_POLICY, policy);
     }
     let mut from_all_rules = arns_of(&|_| true);
     // `haven up` has no reader of the stream, and lacks the keys and the boundary that the stream
     // needs.
     if !environment.local {
-        let rule = order_events(&mut template, environment, &bus, &undelivered);
+        let rule = order_events(&mut template, &bus, &undelivered);
         from_all_rules.push(get_att(&rule, "Arn"));
     }
     let topics_of = |queue: Option<&Queue>| -> Vec<Value> {
-        let heard = SUBSCRIPTIONS
+        SUBSCRIPTIONS
             .iter()
-            .filter(|heard| queue.is_none_or(|queue| heard.queue == queue));
-        heard
-            .filter_map(|heard| topic_id(heard.topic.slug))
-            .map(reference)
+            .filter(|heard| queue.is_none_or(|queue| heard.queue == queue))
+            .map(|heard| reference(&topics[heard.topic.slug]))
             .collect()
     };
-    let mut policy = |name: String, id: &LogicalId, topics: Vec<Value>, rules: Vec<Value>| {
+    let mut policy = |name: &str, id: &LogicalId, topics: Vec<Value>, rules: Vec<Value>| {
         if let Some(properties) = queue_policy(environment, id, topics, rules) {
-            template.add(&name, kind::SQS_QUEUE_POLICY, properties);
+            template.add(name, kind::SQS_QUEUE_POLICY, properties);
         }
     };
-    for (queue, work, parking) in &queues {
+    for queue in QUEUES {
+        let (work, parking) = &queues[queue.slug];
         let from_rules = arns_of(&|target| target == Target::Queue(queue));
-        policy(
-            format!("{} queue policy", queue.slug),
-            work,
-            topics_of(Some(queue)),
-            from_rules,
-        );
-        policy(
-            format!("{} parking queue policy", queue.slug),
-            parking,
-            Vec::new(),
-            Vec::new(),
-        );
+        let words = format!("{} queue policy", queue.slug);
+        policy(&words, work, topics_of(Some(queue)), from_rules);
+        let words = format!("{} parking queue policy", queue.slug);
+        policy(&words, parking, Vec::new(), Vec::new());
     }
     // Topics and rules send undeliverable messages to this queue in their own name.
     policy(
-        "undelivered policy".to_owned(),
+        "undelivered policy",
         &undelivered,
         topics_of(None),
         from_all_rules,
     );
     for subscription in SUBSCRIPTIONS {
-        let Some(topic) = topic_id(subscription.topic.slug) else {
-            continue;
-        };
-        let Some((_, work, _)) = queues
-            .iter()
-            .find(|(queue, _, _)| *queue == subscription.queue)
-        else {
-            continue;
-        };
         let mut properties = json!({
             "Protocol": "sqs",
-            "TopicArn": reference(topic),
-            "Endpoint": get_att(work, "Arn"),
+            "TopicArn": reference(&topics[subscription.topic.slug]),
+            "Endpoint": get_att(&queues[subscription.queue.slug].0, "Arn"),
             "RawMessageDelivery": true,
             "RedrivePolicy": { "deadLetterTargetArn": get_att(&undelivered, "Arn") },
         });
@@ -241,7 +185,8 @@ fn encrypted(environment: &Environment, mut queue: Value) -> Value {
 /// Days in which events can be replayed.
 const ARCHIVE_DAYS: u16 = 30;
 
-fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
+fn event_bus(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     let properties = json!({
         "Name": environment.stack_name(BUS.slug),
         "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
@@ -262,11 +207,11 @@ fn event_bus(template: &mut Template, environment: &Environment) -> LogicalId {
 
 /// Adds the stream of order events, and the rule that fills it.
 fn order_events(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     bus: &LogicalId,
     undelivered: &LogicalId,
 ) -> LogicalId {
+    let environment = template.environment;
     let mut properties = json!({
         "RetentionPeriodHours": ORDER_EVENTS.retention.as_secs() / 3600,
         "StreamEncryption": { "EncryptionType": "KMS", "KeyId": Shared::StockKey.import(environment) },
@@ -339,12 +284,8 @@ fn order_events(
 }
 
 /// Adds a work queue, or without `parking` a dead-letter queue.
-fn add_queue(
-    template: &mut Template,
-    environment: &Environment,
-    queue: &Queue,
-    parking: Option<&LogicalId>,
-) -> LogicalId {
+fn add_queue(template: &mut Template<'_>, queue: &Queue, parking: Option<&LogicalId>) -> LogicalId {
+    let environment = template.environment;
     let retention = if parking.is_some() {
         RETENTION
     } else {

@@ -22,31 +22,25 @@ const REDIS: u16 = 6379;
 const WORLD: &str = "0.0.0.0/0";
 
 /// Returns the stack with the network.
-pub fn network(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: VPC and security groups");
-    let vpc = vpc(&mut template, environment);
-    let public = subnets(&mut template, environment, &vpc, Tier::Public);
-    let private = subnets(&mut template, environment, &vpc, Tier::Private);
-    let isolated = subnets(&mut template, environment, &vpc, Tier::Isolated);
-    let online = public_routes(&mut template, environment, &vpc, &public);
-    let nat = nat_gateways(&mut template, environment, &public, &online);
-    let tables = private_routes(&mut template, environment, &vpc, &nat, &private);
-    isolated_routes(&mut template, environment, &vpc, &isolated);
-    let groups = security_groups(&mut template, environment, &vpc);
-    gateway_endpoints(&mut template, environment, &vpc, &tables);
-    interface_endpoints(
-        &mut template,
-        environment,
-        &vpc,
-        &private,
-        &groups.endpoints,
-    );
-    flow_logs(&mut template, environment, &vpc);
+pub fn network(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: VPC and security groups");
+    let vpc = vpc(&mut template);
+    let public = subnets(&mut template, &vpc, Tier::Public);
+    let private = subnets(&mut template, &vpc, Tier::Private);
+    let isolated = subnets(&mut template, &vpc, Tier::Isolated);
+    let online = public_routes(&mut template, &vpc, &public);
+    let nat = nat_gateways(&mut template, &public, &online);
+    let tables = private_routes(&mut template, &vpc, &nat, &private);
+    isolated_routes(&mut template, &vpc, &isolated);
+    let groups = security_groups(&mut template, &vpc);
+    gateway_endpoints(&mut template, &vpc, &tables);
+    interface_endpoints(&mut template, &vpc, &private, &groups.endpoints);
+    flow_logs(&mut template, &vpc);
 
-    Shared::Vpc.export(&mut template, environment, reference(&vpc));
-    Shared::PublicSubnets.export(&mut template, environment, joined(&public));
-    Shared::PrivateSubnets.export(&mut template, environment, joined(&private));
-    Shared::IsolatedSubnets.export(&mut template, environment, joined(&isolated));
+    Shared::Vpc.export(&mut template, reference(&vpc));
+    Shared::PublicSubnets.export(&mut template, joined(&public));
+    Shared::PrivateSubnets.export(&mut template, joined(&private));
+    Shared::IsolatedSubnets.export(&mut template, joined(&isolated));
     for (shared, id) in [
         (Shared::BalancerGroup, &groups.balancer),
         (Shared::TaskGroup, &groups.tasks),
@@ -55,7 +49,7 @@ pub fn network(environment: &Environment) -> Template {
         (Shared::CacheClients, &groups.cache_clients),
         (Shared::CacheGroup, &groups.cache),
     ] {
-        shared.export(&mut template, environment, get_att(id, "GroupId"));
+        shared.export(&mut template, get_att(id, "GroupId"));
     }
     template
 }
@@ -72,7 +66,8 @@ fn joined(ids: &[LogicalId]) -> Value {
 /// Adds the VPC. CloudFormation cannot remove the rules of its default security group, which lets
 /// its members connect to each other. The group has no members, because all our resources name
 /// their groups, and no other group allows it in.
-fn vpc(template: &mut Template, environment: &Environment) -> LogicalId {
+fn vpc(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     template.add(
         "vpc",
         kind::EC2_VPC,
@@ -118,12 +113,8 @@ impl Tier {
 }
 
 /// Adds one subnet per zone. Each is a /20 with 4,091 addresses; a task uses one.
-fn subnets(
-    template: &mut Template,
-    environment: &Environment,
-    vpc: &LogicalId,
-    tier: Tier,
-) -> Vec<LogicalId> {
+fn subnets(template: &mut Template<'_>, vpc: &LogicalId, tier: Tier) -> Vec<LogicalId> {
+    let environment = template.environment;
     let zones = usize::from(environment.settings.network.zones);
     let add = |zone: usize| {
         let name = format!("{} subnet {}", tier.slug(), zone + 1);
@@ -140,20 +131,15 @@ fn subnets(
     (0..zones).map(add).collect()
 }
 
-fn route_table(
-    template: &mut Template,
-    environment: &Environment,
-    vpc: &LogicalId,
-    name: &str,
-) -> LogicalId {
+fn route_table(template: &mut Template<'_>, vpc: &LogicalId, name: &str) -> LogicalId {
     template.add(
         &format!("{name} route table"),
         kind::EC2_ROUTE_TABLE,
-        json!({ "VpcId": reference(vpc), "Tags": tags(environment, name) }),
+        json!({ "VpcId": reference(vpc), "Tags": tags(template.environment, name) }),
     )
 }
 
-fn associate(template: &mut Template, name: &str, table: &LogicalId, subnet: &LogicalId) {
+fn associate(template: &mut Template<'_>, name: &str, table: &LogicalId, subnet: &LogicalId) {
     template.add(
         &format!("{name} association"),
         kind::EC2_SUBNET_ROUTE_TABLE_ASSOCIATION,
@@ -163,12 +149,8 @@ fn associate(template: &mut Template, name: &str, table: &LogicalId, subnet: &Lo
 
 /// Adds the internet gateway and its routes. Returns the resource that must exist before anything
 /// gets a public address.
-fn public_routes(
-    template: &mut Template,
-    environment: &Environment,
-    vpc: &LogicalId,
-    subnets: &[LogicalId],
-) -> LogicalId {
+fn public_routes(template: &mut Template<'_>, vpc: &LogicalId, subnets: &[LogicalId]) -> LogicalId {
+    let environment = template.environment;
     let gateway = template.add(
         "internet gateway",
         kind::EC2_INTERNET_GATEWAY,
@@ -179,7 +161,7 @@ fn public_routes(
         kind::EC2_VPC_GATEWAY_ATTACHMENT,
         json!({ "VpcId": reference(vpc), "InternetGatewayId": reference(&gateway) }),
     );
-    let table = route_table(template, environment, vpc, "public");
+    let table = route_table(template, vpc, "public");
     let route = template.add(
         "public route",
         kind::EC2_ROUTE,
@@ -201,11 +183,11 @@ fn public_routes(
 
 /// Adds one NAT gateway, or one per zone.
 fn nat_gateways(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     subnets: &[LogicalId],
     online: &LogicalId,
 ) -> Vec<LogicalId> {
+    let environment = template.environment;
     let count = usize::from(environment.settings.network.nat_gateways).max(1);
     let mut gateways = Vec::new();
     for (zone, subnet) in subnets.iter().take(count).enumerate() {
@@ -230,8 +212,7 @@ fn nat_gateways(
 /// Adds a route table per zone with a route to the zone's NAT gateway. Zones share the gateways if
 /// there are fewer gateways than zones.
 fn private_routes(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     vpc: &LogicalId,
     nat: &[LogicalId],
     subnets: &[LogicalId],
@@ -239,7 +220,7 @@ fn private_routes(
     let mut tables = Vec::new();
     for (zone, subnet) in subnets.iter().enumerate() {
         let name = format!("private-{}", zone + 1);
-        let table = route_table(template, environment, vpc, &name);
+        let table = route_table(template, vpc, &name);
         template.add(
             &format!("{name} route"),
             kind::EC2_ROUTE,
@@ -256,13 +237,8 @@ fn private_routes(
 }
 
 /// Adds a route table without a route out of the VPC.
-fn isolated_routes(
-    template: &mut Template,
-    environment: &Environment,
-    vpc: &LogicalId,
-    subnets: &[LogicalId],
-) {
-    let table = route_table(template, environment, vpc, "isolated");
+fn isolated_routes(template: &mut Template<'_>, vpc: &LogicalId, subnets: &[LogicalId]) {
+    let table = route_table(template, vpc, "isolated");
     for (zone, subnet) in subnets.iter().enumerate() {
         associate(template, &format!("isolated {}", zone + 1), &table, subnet);
     }
@@ -280,7 +256,8 @@ struct Groups {
 
 /// Adds the security groups. Clients of a service are in a client group, and the service accepts
 /// connections from that group only.
-fn security_groups(template: &mut Template, environment: &Environment, vpc: &LogicalId) -> Groups {
+fn security_groups(template: &mut Template<'_>, vpc: &LogicalId) -> Groups {
+    let environment = template.environment;
     // A group without outgoing rules gets a rule to everywhere. A rule to the own host replaces it
     // (AWS::EC2::SecurityGroup, "Remove the default rule").
     let nowhere = json!({ "IpProtocol": "-1", "CidrIp": "127.0.0.1/32", "Description": "Nowhere" });
@@ -346,8 +323,11 @@ fn security_groups(template: &mut Template, environment: &Environment, vpc: &Log
     groups
 }
 
-fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
-    for (port, about) in [(HTTPS, "The shop"), (HTTP, "HTTP, redirected to HTTPS")] {
+fn world_to_balancer(template: &mut Template<'_>, balancer: &LogicalId) {
+    for (port, about) in [
+        (HTTPS, "The shop"),
+        (HTTP, "Answered with a redirect to HTTPS"),
+    ] {
         let rule = template.add(
             &format!("world to balancer {port}"),
             kind::EC2_SECURITY_GROUP_INGRESS,
@@ -373,7 +353,7 @@ fn world_to_balancer(template: &mut Template, balancer: &LogicalId) {
 
 /// Allows one group to connect to another at one port: an outgoing rule of the first and an
 /// incoming rule of the second.
-fn allow(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
+fn allow(template: &mut Template<'_>, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
     template.add(
         &format!("{} out to {}", from.0, to.0),
         kind::EC2_SECURITY_GROUP_EGRESS,
@@ -389,7 +369,12 @@ fn allow(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalI
     ingress(template, from, to, port);
 }
 
-fn ingress(template: &mut Template, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
+fn ingress(
+    template: &mut Template<'_>,
+    from: (&str, &LogicalId),
+    to: (&str, &LogicalId),
+    port: u16,
+) {
     template.add(
         &format!("{} in from {}", to.0, from.0),
         kind::EC2_SECURITY_GROUP_INGRESS,
@@ -404,7 +389,8 @@ fn ingress(template: &mut Template, from: (&str, &LogicalId), to: (&str, &Logica
     );
 }
 
-fn flow_logs(template: &mut Template, environment: &Environment, vpc: &LogicalId) {
+fn flow_logs(template: &mut Template<'_>, vpc: &LogicalId) {
+    let environment = template.environment;
     let group = template.add_kept(
         "flow log group",
         kind::LOG_GROUP,

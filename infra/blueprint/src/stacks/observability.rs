@@ -14,15 +14,17 @@ use crate::names::export_of;
 use crate::template::Template;
 
 /// Returns the stack with everything that operators look at.
-pub fn observability(environment: &Environment) -> Template {
-    let mut template =
-        Template::new("Brew Haven: platform alarms, queries, dashboards, traces and budget");
-    alarms::platform_alarms(&mut template, environment);
-    subscription(&mut template, environment);
-    dashboards(&mut template, environment);
-    queries(&mut template, environment);
-    traces(&mut template, environment);
-    budget(&mut template, environment);
+pub fn observability(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(
+        environment,
+        "Brew Haven: platform alarms, queries, dashboards, traces and budget",
+    );
+    alarms::platform_alarms(&mut template);
+    subscription(&mut template);
+    dashboards(&mut template);
+    queries(&mut template);
+    traces(&mut template);
+    budget(&mut template);
     template
 }
 
@@ -32,7 +34,8 @@ pub fn log_group(environment: &Environment, role: &Role) -> String {
 }
 
 /// Subscribes the operators to all alarms by e-mail, after they confirm the subscription.
-fn subscription(template: &mut Template, environment: &Environment) {
+fn subscription(template: &mut Template<'_>) {
+    let environment = template.environment;
     let address = &environment.settings.observability.alarm_email;
     if address.is_empty() {
         return;
@@ -48,7 +51,8 @@ fn subscription(template: &mut Template, environment: &Environment) {
     );
 }
 
-fn dashboards(template: &mut Template, environment: &Environment) {
+fn dashboards(template: &mut Template<'_>) {
+    let environment = template.environment;
     // The part of an alarm's ARN before its slug.
     let alarms = format!(
         "arn:${{AWS::Partition}}:cloudwatch:${{AWS::Region}}:${{AWS::AccountId}}:alarm:{}",
@@ -111,7 +115,8 @@ const QUERIES: &[Query] = &[
     },
 ];
 
-fn queries(template: &mut Template, environment: &Environment) {
+fn queries(template: &mut Template<'_>) {
+    let environment = template.environment;
     let groups: Vec<String> = ROLES
         .iter()
         .map(|role| log_group(environment, role))
@@ -132,7 +137,8 @@ fn queries(template: &mut Template, environment: &Environment) {
 
 /// Samples one request of the shop per second, and a share of the others. Workers follow the
 /// decision made for the request.
-fn traces(template: &mut Template, environment: &Environment) {
+fn traces(template: &mut Template<'_>) {
+    let environment = template.environment;
     let name = environment.stack_name("shop");
     template.add(
         "sampling",
@@ -158,7 +164,8 @@ fn traces(template: &mut Template, environment: &Environment) {
 
 /// Adds a budget for the whole account instead of our tags. A tag counts only after activation as a
 /// cost allocation tag, and resources made by hand have no tags.
-fn budget(template: &mut Template, environment: &Environment) {
+fn budget(template: &mut Template<'_>) {
+    let environment = template.environment;
     let settings = &environment.settings.observability;
     let notify = |kind: &str, percent: u32| {
         json!({

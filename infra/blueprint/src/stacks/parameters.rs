@@ -11,8 +11,8 @@ use crate::names::{Shared, export_of};
 use crate::template::{Keep, Template, reference};
 
 /// Returns the stack with the parameters, secrets and addresses.
-pub fn parameters(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: settings, secrets and addresses");
+pub fn parameters(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: settings, secrets and addresses");
     let root = parameter_root(&environment.name);
     for parameter in PARAMETERS {
         template.add(
@@ -43,7 +43,7 @@ pub fn parameters(environment: &Environment) -> Template {
         let why = "Two parties share the secret and change it together, as a runbook describes";
         template.waive_public(&id, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
         template.waive(&id, &["SECRET-2"], why);
-        Shared::export_secret(&mut template, environment, secret, reference(&id));
+        Shared::export_secret(&mut template, secret, reference(&id));
     }
     for address in Address::all() {
         template.add(

@@ -8,19 +8,20 @@ use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::roles::{self, Actor};
-use crate::template::{LogicalId, Template, get_att, reference};
+use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// Returns the stack with the task roles.
-pub fn roles(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: IAM roles of the tasks");
+pub fn roles(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: IAM roles of the tasks");
     for role in ROLES {
-        let id = task_role(&mut template, environment, role);
-        Shared::export_task_role(&mut template, environment, role, get_att(&id, "Arn"));
+        let id = task_role(&mut template, role);
+        Shared::export_task_role(&mut template, role, get_att(&id, "Arn"));
     }
     template
 }
 
-fn task_role(template: &mut Template, environment: &Environment, role: &Role) -> LogicalId {
+fn task_role(template: &mut Template<'_>, role: &Role) -> LogicalId {
+    let environment = template.environment;
     let document = roles::policy(role, environment, Actor::Process, Vec::new());
     let policy = managed_policy(template, &format!("{} task policy", role.slug), document);
     if role.text_messages {
@@ -31,7 +32,6 @@ fn task_role(template: &mut Template, environment: &Environment, role: &Role) ->
     }
     iam_role(
         template,
-        environment,
         &format!("{} task role", role.slug),
         task_trust(),
         &[&policy],
@@ -39,7 +39,7 @@ fn task_role(template: &mut Template, environment: &Environment, role: &Role) ->
 }
 
 /// Adds a managed policy with this document.
-pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> LogicalId {
+pub fn managed_policy(template: &mut Template<'_>, words: &str, document: Value) -> LogicalId {
     template.add(
         words,
         kind::IAM_MANAGED_POLICY,
@@ -49,8 +49,7 @@ pub fn managed_policy(template: &mut Template, words: &str, document: Value) -> 
 
 /// Adds an IAM role with the permissions boundary.
 pub fn iam_role(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     words: &str,
     trust: Value,
     policies: &[&LogicalId],
@@ -63,9 +62,25 @@ pub fn iam_role(
             // The role lists its policies instead of the reverse, so that resources that depend on
             // the role also wait for its permissions.
             "ManagedPolicyArns": policies.iter().map(|policy| reference(policy)).collect::<Vec<_>>(),
-            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+            "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
         }),
     )
+}
+
+/// Adds an IAM role for a service, with managed policies of AWS by the names in their ARNs.
+pub fn aws_role(
+    template: &mut Template<'_>,
+    words: &str,
+    service: &str,
+    policies: &[&str],
+) -> LogicalId {
+    let arn = |policy: &&str| sub(&format!("arn:${{AWS::Partition}}:iam::aws:policy/{policy}"));
+    let properties = json!({
+        "AssumeRolePolicyDocument": trust(service),
+        "ManagedPolicyArns": policies.iter().map(arn).collect::<Vec<_>>(),
+        "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
+    });
+    template.add(words, kind::IAM_ROLE, properties)
 }
 
 /// Returns the trust policy for ECS tasks.

@@ -21,13 +21,13 @@ use crate::template::{LogicalId, Template, reference, sub};
 pub use deploy::{cloudformation_trust, deploy_statements};
 
 /// Returns the stack with the keys, the boundary and the deploy role.
-pub fn security(environment: &Environment) -> Template {
-    let mut template = Template::new("Brew Haven: KMS keys and permissions boundary");
+pub fn security(environment: &Environment) -> Template<'_> {
+    let mut template = Template::new(environment, "Brew Haven: KMS keys and permissions boundary");
     for key in KEYS {
-        add_key(&mut template, environment, key);
+        add_key(&mut template, key);
     }
-    let boundary = role_boundary(&mut template, environment);
-    deploy_role(&mut template, environment, &boundary);
+    let boundary = role_boundary(&mut template);
+    deploy_role(&mut template, &boundary);
     template
 }
 
@@ -239,7 +239,8 @@ fn limited(environment: &Environment, limit: &Limit) -> Value {
 }
 
 /// Adds the boundary: the maximum of every role, whatever its policies allow.
-fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalId {
+fn role_boundary(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     let mut statements: Vec<Value> = LIMITS
         .iter()
         .map(|limit| limited(environment, limit))
@@ -283,7 +284,7 @@ fn role_boundary(template: &mut Template, environment: &Environment) -> LogicalI
     let reason = "The denials cover everything; the actions allowed on * support no resources";
     template.note(&id, "wildcard", json!(reason));
     template.waive(&id, &["IAM-2"], reason);
-    Shared::RoleBoundary.export(template, environment, reference(&id));
+    Shared::RoleBoundary.export(template, reference(&id));
     id
 }
 

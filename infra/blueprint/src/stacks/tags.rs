@@ -1,10 +1,9 @@
 //! Tags for owner and cost center.
 //!
-//! CloudFormation passes the tags of a stack, which `haven` sets from [`Environment::tags`], to
+//! CloudFormation passes the tags of a stack, which `haven` sets from [`Environment::tags`](crate::Environment::tags), to
 //! nearly every resource. Repeating them would make up a seventh of the templates. This module tags
 //! only the resources that may not inherit them.
 
-use crate::environment::Environment;
 use crate::kind::{self, Kind};
 use crate::template::Template;
 
@@ -25,16 +24,15 @@ const OF_THEIR_OWN: [Kind; 9] = [
 ];
 
 /// Adds the environment's tags to resources of these types.
-pub fn tag(template: &mut Template, environment: &Environment) {
-    template.set_all(&OF_THEIR_OWN, "Tags", &environment.tags());
+pub fn tag(template: &mut Template<'_>) {
+    template.set_all(&OF_THEIR_OWN, "Tags", &template.environment.tags());
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
 
-    use super::*;
-    use crate::{schema, stacks};
+    use crate::{Environment, schema, stacks};
 
     /// A new resource type that does not inherit stack tags must be added to the list.
     #[test]

@@ -50,12 +50,12 @@ pub(super) fn tasks(environment: &Environment, role: &Role) -> Tasks {
 }
 
 pub(super) fn scaling(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     role: &Role,
     cluster: &LogicalId,
     service: &LogicalId,
 ) {
+    let environment = template.environment;
     let Tasks::Scaled { least, most } = tasks(environment, role) else {
         return;
     };

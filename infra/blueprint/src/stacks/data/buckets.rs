@@ -31,7 +31,8 @@ pub(super) struct Audit {
     policy: LogicalId,
 }
 
-pub(super) fn buckets(template: &mut Template, environment: &Environment) -> Audit {
+pub(super) fn buckets(template: &mut Template<'_>) -> Audit {
+    let environment = template.environment;
     let logs = template.add_kept(
         "logs bucket",
         kind::S3_BUCKET,
@@ -86,9 +87,9 @@ pub(super) fn buckets(template: &mut Template, environment: &Environment) -> Aud
     statements.push(no_bypass(&audit));
     let policy = bucket_policy(template, &audit, statements);
     bucket_policy(template, &lake, Vec::new());
-    Shared::LogsBucket.export(template, environment, reference(&logs));
-    Shared::AuditBucket.export(template, environment, reference(&audit));
-    Shared::LakeBucket.export(template, environment, reference(&lake));
+    Shared::LogsBucket.export(template, reference(&logs));
+    Shared::AuditBucket.export(template, reference(&audit));
+    Shared::LakeBucket.export(template, reference(&lake));
     Audit {
         bucket: audit,
         policy,
@@ -101,8 +102,9 @@ pub(super) fn buckets(template: &mut Template, environment: &Environment) -> Aud
 ///
 /// In an account that already has a trail, management events are charged a second time (AWS
 /// CloudTrail Pricing). An environment should therefore have its own account.
-pub(super) fn trail(template: &mut Template, environment: &Environment, audit: &Audit) {
-    let log = log_group(template, environment, "trail log", None);
+pub(super) fn trail(template: &mut Template<'_>, audit: &Audit) {
+    let environment = template.environment;
+    let log = log_group(template, "trail log", None);
     let role = template.add(
         "trail role",
         kind::IAM_ROLE,
@@ -279,7 +281,7 @@ fn within(bucket: &LogicalId, path: &str) -> Value {
 }
 
 fn bucket_policy(
-    template: &mut Template,
+    template: &mut Template<'_>,
     bucket: &LogicalId,
     mut statements: Vec<Value>,
 ) -> LogicalId {

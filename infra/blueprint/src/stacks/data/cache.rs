@@ -3,20 +3,19 @@
 use serde_json::{Value, json};
 
 use super::keep;
-use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::stacks::logs::log_group;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Adds the secret with the cache's AUTH token. It has no fixed name, so that it can be replaced.
-pub(super) fn cache_token(template: &mut Template, environment: &Environment) -> LogicalId {
+pub(super) fn cache_token(template: &mut Template<'_>) -> LogicalId {
     let token = template.add_kept(
         "cache token",
         kind::SECRET,
         json!({
-            "Description": "The token of the cache's clients",
-            "KmsKeyId": Shared::SecretsKey.import(environment),
+            "Description": "What clients of the cache show",
+            "KmsKeyId": Shared::SecretsKey.import(template.environment),
             // 16 to 128 characters, with few special characters (ElastiCache User Guide,
             // "Authenticating with AUTH").
             "GenerateSecretString": {
@@ -29,14 +28,15 @@ pub(super) fn cache_token(template: &mut Template, environment: &Environment) ->
     let why = "ElastiCache cannot rotate the token; an update of this stack sets a new one";
     template.waive_public(&token, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
     template.waive(&token, &["SECRET-2"], why);
-    Shared::CacheSecret.export(template, environment, reference(&token));
+    Shared::CacheSecret.export(template, reference(&token));
     token
 }
 
 /// Adds the cart store. Valkey supports the Redis commands that the cart scripts use, is open
 /// source, and costs a fifth less per node than Redis OSS (Amazon ElastiCache pricing). The store
 /// is not sharded, because carts are small and `adapter-redis` connects to one primary.
-pub(super) fn cache(template: &mut Template, environment: &Environment, token: &LogicalId) {
+pub(super) fn cache(template: &mut Template<'_>, token: &LogicalId) {
+    let environment = template.environment;
     let settings = &environment.settings.cache;
     let subnets = template.add(
         "cache subnets",
@@ -60,7 +60,7 @@ pub(super) fn cache(template: &mut Template, environment: &Environment, token: &
     let logs: Vec<Value> = ["slow-log", "engine-log"]
         .into_iter()
         .map(|kind| {
-            let group = log_group(template, environment, &format!("cache {kind}"), None);
+            let group = log_group(template, &format!("cache {kind}"), None);
             json!({
                 "LogType": kind, "LogFormat": "json", "DestinationType": "cloudwatch-logs",
                 "DestinationDetails": { "CloudWatchLogsDetails": { "LogGroup": reference(&group) } },
@@ -101,10 +101,6 @@ pub(super) fn cache(template: &mut Template, environment: &Environment, token: &
         }),
         keep(environment),
     );
-    Shared::CacheHost.export(
-        template,
-        environment,
-        get_att(&cache, "PrimaryEndPoint.Address"),
-    );
-    Shared::CacheIdentifier.export(template, environment, reference(&cache));
+    Shared::CacheHost.export(template, get_att(&cache, "PrimaryEndPoint.Address"));
+    Shared::CacheIdentifier.export(template, reference(&cache));
 }

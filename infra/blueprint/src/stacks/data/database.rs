@@ -3,43 +3,36 @@
 use serde_json::{Value, json};
 
 use super::keep;
+use crate::settings::Engine;
 use crate::environment::Environment;
 use crate::kind::{self, Kind};
 use crate::names::Shared;
-use crate::settings::Engine;
-use crate::stacks::roles::trust;
-use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
+use crate::stacks::roles::aws_role;
+use crate::template::{Keep, LogicalId, Template, get_att, reference};
 
 /// Adds the database with the engine of the settings.
-pub fn database(template: &mut Template, environment: &Environment) {
-    let subnets = database_subnets(template, environment);
-    let monitoring = monitoring_role(template, environment);
-    match environment.settings.database.engine {
-        Engine::Postgres => instance(template, environment, &subnets, &monitoring),
-        Engine::Aurora => cluster(template, environment, &subnets, &monitoring),
+pub fn database(template: &mut Template<'_>) {
+    let subnets = database_subnets(template);
+    // RDS writes enhanced monitoring to CloudWatch Logs with this role.
+    let monitoring = aws_role(
+        template,
+        "database monitoring role",
+        "monitoring.rds.amazonaws.com",
+        &["service-role/AmazonRDSEnhancedMonitoringRole"],
+    );
+    match template.environment.settings.database.engine {
+        Engine::Postgres => instance(template, &subnets, &monitoring),
+        Engine::Aurora => cluster(template, &subnets, &monitoring),
     }
 }
 
-fn database_subnets(template: &mut Template, environment: &Environment) -> LogicalId {
+fn database_subnets(template: &mut Template<'_>) -> LogicalId {
     template.add(
         "database subnets",
         kind::RDS_SUBNET_GROUP,
         json!({
-            "DBSubnetGroupDescription": "Subnets without internet access",
-            "SubnetIds": Shared::IsolatedSubnets.list(environment),
-        }),
-    )
-}
-
-/// Adds the role with which RDS writes enhanced monitoring to CloudWatch Logs.
-fn monitoring_role(template: &mut Template, environment: &Environment) -> LogicalId {
-    template.add(
-        "database monitoring role",
-        kind::IAM_ROLE,
-        json!({
-            "AssumeRolePolicyDocument": trust("monitoring.rds.amazonaws.com"),
-            "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole")],
-            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+            "DBSubnetGroupDescription": "Subnets without a way out",
+            "SubnetIds": Shared::IsolatedSubnets.list(template.environment),
         }),
     )
 }
@@ -124,13 +117,8 @@ fn merged(mut properties: Value, more: Value) -> Value {
 }
 
 /// Adds the parameter group of a database. `family` is the engine's name without its version.
-fn parameter_group(
-    template: &mut Template,
-    environment: &Environment,
-    kind: Kind,
-    family: &str,
-) -> LogicalId {
-    let version = major(&environment.settings.database.engine_version);
+fn parameter_group(template: &mut Template<'_>, kind: Kind, family: &str) -> LogicalId {
+    let version = major(&template.environment.settings.database.engine_version);
     template.add(
         "database parameters",
         kind,
@@ -143,14 +131,10 @@ fn parameter_group(
 }
 
 /// Adds RDS for PostgreSQL: one instance, and a standby in another zone if configured.
-fn instance(
-    template: &mut Template,
-    environment: &Environment,
-    subnets: &LogicalId,
-    monitoring: &LogicalId,
-) {
+fn instance(template: &mut Template<'_>, subnets: &LogicalId, monitoring: &LogicalId) {
+    let environment = template.environment;
     let settings = &environment.settings.database;
-    let parameters = parameter_group(template, environment, kind::RDS_PARAMETER_GROUP, "postgres");
+    let parameters = parameter_group(template, kind::RDS_PARAMETER_GROUP, "postgres");
     let own = json!({
         "Engine": "postgres",
         "DBName": "brewhaven",
@@ -173,20 +157,15 @@ fn instance(
         merged(properties, own),
         keep(environment),
     );
-    export_database(template, environment, &database);
+    export_database(template, &database);
 }
 
 /// Adds Aurora PostgreSQL: a writer, and a reader as failover target if configured.
-fn cluster(
-    template: &mut Template,
-    environment: &Environment,
-    subnets: &LogicalId,
-    monitoring: &LogicalId,
-) {
+fn cluster(template: &mut Template<'_>, subnets: &LogicalId, monitoring: &LogicalId) {
+    let environment = template.environment;
     let settings = &environment.settings.database;
     let parameters = parameter_group(
         template,
-        environment,
         kind::RDS_CLUSTER_PARAMETER_GROUP,
         "aurora-postgresql",
     );
@@ -222,11 +201,11 @@ fn cluster(
             kept,
         );
     }
-    export_database(template, environment, &database);
+    export_database(template, &database);
 }
 
-fn export_database(template: &mut Template, environment: &Environment, database: &LogicalId) {
-    let mut export = |shared: Shared, value: Value| shared.export(template, environment, value);
+fn export_database(template: &mut Template<'_>, database: &LogicalId) {
+    let mut export = |shared: Shared, value: Value| shared.export(template, value);
     export(Shared::DatabaseHost, get_att(database, "Endpoint.Address"));
     export(Shared::DatabasePort, get_att(database, "Endpoint.Port"));
     export(

@@ -21,7 +21,8 @@ fn attributes(pairs: &[(&str, Value)]) -> Value {
         .collect()
 }
 
-pub(super) fn balancer(template: &mut Template, environment: &Environment) -> LogicalId {
+pub(super) fn balancer(template: &mut Template<'_>) -> LogicalId {
+    let environment = template.environment;
     // A dev environment is deleted every evening; the others are protected against accidental
     // deletion.
     let protected = environment.name != "dev";
@@ -29,7 +30,6 @@ pub(super) fn balancer(template: &mut Template, environment: &Environment) -> Lo
     // port to the VPC.
     let testers = group(
         template,
-        environment,
         "balancer test group",
         "Tries a new storefront before customers see it",
         json!([{
@@ -76,7 +76,7 @@ pub(super) fn balancer(template: &mut Template, environment: &Environment) -> Lo
         template.waive_public(&id, &["ELB_DELETION_PROTECTION_ENABLED"], why);
     }
     let name = get_att(&id, "LoadBalancerFullName");
-    Shared::BalancerName.export(template, environment, name);
+    Shared::BalancerName.export(template, name);
     id
 }
 
@@ -87,7 +87,8 @@ pub(super) struct Targets {
     other: LogicalId,
 }
 
-pub(super) fn targets(template: &mut Template, environment: &Environment) -> Targets {
+pub(super) fn targets(template: &mut Template<'_>) -> Targets {
+    let environment = template.environment;
     // Shorter than the drain, so that a deregistered task can finish its requests in flight.
     let deregistration = STOREFRONT.drain.as_secs().saturating_sub(5);
     let mut add = |words: &str| {
@@ -134,20 +135,20 @@ pub(super) fn targets(template: &mut Template, environment: &Environment) -> Tar
         (Shared::StorefrontTargets, &targets.first),
         (Shared::StorefrontOtherTargets, &targets.other),
     ] {
-        shared.export(template, environment, reference(id));
+        shared.export(template, reference(id));
     }
     let name = get_att(&targets.first, "TargetGroupFullName");
-    Shared::TargetsName.export(template, environment, name);
+    Shared::TargetsName.export(template, name);
     targets
 }
 
 pub(super) fn listeners(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     balancer: &LogicalId,
     certificate: &LogicalId,
     targets: &Targets,
 ) {
+    let environment = template.environment;
     template.add(
         "redirect listener",
         kind::ELB_LISTENER,
@@ -223,7 +224,7 @@ pub(super) fn listeners(
                 }],
             }),
         );
-        shared.export(template, environment, reference(&rule));
+        shared.export(template, reference(&rule));
     }
 }
 

@@ -16,12 +16,12 @@ pub(super) const WEBHOOK_PATH: &str = RouteId::ReceivePaymentEvent.path();
 const WEBHOOKS_PER_ADDRESS: u32 = 100_000;
 
 pub(super) fn firewall(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     balancer: &LogicalId,
     api: &Api,
     stage: &LogicalId,
 ) {
+    let environment = template.environment;
     let link = template.add(
         "own addresses",
         kind::WAF_IP_SET,
@@ -57,7 +57,7 @@ pub(super) fn firewall(
     // WAF requires this prefix. The suffix is the stack's id, because the group outlives the stack.
     let number = json!({ "Fn::Select": [2, { "Fn::Split": ["/", { "Ref": "AWS::StackId" }] }] });
     let name = json!({ "Fn::Join": ["-", [format!("aws-waf-logs-{}", environment.stack_name("edge")), number]] });
-    let log = log_group(template, environment, "firewall log", Some(name));
+    let log = log_group(template, "firewall log", Some(name));
     let header = |name: &str| json!({ "SingleHeader": { "Name": name } });
     template.add(
         "firewall logging",

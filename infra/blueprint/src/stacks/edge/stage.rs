@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::{Api, STAGE, api_name, operations};
-use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::stacks::logs::{log_group, log_group_arn};
@@ -11,7 +10,7 @@ use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// Allows API Gateway to write logs. This is a setting of the account and region, which the last
 /// stack overwrites; environments therefore have their own accounts.
-fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId {
+fn api_logging(template: &mut Template<'_>) -> LogicalId {
     let role = template.add(
         "api logging role",
         kind::IAM_ROLE,
@@ -24,7 +23,7 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
             "ManagedPolicyArns": [
                 sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"),
             ],
-            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+            "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
         }),
     );
     template.waive(
@@ -36,16 +35,17 @@ fn api_logging(template: &mut Template, environment: &Environment) -> LogicalId 
     template.add("api logging", kind::API_ACCOUNT, properties)
 }
 
-pub(super) fn stage(template: &mut Template, environment: &Environment, api: &Api) -> LogicalId {
+pub(super) fn stage(template: &mut Template<'_>, api: &Api) -> LogicalId {
+    let environment = template.environment;
     let edge = &environment.settings.edge;
-    let logging = api_logging(template, environment);
-    let access = log_group(template, environment, "api access log", None);
+    let logging = api_logging(template);
+    let access = log_group(template, "api access log", None);
     // API Gateway would create this log group itself, without a key and without retention.
     let name = sub(&format!(
         "API-Gateway-Execution-Logs_${{{}}}/{STAGE}",
         api.id.as_str()
     ));
-    let execution = log_group(template, environment, "api execution log", Some(name));
+    let execution = log_group(template, "api execution log", Some(name));
     let cache = edge.cache_seconds > 0;
     // A TTL of zero turns the cache off (API Gateway developer guide, "Cache settings for REST
     // APIs"). An order must never be answered from the cache.
@@ -127,12 +127,8 @@ pub(super) fn access_log_format() -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-pub(super) fn usage_plan(
-    template: &mut Template,
-    environment: &Environment,
-    api: &Api,
-    stage: &LogicalId,
-) {
+pub(super) fn usage_plan(template: &mut Template<'_>, api: &Api, stage: &LogicalId) {
+    let environment = template.environment;
     let edge = &environment.settings.edge;
     let plan = template.add(
         "usage plan",
@@ -158,8 +154,7 @@ pub(super) fn usage_plan(
 }
 
 pub(super) fn api_domain(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     certificate: &LogicalId,
     api: &Api,
     stage: &LogicalId,
@@ -168,7 +163,7 @@ pub(super) fn api_domain(
         "api domain",
         kind::API_DOMAIN_NAME,
         json!({
-            "DomainName": api_name(environment),
+            "DomainName": api_name(template.environment),
             "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
             "RegionalCertificateArn": reference(certificate),
             // TLS 1.2 or 1.3. The API's own policy is stricter.

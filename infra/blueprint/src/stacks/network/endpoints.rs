@@ -146,11 +146,11 @@ fn service_name(service: &str) -> Value {
 /// Adds the gateway endpoints, which are free and take most traffic from NAT: image layers and
 /// tables.
 pub(super) fn gateway_endpoints(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     vpc: &LogicalId,
     tables: &[LogicalId],
 ) {
+    let environment = template.environment;
     let mut own_buckets = through(
         &[
             "s3:AbortMultipartUpload",
@@ -198,12 +198,12 @@ pub(super) fn gateway_endpoints(
 /// They are in as many zones as NAT gateways: with one gateway, the loss of its zone is an outage
 /// anyway.
 pub(super) fn interface_endpoints(
-    template: &mut Template,
-    environment: &Environment,
+    template: &mut Template<'_>,
     vpc: &LogicalId,
     private: &[LogicalId],
     group: &LogicalId,
 ) {
+    let environment = template.environment;
     let zones = usize::from(environment.settings.network.nat_gateways).max(1);
     let subnets: Vec<Value> = private.iter().take(zones).map(reference).collect();
     for endpoint in INTERFACES {

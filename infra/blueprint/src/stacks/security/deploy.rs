@@ -37,11 +37,8 @@ const LINKED_ROLE_SERVICES: &[&str] = &[
 /// Adds the role with which CloudFormation deploys all stacks but this one, unless `bootstrap` has
 /// created a narrower one. Its permissions are PowerUserAccess, which excludes IAM, and a policy of
 /// ours for IAM: it may create only roles with the boundary.
-pub(super) fn deploy_role(
-    template: &mut Template,
-    environment: &Environment,
-    boundary: &LogicalId,
-) {
+pub(super) fn deploy_role(template: &mut Template<'_>, boundary: &LogicalId) {
+    let environment = template.environment;
     let role = template.add(
         "deploy role",
         kind::IAM_ROLE,
@@ -64,7 +61,7 @@ pub(super) fn deploy_role(
         }),
     );
     template.note(&policy, "wildcard", json!("Only in denials"));
-    Shared::DeployRole.export(template, environment, get_att(&role, "Arn"));
+    Shared::DeployRole.export(template, get_att(&role, "Arn"));
 }
 
 /// Returns a trust policy for CloudFormation, for our stacks only.

@@ -185,7 +185,8 @@ fn statement(sid: &str, service: Value, actions: &[&str], condition: Value) -> V
     })
 }
 
-pub(super) fn add_key(template: &mut Template, environment: &Environment, key: &Key) {
+pub(super) fn add_key(template: &mut Template<'_>, key: &Key) {
+    let environment = template.environment;
     // Without this statement no principal could change the policy again, and IAM policies would have
     // no effect (KMS developer guide, "Default key policy"). It grants nothing by itself.
     let mut statements = vec![json!({
@@ -226,6 +227,5 @@ pub(super) fn add_key(template: &mut Template, environment: &Environment, key: &
             "TargetKeyId": reference(&id),
         }),
     );
-    key.shared
-        .export(template, environment, get_att(&id, "Arn"));
+    key.shared.export(template, get_att(&id, "Arn"));
 }
