@@ -19,10 +19,13 @@ use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::settings::Settings;
 use keys::{KEYS, Key, Value, Values};
 use rules::RULES;
 
+pub use keys::{
+    Account, Backup, Cache, Compute, Database, Edge, Engine, Network, Observability, Settings,
+    Usage,
+};
 pub use rules::is_prod;
 
 /// An environment file as text.

@@ -17,11 +17,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::Usage;
 use crate::environment::Environment;
 use crate::graph::{Graph, Resource};
 use crate::kind::Kind;
 use crate::prices::{Prices, REGIONS};
-use crate::settings::Usage;
 use crate::stack::Stack;
 
 pub use calls::{CallCost, of_calls};

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::configuration::{Configuration, embedded, is_prod};
-use crate::settings::{Account, Settings};
+use crate::configuration::{Account, Configuration, Settings, embedded, is_prod};
 
 /// One deployed platform.
 #[derive(Debug, Clone, PartialEq)]

@@ -20,7 +20,6 @@ pub mod prices;
 mod references;
 mod roles;
 pub mod schema;
-mod settings;
 pub mod spelling;
 mod stack;
 mod stacks;
@@ -31,14 +30,15 @@ pub mod why;
 
 pub use bootstrap::{BOOTSTRAP, bootstrap, execution_role_export};
 pub use configuration::{
-    Configuration, Explanation, File, Origin, Override, Problem, Problems, embedded, nearest_key,
+    Account, Backup, Cache, Compute, Configuration, Database, Edge, Engine, Explanation, File,
+    Network, Observability, Origin, Override, Problem, Problems, Settings, Usage, embedded,
+    nearest_key,
 };
 pub use dashboard::operations as operations_dashboard;
 pub use environment::{Environment, Part};
 pub use local::{How, LeftOut};
 pub use names::{MAIL_DOMAIN, Shared, secret_export, task_role_export};
 pub use roles::statements;
-pub use settings::*;
 pub use stack::Stack;
 pub use stacks::{left_out, stacks};
 pub use template::{Keep, LogicalId, Statement, Template, get_att, reference, sub};

@@ -1,22 +1,21 @@
-//! The table of all keys of environment files: allowed values and meaning.
+//! The settings of an environment, and the table of their keys: allowed values and meaning.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strum::VariantNames;
 use toml::de::{DeArray, DeValue};
 
 use super::patterns::*;
-use crate::settings::{Engine, Settings};
 
 use Kind::{Boolean, Integer, IntegerOf, Number, OneOf, Pair, Text, Texts};
 
 /// A key of an environment file.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Group and name, such as `network.zones`, which is also the path of the field in `Settings`.
+    /// Group and name, such as `network.zones`, which is also the path of the field in [`Settings`].
     pub path: &'static str,
     /// The allowed values.
     pub kind: Kind,
@@ -65,88 +64,131 @@ pub enum Value {
 /// Values by key.
 pub type Values = BTreeMap<&'static str, Value>;
 
-/// Generates the key table.
-macro_rules! keys {
-    ($($group:ident { $($field:ident: $kind:expr, $about:literal;)* })*) => {
+/// The database engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, VariantNames)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Engine {
+    /// RDS for PostgreSQL.
+    Postgres,
+    /// Aurora PostgreSQL: a writer, and readers if `multi_az` is set.
+    Aurora,
+}
+
+/// Generates the settings and the key table from one list: each key is the field of the same name.
+macro_rules! settings {
+    ($(
+        $(#[$purpose:meta])*
+        $group:ident: $Group:ident {
+            $($field:ident: $type:ty = $kind:expr, $about:literal;)*
+        }
+    )*) => {
+        /// The settings of one environment, which can differ between environments.
+        #[derive(Debug, Clone, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Settings {
+            $($(#[$purpose])* pub $group: $Group,)*
+        }
+
+        $(
+            $(#[$purpose])*
+            #[derive(Debug, Clone, PartialEq, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $Group {
+                $(#[doc = $about] pub $field: $type,)*
+            }
+        )*
+
         /// All keys.
-        pub static KEYS: &[Key] = &[$($(
-            Key { path: concat!(stringify!($group), ".", stringify!($field)), kind: $kind, about: $about },
-        )*)*];
+        pub static KEYS: &[Key] = &[$($(Key {
+            path: concat!(stringify!($group), ".", stringify!($field)),
+            kind: $kind,
+            about: $about,
+        },)*)*];
     };
 }
 
-keys! {
-    account {
-        id: Text(ACCOUNT_ID), "AWS account; checked before each deployment";
-        region: Text(REGION), "AWS region; checked before each deployment";
-        owner: Text(TAG), "Value of the tag Owner";
-        cost_center: Text(TAG), "Value of the tag CostCenter";
+settings! {
+    /// The AWS account and its tags.
+    account: Account {
+        id: String = Text(ACCOUNT_ID), "AWS account; checked before each deployment";
+        region: String = Text(REGION), "AWS region; checked before each deployment";
+        owner: String = Text(TAG), "Value of the tag Owner";
+        cost_center: String = Text(TAG), "Value of the tag CostCenter";
     }
-    network {
-        cidr: Text(CIDR), "Address range of the VPC; must not overlap with connected networks";
-        zones: Integer { least: 2, most: 3 }, "Availability zones";
-        nat_gateways: Integer { least: 1, most: 3 }, "NAT gateways: 1, or one per zone";
-        flow_log_days: IntegerOf(LOG_DAYS), "Days that flow logs are kept";
+    /// The VPC.
+    network: Network {
+        cidr: String = Text(CIDR), "Address range of the VPC; must not overlap with connected networks";
+        zones: u8 = Integer { least: 2, most: 3 }, "Availability zones";
+        nat_gateways: u8 = Integer { least: 1, most: 3 }, "NAT gateways: 1, or one per zone";
+        flow_log_days: u16 = IntegerOf(LOG_DAYS), "Days that flow logs are kept";
     }
-    database {
-        engine: OneOf(Engine::VARIANTS), "RDS for PostgreSQL, or Aurora PostgreSQL";
-        engine_version: Text(ENGINE_VERSION), "Version of PostgreSQL";
-        instance_class: Text(INSTANCE_CLASS), "Instance class of the database";
+    /// The orders database.
+    database: Database {
+        engine: Engine = OneOf(Engine::VARIANTS), "RDS for PostgreSQL, or Aurora PostgreSQL";
+        engine_version: String = Text(ENGINE_VERSION), "Version of PostgreSQL";
+        instance_class: String = Text(INSTANCE_CLASS), "Instance class of the database";
         // Range of gp3 volumes: AmazonRDS/latest/UserGuide/CHAP_Storage.html
-        storage_gib: Integer { least: 20, most: 65_536 }, "Storage in GiB; Aurora ignores it";
-        storage_max_gib: Integer { least: 22, most: 65_536 }, "Maximum to which storage grows automatically, in GiB; Aurora ignores it";
-        multi_az: Boolean, "A standby in another zone that takes over automatically";
-        backup_days: Integer { least: 7, most: 35 }, "Days that automatic backups are kept";
+        storage_gib: u32 = Integer { least: 20, most: 65_536 }, "Storage in GiB; Aurora ignores it";
+        storage_max_gib: u32 = Integer { least: 22, most: 65_536 }, "Maximum to which storage grows automatically, in GiB; Aurora ignores it";
+        multi_az: bool = Boolean, "A standby in another zone that takes over automatically";
+        backup_days: u8 = Integer { least: 7, most: 35 }, "Days that automatic backups are kept";
     }
-    cache {
-        node_type: Text(NODE_TYPE), "Node type of the cache";
+    /// The cart store.
+    cache: Cache {
+        node_type: String = Text(NODE_TYPE), "Node type of the cache";
         // At most five replicas per primary: AmazonElastiCache/latest/dg/Replication.html
-        replicas: Integer { least: 1, most: 5 }, "Replicas beside the primary; failover needs one";
-        snapshot_days: Integer { least: 1, most: 35 }, "Days that snapshots are kept";
+        replicas: u8 = Integer { least: 1, most: 5 }, "Replicas beside the primary; failover needs one";
+        snapshot_days: u8 = Integer { least: 1, most: 35 }, "Days that snapshots are kept";
     }
-    compute {
-        image_digest: Text(DIGEST), "Digest of the image of all roles; empty until an image is pushed";
-        storefront_tasks: Pair { least: 1, most: 1_000 }, "Tasks of the storefront";
-        worker_tasks: Pair { least: 1, most: 1_000 }, "Tasks of each worker role";
-        backlog_per_task: Integer { least: 1, most: 10_000 }, "Waiting messages per worker task above which more tasks start";
+    /// The ECS services.
+    compute: Compute {
+        image_digest: String = Text(DIGEST), "Digest of the image of all roles; empty until an image is pushed";
+        storefront_tasks: (u16, u16) = Pair { least: 1, most: 1_000 }, "Tasks of the storefront";
+        worker_tasks: (u16, u16) = Pair { least: 1, most: 1_000 }, "Tasks of each worker role";
+        backlog_per_task: u16 = Integer { least: 1, most: 10_000 }, "Waiting messages per worker task above which more tasks start";
         // ECS allows up to a day; an operator should not have to watch a deployment for more than
         // four hours.
-        bake_minutes: Integer { least: 0, most: 240 }, "Minutes that old and new storefront tasks run side by side";
+        bake_minutes: u8 = Integer { least: 0, most: 240 }, "Minutes that old and new storefront tasks run side by side";
     }
-    edge {
-        domain: Text(DOMAIN), "DNS name of the shop";
-        hosted_zone_id: Text(HOSTED_ZONE), "Id of the Route 53 hosted zone of that name";
+    /// Everything between the internet and the storefront.
+    edge: Edge {
+        domain: String = Text(DOMAIN), "DNS name of the shop";
+        hosted_zone_id: String = Text(HOSTED_ZONE), "Id of the Route 53 hosted zone of that name";
         // Default quota of an account in most regions: apigateway/latest/developerguide/limits.html
-        rate: Integer { least: 1, most: 10_000 }, "Requests per second that the API accepts";
-        burst: Integer { least: 1, most: 5_000 }, "Requests at once that the API accepts";
-        daily_quota: Integer { least: 1, most: 100_000_000 }, "Requests per day of one API key";
+        rate: u32 = Integer { least: 1, most: 10_000 }, "Requests per second that the API accepts";
+        burst: u32 = Integer { least: 1, most: 5_000 }, "Requests at once that the API accepts";
+        daily_quota: u32 = Integer { least: 1, most: 100_000_000 }, "Requests per day of one API key";
         // waf/latest/APIReference/API_RateBasedStatement.html. A limit above ten million has no
         // effect.
-        requests_per_address: Integer { least: 10, most: 10_000_000 }, "Requests from one address in five minutes before the firewall blocks it";
+        requests_per_address: u32 = Integer { least: 10, most: 10_000_000 }, "Requests from one address in five minutes before the firewall blocks it";
         // At most an hour: apigateway/latest/developerguide/api-gateway-caching.html
-        cache_seconds: Integer { least: 0, most: 3_600 }, "Seconds that the menu is cached; 0 turns the cache off";
-        cors_origins: Texts { each: ORIGIN, most: 10 }, "Origins from which browsers may call the API";
+        cache_seconds: u16 = Integer { least: 0, most: 3_600 }, "Seconds that the menu is cached; 0 turns the cache off";
+        cors_origins: Vec<String> = Texts { each: ORIGIN, most: 10 }, "Origins from which browsers may call the API";
     }
-    observability {
-        log_days: IntegerOf(LOG_DAYS), "Days that logs are kept";
-        alarm_email: Text(EMAIL), "E-mail address that receives alarms";
-        budget_usd: Integer { least: 1, most: 1_000_000 }, "Budget in USD per month";
-        trace_share: Number { least: 0.0, most: 1.0 }, "Share of requests that are traced";
+    /// Logs, alarms, traces and the budget.
+    observability: Observability {
+        log_days: u16 = IntegerOf(LOG_DAYS), "Days that logs are kept";
+        alarm_email: String = Text(EMAIL), "E-mail address that receives alarms";
+        budget_usd: u32 = Integer { least: 1, most: 1_000_000 }, "Budget in USD per month";
+        trace_share: f64 = Number { least: 0.0, most: 1.0 }, "Share of requests that are traced";
     }
-    backup {
+    /// AWS Backup.
+    backup: Backup {
         // Continuous backups are kept for at most 35 days:
         // aws-backup/latest/devguide/point-in-time-recovery.html
-        daily_days: Integer { least: 7, most: 35 }, "Days that daily backups are kept";
+        daily_days: u16 = Integer { least: 7, most: 35 }, "Days that daily backups are kept";
         // Backups stay in cold storage for at least 90 days:
         // aws-backup/latest/devguide/API_Lifecycle.html
-        monthly_days: Integer { least: 90, most: 3_650 }, "Days that monthly backups are kept";
-        copy_to_region: Text(OTHER_REGION), "Region that also receives the backups";
+        monthly_days: u16 = Integer { least: 90, most: 3_650 }, "Days that monthly backups are kept";
+        copy_to_region: String = Text(OTHER_REGION), "Region that also receives the backups";
     }
-    usage {
-        orders_per_month: Integer { least: 0, most: 1_000_000_000 }, "Orders per month, only for the cost estimate";
-        page_views_per_order: Integer { least: 0, most: 10_000 }, "Page views per order, only for the cost estimate";
-        gib_out_per_month: Integer { least: 0, most: 1_000_000 }, "GiB per month to the internet, only for the cost estimate";
-        log_gib_per_month: Integer { least: 0, most: 1_000_000 }, "GiB of logs per month, only for the cost estimate";
+    /// Expected use, for the cost estimate.
+    usage: Usage {
+        orders_per_month: u64 = Integer { least: 0, most: 1_000_000_000 }, "Orders per month, only for the cost estimate";
+        page_views_per_order: u32 = Integer { least: 0, most: 10_000 }, "Page views per order, only for the cost estimate";
+        gib_out_per_month: u32 = Integer { least: 0, most: 1_000_000 }, "GiB per month to the internet, only for the cost estimate";
+        log_gib_per_month: u32 = Integer { least: 0, most: 1_000_000 }, "GiB of logs per month, only for the cost estimate";
     }
 }
 
@@ -160,7 +202,7 @@ const LOG_DAYS: &[i64] = &[
 /// Returns settings with these values.
 ///
 /// # Errors
-/// Returns an error when a key has no field, a field has no key, or a value does not fit its field.
+/// Returns an error when a key has no value, or a value does not fit its field.
 pub fn settings(values: &Values) -> serde_json::Result<Settings> {
     let mut groups = json!({});
     for (path, value) in values {

@@ -1,6 +1,6 @@
 //! Rules between settings, and rules for certain environments.
 
-use crate::settings::{Engine, Settings};
+use super::keys::{Engine, Settings};
 
 /// A rule beyond the allowed values of each key.
 #[derive(Debug)]

@@ -418,7 +418,7 @@ fn an_override_needs_no_quotes_and_no_brackets() {
     assert_eq!(settings.backup.copy_to_region, "eu-west-1");
     assert_eq!(settings.edge.cors_origins.len(), 2);
     assert!(!settings.database.multi_az);
-    assert_eq!(settings.database.engine, crate::settings::Engine::Aurora);
+    assert_eq!(settings.database.engine, Engine::Aurora);
     assert_eq!(
         (
             settings.observability.trace_share,

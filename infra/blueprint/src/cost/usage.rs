@@ -10,9 +10,9 @@ use domain::order::Status;
 
 use super::capacity;
 use super::{Bill, HOURS_A_MONTH};
+use crate::configuration::Usage;
 use crate::graph::{Graph, Resource};
 use crate::kind;
-use crate::settings::Usage;
 
 /// Events of an order that completes: its acceptance and each status except the two failures.
 const EVENTS_PER_ORDER: f64 = (Status::ALL.len() - 2) as f64;

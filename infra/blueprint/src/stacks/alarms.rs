@@ -9,7 +9,7 @@ use contract::role::Role;
 use contract::topic::SYSTEM_ALERTS;
 use serde_json::{Value, json};
 
-use crate::settings::Engine;
+use crate::configuration::Engine;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of, export_of_name};

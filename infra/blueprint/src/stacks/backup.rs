@@ -4,7 +4,7 @@ use contract::address::Address;
 use contract::table::TABLES;
 use serde_json::{Value, json};
 
-use crate::settings::Engine;
+use crate::configuration::Engine;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of_arn};

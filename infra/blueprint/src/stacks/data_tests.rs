@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::database::database_parameters;
 use super::*;
-use crate::settings::Engine;
+use crate::configuration::Engine;
 use crate::template::sub;
 
 /// Returns the environments on AWS, with each engine.

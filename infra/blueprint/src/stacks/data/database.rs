@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::keep;
-use crate::settings::Engine;
+use crate::configuration::Engine;
 use crate::environment::Environment;
 use crate::kind::{self, Kind};
 use crate::names::Shared;
