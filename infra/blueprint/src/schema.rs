@@ -370,20 +370,12 @@ impl<'a> Checker<'a> {
                 );
             }
         }
-        if let Some(values) = &shape.values
-            && !values.iter().any(|legal| same(legal, value))
-        {
-            let legal: Vec<String> = values.iter().map(shown).collect();
-            return self.wrong(
-                path,
-                format!("must be one of {}, is {}", legal.join(", "), shown(value)),
-            );
-        }
-        if let Some(values) = &shape.values_in_any_case
-            && !values
-                .iter()
-                .any(|legal| text(legal).eq_ignore_ascii_case(&text(value)))
-        {
+        let in_any_case = |legal: &Value| text(legal).eq_ignore_ascii_case(&text(value));
+        let exactly = shape.values.as_ref();
+        let exactly = exactly.filter(|values| !values.iter().any(|legal| same(legal, value)));
+        let loosely = shape.values_in_any_case.as_ref();
+        let loosely = loosely.filter(|values| !values.iter().any(in_any_case));
+        if let Some(values) = exactly.or(loosely) {
             let legal: Vec<String> = values.iter().map(shown).collect();
             return self.wrong(
                 path,
@@ -402,30 +394,14 @@ impl<'a> Checker<'a> {
         }
         if let Some(text) = value.as_str() {
             let length = text.chars().count();
-            if shape.min_length.is_some_and(|least| length < least)
-                || shape.max_length.is_some_and(|most| length > most)
-            {
-                self.wrong(
-                    path,
-                    format!(
-                        "is {length} characters long; {}",
-                        bounds(shape.min_length, shape.max_length)
-                    ),
-                );
+            if let Some(bounds) = exceeded(length, shape.min_length, shape.max_length) {
+                self.wrong(path, format!("is {length} characters long; {bounds}"));
             }
         }
         if let Some(values) = value.as_array() {
             let length = values.len();
-            if shape.min_items.is_some_and(|least| length < least)
-                || shape.max_items.is_some_and(|most| length > most)
-            {
-                self.wrong(
-                    path,
-                    format!(
-                        "has {length} items; {}",
-                        bounds(shape.min_items, shape.max_items)
-                    ),
-                );
+            if let Some(bounds) = exceeded(length, shape.min_items, shape.max_items) {
+                self.wrong(path, format!("has {length} items; {bounds}"));
             }
             if let Some(items) = &shape.items {
                 for (index, value) in values.iter().enumerate() {
@@ -475,49 +451,27 @@ impl<'a> Checker<'a> {
         let Some(object) = value.as_object().filter(|_| !is_function(value)) else {
             return;
         };
-        for name in shape
-            .required
-            .iter()
-            .filter(|name| !object.contains_key(**name))
-        {
+        let has = |name: &&&str| object.contains_key(**name);
+        for name in shape.required.iter().filter(|name| !has(name)) {
             self.wrong(path, format!("{name} is required"));
         }
-        let there = |names: &[&str]| {
-            names
-                .iter()
-                .filter(|name| object.contains_key(**name))
-                .count()
-        };
-        if !shape.required_xor.is_empty() && there(&shape.required_xor) != 1 {
+        let (xor, or) = (&shape.required_xor, &shape.required_or);
+        if !xor.is_empty() && xor.iter().filter(has).count() != 1 {
             self.wrong(
                 path,
-                format!(
-                    "exactly one of {} is required",
-                    shape.required_xor.join(", ")
-                ),
+                format!("exactly one of {} is required", xor.join(", ")),
             );
         }
-        if !shape.required_or.is_empty() && there(&shape.required_or) == 0 {
-            self.wrong(
-                path,
-                format!("one of {} is required", shape.required_or.join(", ")),
-            );
+        if !or.is_empty() && !or.iter().any(|name| has(&name)) {
+            self.wrong(path, format!("one of {} is required", or.join(", ")));
         }
-        for (name, others) in shape
-            .dependent_required
-            .iter()
-            .filter(|(name, _)| object.contains_key(**name))
-        {
-            for other in others.iter().filter(|other| !object.contains_key(**other)) {
+        for (name, others) in &shape.dependent_required {
+            for other in others.iter().filter(|other| has(&name) && !has(other)) {
                 self.wrong(path, format!("{name} requires {other}"));
             }
         }
-        for (name, others) in shape
-            .dependent_excluded
-            .iter()
-            .filter(|(name, _)| object.contains_key(**name))
-        {
-            for other in others.iter().filter(|other| object.contains_key(**other)) {
+        for (name, others) in &shape.dependent_excluded {
+            for other in others.iter().filter(|other| has(&name) && has(other)) {
                 self.wrong(path, format!("{name} and {other} exclude each other"));
             }
         }
@@ -528,10 +482,7 @@ impl<'a> Checker<'a> {
             match shape.properties.get(name.as_str()) {
                 Some(known) => self.value(known.shape(), value, &path),
                 None if names_all && shape.pattern_properties.is_empty() => {
-                    let near = nearest(name, shape.properties.keys().copied());
-                    let hint = near
-                        .map(|near| format!("; did you mean {near}?"))
-                        .unwrap_or_default();
+                    let hint = hint(name, shape.properties.keys().copied());
                     self.wrong(path, format!("is not a known property{hint}"));
                 }
                 None => {}
@@ -567,10 +518,7 @@ impl<'a> Checker<'a> {
         let name = resource["Type"].as_str().unwrap_or_default();
         let Some(known) = of(name) else { return };
         if !known.facts.get_att.contains(attribute) {
-            let near = nearest(attribute, known.facts.get_att.iter().copied());
-            let hint = near
-                .map(|near| format!("; did you mean {near}?"))
-                .unwrap_or_default();
+            let hint = hint(attribute, known.facts.get_att.iter().copied());
             self.wrong(path, format!("{name} has no attribute {attribute}{hint}"));
         }
     }
@@ -607,13 +555,21 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn bounds(least: Option<usize>, most: Option<usize>) -> String {
+/// Returns the allowed sizes if a size is outside of them.
+fn exceeded(size: usize, least: Option<usize>, most: Option<usize>) -> Option<String> {
+    let fits = least.is_none_or(|least| size >= least) && most.is_none_or(|most| size <= most);
     match (least, most) {
-        (Some(least), Some(most)) => format!("{least} to {most} are allowed"),
-        (Some(least), None) => format!("at least {least} is required"),
-        (None, Some(most)) => format!("at most {most} are allowed"),
-        (None, None) => String::new(),
+        _ if fits => None,
+        (Some(least), Some(most)) => Some(format!("{least} to {most} are allowed")),
+        (Some(least), None) => Some(format!("at least {least} is required")),
+        (None, Some(most)) => Some(format!("at most {most} are allowed")),
+        (None, None) => None,
     }
+}
+
+/// Returns the end of a message about an unknown name: the name that was probably meant, if any.
+fn hint<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
+    nearest(name, known).map_or_else(String::new, |near| format!("; did you mean {near}?"))
 }
 
 #[cfg(test)]
