@@ -35,6 +35,12 @@ pub trait Source: Send + Sync {
     fn uuid(&self) -> Uuid;
 }
 
+/// The future of a port's method, which a task may be spawned with. Every such future has this
+/// trait, so implementations are `async fn`.
+pub trait PortFuture<T, E = StoreError>: Future<Output = Result<T, E>> + Send {}
+
+impl<F: Future<Output = Result<T, E>> + Send, T, E> PortFuture<T, E> for F {}
+
 /// A store or a service behind a port. Errors name it in logs; no code decides by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {

@@ -1,12 +1,10 @@
 //! Issued staff tokens, and the audit log.
 
-use std::future::Future;
-
 use domain::Timestamp;
 use domain::access::StaffRole;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::PortFuture;
 
 /// The record of a staff token. The token itself is shown once and never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,27 +22,17 @@ pub struct StaffToken {
 /// The store of staff tokens.
 pub trait StaffTokens: Send + Sync {
     /// Stores the record of a token, before the token is issued.
-    fn record_token(
-        &self,
-        token: &StaffToken,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn record_token(&self, token: &StaffToken) -> impl PortFuture<()>;
 
     /// Returns every recorded token, newest first.
-    fn staff_tokens(&self) -> impl Future<Output = Result<Vec<StaffToken>, StoreError>> + Send;
+    fn staff_tokens(&self) -> impl PortFuture<Vec<StaffToken>>;
 
     /// Revokes a token. A token that is already revoked keeps its first time of revocation. Returns
     /// the record from before the call, or `None` when no token has this id.
-    fn revoke_token(
-        &self,
-        id: Uuid,
-        at: Timestamp,
-    ) -> impl Future<Output = Result<Option<StaffToken>, StoreError>> + Send;
+    fn revoke_token(&self, id: Uuid, at: Timestamp) -> impl PortFuture<Option<StaffToken>>;
 
     /// Returns the ids of tokens that were revoked and have not expired at `now`.
-    fn revoked_tokens(
-        &self,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Uuid>, StoreError>> + Send;
+    fn revoked_tokens(&self, now: Timestamp) -> impl PortFuture<Vec<Uuid>>;
 }
 
 /// One act by a member of staff or an operator. `before` and `after` are JSON without personal data
@@ -68,14 +56,8 @@ pub struct AuditEntry {
 pub trait AuditLog: Send + Sync {
     /// Appends an entry unless one with the same `act_id` exists. Entries are never changed or
     /// removed.
-    fn append_audit(
-        &self,
-        entry: &AuditEntry,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn append_audit(&self, entry: &AuditEntry) -> impl PortFuture<()>;
 
     /// Returns the newest entries, newest first, at most `limit`.
-    fn audit_entries(
-        &self,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<AuditEntry>, StoreError>> + Send;
+    fn audit_entries(&self, limit: u32) -> impl PortFuture<Vec<AuditEntry>>;
 }

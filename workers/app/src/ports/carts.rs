@@ -1,14 +1,13 @@
 //! Carts by session. A cart may be lost at any time: no order depends on it.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
 use domain::FieldError;
 use domain::cart::{Line, Lines, Quantity};
 use domain::ids::ProductId;
 
-use super::StoreError;
+use super::{PortFuture, StoreError};
 
 /// Time from the last change of a cart until it expires.
 pub const CART_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -59,16 +58,12 @@ pub enum CartError {
 /// change restarts the lifetime of the cart.
 pub trait CartStore: Send + Sync {
     /// Returns the cart. A session without a cart has an empty one.
-    fn get(&self, session: &str) -> impl Future<Output = Result<Cart, StoreError>> + Send;
+    fn get(&self, session: &str) -> impl PortFuture<Cart>;
 
     /// Adds units of a product. `price_minor` is the unit price that the customer saw. A line keeps
     /// the price of its first units.
-    fn add(
-        &self,
-        session: &str,
-        line: &Line,
-        price_minor: i64,
-    ) -> impl Future<Output = Result<Cart, CartError>> + Send;
+    fn add(&self, session: &str, line: &Line, price_minor: i64)
+    -> impl PortFuture<Cart, CartError>;
 
     /// Replaces the quantity of a product. Returns `None` when the product is not in the cart.
     fn set(
@@ -76,23 +71,15 @@ pub trait CartStore: Send + Sync {
         session: &str,
         product_id: &ProductId,
         quantity: Quantity,
-    ) -> impl Future<Output = Result<Option<Cart>, StoreError>> + Send;
+    ) -> impl PortFuture<Option<Cart>>;
 
     /// Removes a product and returns the cart.
-    fn remove(
-        &self,
-        session: &str,
-        product_id: &ProductId,
-    ) -> impl Future<Output = Result<Cart, StoreError>> + Send;
+    fn remove(&self, session: &str, product_id: &ProductId) -> impl PortFuture<Cart>;
 
     /// Removes the ordered products, each up to its ordered quantity. Units that were added after
     /// the order was priced stay.
-    fn take_out(
-        &self,
-        session: &str,
-        ordered: &Lines,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn take_out(&self, session: &str, ordered: &Lines) -> impl PortFuture<()>;
 
     /// Removes every line.
-    fn clear(&self, session: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn clear(&self, session: &str) -> impl PortFuture<()>;
 }

@@ -1,14 +1,12 @@
 //! Fulfillment: the ticket or the shipment of a confirmed order. Each order has at most one of
 //! them.
 
-use std::future::Future;
-
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::ids::{EventId, LocationId, OrderId, TenantId};
 use time::Date;
 
-use super::StoreError;
+use super::PortFuture;
 use super::orders::Applied;
 use super::scope::Scope;
 
@@ -66,23 +64,12 @@ pub trait FulfilmentStore: Send + Sync {
     ///
     /// Returns `Duplicate` when this consumer applied this event before. Returns `Conflict` when
     /// another event already created the ticket or the shipment.
-    fn fulfil(
-        &self,
-        fulfilment: &Fulfilment,
-    ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+    fn fulfil(&self, fulfilment: &Fulfilment) -> impl PortFuture<Applied>;
 
     /// Returns the tickets of these orders, in any order. Orders out of scope and orders without a
     /// ticket are left out.
-    fn tickets(
-        &self,
-        scope: &Scope,
-        orders: &[OrderId],
-    ) -> impl Future<Output = Result<Vec<Ticket>, StoreError>> + Send;
+    fn tickets(&self, scope: &Scope, orders: &[OrderId]) -> impl PortFuture<Vec<Ticket>>;
 
     /// Returns the shipment of an order in scope.
-    fn shipment(
-        &self,
-        scope: &Scope,
-        order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<Shipment>, StoreError>> + Send;
+    fn shipment(&self, scope: &Scope, order_id: OrderId) -> impl PortFuture<Option<Shipment>>;
 }

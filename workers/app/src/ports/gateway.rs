@@ -1,10 +1,10 @@
 //! The payment gateway. The result of a call is known only from an answer of the gateway.
 
-use std::future::Future;
-
 use contract::cause::Cause;
 use domain::ids::OrderId;
 use domain::money::Money;
+
+use super::PortFuture;
 
 /// The result of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub trait Gateway: Send + Sync {
         order_id: OrderId,
         amount: Money,
         token: &str,
-    ) -> impl Future<Output = Result<ChargeOutcome, GatewayError>> + Send;
+    ) -> impl PortFuture<ChargeOutcome, GatewayError>;
 
     /// Returns the result of the charge of `amount` with this idempotency key. `None` when the
     /// gateway never received the charge.
@@ -47,7 +47,7 @@ pub trait Gateway: Send + Sync {
         &self,
         key: &str,
         amount: Money,
-    ) -> impl Future<Output = Result<Option<ChargeOutcome>, GatewayError>> + Send;
+    ) -> impl PortFuture<Option<ChargeOutcome>, GatewayError>;
 
     /// Refunds a charge. `key` is the idempotency key: two calls with one key refund once.
     ///
@@ -58,7 +58,7 @@ pub trait Gateway: Send + Sync {
         key: &str,
         charge_id: &str,
         amount: Money,
-    ) -> impl Future<Output = Result<(), GatewayError>> + Send;
+    ) -> impl PortFuture<(), GatewayError>;
 }
 
 /// The kind of an entry in the payment gateway's ledger.
@@ -82,5 +82,5 @@ pub struct GatewayMovement {
 /// The payment gateway's ledger, which `haven reconcile` compares with our payments.
 pub trait GatewayBooks: Send + Sync {
     /// Returns every entry of the ledger.
-    fn movements(&self) -> impl Future<Output = Result<Vec<GatewayMovement>, GatewayError>> + Send;
+    fn movements(&self) -> impl PortFuture<Vec<GatewayMovement>, GatewayError>;
 }

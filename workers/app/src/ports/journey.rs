@@ -1,14 +1,12 @@
 //! The records about one order, from which the order timeline is composed. No decision depends on
 //! them.
 
-use std::future::Future;
-
 use contract::event::EventKind;
 use contract::messages::{Envelope, Undecodable};
 use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 
-use super::StoreError;
+use super::PortFuture;
 use super::notices::NoticeStatus;
 use super::orders::Payment;
 use super::redrives::Redrive;
@@ -71,28 +69,14 @@ pub struct Records {
 /// The store of the records about orders.
 pub trait JourneyStore: Send + Sync {
     /// Returns the records about an order. They are empty for an order out of scope.
-    fn records(
-        &self,
-        scope: &Scope,
-        order_id: OrderId,
-    ) -> impl Future<Output = Result<Records, StoreError>> + Send;
+    fn records(&self, scope: &Scope, order_id: OrderId) -> impl PortFuture<Records>;
 
     /// Returns the inbox row of an event, if this consumer applied the event.
-    fn taken_in(
-        &self,
-        consumer: &str,
-        event_id: EventId,
-    ) -> impl Future<Output = Result<Option<TakenIn>, StoreError>> + Send;
+    fn taken_in(&self, consumer: &str, event_id: EventId) -> impl PortFuture<Option<TakenIn>>;
 
     /// Returns the notifications about an event.
-    fn notices_of(
-        &self,
-        event_id: EventId,
-    ) -> impl Future<Output = Result<Vec<NoticeRecord>, StoreError>> + Send;
+    fn notices_of(&self, event_id: EventId) -> impl PortFuture<Vec<NoticeRecord>>;
 
     /// Returns the newest sent message of a kind, as an example of a valid message.
-    fn newest_of(
-        &self,
-        kind: EventKind,
-    ) -> impl Future<Output = Result<Option<Envelope>, StoreError>> + Send;
+    fn newest_of(&self, kind: EventKind) -> impl PortFuture<Option<Envelope>>;
 }

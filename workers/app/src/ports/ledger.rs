@@ -1,14 +1,12 @@
 //! The stock ledger and the stock holds, for reports, reorder suggestions and `haven reconcile`.
 
-use std::future::Future;
-
 use domain::Timestamp;
 use domain::cart::Line;
 use domain::ids::{OrderId, ProductId};
 use domain::stock::Movement;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::StoreError;
+use super::PortFuture;
 
 /// Maximum number of entries in one page of the ledger.
 pub const ENTRIES_MAX: u32 = 200;
@@ -83,8 +81,8 @@ pub trait Ledger: Send + Sync {
         product_id: &ProductId,
         before: Option<&str>,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<Entry>, StoreError>> + Send;
+    ) -> impl PortFuture<Vec<Entry>>;
 
     /// Returns every stock hold whose record is kept, in any order.
-    fn holds(&self) -> impl Future<Output = Result<Vec<Hold>, StoreError>> + Send;
+    fn holds(&self) -> impl PortFuture<Vec<Hold>>;
 }

@@ -1,7 +1,5 @@
 //! Locations, each with its tax rate, opening hours and pickup slots.
 
-use std::future::Future;
-
 use domain::Timestamp;
 use domain::hours::{Hours, Opening, SlotRule, Zone};
 use domain::ids::{LocationId, TenantId};
@@ -9,7 +7,7 @@ use domain::money::{Currency, TaxRate};
 use domain::phone::Country;
 use domain::text::printable;
 
-use super::{Backend, StoreError};
+use super::{Backend, PortFuture, StoreError};
 use crate::location::Location;
 
 /// A location as a database stores it.
@@ -109,7 +107,7 @@ impl LocationRow {
 pub trait LocationStore: Send + Sync {
     /// Returns every location, sorted by id. A location with an invalid row is logged and left out,
     /// so that the other locations stay open.
-    fn locations(&self) -> impl Future<Output = Result<Vec<Location>, StoreError>> + Send;
+    fn locations(&self) -> impl PortFuture<Vec<Location>>;
 
     /// Returns the number of orders in each pickup slot that starts at or after `from` and before
     /// `before`. Slots without orders are left out.
@@ -119,7 +117,7 @@ pub trait LocationStore: Send + Sync {
         location: &LocationId,
         from: Timestamp,
         before: Timestamp,
-    ) -> impl Future<Output = Result<Vec<(Timestamp, u32)>, StoreError>> + Send;
+    ) -> impl PortFuture<Vec<(Timestamp, u32)>>;
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Mails and texts that a local AWS kept instead of sending. AWS itself has no such function.
 
-use std::future::Future;
 use std::pin::Pin;
 
 use domain::Timestamp;

@@ -1,6 +1,5 @@
 //! Notifications: their content, their channel and their state.
 
-use std::future::Future;
 use std::time::Duration;
 
 use contract::cause::Cause;
@@ -9,7 +8,7 @@ use domain::channel::Channel;
 use domain::ids::{EventId, OrderId};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::StoreError;
+use super::PortFuture;
 
 /// An e-mail as plain text and as HTML.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,13 +50,13 @@ pub const SEND_WITHIN: Duration = Duration::from_secs(3);
 /// Sends e-mails.
 pub trait Mailer: Send + Sync {
     /// Sends a mail and returns the provider's id of it.
-    fn send(&self, mail: &Mail) -> impl Future<Output = Result<String, SendError>> + Send;
+    fn send(&self, mail: &Mail) -> impl PortFuture<String, SendError>;
 }
 
 /// Sends text messages.
 pub trait Texter: Send + Sync {
     /// Sends a text and returns the provider's id of it.
-    fn send_text(&self, text: &Text) -> impl Future<Output = Result<String, SendError>> + Send;
+    fn send_text(&self, text: &Text) -> impl PortFuture<String, SendError>;
 }
 
 /// Time for which an attempt belongs to the process that began it. The time is longer than
@@ -220,10 +219,7 @@ pub trait NoticeStore: Send + Sync {
     /// the caller until the caller ends it or gives it back, or [`CLAIM`] has passed. The first
     /// attempt also counts for the daily limit of the recipient, in the same statement. Beyond
     /// [`MESSAGES_PER_DAY`], the notification is suppressed instead.
-    fn begin_notice(
-        &self,
-        notice: &Notice,
-    ) -> impl Future<Output = Result<NoticeState, StoreError>> + Send;
+    fn begin_notice(&self, notice: &Notice) -> impl PortFuture<NoticeState>;
 
     /// Stores the final result of a notification. Only the first result is stored. Returns whether
     /// it was this one.
@@ -233,7 +229,7 @@ pub trait NoticeStore: Send + Sync {
         channel: Channel,
         end: &NoticeEnd,
         at: Timestamp,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl PortFuture<bool>;
 
     /// Gives back an attempt that failed, with the reason. The next attempt may begin immediately.
     fn give_back_notice(
@@ -241,12 +237,9 @@ pub trait NoticeStore: Send + Sync {
         event_id: EventId,
         channel: Channel,
         why: &str,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl PortFuture<()>;
 
     /// Returns at most [`NOTICES_MAX`] notifications, newest first. They are sorted by time,
     /// because the event ids of stock events are hashes that do not sort by time.
-    fn notices(
-        &self,
-        filter: &NoticeFilter,
-    ) -> impl Future<Output = Result<Vec<NoticeRow>, StoreError>> + Send;
+    fn notices(&self, filter: &NoticeFilter) -> impl PortFuture<Vec<NoticeRow>>;
 }

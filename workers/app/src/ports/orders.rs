@@ -3,7 +3,6 @@
 //!
 //! Data that belongs together is written together: each [`Change`] is one transaction.
 
-use std::future::Future;
 use std::time::Duration;
 
 use contract::cause::Cause;
@@ -20,7 +19,7 @@ use time::Date;
 
 use super::access::AuditEntry;
 use super::scope::Scope;
-use super::{Backend, StoreError};
+use super::{Backend, PortFuture, StoreError};
 
 /// An order that is to be accepted.
 #[derive(Debug, Clone)]
@@ -316,7 +315,7 @@ pub trait OrderStore: Send + Sync {
         tenant: &TenantId,
         location: &LocationId,
         day: Date,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    ) -> impl PortFuture<u64>;
 
     /// Accepts orders, in one commit where possible. Each order is written completely or not at
     /// all.
@@ -332,32 +331,21 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Vec<Result<Placement, StoreError>>> + Send;
 
     /// Returns the first use of an idempotency key, if its order is in scope.
-    fn key_use(
-        &self,
-        scope: &Scope,
-        key_hash: &str,
-    ) -> impl Future<Output = Result<Option<KeyUse>, StoreError>> + Send;
+    fn key_use(&self, scope: &Scope, key_hash: &str) -> impl PortFuture<Option<KeyUse>>;
 
     /// Returns an order. Only roles that handle messages use this function; requests of people use
     /// [`OrderStore::load_in`].
-    fn load(
-        &self,
-        order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<StoredOrder>, StoreError>> + Send;
+    fn load(&self, order_id: OrderId) -> impl PortFuture<Option<StoredOrder>>;
 
     /// Returns an order, if it is in scope.
-    fn load_in(
-        &self,
-        scope: &Scope,
-        order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<StoredOrder>, StoreError>> + Send;
+    fn load_in(&self, scope: &Scope, order_id: OrderId) -> impl PortFuture<Option<StoredOrder>>;
 
     /// Returns the newest order in scope with this number. Numbers restart each day.
     fn newest_with_number(
         &self,
         scope: &Scope,
         number: OrderNumber,
-    ) -> impl Future<Output = Result<Option<OrderId>, StoreError>> + Send;
+    ) -> impl PortFuture<Option<OrderId>>;
 
     /// Returns the history after `after_seq` (0 for all of it), oldest first. Empty for an order
     /// out of scope.
@@ -366,31 +354,20 @@ pub trait OrderStore: Send + Sync {
         scope: &Scope,
         order_id: OrderId,
         after_seq: i64,
-    ) -> impl Future<Output = Result<Vec<HistoryEntry>, StoreError>> + Send;
+    ) -> impl PortFuture<Vec<HistoryEntry>>;
 
     /// Returns the orders in scope that the filter selects.
-    fn list(
-        &self,
-        scope: &Scope,
-        filter: &OrderFilter,
-    ) -> impl Future<Output = Result<Vec<Order>, StoreError>> + Send {
+    fn list(&self, scope: &Scope, filter: &OrderFilter) -> impl PortFuture<Vec<Order>> {
         async move {
-            Ok(self
-                .list_stored(scope, filter)
-                .await?
-                .into_iter()
-                .map(|stored| stored.order)
-                .collect())
+            let stored = self.list_stored(scope, filter).await?;
+            Ok(stored.into_iter().map(|stored| stored.order).collect())
         }
     }
 
     /// Returns the orders as [`OrderStore::list`] does, with the data that decides who may see
     /// them.
-    fn list_stored(
-        &self,
-        scope: &Scope,
-        filter: &OrderFilter,
-    ) -> impl Future<Output = Result<Vec<StoredOrder>, StoreError>> + Send;
+    fn list_stored(&self, scope: &Scope, filter: &OrderFilter)
+    -> impl PortFuture<Vec<StoredOrder>>;
 
     /// Returns the newest order in scope with this number and e-mail address. Upper and lower case
     /// of the address are equal.
@@ -399,19 +376,14 @@ pub trait OrderStore: Send + Sync {
         scope: &Scope,
         order_number: &str,
         email: &str,
-    ) -> impl Future<Output = Result<Option<StoredOrder>, StoreError>> + Send;
+    ) -> impl PortFuture<Option<StoredOrder>>;
 
     /// Returns the number of orders in scope with the status `pending`.
-    fn pending_orders(&self, scope: &Scope)
-    -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn pending_orders(&self, scope: &Scope) -> impl PortFuture<u64>;
 
     /// Returns a payment. Only roles that handle messages use this function; requests of people use
     /// [`OrderStore::payment_in`].
-    fn payment(
-        &self,
-        order_id: OrderId,
-        kind: PaymentKind,
-    ) -> impl Future<Output = Result<Option<Payment>, StoreError>> + Send;
+    fn payment(&self, order_id: OrderId, kind: PaymentKind) -> impl PortFuture<Option<Payment>>;
 
     /// Returns a payment, if its order is in scope.
     fn payment_in(
@@ -419,7 +391,7 @@ pub trait OrderStore: Send + Sync {
         scope: &Scope,
         order_id: OrderId,
         kind: PaymentKind,
-    ) -> impl Future<Output = Result<Option<Payment>, StoreError>> + Send;
+    ) -> impl PortFuture<Option<Payment>>;
 
     /// Applies changes, in one statement where possible. Each is applied completely or not at all,
     /// and a change that cannot be applied does not affect the others.
@@ -441,26 +413,17 @@ pub trait OrderStore: Send + Sync {
         which: Outgoing,
         now: Timestamp,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<OutboxRow>, StoreError>> + Send;
+    ) -> impl PortFuture<Vec<OutboxRow>>;
 
     /// Marks rows as sent.
-    fn mark_published(
-        &self,
-        ids: &[i64],
-        at: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn mark_published(&self, ids: &[i64], at: Timestamp) -> impl PortFuture<()>;
 
     /// Gives back rows that could not be sent, each until its retry time, and counts the attempt.
     /// Rows that another relay has claimed in the meantime do not change.
-    fn put_off(
-        &self,
-        rows: &[(i64, Timestamp)],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn put_off(&self, rows: &[(i64, Timestamp)]) -> impl PortFuture<()>;
 
     /// Returns the time at which the oldest unsent message was written.
-    fn oldest_unpublished(
-        &self,
-    ) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send;
+    fn oldest_unpublished(&self) -> impl PortFuture<Option<Timestamp>>;
 
     /// Waits until the outbox may have new rows, or until `at_most` has passed.
     fn outbox_changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
@@ -472,28 +435,18 @@ pub trait OrderStore: Send + Sync {
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<Due>, StoreError>> + Send;
+    ) -> impl PortFuture<Vec<Due>>;
 
     /// Sets the `next_action_at` of orders that still have the version that was read.
-    fn look_again(
-        &self,
-        orders: &[(OrderId, i64, Option<Timestamp>)],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn look_again(&self, orders: &[(OrderId, i64, Option<Timestamp>)]) -> impl PortFuture<()>;
 
     /// Deletes outbox rows that were sent before `before`, and inbox rows of that age, at most
     /// `limit` of each. Returns the number of deleted rows.
-    fn prune(
-        &self,
-        before: Timestamp,
-        limit: u32,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn prune(&self, before: Timestamp, limit: u32) -> impl PortFuture<u64>;
 }
 
 /// The payments of many orders, for `haven reconcile`.
 pub trait PaymentBooks: Send + Sync {
     /// Returns the payments of these orders.
-    fn payments(
-        &self,
-        orders: &[OrderId],
-    ) -> impl Future<Output = Result<Vec<Payment>, StoreError>> + Send;
+    fn payments(&self, orders: &[OrderId]) -> impl PortFuture<Vec<Payment>>;
 }

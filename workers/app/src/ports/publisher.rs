@@ -1,7 +1,5 @@
 //! Sends messages from the outbox to a queue, a topic or the event bus.
 
-use std::future::Future;
-
 use contract::cause::Cause;
 use contract::event::Route;
 use contract::messages::Envelope;

@@ -1,14 +1,12 @@
 //! The log of redrives: who sent which dead letter back, when, and with which result. The entry is
 //! written before the message is sent, so that an interrupted redrive loses nothing.
 
-use std::future::Future;
-
 use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::PortFuture;
 
 /// The result of a redrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
@@ -51,16 +49,8 @@ pub struct Redrive {
 /// The log of redrives.
 pub trait RedriveLog: Send + Sync {
     /// Records the start of a redrive. A repeated call with the same id changes nothing.
-    fn begin_redrive(
-        &self,
-        redrive: &Redrive,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn begin_redrive(&self, redrive: &Redrive) -> impl PortFuture<()>;
 
     /// Records the result of a redrive.
-    fn end_redrive(
-        &self,
-        redrive_id: Uuid,
-        end: RedriveEnd,
-        at: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn end_redrive(&self, redrive_id: Uuid, end: RedriveEnd, at: Timestamp) -> impl PortFuture<()>;
 }

@@ -1,16 +1,14 @@
 //! Stock of products. Every change is idempotent, because the record of a stock hold or of a ledger
 //! entry shows what was applied before.
 
-use std::future::Future;
-
 use domain::Timestamp;
 use domain::cart::{Line, Lines};
 use domain::ids::{OrderId, ProductId};
 use domain::menu::Product;
 use domain::stock::{Availability, Counters, Movement};
 
-use super::StoreError;
 use super::ledger::HoldState;
+use super::{PortFuture, StoreError};
 
 /// A product with its stock counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,13 +147,10 @@ pub enum Adjusted {
 /// The stock of products.
 pub trait Stock: Send + Sync {
     /// Returns every product.
-    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, StoreError>> + Send;
+    fn products(&self) -> impl PortFuture<Vec<StockedProduct>>;
 
     /// Returns a product.
-    fn product(
-        &self,
-        id: &ProductId,
-    ) -> impl Future<Output = Result<Option<StockedProduct>, StoreError>> + Send;
+    fn product(&self, id: &ProductId) -> impl PortFuture<Option<StockedProduct>>;
 
     /// Reserves all lines of an order until `expires_at`, or nothing.
     fn reserve(
@@ -164,14 +159,10 @@ pub trait Stock: Send + Sync {
         lines: &Lines,
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> impl Future<Output = Result<Reserved, StoreError>> + Send;
+    ) -> impl PortFuture<Reserved>;
 
     /// Sells the units that are reserved for an order.
-    fn confirm(
-        &self,
-        order_id: OrderId,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Confirmed, StoreError>> + Send;
+    fn confirm(&self, order_id: OrderId, now: Timestamp) -> impl PortFuture<Confirmed>;
 
     /// Applies the changes of many orders, each independently. Returns one result for each, in the
     /// same order. An implementation may combine them into fewer calls.
@@ -202,25 +193,14 @@ pub trait Stock: Send + Sync {
 
     /// Releases the units that are reserved or sold for an order. Without a hold, the call leaves a
     /// record that makes a later reservation fail.
-    fn release(
-        &self,
-        order_id: OrderId,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn release(&self, order_id: OrderId, now: Timestamp) -> impl PortFuture<()>;
 
     /// Returns the holds that expired before `now`, and no more than `limit`. An implementation
     /// that reads pages reads on until it has all of them or `limit`.
-    fn expired_holds(
-        &self,
-        now: Timestamp,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<ExpiredHold>, StoreError>> + Send;
+    fn expired_holds(&self, now: Timestamp, limit: u32) -> impl PortFuture<Vec<ExpiredHold>>;
 
     /// Applies a change by a person.
-    fn adjust(
-        &self,
-        adjustment: &Adjustment,
-    ) -> impl Future<Output = Result<Adjusted, StoreError>> + Send;
+    fn adjust(&self, adjustment: &Adjustment) -> impl PortFuture<Adjusted>;
 
     /// Adds a product with its first units. Returns false and changes nothing when the product
     /// exists.
@@ -230,30 +210,24 @@ pub trait Stock: Send + Sync {
         received: u32,
         low_stock_threshold: i64,
         now: Timestamp,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl PortFuture<bool>;
 }
 
 /// Read access to products and their counters, for roles without write access to the tables.
 pub trait Catalogue: Send + Sync {
     /// Returns every product.
-    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, StoreError>> + Send;
+    fn products(&self) -> impl PortFuture<Vec<StockedProduct>>;
 
     /// Returns a product.
-    fn product(
-        &self,
-        id: &ProductId,
-    ) -> impl Future<Output = Result<Option<StockedProduct>, StoreError>> + Send;
+    fn product(&self, id: &ProductId) -> impl PortFuture<Option<StockedProduct>>;
 }
 
 impl<T: Stock> Catalogue for T {
-    fn products(&self) -> impl Future<Output = Result<Vec<StockedProduct>, StoreError>> + Send {
+    fn products(&self) -> impl PortFuture<Vec<StockedProduct>> {
         Stock::products(self)
     }
 
-    fn product(
-        &self,
-        id: &ProductId,
-    ) -> impl Future<Output = Result<Option<StockedProduct>, StoreError>> + Send {
+    fn product(&self, id: &ProductId) -> impl PortFuture<Option<StockedProduct>> {
         Stock::product(self, id)
     }
 }
@@ -261,17 +235,11 @@ impl<T: Stock> Catalogue for T {
 /// Changes of stock by people, for roles that move no stock for orders.
 pub trait Adjustments: Send + Sync {
     /// Applies a change by a person.
-    fn adjust(
-        &self,
-        adjustment: &Adjustment,
-    ) -> impl Future<Output = Result<Adjusted, StoreError>> + Send;
+    fn adjust(&self, adjustment: &Adjustment) -> impl PortFuture<Adjusted>;
 }
 
 impl<T: Stock> Adjustments for T {
-    fn adjust(
-        &self,
-        adjustment: &Adjustment,
-    ) -> impl Future<Output = Result<Adjusted, StoreError>> + Send {
+    fn adjust(&self, adjustment: &Adjustment) -> impl PortFuture<Adjusted> {
         Stock::adjust(self, adjustment)
     }
 }
@@ -292,8 +260,5 @@ pub struct Reservation {
 /// Read access to stock holds.
 pub trait Reservations: Send + Sync {
     /// Returns the stock hold of an order.
-    fn reservation(
-        &self,
-        order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<Reservation>, StoreError>> + Send;
+    fn reservation(&self, order_id: OrderId) -> impl PortFuture<Option<Reservation>>;
 }

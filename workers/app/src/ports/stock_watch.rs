@@ -1,14 +1,12 @@
 //! The stock levels that the inventory worker last observed. They show which alerts were already
 //! sent when stream records are read again, or when the whole table is read instead.
 
-use std::future::Future;
-
 use contract::messages::Envelope;
 use domain::Timestamp;
 use domain::ids::ProductId;
 use domain::stock::Availability;
 
-use super::StoreError;
+use super::PortFuture;
 
 /// The level of a product at its last observed change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +21,7 @@ pub struct Seen {
 /// The store of observed stock levels.
 pub trait StockWatch: Send + Sync {
     /// Returns the last observation of a product.
-    fn seen(
-        &self,
-        product_id: &ProductId,
-    ) -> impl Future<Output = Result<Option<Seen>, StoreError>> + Send;
+    fn seen(&self, product_id: &ProductId) -> impl PortFuture<Option<Seen>>;
 
     /// Stores the observation `now` and puts `alert` into the outbox, in one transaction. Returns
     /// false and changes nothing when the stored observation is not `before`, because another
@@ -38,5 +33,5 @@ pub trait StockWatch: Send + Sync {
         now: Seen,
         alert: Option<&Envelope>,
         at: Timestamp,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl PortFuture<bool>;
 }

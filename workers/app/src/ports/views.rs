@@ -3,7 +3,6 @@
 //! The view is derived from the orders, can lag behind them and can be rebuilt. No decision depends
 //! on it (docs/adr/0012).
 
-use std::future::Future;
 use std::time::Duration;
 
 use domain::Timestamp;
@@ -11,9 +10,9 @@ use domain::ids::OrderId;
 use serde::{Deserialize, Serialize};
 use time::serde::rfc3339;
 
-use super::StoreError;
 use super::orders::StoredOrder;
 use super::scope::Scope;
+use super::{PortFuture, StoreError};
 
 /// Time from the placement of an order until its view expires.
 pub const SHOWN: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -118,10 +117,7 @@ pub trait OrderViews: Send + Sync {
     -> impl Future<Output = Vec<Result<(), StoreError>>> + Send;
 
     /// Returns the version of the stored view of an order. `None` when there is none.
-    fn shown_version(
-        &self,
-        order_id: OrderId,
-    ) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+    fn shown_version(&self, order_id: OrderId) -> impl PortFuture<Option<i64>>;
 
     /// Returns at most `limit` orders of a session in scope, newest first, created before the order
     /// `before`.
@@ -131,7 +127,7 @@ pub trait OrderViews: Send + Sync {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> impl Future<Output = Result<Vec<OrderView>, StoreError>> + Send;
+    ) -> impl PortFuture<Vec<OrderView>>;
 }
 
 /// Read access to order views.
@@ -143,7 +139,7 @@ pub trait OrderViewReader: Send + Sync {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> impl Future<Output = Result<Vec<OrderView>, StoreError>> + Send;
+    ) -> impl PortFuture<Vec<OrderView>>;
 }
 
 impl<T: OrderViews> OrderViewReader for T {
@@ -153,7 +149,7 @@ impl<T: OrderViews> OrderViewReader for T {
         session_hash: &str,
         limit: u32,
         before: Option<OrderId>,
-    ) -> impl Future<Output = Result<Vec<OrderView>, StoreError>> + Send {
+    ) -> impl PortFuture<Vec<OrderView>> {
         OrderViews::of_session(self, scope, session_hash, limit, before)
     }
 }

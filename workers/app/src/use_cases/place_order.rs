@@ -24,7 +24,7 @@ use crate::location::Location;
 use crate::ports::orders::{KeyUse, NewOrder, OrderStore, Placement, SlotClaim, StoredOrder};
 use crate::ports::scope::Scope;
 use crate::ports::stock::{Stock, StockedProduct};
-use crate::ports::{Backend, Source, StoreError};
+use crate::ports::{Backend, PortFuture, Source, StoreError};
 
 pub use expected::{Changed, Difference, Differs, Expected, ShownLine};
 
@@ -205,10 +205,7 @@ pub struct PlaceOrderDeps<'a, Src> {
 pub trait Offers: Sync {
     /// Returns the product of a line. The number of available units may be cached when it suffices
     /// for the line, and is read from the table when it does not.
-    fn offer(
-        &self,
-        line: &Line,
-    ) -> impl Future<Output = Result<Option<StockedProduct>, StoreError>> + Send;
+    fn offer(&self, line: &Line) -> impl PortFuture<Option<StockedProduct>>;
 }
 
 impl<T: Stock> Offers for T {

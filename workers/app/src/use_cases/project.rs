@@ -7,16 +7,16 @@
 use contract::messages::Envelope;
 
 use super::Handled;
-use crate::ports::StoreError;
 use crate::ports::orders::{OrderFilter, OrderStore};
 use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
+use crate::ports::{PortFuture, StoreError};
 
 /// Writes order views. The implementation of the worker combines the views of concurrent messages
 /// into one call (group commit).
 pub trait Show: Sync {
     /// Writes one view.
-    fn show_one(&self, view: OrderView) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn show_one(&self, view: OrderView) -> impl PortFuture<()>;
 }
 
 /// Handles one message of the `projections` queue.

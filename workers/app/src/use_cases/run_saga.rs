@@ -16,28 +16,23 @@ use super::progress::Progress;
 use super::{CONFLICTS_MAX, HOLD, Handled, Maker};
 use crate::ports::orders::{Applied, Change, OrderStore};
 use crate::ports::stock::{Confirmed, MoveTo, Moved, OrderMove, Reserved, Stock};
-use crate::ports::{Backend, Source, StoreError};
+use crate::ports::{Backend, PortFuture, Source, StoreError};
 
 /// Applies changes of orders. The implementation of the worker combines the changes of concurrent
 /// messages into one transaction (group commit).
 pub trait Apply: Sync {
     /// Applies one change.
-    fn apply_one(&self, change: Change)
-    -> impl Future<Output = Result<Applied, StoreError>> + Send;
+    fn apply_one(&self, change: Change) -> impl PortFuture<Applied>;
 }
 
 /// Changes the stock of orders. The implementation of the worker combines the changes of concurrent
 /// messages into fewer calls (group commit).
 pub trait Shelf: Sync {
     /// Applies one change.
-    fn move_one(&self, one: OrderMove) -> impl Future<Output = Result<Moved, StoreError>> + Send;
+    fn move_one(&self, one: OrderMove) -> impl PortFuture<Moved>;
 
     /// Releases the units of an order; see [`Stock::release`].
-    fn give_back(
-        &self,
-        order_id: OrderId,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn give_back(&self, order_id: OrderId, now: Timestamp) -> impl PortFuture<()>;
 }
 
 impl<T: Stock> Shelf for T {
