@@ -12,15 +12,14 @@ use contract::settlement::Settlement;
 use domain::Timestamp;
 use domain::cart::Lines;
 use domain::channel::Channel;
-use domain::ids::{OrderId, ProductId};
-use domain::menu::Product;
+use domain::ids::OrderId;
 use domain::money::Money;
 
 use super::fulfil::decide;
 use super::notify::news_of;
 use super::pay::pay;
 use super::project::{Show, project};
-use super::run_saga::{Apply, run_saga};
+use super::run_saga::{Apply, Shelf, run_saga};
 use super::{Handled, Maker};
 use crate::ports::fulfilment::{FulfilmentStore, Work};
 use crate::ports::gateway::{ChargeOutcome, Gateway, GatewayError};
@@ -30,11 +29,9 @@ use crate::ports::locations::LocationStore;
 use crate::ports::notices::NoticeStatus;
 use crate::ports::orders::{Applied, Change, OrderStore, PaymentChange};
 use crate::ports::scope::Scope;
-use crate::ports::stock::{
-    Adjusted, Adjustment, Confirmed, ExpiredHold, Reservations, Reserved, Stock, StockedProduct,
-};
+use crate::ports::stock::{Catalogue, Confirmed, MoveTo, Moved, OrderMove, Reservations, Reserved};
 use crate::ports::views::{OrderView, OrderViews};
-use crate::ports::{Backend, Source, StoreError};
+use crate::ports::{Source, StoreError};
 
 /// The predicted result of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +89,7 @@ pub async fn rehearse(
     }: RehearsalDeps<
         '_,
         impl OrderStore + JourneyStore + FulfilmentStore + LocationStore,
-        impl Stock + Reservations,
+        impl Catalogue + Reservations,
         impl OrderViews,
     >,
     source: &impl Source,
@@ -309,33 +306,9 @@ impl Apply for Notes {
 /// Stock and a payment gateway that answer as if each request were carried out, and change nothing.
 struct OnPaper<'a, T>(&'a T);
 
-impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
-    async fn products(&self) -> Result<Vec<StockedProduct>, StoreError> {
-        self.0.products().await
-    }
-
-    async fn product(&self, id: &ProductId) -> Result<Option<StockedProduct>, StoreError> {
-        self.0.product(id).await
-    }
-
-    async fn reserve(
-        &self,
-        order_id: OrderId,
-        lines: &Lines,
-        _now: Timestamp,
-        _expires_at: Timestamp,
-    ) -> Result<Reserved, StoreError> {
-        match self
-            .0
-            .reservation(order_id)
-            .await?
-            .map(|reservation| reservation.state)
-        {
-            Some(HoldState::Held) => return Ok(Reserved::Held),
-            Some(HoldState::Confirmed) => return Ok(Reserved::Confirmed),
-            Some(HoldState::Released) => return Ok(Reserved::Released),
-            None => {}
-        }
+impl<T: Catalogue + Reservations> OnPaper<'_, T> {
+    /// Returns the result of a reservation for an order without one.
+    async fn reserve(&self, lines: &Lines) -> Result<Reserved, StoreError> {
         let mut short = Vec::new();
         for line in lines.iter() {
             let there = self.0.product(&line.product_id).await?;
@@ -349,51 +322,28 @@ impl<T: Stock + Reservations> Stock for OnPaper<'_, T> {
             Reserved::TooFew(short)
         })
     }
+}
 
-    async fn confirm(&self, order_id: OrderId, _now: Timestamp) -> Result<Confirmed, StoreError> {
-        Ok(
-            match self
-                .0
-                .reservation(order_id)
-                .await?
-                .map(|reservation| reservation.state)
-            {
+impl<T: Catalogue + Reservations> Shelf for OnPaper<'_, T> {
+    async fn move_one(&self, one: OrderMove) -> Result<Moved, StoreError> {
+        let reservation = self.0.reservation(one.order_id).await?;
+        let state = reservation.map(|reservation| reservation.state);
+        Ok(match one.to {
+            MoveTo::Reserve { .. } => Moved::Reserve(match state {
+                Some(HoldState::Held) => Reserved::Held,
+                Some(HoldState::Confirmed) => Reserved::Confirmed,
+                Some(HoldState::Released) => Reserved::Released,
+                None => self.reserve(&one.lines).await?,
+            }),
+            MoveTo::Confirm => Moved::Confirm(match state {
                 Some(HoldState::Held | HoldState::Confirmed) => Confirmed::Sold,
                 Some(HoldState::Released) | None => Confirmed::NoHold,
-            },
-        )
+            }),
+        })
     }
 
-    async fn release(&self, _order_id: OrderId, _now: Timestamp) -> Result<(), StoreError> {
+    async fn give_back(&self, _order_id: OrderId, _now: Timestamp) -> Result<(), StoreError> {
         Ok(())
-    }
-
-    async fn expired_holds(
-        &self,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<ExpiredHold>, StoreError> {
-        self.0.expired_holds(now, limit).await
-    }
-
-    async fn adjust(&self, _adjustment: &Adjustment) -> Result<Adjusted, StoreError> {
-        Err(StoreError::new(
-            Backend::Stock,
-            "nobody adjusts stock in a rehearsal",
-        ))
-    }
-
-    async fn add_product(
-        &self,
-        _product: &Product,
-        _received: u32,
-        _low_stock_threshold: i64,
-        _now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        Err(StoreError::new(
-            Backend::Stock,
-            "nobody adds products in a rehearsal",
-        ))
     }
 }
 
