@@ -29,7 +29,8 @@ use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 use domain::order::Status;
 
-use crate::ports::{Source, StoreError};
+use crate::ports::orders::{Applied, Change, OrderStore};
+use crate::ports::{Backend, Source, StoreError};
 
 /// Time from the reservation of an order's stock until the hold expires. It is longer than
 /// [`ORDER_DEADLINE`], so that no hold expires while its order can still be paid.
@@ -116,20 +117,17 @@ impl Handled {
     /// Returns the result for a message that was applied before.
     pub fn duplicate() -> Handled {
         Handled {
-            settlement: Settlement::Done,
             duplicate: true,
-            reached: None,
+            ..Handled::done()
         }
     }
 
     /// Returns the result for a message that must go to the dead-letter queue.
     pub fn park(reason: impl Into<String>) -> Handled {
+        let reason = reason.into();
         Handled {
-            settlement: Settlement::Park {
-                reason: reason.into(),
-            },
-            duplicate: false,
-            reached: None,
+            settlement: Settlement::Park { reason },
+            ..Handled::done()
         }
     }
 
@@ -143,15 +141,18 @@ impl Handled {
 
     /// Returns the result for a message that must be delivered again after the default back-off.
     pub fn retry(reason: impl Into<String>) -> Handled {
+        let (reason, after) = (reason.into(), None);
         Handled {
-            settlement: Settlement::Retry {
-                reason: reason.into(),
-                after: None,
-            },
-            duplicate: false,
-            reached: None,
+            settlement: Settlement::Retry { reason, after },
+            ..Handled::done()
         }
     }
+}
+
+/// Applies one change, in a transaction of its own.
+async fn apply_alone(orders: &impl OrderStore, change: Change) -> Result<Applied, StoreError> {
+    let applied = orders.apply(&[change]).await.pop();
+    applied.unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer to a change")))
 }
 
 impl From<StoreError> for Handled {

@@ -8,7 +8,7 @@ use domain::saga::{Decision, Event};
 use serde_json::{Value, json};
 
 use super::progress::Progress;
-use super::{CONFLICTS_MAX, Maker};
+use super::{CONFLICTS_MAX, Maker, apply_alone};
 use crate::ports::access::AuditEntry;
 use crate::ports::orders::{Applied, OrderStore};
 use crate::ports::scope::Scope;
@@ -256,10 +256,7 @@ async fn apply<S: Source>(
     if let Some(moved) = &mut change.order {
         moved.audit = act.map(|act| act.into_entry(&order, change.at));
     }
-    let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
-    match applied
-        .unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer to a change")))?
-    {
+    match apply_alone(orders, change).await? {
         Applied::Applied => Ok(Some(order)),
         Applied::Conflict | Applied::Duplicate => Ok(None),
     }

@@ -42,29 +42,14 @@ pub async fn decide(
     maker: &Maker,
     envelope: &Envelope,
 ) -> Result<Fulfilment, Handled> {
-    let order_id = match (&envelope.message, envelope.order_id) {
-        (Message::OrderStatusChanged { to, .. }, Some(order_id))
-            if to == Status::Confirmed.code() =>
-        {
-            order_id
-        }
-        (
-            Message::OrderStatusChanged { .. }
-            | Message::ReserveStock {}
-            | Message::ReleaseStock {}
-            | Message::ChargeCard { .. }
-            | Message::RefundCard { .. }
-            | Message::OrderCreated { .. }
-            | Message::InventoryReserved { .. }
-            | Message::PaymentCompleted { .. }
-            | Message::PaymentFailed { .. }
-            | Message::PaymentRefunded { .. }
-            | Message::OrderShipped { .. }
-            | Message::OrderOverdue { .. }
-            | Message::StockLevelReached { .. },
-            _,
-        ) => return Err(Handled::park_misrouted(envelope)),
+    let (Message::OrderStatusChanged { to, .. }, Some(order_id)) =
+        (&envelope.message, envelope.order_id)
+    else {
+        return Err(Handled::park_misrouted(envelope));
     };
+    if to != Status::Confirmed.code() {
+        return Err(Handled::park_misrouted(envelope));
+    }
     let order = match store.load(order_id).await {
         Ok(Some(stored)) => stored.order,
         Ok(None) => return Err(Handled::park(format!("order {order_id} does not exist"))),

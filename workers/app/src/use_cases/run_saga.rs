@@ -194,12 +194,9 @@ async fn reserve<S: Source>(
         }
         Reserved::TooFew(products) => {
             let names: Vec<_> = products.iter().map(ToString::to_string).collect();
-            progress.because(format!("sold out: {}", names.join(", ")));
-            progress.on(
-                Event::StockRefused,
-                actor,
-                Some(format!("sold out: {}", names.join(", "))),
-            )
+            let reason = format!("sold out: {}", names.join(", "));
+            progress.because(reason.clone());
+            progress.on(Event::StockRefused, actor, Some(reason))
         }
         Reserved::Released => {
             progress.because("the hold on the stock had ended");

@@ -9,8 +9,8 @@ use domain::saga::{Decision, Event, State};
 
 use super::progress::{Progress, ask_for};
 use super::time_out::{Timeouts, WaitOutcome, look_after};
-use super::{Maker, ORDER_DEADLINE};
-use crate::ports::orders::{Applied, Change, Due, OrderStore};
+use super::{Maker, ORDER_DEADLINE, apply_alone};
+use crate::ports::orders::{Change, Due, OrderStore};
 use crate::ports::stock::Stock;
 use crate::ports::{Source, StoreError};
 
@@ -139,11 +139,8 @@ async fn sweep_order(
             delivery: None,
         }
     };
-    for applied in orders.apply(std::slice::from_ref(&change)).await {
-        // A conflict means that the order has advanced in the meantime, so nothing is left to do.
-        let (Applied::Applied | Applied::Duplicate | Applied::Conflict) = applied?;
-    }
-    Ok(())
+    // A conflict means that the order has advanced in the meantime, so nothing is left to do.
+    apply_alone(orders, change).await.map(drop)
 }
 
 /// Returns whether the order is unconfirmed after its deadline.

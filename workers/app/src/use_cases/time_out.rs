@@ -15,9 +15,9 @@ use domain::saga::{Decision, Event, State};
 use uuid::Uuid;
 
 use super::progress::Progress;
-use super::{ASK_AGAIN, Maker};
+use super::{ASK_AGAIN, Maker, apply_alone};
 use crate::ports::orders::{Applied, Change, Due, OrderStore};
-use crate::ports::{Backend, Source, StoreError};
+use crate::ports::{Source, StoreError};
 
 /// The reason of an order that was completed because nobody collected it.
 pub const NOT_COLLECTED: &str = "not collected";
@@ -149,20 +149,15 @@ pub async fn look_after(
     let brought = order.order_type == OrderType::Delivery;
     let (change, then, looked) = match wait {
         Wait::Close if !brought => (close(order, source, maker), None, WaitOutcome::Closed),
-        // The customer cannot collect a delivery: the shop keeps it waiting, so staff are notified.
-        Wait::TellStaff | Wait::Close => (
-            Some(tell(&order, Audience::Staff, source, maker)),
-            None,
-            WaitOutcome::Told,
-        ),
-        Wait::TellCustomer { .. } if brought => (
-            Some(tell(&order, Audience::Staff, source, maker)),
-            None,
-            WaitOutcome::Told,
-        ),
-        Wait::TellCustomer { closes_at } => (
+        Wait::TellCustomer { closes_at } if !brought => (
             Some(tell(&order, Audience::Customer, source, maker)),
             Some(closes_at),
+            WaitOutcome::Told,
+        ),
+        // The customer cannot collect a delivery: the shop keeps it waiting, so staff are notified.
+        Wait::TellStaff | Wait::Close | Wait::TellCustomer { .. } => (
+            Some(tell(&order, Audience::Staff, source, maker)),
+            None,
             WaitOutcome::Told,
         ),
         Wait::Until(_) => return Ok(WaitOutcome::NotYet),
@@ -170,9 +165,7 @@ pub async fn look_after(
     let Some(change) = change else {
         return Ok(WaitOutcome::NotYet);
     };
-    let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
-    let applied = applied
-        .unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer to a change")))?;
+    let applied = apply_alone(orders, change).await?;
     if looked == WaitOutcome::Told {
         again(then).await?;
     }

@@ -8,9 +8,9 @@ use domain::order::{HistoryEntry, Order};
 use super::{ACTOR, Difference, Repair};
 use crate::ports::orders::{Applied, Change, OrderChange, OrderStore, PaymentChange};
 use crate::ports::stock::{Confirmed, Stock};
-use crate::ports::{Backend, Source, StoreError};
+use crate::ports::{Source, StoreError};
 use crate::use_cases::progress::ask_for;
-use crate::use_cases::{ASK_AGAIN, Maker};
+use crate::use_cases::{ASK_AGAIN, Maker, apply_alone};
 
 /// Repairs a difference. Returns false when the difference has no repair, or when the order changed
 /// in the meantime.
@@ -103,11 +103,5 @@ async fn apply(
         at,
         delivery: None,
     };
-    let applied = orders.apply(std::slice::from_ref(&change)).await.pop();
-    match applied
-        .unwrap_or_else(|| Err(StoreError::new(Backend::Orders, "no answer to a change")))?
-    {
-        Applied::Applied => Ok(true),
-        Applied::Duplicate | Applied::Conflict => Ok(false),
-    }
+    Ok(apply_alone(orders, change).await? == Applied::Applied)
 }
