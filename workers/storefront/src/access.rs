@@ -1,6 +1,5 @@
 //! The access check in front of every handler, by the action of its route.
 
-use app::ports::Source as _;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
@@ -99,7 +98,7 @@ pub fn authorize<P: Ports>(
     headers: &HeaderMap,
     action: Action,
 ) -> Result<Staff, Refused> {
-    let staff = staff::of(headers, &app.settings, app.ports.source().now());
+    let staff = staff::of(headers, &app.settings, app.now());
     match (
         may(actor(staff.as_ref().ok()), action, Resource::Shop),
         staff,

@@ -1,7 +1,6 @@
 //! Writes acts of staff into the audit log after they were performed. A change of an order is
 //! recorded in the transaction of the change (`app::use_cases::change_order`).
 
-use app::ports::Source as _;
 use app::ports::access::{AuditEntry, AuditLog as _};
 use contract::cause::chain;
 use domain::access::Action;
@@ -21,10 +20,7 @@ pub async fn append<P: Ports>(
     after: Option<Value>,
     act_id: Option<String>,
 ) {
-    let (at, after) = (
-        app.ports.source().now(),
-        after.map(|value| value.to_string()),
-    );
+    let (at, after) = (app.now(), after.map(|value| value.to_string()));
     let entry = AuditEntry {
         at,
         actor,
@@ -34,7 +30,7 @@ pub async fn append<P: Ports>(
         after,
         act_id,
     };
-    if let Err(error) = app.ports.orders().append_audit(&entry).await {
+    if let Err(error) = app.orders().append_audit(&entry).await {
         let AuditEntry {
             actor,
             action,

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use app::ports::Source as _;
 use app::ports::scope::Scope;
 use app::use_cases::Maker;
 use contract::route::Route;
+use domain::Timestamp;
 
 use crate::admission::Admission;
 use crate::followers::Watchers;
@@ -16,6 +18,7 @@ use crate::settings::Settings;
 use crate::taken_places::TakenPlaces;
 
 /// The state that every handler receives.
+#[derive(Clone)]
 pub struct App<P: Ports> {
     pub ports: P,
     pub settings: Arc<Settings>,
@@ -24,20 +27,6 @@ pub struct App<P: Ports> {
     pub watchers: Arc<Watchers>,
     pub admission: Arc<Admission>,
     pub rates: Arc<Rates>,
-}
-
-impl<P: Ports> Clone for App<P> {
-    fn clone(&self) -> Self {
-        Self {
-            ports: self.ports.clone(),
-            settings: self.settings.clone(),
-            menu: self.menu.clone(),
-            taken: self.taken.clone(),
-            watchers: self.watchers.clone(),
-            admission: self.admission.clone(),
-            rates: self.rates.clone(),
-        }
-    }
 }
 
 impl<P: Ports> App<P> {
@@ -52,6 +41,26 @@ impl<P: Ports> App<P> {
             watchers: Arc::default(),
             admission: Arc::default(),
         }
+    }
+
+    /// Returns the store of orders, locations and staff tokens.
+    pub fn orders(&self) -> &P::Orders {
+        self.ports.orders()
+    }
+
+    /// Returns the stock.
+    pub fn stock(&self) -> &P::Stock {
+        self.ports.stock()
+    }
+
+    /// Returns the store of carts.
+    pub fn carts(&self) -> &P::Carts {
+        self.ports.carts()
+    }
+
+    /// Returns the current time.
+    pub fn now(&self) -> Timestamp {
+        self.ports.source().now()
     }
 
     /// Returns the sender of the messages that this process writes.
@@ -81,18 +90,10 @@ impl<P: Ports> App<P> {
 }
 
 /// A route with the state of the application, for the layers in front of its handler.
+#[derive(Clone)]
 pub struct Guarded<P: Ports> {
     /// The state.
     pub app: App<P>,
     /// The row of the route.
     pub route: &'static Route,
-}
-
-impl<P: Ports> Clone for Guarded<P> {
-    fn clone(&self) -> Self {
-        Self {
-            app: self.app.clone(),
-            route: self.route,
-        }
-    }
 }

@@ -96,7 +96,7 @@ pub async fn orders<P: Ports>(
             .await?
             .into_iter()
             .collect(),
-        None => app.ports.orders().list(&app.staff_scope(), &filter).await?,
+        None => app.orders().list(&app.staff_scope(), &filter).await?,
     };
     let tickets = tickets_of(&app, &orders).await?;
     let is_full = orders.len() == filter.limit as usize;

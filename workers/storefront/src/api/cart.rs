@@ -132,7 +132,7 @@ pub async fn show<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Json<CartView>, Problem> {
     let cart = match session::of(&headers, &app.settings) {
-        Some(session) => app.ports.carts().get(&session.hash).await?,
+        Some(session) => app.carts().get(&session.hash).await?,
         None => Cart::default(),
     };
     let products = app.menu.products(&app.ports).await?;
@@ -178,7 +178,7 @@ pub async fn set<P: Ports>(
     let product_id = ProductId::parse(&product_id).map_err(|_| Problem::not_found())?;
     let session = session::of(&headers, &app.settings).ok_or_else(Problem::not_found)?;
     let products = app.menu.products(&app.ports).await?;
-    let carts = app.ports.carts();
+    let carts = app.carts();
     let cart = carts
         .set(&session.hash, &product_id, quantity.0)
         .await
@@ -202,7 +202,7 @@ pub async fn remove<P: Ports>(
     let products = app.menu.products(&app.ports).await?;
     let cart = match session::of(&headers, &app.settings) {
         Some(session) => {
-            let removed = app.ports.carts().remove(&session.hash, &product_id).await;
+            let removed = app.carts().remove(&session.hash, &product_id).await;
             removed.map_err(|error| Problem::cart_uncertain(&error))?
         }
         None => Cart::default(),
@@ -221,8 +221,7 @@ pub async fn clear<P: Ports>(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports
-            .carts()
+        app.carts()
             .clear(&session.hash)
             .await
             .map_err(|error| Problem::cart_uncertain(&error))?;

@@ -130,12 +130,7 @@ fn watcher<P: Ports>(
                 return;
             };
             // After a failed read, the next interval reads again.
-            if let Ok(Some(stored)) = app
-                .ports
-                .orders()
-                .load_in(&app.customer_scope(), order_id)
-                .await
-            {
+            if let Ok(Some(stored)) = app.orders().load_in(&app.customer_scope(), order_id).await {
                 watcher.send_if_modified(|version| {
                     std::mem::replace(version, stored.order.version) != stored.order.version
                 });
@@ -171,7 +166,7 @@ fn events<P: Ports>(follower: Follower<P>) -> impl Stream<Item = Result<Event, I
             }
             let shutdown: CancellationToken = follower.app.settings.shutdown.clone();
             let scope = follower.app.customer_scope();
-            let orders = follower.app.ports.orders();
+            let orders = follower.app.orders();
             let Ok(history) = orders
                 .history(&scope, follower.order_id, follower.after)
                 .await

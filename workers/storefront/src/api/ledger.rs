@@ -179,7 +179,7 @@ pub async fn suggestions<P: Ports>(
         Some(())
     })?;
     let reorders = suggest_reorders(
-        app.ports.stock(),
+        app.stock(),
         app.ports.source(),
         &app.settings.shops.home().hours,
         days,

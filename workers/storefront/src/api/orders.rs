@@ -76,7 +76,7 @@ pub async fn place<P: Ports>(
             lines,
             ..Cart::default()
         },
-        (None, Some(session)) => app.ports.carts().get(&session.hash).await?,
+        (None, Some(session)) => app.carts().get(&session.hash).await?,
         (None, None) => Cart::default(),
     };
     // An order from the cart belongs to the session that begins with the order, as with an order
@@ -113,7 +113,7 @@ pub async fn place<P: Ports>(
         if !accepted.replayed {
             // The order is valid even if its lines cannot be removed from the cart. The customer
             // can remove them.
-            let _ = app.ports.carts().take_out(&before.hash, &cart.lines).await;
+            let _ = app.carts().take_out(&before.hash, &cart.lines).await;
         }
         carry_cart(&app, before, after).await;
     }
@@ -183,9 +183,9 @@ pub async fn show<P: Ports>(
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
     let (scope, order_id) = (app.customer_scope(), stored.order.order_id);
-    let history = app.ports.orders().history(&scope, order_id, 0).await?;
-    let tickets = app.ports.orders().tickets(&scope, &[order_id]).await?;
-    let shipment = app.ports.orders().shipment(&scope, order_id).await?;
+    let history = app.orders().history(&scope, order_id, 0).await?;
+    let tickets = app.orders().tickets(&scope, &[order_id]).await?;
+    let shipment = app.orders().shipment(&scope, order_id).await?;
     let left = history.iter().find(|entry| entry.to == Status::Completed);
     let mut view = OrderView::of(&stored.order, &history, reader(&app, &headers));
     view.ticket = Some(tickets.first().map(TicketView::of));
@@ -322,7 +322,6 @@ async fn orders_of<P: Ports>(
         session_hashes: session.hashes(),
     };
     let stored = app
-        .ports
         .orders()
         .list_stored(&app.customer_scope(), &filter)
         .await?;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use app::location::Location;
-use app::ports::Source as _;
 use app::use_cases::place_order::PICKUP_AHEAD;
 use axum::Json;
 use axum::extract::{Query, State};
@@ -122,7 +121,7 @@ pub async fn list<P: Ports>(
         });
     let date = date_of(&app, &shop, query.get("date")).unwrap_or_else(|error| {
         errors.push(error);
-        app.ports.source().now().date()
+        app.now().date()
     });
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
@@ -147,7 +146,7 @@ fn date_of<P: Ports>(
     shop: &Location,
     text: Option<&String>,
 ) -> Result<Date, FieldError> {
-    let now = app.ports.source().now();
+    let now = app.now();
     let today = shop.hours.zone.date_of(now);
     let Some(text) = text else { return Ok(today) };
     let date = Date::parse(text, format_description!("[year]-[month]-[day]"));

@@ -152,7 +152,7 @@ pub async fn inventory<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Json<Inventory>, Problem> {
     staff_only(&app, &headers)?;
-    let products = app.ports.stock().products().await?;
+    let products = app.stock().products().await?;
     let products = products.iter().map(StockView::of).collect();
     Ok(Json(Inventory { products }))
 }

@@ -4,7 +4,6 @@
 //! gets one. A webhook that is lost, duplicated or late therefore changes nothing. The signature is
 //! checked nevertheless.
 
-use app::ports::Source as _;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -44,7 +43,7 @@ pub async fn payment<P: Ports>(
         .get(signature::HEADER)
         .and_then(|header| header.to_str().ok())
         .unwrap_or_default();
-    let now = app.ports.source().now().unix_timestamp();
+    let now = app.now().unix_timestamp();
     let verified = |secret: &str| signature::verify(secret, signed, &body, now).then_some(());
     let sender = app
         .settings

@@ -130,7 +130,7 @@ pub async fn add_to<P: Ports>(
         return Err(Problem::field("product_id", message)
             .detailed(format!("{name} is no longer on the menu.")));
     };
-    let cart = app.ports.carts().get(&session.hash).await?;
+    let cart = app.carts().get(&session.hash).await?;
     let is_new = cart.lines.is_empty();
     if is_new {
         app.rates.may_begin_cart(client)?;
@@ -169,7 +169,6 @@ pub async fn add_to<P: Ports>(
         return Err(Problem::field("quantity", message).detailed(detail));
     }
     let added = app
-        .ports
         .carts()
         .add(&session.hash, line, found.product.price.minor)
         .await;
@@ -194,8 +193,7 @@ pub async fn add_to<P: Ports>(
             .await
             .is_some_and(|count| count > shared.most)
     {
-        app.ports
-            .carts()
+        app.carts()
             .clear(&session.hash)
             .await
             .map_err(|error| Problem::cart_uncertain(&error))?;
@@ -206,7 +204,7 @@ pub async fn add_to<P: Ports>(
 
 /// Moves lines that another tab added meanwhile to the browser's new session.
 pub async fn carry_cart<P: Ports>(app: &App<P>, from: &Session, to: &Session) {
-    let carts = app.ports.carts();
+    let carts = app.carts();
     let Ok(cart) = carts.get(&from.hash).await else {
         return;
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use app::ports::fulfilment::{FulfilmentStore as _, Ticket};
 use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::scope::Scope;
-use app::ports::{Backend, Source as _, StoreError};
+use app::ports::{Backend, StoreError};
 use app::use_cases::change_order::{
     CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff,
 };
@@ -50,7 +50,7 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
         menu: &app.menu,
         ports: &app.ports,
     };
-    let placing = place_order(app.ports.orders(), &offers, &shop, means, request);
+    let placing = place_order(app.orders(), &offers, &shop, means, request);
     // This limit is shorter than the limit of the request, so the customer keeps the form and its
     // key.
     let placed = timeout(PLACED_WITHIN, placing).await;
@@ -79,12 +79,11 @@ pub async fn visible<P: Ports>(
     query: &HashMap<String, String>,
     headers: &HeaderMap,
 ) -> Result<StoredOrder, Problem> {
-    let staff = staff::of(headers, &app.settings, app.ports.source().now());
+    let staff = staff::of(headers, &app.settings, app.now());
     let event = access::event_of(staff.as_ref().err().copied());
     let not_found = || Problem::not_found().noting(event);
     let order_id: OrderId = id.parse().map_err(|_| not_found())?;
     let stored = app
-        .ports
         .orders()
         .load_in(&app.customer_scope(), order_id)
         .await?
@@ -126,7 +125,7 @@ pub async fn cancel_visible<P: Ports>(
     let actor = staff.as_ref().map_or(CUSTOMER, |staff| &staff.name);
     // `visible` has already checked the access.
     let (scope, order_id) = (app.customer_scope(), stored.order.order_id);
-    let orders = app.ports.orders();
+    let orders = app.orders();
     cancel_by_customer(
         orders,
         app.ports.source(),
@@ -147,16 +146,10 @@ pub async fn newest_with_number<P: Ports>(
     number: OrderNumber,
 ) -> Result<Option<Order>, Problem> {
     let scope = app.staff_scope();
-    let Some(order_id) = app
-        .ports
-        .orders()
-        .newest_with_number(&scope, number)
-        .await?
-    else {
+    let Some(order_id) = app.orders().newest_with_number(&scope, number).await? else {
         return Ok(None);
     };
     Ok(app
-        .ports
         .orders()
         .load_in(&scope, order_id)
         .await?
@@ -172,7 +165,7 @@ pub async fn tickets_of<P: Ports>(
     orders: &[Order],
 ) -> Result<HashMap<OrderId, Ticket>, Problem> {
     let ids: Vec<_> = orders.iter().map(|order| order.order_id).collect();
-    let tickets = app.ports.orders().tickets(&app.staff_scope(), &ids).await?;
+    let tickets = app.orders().tickets(&app.staff_scope(), &ids).await?;
     Ok(tickets
         .into_iter()
         .map(|ticket| (ticket.order_id, ticket))
@@ -203,7 +196,7 @@ pub fn may_set(staff: &Staff, to: Status) -> Result<(), Problem> {
 /// Returns the reason when the order is not visible, its version changed, the transition is not
 /// allowed, or the database does not answer.
 pub async fn move_order<P: Ports>(app: &App<P>, asked: Move) -> Result<Order, ChangeRefusal> {
-    move_by_staff(app.ports.orders(), app.ports.source(), &app.maker(), asked).await
+    move_by_staff(app.orders(), app.ports.source(), &app.maker(), asked).await
 }
 
 /// Returns the history of an order that was just changed, or an empty list when it cannot be read.
@@ -213,7 +206,7 @@ pub async fn history_after<P: Ports>(
     scope: &Scope,
     order: &Order,
 ) -> Vec<HistoryEntry> {
-    app.ports.orders().history(scope, order.order_id, 0).await.unwrap_or_else(|error| {
+    app.orders().history(scope, order.order_id, 0).await.unwrap_or_else(|error| {
         tracing::warn!(error = %chain(&error), order_id = %order.order_id, "An order was changed, and is answered without its history");
         Vec::new()
     })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use app::location::Location;
 use app::ports::locations::LocationStore as _;
-use app::ports::{Backend, Source as _, StoreError};
+use app::ports::{Backend, StoreError};
 use app::use_cases::place_order::{is_past, is_too_far_ahead};
 use contract::cause::chain;
 use domain::Timestamp;
@@ -51,10 +51,10 @@ pub async fn offered<P: Ports>(app: &App<P>, shop: &Location, date: Date) -> Res
             as_of: None,
         });
     };
-    let now = app.ports.source().now();
+    let now = app.now();
     let key = (shop.tenant_id.clone(), shop.location_id.clone(), date);
     let remembered = app.taken.of(&key);
-    let asked = app.ports.orders().taken(
+    let asked = app.orders().taken(
         &shop.tenant_id,
         &shop.location_id,
         first.starts_at,

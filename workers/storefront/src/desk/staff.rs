@@ -1,6 +1,5 @@
 //! The member of staff behind a request.
 
-use app::ports::Source as _;
 use axum::http::HeaderMap;
 
 use crate::ports::Ports;
@@ -11,7 +10,7 @@ use crate::state::App;
 /// Returns the member of staff who sent the request, if any. [`crate::access`] decides what their
 /// role may do.
 pub fn staff_of<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
-    staff::of(headers, &app.settings, app.ports.source().now()).ok()
+    staff::of(headers, &app.settings, app.now()).ok()
 }
 
 /// Returns the member of staff behind a request that `access::check` let through.
@@ -19,5 +18,5 @@ pub fn staff_of<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Option<Staff> {
 /// # Errors
 /// Returns 401 when the token is not accepted any more.
 pub fn staff_only<P: Ports>(app: &App<P>, headers: &HeaderMap) -> Result<Staff, Problem> {
-    staff::of(headers, &app.settings, app.ports.source().now()).map_err(Problem::unauthorized)
+    staff::of(headers, &app.settings, app.now()).map_err(Problem::unauthorized)
 }

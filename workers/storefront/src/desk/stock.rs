@@ -100,7 +100,7 @@ pub async fn adjust<P: Ports>(
         reason: change.reason,
         at: source.now(),
     };
-    let adjusted = timeout(ADJUSTED_WITHIN, app.ports.stock().adjust(&adjustment)).await;
+    let adjusted = timeout(ADJUSTED_WITHIN, app.stock().adjust(&adjustment)).await;
     app.menu.forget();
     let no_answer = |_| {
         Err(StoreError::new(
@@ -174,16 +174,12 @@ pub async fn ledger_page<P: Ports>(
 ) -> Result<(StockedProduct, Vec<Entry>), Problem> {
     let product_id = ProductId::parse(product_id).map_err(|_| Problem::not_found())?;
     let product = app
-        .ports
         .stock()
         .product(&product_id)
         .await?
         .ok_or_else(Problem::not_found)?;
     Ok((
         product,
-        app.ports
-            .stock()
-            .entries(&product_id, before, limit)
-            .await?,
+        app.stock().entries(&product_id, before, limit).await?,
     ))
 }

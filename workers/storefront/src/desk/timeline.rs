@@ -20,8 +20,8 @@ use crate::state::App;
 pub async fn of<P: Ports>(app: &App<P>, id: &str) -> Result<Journey, Problem> {
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let found = journey(
-        app.ports.orders(),
-        &Timely(app.ports.stock()),
+        app.orders(),
+        &Timely(app.stock()),
         &app.staff_scope(),
         order_id,
     )

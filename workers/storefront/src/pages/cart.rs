@@ -54,7 +54,7 @@ pub async fn show<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let session = session::of_or_new(&headers, &app.settings);
-    let cart = app.ports.carts().get(&session.hash).await?;
+    let cart = app.carts().get(&session.hash).await?;
     let products = app.menu.products(&app.ports).await?;
     let priced = price(&app, &products, &cart)?;
     let [subtotal, tax, total] =
@@ -146,8 +146,7 @@ pub async fn set<P: Ports>(
 ) -> Result<Response, Problem> {
     let (id, quantity) = (product_id(Some(&id))?, quantity(&form)?);
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports
-            .carts()
+        app.carts()
             .set(&session.hash, &id, quantity)
             .await
             .map_err(|error| Problem::cart_uncertain(&error))?;
@@ -163,8 +162,7 @@ pub async fn remove<P: Ports>(
 ) -> Result<Response, Problem> {
     let id = product_id(Some(&id))?;
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports
-            .carts()
+        app.carts()
             .remove(&session.hash, &id)
             .await
             .map_err(|error| Problem::cart_uncertain(&error))?;
@@ -178,8 +176,7 @@ pub async fn clear<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.ports
-            .carts()
+        app.carts()
             .clear(&session.hash)
             .await
             .map_err(|error| Problem::cart_uncertain(&error))?;

@@ -1,6 +1,5 @@
 //! The checkout page: the form, and the order that it places.
 
-use app::ports::Source as _;
 use app::ports::carts::CartStore as _;
 use app::use_cases::idempotency::key_use;
 use app::use_cases::place_order::{Expected, PickupRefusal, Refusal, Request, UnknownLine};
@@ -42,7 +41,7 @@ pub async fn show<P: Ports>(
         idempotency_key: random_token(),
         ..CheckoutForm::default()
     };
-    let receipt = receipt_of(&app, &app.ports.carts().get(&session.hash).await?).await?;
+    let receipt = receipt_of(&app, &app.carts().get(&session.hash).await?).await?;
     if receipt.lines.is_empty() {
         return Ok(Redirect::to("/cart").into_response());
     }
@@ -67,7 +66,7 @@ async fn again<P: Ports>(
     form: CheckoutForm,
     errors: Vec<ErrorView>,
 ) -> Result<Response, Problem> {
-    let receipt = match app.ports.carts().get(&session.hash).await {
+    let receipt = match app.carts().get(&session.hash).await {
         Ok(cart) => receipt_of(app, &cart).await,
         Err(error) => Err(error.into()),
     };
@@ -90,7 +89,7 @@ pub async fn place<P: Ports>(
     // An expired session has no cart. The form with its errors is returned under a new session, so
     // no input is lost.
     let session = session::of_or_new(&headers, &app.settings);
-    let cart = app.ports.carts().get(&session.hash).await?;
+    let cart = app.carts().get(&session.hash).await?;
     let ordered = cart.lines.clone();
     let again = async |status, form, errors| again(&app, &session, status, form, errors).await;
     let wrong = |field: &str, message: &str| vec![ErrorView::of(&FieldError::new(field, message))];
@@ -144,7 +143,7 @@ pub async fn place<P: Ports>(
             // Lines that another tab added meanwhile stay in the cart. A repeated request removes
             // nothing.
             if !accepted.replayed {
-                let _ = app.ports.carts().take_out(&session.hash, &ordered).await;
+                let _ = app.carts().take_out(&session.hash, &ordered).await;
             }
             carry_cart(&app, &session, &after).await;
             Ok(after.onto(
@@ -154,7 +153,7 @@ pub async fn place<P: Ports>(
         // The same key with changed fields, such as another name: the placed order stays as it is.
         Err(Refusal::KeyReused) => {
             let (scope, home) = (app.customer_scope(), app.settings.shops.home());
-            let (orders, key) = (app.ports.orders(), &form.idempotency_key);
+            let (orders, key) = (app.orders(), &form.idempotency_key);
             match key_use(orders, &scope, &home.tenant_id, key, digest).await? {
                 Some(used)
                     if used
@@ -203,7 +202,7 @@ pub async fn place<P: Ports>(
         }
         Err(Refusal::Pickup(refusal)) => {
             let shop = app.settings.shops.home();
-            let message = time_error(&shop.hours, app.ports.source().now(), refusal);
+            let message = time_error(&shop.hours, app.now(), refusal);
             let views = vec![ErrorView::about(&refusal.field_error(), message)];
             again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
         }
@@ -276,7 +275,7 @@ pub async fn other_day<P: Ports>(
     Form(form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
     let session = session::of_or_new(&headers, &app.settings);
-    let receipt = receipt_of(&app, &app.ports.carts().get(&session.hash).await?).await?;
+    let receipt = receipt_of(&app, &app.carts().get(&session.hash).await?).await?;
     let zone = &app.settings.shops.home().hours.zone;
     let chosen = wanted_time(&form.pickup_at)
         .ok()

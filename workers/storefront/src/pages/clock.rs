@@ -1,6 +1,5 @@
 //! Times on pages, on the clock of a location.
 
-use app::ports::Source as _;
 use domain::Timestamp;
 use domain::hours::Zone;
 use domain::order::Order;
@@ -24,7 +23,7 @@ impl Clock {
             .unwrap_or_else(|_| shops.home());
         Clock {
             zone: shop.hours.zone.clone(),
-            now: app.ports.source().now(),
+            now: app.now(),
         }
     }
 
@@ -41,5 +40,5 @@ pub fn time_of<P: Ports>(app: &App<P>, at: Timestamp) -> String {
         .home()
         .hours
         .zone
-        .time_text(at, app.ports.source().now())
+        .time_text(at, app.now())
 }

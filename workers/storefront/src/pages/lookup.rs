@@ -77,7 +77,6 @@ pub async fn find<P: Ports>(
     let email = input("email").replace('\0', "");
     let email = email::parse("email", &email).unwrap_or(email);
     match app
-        .ports
         .orders()
         .find_order(&app.customer_scope(), &number, &email)
         .await?
@@ -114,7 +113,6 @@ pub async fn open<P: Ports>(
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let token = form.get("t").map(String::as_str).unwrap_or_default();
     let stored = app
-        .ports
         .orders()
         .load_in(&app.customer_scope(), order_id)
         .await?;

@@ -57,12 +57,7 @@ pub async fn show<P: Ports>(
     let session = session::of_or_new(&headers, &app.settings);
     // The cart only supplies the count in the header. Without it the count is zero and the page
     // still works.
-    let cart = app
-        .ports
-        .carts()
-        .get(&session.hash)
-        .await
-        .unwrap_or_default();
+    let cart = app.carts().get(&session.hash).await.unwrap_or_default();
     let section = |kind: ProductType| MenuSection {
         title: match kind {
             ProductType::Coffee => "Coffee",

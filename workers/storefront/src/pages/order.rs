@@ -154,15 +154,13 @@ pub async fn cancel<P: Ports>(
 /// Returns the order as its page shows it.
 async fn order_view<P: Ports>(app: &App<P>, stored: &StoredOrder) -> Result<OrderView, Problem> {
     let history = app
-        .ports
         .orders()
         .history(&app.customer_scope(), stored.order.order_id, 0)
         .await?;
     let order = &stored.order;
     let ended = match order.status {
         Status::Cancelled | Status::Failed => {
-            let charged =
-                charged(app.ports.orders(), &app.customer_scope(), order.order_id).await?;
+            let charged = charged(app.orders(), &app.customer_scope(), order.order_id).await?;
             Some(format!("{} {}", why_ended(order), charged.sentence()))
         }
         Status::Pending

@@ -1,6 +1,5 @@
 //! The frame of every page, and how a page is rendered.
 
-use app::ports::Source as _;
 use app::ports::carts::CartStore as _;
 use askama::Template;
 use axum::http::header;
@@ -27,12 +26,7 @@ pub struct Shell {
 impl Shell {
     /// Creates the frame without a cart count and without a message.
     pub fn of<P: Ports>(app: &App<P>) -> Shell {
-        let closed = app
-            .settings
-            .shops
-            .home()
-            .hours
-            .closed_notice(app.ports.source().now());
+        let closed = app.settings.shops.home().hours.closed_notice(app.now());
         let has_mailbox = app.settings.mailbox.is_some();
         Shell {
             cart_count: None,
@@ -45,7 +39,7 @@ impl Shell {
     /// Creates the frame with the number of units in the session's cart, or zero when the cart
     /// cannot be read.
     pub async fn with_cart<P: Ports>(app: &App<P>, session: &Session) -> Shell {
-        let cart = app.ports.carts().get(&session.hash).await;
+        let cart = app.carts().get(&session.hash).await;
         Shell {
             cart_count: Some(cart.unwrap_or_default().lines.units()),
             ..Shell::of(app)

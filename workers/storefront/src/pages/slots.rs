@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use app::location::Location;
-use app::ports::Source as _;
 use app::use_cases::place_order::{PICKUP_AHEAD, is_too_far_ahead};
 use domain::Timestamp;
 use domain::hours::date_text;
@@ -35,7 +34,7 @@ pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
     };
     // Without a result all times are shown; placing the order counts again.
     if let Ok(Ok(of_day)) = timeout(PLACES_WITHIN, offered(app, &shop, day)).await {
-        let to_come: Vec<_> = hours_of(&shop, day, app.ports.source().now()).collect();
+        let to_come: Vec<_> = hours_of(&shop, day, app.now()).collect();
         let free = of_day.slots.into_iter().filter(|offered| offered.left > 0);
         let free = free.filter(|offered| to_come.contains(&offered.slot.starts_at));
         let time =
@@ -48,7 +47,7 @@ pub async fn choice<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
 /// Returns the same choice from the opening hours alone, without calling a dependency.
 pub fn choice_by_hours<P: Ports>(app: &App<P>, form: &CheckoutForm) -> TimeChoice {
     let shop = app.settings.shops.home();
-    let (zone, now) = (&shop.hours.zone, app.ports.source().now());
+    let (zone, now) = (&shop.hours.zone, app.now());
     let today = zone.date_of(now);
     let last = zone.date_of(now + PICKUP_AHEAD);
     let all =

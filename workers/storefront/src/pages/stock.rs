@@ -54,7 +54,7 @@ async fn stock_page<P: Ports>(
     )
     .is_ok();
     let hours = &app.settings.shops.home().hours;
-    let mut reorders = suggest_reorders(app.ports.stock(), app.ports.source(), hours, DAYS).await?;
+    let mut reorders = suggest_reorders(app.stock(), app.ports.source(), hours, DAYS).await?;
     // Sorted as on the menu, so that each product has a fixed place.
     reorders.sort_by(|a, b| {
         let (a, b) = (&a.product.product, &b.product.product);
