@@ -273,10 +273,10 @@ impl Problem {
     }
 
     /// Returns 503 after a cart change whose result is unknown.
-    pub fn cart_uncertain(error: &StoreError) -> Problem {
+    pub fn cart_uncertain(error: StoreError) -> Problem {
         let detail =
             "We cannot say whether your cart was changed. Look into it before you change it again.";
-        Problem::uncertain(error, detail)
+        Problem::uncertain(&error, detail)
     }
 
     /// Returns 503 after a write whose result is unknown, because it may have been executed.

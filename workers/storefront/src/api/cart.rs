@@ -182,7 +182,7 @@ pub async fn set<P: Ports>(
     let cart = carts
         .set(&session.hash, &product_id, quantity.0)
         .await
-        .map_err(|error| Problem::cart_uncertain(&error))?
+        .map_err(Problem::cart_uncertain)?
         .ok_or_else(Problem::not_found)?;
     view(&app, &products, &cart)
 }
@@ -203,7 +203,7 @@ pub async fn remove<P: Ports>(
     let cart = match session::of(&headers, &app.settings) {
         Some(session) => {
             let removed = app.carts().remove(&session.hash, &product_id).await;
-            removed.map_err(|error| Problem::cart_uncertain(&error))?
+            removed.map_err(Problem::cart_uncertain)?
         }
         None => Cart::default(),
     };
@@ -221,10 +221,8 @@ pub async fn clear<P: Ports>(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.carts()
-            .clear(&session.hash)
-            .await
-            .map_err(|error| Problem::cart_uncertain(&error))?;
+        let changed = app.carts().clear(&session.hash).await;
+        changed.map_err(Problem::cart_uncertain)?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -19,6 +19,7 @@ use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request::{self, Invalid, Note, Parse, Parsed, Rule};
 use crate::schema;
+use crate::staff::Staff;
 use crate::state::App;
 use crate::text::time_text;
 
@@ -170,15 +171,10 @@ pub async fn restock<P: Ports>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<StockView>, Problem> {
-    change(&app, &product_id, &headers, |headers| {
-        let Restock {
-            quantity,
-            reason,
-            movement_id,
-        } = request::body(headers, &body)?;
-        Ok((quantity, reason, movement_id))
-    })
-    .await
+    let staff = staff_only(&app, &headers)?;
+    let body: Restock = request::body(&headers, &body)?;
+    let (kind, reason) = (body.quantity, body.reason);
+    change(&app, &product_id, staff, kind, reason, body.movement_id).await
 }
 
 /// Corrects the stock after a count.
@@ -194,15 +190,10 @@ pub async fn adjust<P: Ports>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<StockView>, Problem> {
-    change(&app, &product_id, &headers, |headers| {
-        let Adjustment {
-            change,
-            reason,
-            movement_id,
-        } = request::body(headers, &body)?;
-        Ok((change, reason, movement_id))
-    })
-    .await
+    let staff = staff_only(&app, &headers)?;
+    let body: Adjustment = request::body(&headers, &body)?;
+    let (kind, reason) = (body.change, body.reason);
+    change(&app, &product_id, staff, kind, reason, body.movement_id).await
 }
 
 /// Removes units that were spilled, broken or too old.
@@ -218,35 +209,26 @@ pub async fn write_off<P: Ports>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<StockView>, Problem> {
-    change(&app, &product_id, &headers, |headers| {
-        let WriteOff {
-            quantity,
-            reason,
-            movement_id,
-        } = request::body(headers, &body)?;
-        Ok((quantity, reason, movement_id))
-    })
-    .await
+    let staff = staff_only(&app, &headers)?;
+    let body: WriteOff = request::body(&headers, &body)?;
+    let (kind, reason) = (body.quantity, body.reason);
+    change(&app, &product_id, staff, kind, reason, body.movement_id).await
 }
 
 /// Changes the stock according to the body, and returns the counters of the product.
 async fn change<P: Ports>(
     app: &App<P>,
     product_id: &str,
-    headers: &HeaderMap,
-    read: impl FnOnce(
-        &HeaderMap,
-    )
-        -> Result<(AdjustmentKind, Parsed<Note>, Option<Parsed<MovementId>>), Problem>,
+    staff: Staff,
+    kind: AdjustmentKind,
+    Parsed(Note(reason)): Parsed<Note>,
+    movement_id: Option<Parsed<MovementId>>,
 ) -> Result<Json<StockView>, Problem> {
-    let staff = staff_only(app, headers)?;
-    let (kind, Parsed(Note(reason)), movement_id) = read(headers)?;
     let change = StockChange {
         kind,
         reason,
         movement_id: movement_id.map(|Parsed(MovementId(id))| id),
     };
-    stock::adjust(app, product_id, change, staff.name)
-        .await
-        .map(|product| Json(StockView::of(&product)))
+    let product = stock::adjust(app, product_id, change, staff.name).await?;
+    Ok(Json(StockView::of(&product)))
 }

@@ -193,10 +193,8 @@ pub async fn add_to<P: Ports>(
             .await
             .is_some_and(|count| count > shared.most)
     {
-        app.carts()
-            .clear(&session.hash)
-            .await
-            .map_err(|error| Problem::cart_uncertain(&error))?;
+        let changed = app.carts().clear(&session.hash).await;
+        changed.map_err(Problem::cart_uncertain)?;
         return Err(Problem::too_many(CART_LIFETIME));
     }
     Ok(cart)

@@ -146,10 +146,8 @@ pub async fn set<P: Ports>(
 ) -> Result<Response, Problem> {
     let (id, quantity) = (product_id(Some(&id))?, quantity(&form)?);
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.carts()
-            .set(&session.hash, &id, quantity)
-            .await
-            .map_err(|error| Problem::cart_uncertain(&error))?;
+        let changed = app.carts().set(&session.hash, &id, quantity).await;
+        changed.map_err(Problem::cart_uncertain)?;
     }
     Ok(Redirect::to("/cart").into_response())
 }
@@ -162,10 +160,8 @@ pub async fn remove<P: Ports>(
 ) -> Result<Response, Problem> {
     let id = product_id(Some(&id))?;
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.carts()
-            .remove(&session.hash, &id)
-            .await
-            .map_err(|error| Problem::cart_uncertain(&error))?;
+        let changed = app.carts().remove(&session.hash, &id).await;
+        changed.map_err(Problem::cart_uncertain)?;
     }
     Ok(Redirect::to("/cart").into_response())
 }
@@ -176,10 +172,8 @@ pub async fn clear<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(session) = session::of(&headers, &app.settings) {
-        app.carts()
-            .clear(&session.hash)
-            .await
-            .map_err(|error| Problem::cart_uncertain(&error))?;
+        let changed = app.carts().clear(&session.hash).await;
+        changed.map_err(Problem::cart_uncertain)?;
     }
     Ok(Redirect::to("/cart").into_response())
 }
