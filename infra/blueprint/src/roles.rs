@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use contract::address::Address;
 use contract::parameter::Secret;
 use contract::parameter_root;
-use contract::queue::Queue;
 use contract::role::{Access, ROLES, Role};
-use contract::table::Table;
-use contract::topic::{Bus, Topic};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
@@ -16,30 +13,12 @@ use crate::names::{MAIL_DOMAIN, Shared, export_of_arn, parameter_arn, secret_arn
 use crate::template::{Statement, sub};
 
 /// A right of a role to use something outside its process.
-#[derive(Debug, Clone, Copy)]
-enum Edge {
-    Consumes(&'static Queue),
-    Parks(&'static Queue),
-    Sends(&'static Queue),
-    Publishes(&'static Topic),
-    PutsEvents(&'static Bus),
-    Table(&'static Table, Access),
-    Stream(&'static Table),
-    /// All live parameters. The role reads them by path.
-    Parameters,
-    Mail,
-    Texts,
-    Secret(&'static Secret),
-    /// The database login at the start. Security groups control who reaches the database's address.
-    Database,
-    /// The database login, which the process reads again after a rotation (ADR 0013).
-    DatabaseAgain,
-    /// The cache token at the start.
-    Cache,
-    /// The cache token, which the process reads again after a rotation.
-    CacheAgain,
-    /// The current and the previous version of a secret, which the process reads again.
-    SecretAgain(&'static Secret),
+struct Edge {
+    actor: Actor,
+    statement: Statement,
+    /// A condition of the statement.
+    condition: Option<Value>,
+    key: Option<KeyUse>,
 }
 
 /// The IAM role that uses a right.
@@ -52,7 +31,8 @@ pub enum Actor {
     Starter,
 }
 
-/// The use of the KMS key that encrypts a right's resource.
+/// The use of the KMS key that encrypts a right's resource, if that is a key of ours.
+#[derive(Clone, Copy)]
 struct KeyUse {
     key: Shared,
     /// Name of the key, such as `messages`.
@@ -64,48 +44,39 @@ struct KeyUse {
 
 /// Returns one statement per right of a role.
 pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
-    edges(role)
-        .iter()
-        .map(|edge| edge.statement(role, environment))
-        .collect()
+    let edges = edges(role, environment).into_iter();
+    edges.map(|edge| edge.statement).collect()
 }
 
 /// Returns the policy document of one of the role's two IAM roles. `more` are statements that no
 /// right of the contract requires.
 pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<Statement>) -> Value {
-    let edges = edges_of(role, actor);
+    let edges = edges_of(role, environment, actor);
     let mut statements: Vec<Value> = more.iter().map(named).collect();
     statements.extend(edges.iter().map(|edge| {
-        let mut json = named(&edge.statement(role, environment));
-        if matches!(edge, Edge::Texts) {
-            json["Condition"] = from_here();
+        let mut json = named(&edge.statement);
+        if let Some(condition) = &edge.condition {
+            json["Condition"] = condition.clone();
         }
         json
     }));
     statements.extend(key_statements(&edges, environment));
-    statements.extend(
-        edges
-            .iter()
-            .any(|edge| matches!(edge, Edge::Texts))
-            .then(no_topic),
-    );
+    let sends_texts = actor == Actor::Process && role.text_messages;
+    statements.extend(sends_texts.then(no_topic));
     document(statements)
 }
 
 /// Returns the reasons of an IAM role's rights, one per right. Roles with the same reasons need the
 /// same policy.
-pub fn reasons(role: &Role, actor: Actor) -> Vec<String> {
-    edges_of(role, actor)
-        .into_iter()
-        .map(Edge::because)
-        .collect()
+pub fn reasons(role: &Role, environment: &Environment, actor: Actor) -> Vec<String> {
+    let edges = edges_of(role, environment, actor).into_iter();
+    edges.map(|edge| edge.statement.because).collect()
 }
 
-fn edges_of(role: &Role, actor: Actor) -> Vec<Edge> {
-    edges(role)
-        .into_iter()
-        .filter(|edge| edge.actor() == actor)
-        .collect()
+fn edges_of(role: &Role, environment: &Environment, actor: Actor) -> Vec<Edge> {
+    let mut edges = edges(role, environment);
+    edges.retain(|edge| edge.actor == actor);
+    edges
 }
 
 /// Returns a policy document with these statements.
@@ -132,7 +103,7 @@ fn sid_of(because: &str) -> String {
 
 /// Returns why a statement with this Sid exists. The reason is a right of a role, the rights whose
 /// resources a key encrypts, or a need of every (public) service.
-pub fn demand(sid: &str) -> Option<String> {
+pub fn demand(environment: &Environment, sid: &str) -> Option<String> {
     const OF_A_SERVICE: [(&str, &str); 7] = [
         (
             NO_TOPIC,
@@ -157,17 +128,24 @@ pub fn demand(sid: &str) -> Option<String> {
             "is public: its tasks are targets of the load balancer",
         ),
     ];
-    let all: Vec<Edge> = ROLES.iter().flat_map(|role| edges(role)).collect();
-    if let Some(edge) = all.iter().find(|edge| sid_of(&edge.because()) == sid) {
-        return Some(edge.because());
+    let all: Vec<Edge> = ROLES
+        .iter()
+        .flat_map(|role| edges(role, environment))
+        .collect();
+    let because = |edge: &Edge| edge.statement.because.clone();
+    if let Some(edge) = all
+        .iter()
+        .find(|edge| sid_of(&edge.statement.because) == sid)
+    {
+        return Some(because(edge));
     }
     let opened: BTreeSet<String> = all
         .iter()
         .filter(|edge| {
-            edge.key_use()
+            edge.key
                 .is_some_and(|used| sid_of(&opens(used.name)) == sid)
         })
-        .map(|edge| edge.because())
+        .map(because)
         .collect();
     if !opened.is_empty() {
         return Some(format!(
@@ -186,202 +164,172 @@ fn opens(key: &str) -> String {
 }
 
 /// Returns all rights of a role, from the contract only.
-fn edges(role: &Role) -> Vec<Edge> {
-    let mut edges = Vec::new();
-    for queue in role.consumes {
-        edges.extend([Edge::Consumes(queue), Edge::Parks(queue)]);
-    }
-    edges.extend(role.sends.iter().map(|queue| Edge::Sends(queue)));
-    edges.extend(role.publishes.iter().map(|topic| Edge::Publishes(topic)));
-    edges.extend(role.puts_events.iter().map(|bus| Edge::PutsEvents(bus)));
-    edges.extend(
-        role.tables
-            .iter()
-            .map(|(table, access)| Edge::Table(table, *access)),
-    );
-    edges.extend(role.streams.iter().map(|table| Edge::Stream(table)));
-    edges.extend((!role.parameters.is_empty()).then_some(Edge::Parameters));
-    edges.extend(role.mail.then_some(Edge::Mail));
-    edges.extend(role.text_messages.then_some(Edge::Texts));
-    edges.extend(role.secrets.iter().map(|secret| Edge::Secret(secret)));
-    edges.extend(role.database.then_some(Edge::Database));
-    edges.extend(role.database.then_some(Edge::DatabaseAgain));
-    edges.extend(role.cache.then_some(Edge::Cache));
-    edges.extend(role.cache.then_some(Edge::CacheAgain));
-    edges.extend(role.secrets.iter().map(|secret| Edge::SecretAgain(secret)));
-    edges
-}
-
-impl Edge {
-    /// Returns the reason, for people and for the Sid.
-    fn because(self) -> String {
-        match self {
-            Edge::Consumes(queue) => format!("consumes {}", queue.slug),
-            Edge::Parks(queue) => format!("parks from {}", queue.slug),
-            Edge::Sends(queue) => format!("sends to {}", queue.slug),
-            Edge::Publishes(topic) => format!("publishes to {}", topic.slug),
-            Edge::PutsEvents(bus) => format!("puts events on {}", bus.slug),
-            Edge::Table(table, Access::Read) => format!("reads {}", table.slug),
-            Edge::Table(table, Access::Write) => format!("writes {}", table.slug),
-            Edge::Stream(table) => format!("reads the stream of {}", table.slug),
-            Edge::Parameters => "reads its parameters".to_owned(),
-            Edge::Mail => "sends e-mail".to_owned(),
-            Edge::Texts => "sends text messages".to_owned(),
-            Edge::Secret(secret) => format!("is given the secret {}", secret.slug),
-            Edge::Database => "is given the database login".to_owned(),
-            Edge::DatabaseAgain => "reads the database login again".to_owned(),
-            Edge::Cache => "is given the cache token".to_owned(),
-            Edge::CacheAgain => "reads the cache token again".to_owned(),
-            Edge::SecretAgain(secret) => format!("reads the secret {} again", secret.slug),
-        }
-    }
-
-    fn actor(self) -> Actor {
-        match self {
-            Edge::Secret(_) | Edge::Database | Edge::Cache => Actor::Starter,
-            Edge::Consumes(_)
-            | Edge::Parks(_)
-            | Edge::Sends(_)
-            | Edge::Publishes(_)
-            | Edge::PutsEvents(_)
-            | Edge::Table(..)
-            | Edge::Stream(_)
-            | Edge::Parameters
-            | Edge::DatabaseAgain
-            | Edge::CacheAgain
-            | Edge::SecretAgain(_)
-            | Edge::Mail
-            | Edge::Texts => Actor::Process,
-        }
-    }
-
-    fn statement(self, role: &Role, environment: &Environment) -> Statement {
-        let import =
-            |address: Address| json!({ "Fn::ImportValue": export_of_arn(environment, address) });
-        let (actions, resources) = match self {
-            Edge::Consumes(queue) => (
-                vec![
-                    "sqs:ReceiveMessage",
-                    "sqs:DeleteMessage",
-                    "sqs:ChangeMessageVisibility",
-                ],
-                vec![import(Address::Queue(queue))],
-            ),
-            Edge::Parks(queue) => (
-                vec!["sqs:SendMessage"],
-                vec![import(Address::ParkingQueue(queue))],
-            ),
-            Edge::Sends(queue) => (vec!["sqs:SendMessage"], vec![import(Address::Queue(queue))]),
-            Edge::Publishes(topic) => (vec!["sns:Publish"], vec![import(Address::Topic(topic))]),
-            Edge::PutsEvents(bus) => (vec!["events:PutEvents"], vec![import(Address::Bus(bus))]),
-            Edge::Table(table, access) => {
-                let mut actions = vec!["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"];
-                if access == Access::Write {
-                    actions.extend(["dynamodb:PutItem", "dynamodb:UpdateItem"]);
-                }
-                let arn = import(Address::Table(table));
-                let indexes = table.indexes.iter().map(
-                    |index| json!({ "Fn::Join": ["", [arn, format!("/index/{}", index.name)]] }),
-                );
-                let resources = std::iter::once(arn.clone()).chain(indexes).collect();
-                (actions, resources)
-            }
-            Edge::Stream(table) => (
-                vec![
-                    "dynamodb:DescribeStream",
-                    "dynamodb:GetShardIterator",
-                    "dynamodb:GetRecords",
-                ],
-                vec![import(Address::Stream(table))],
-            ),
-            Edge::Parameters => {
-                // `GetParametersByPath` is authorized by the ARN of the path, not by those of the
-                // parameters below it (Systems Manager User Guide, "How Parameter Store authorizes
-                // parameter retrieval").
-                let root = parameter_root(&environment.name);
-                let path = format!(
-                    "arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{root}"
-                );
-                let below = role
-                    .parameters
-                    .iter()
-                    .map(|parameter| sub(&parameter_arn(environment, parameter.key)));
-                let resources = std::iter::once(sub(&path)).chain(below).collect();
-                (vec!["ssm:GetParametersByPath"], resources)
-            }
-            Edge::Mail => {
-                let identity = format!(
-                    "arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:identity/{}",
-                    MAIL_DOMAIN
-                );
-                (vec!["ses:SendEmail"], vec![sub(&identity)])
-            }
-            Edge::Texts => (vec!["sns:Publish"], vec![json!("*")]),
-            Edge::Secret(secret) | Edge::SecretAgain(secret) => (
-                vec!["secretsmanager:GetSecretValue"],
-                vec![sub(&secret_arn(environment, secret.slug))],
-            ),
-            Edge::Database | Edge::DatabaseAgain => (
-                vec!["secretsmanager:GetSecretValue"],
-                vec![Shared::DatabaseSecret.import(environment)],
-            ),
-            Edge::Cache | Edge::CacheAgain => (
-                vec!["secretsmanager:GetSecretValue"],
-                vec![Shared::CacheSecret.import(environment)],
-            ),
-        };
-        Statement {
+fn edges(role: &Role, environment: &Environment) -> Vec<Edge> {
+    // Writers generate a data key. SQS and SNS also decrypt it, to verify it (SQS and SNS Developer
+    // Guides, "Key management").
+    const READ: &[&str] = &["kms:Decrypt"];
+    const WRITE: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
+    // DynamoDB uses a table's key on behalf of the caller (DynamoDB Developer Guide, "Authorizing
+    // use of your KMS keys"). These are the actions that CDK grants, without its wildcards.
+    const TABLE_READ: &[&str] = &["kms:Decrypt", "kms:DescribeKey"];
+    const TABLE_WRITE: &[&str] = &[
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+    ];
+    let key_use = |key, name, service, actions| {
+        Some(KeyUse {
+            key,
+            name,
+            service,
             actions,
-            resources,
-            because: self.because(),
-        }
-    }
-
-    fn key_use(self) -> Option<KeyUse> {
-        // Writers generate a data key. SQS and SNS also decrypt it, to verify it (SQS and SNS
-        // Developer Guides, "Key management").
-        const READ: &[&str] = &["kms:Decrypt"];
-        const WRITE: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
-        const TABLE_READ: &[&str] = &["kms:Decrypt", "kms:DescribeKey"];
-        const TABLE_WRITE: &[&str] = &[
-            "kms:Decrypt",
-            "kms:DescribeKey",
-            "kms:Encrypt",
-            "kms:GenerateDataKey",
-        ];
-        let used = |key, name, service, actions| {
-            Some(KeyUse {
-                key,
-                name,
-                service,
+        })
+    };
+    let messages = |service, actions| key_use(Shared::MessagesKey, "messages", service, actions);
+    let stock = |actions| key_use(Shared::StockKey, "stock", "dynamodb", actions);
+    let mut edges = Vec::new();
+    let mut add = |because: String, actions: &[&'static str], resources: Vec<Value>, key| {
+        let actions = actions.to_vec();
+        edges.push(Edge {
+            actor: Actor::Process,
+            statement: Statement {
                 actions,
-            })
+                resources,
+                because,
+            },
+            condition: None,
+            key,
+        });
+    };
+    let arn = |address| json!({ "Fn::ImportValue": export_of_arn(environment, address) });
+    for queue in role.consumes {
+        let receive = [
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:ChangeMessageVisibility",
+        ];
+        let (work, parking) = (
+            arn(Address::Queue(queue)),
+            arn(Address::ParkingQueue(queue)),
+        );
+        let because = format!("consumes {}", queue.slug);
+        add(because, &receive, vec![work], messages("sqs", READ));
+        let (because, send) = (format!("parks from {}", queue.slug), ["sqs:SendMessage"]);
+        add(because, &send, vec![parking], messages("sqs", WRITE));
+    }
+    for queue in role.sends {
+        let (because, send) = (format!("sends to {}", queue.slug), ["sqs:SendMessage"]);
+        let queue = arn(Address::Queue(queue));
+        add(because, &send, vec![queue], messages("sqs", WRITE));
+    }
+    for topic in role.publishes {
+        let (because, send) = (format!("publishes to {}", topic.slug), ["sns:Publish"]);
+        let topic = arn(Address::Topic(topic));
+        add(because, &send, vec![topic], messages("sns", WRITE));
+    }
+    for bus in role.puts_events {
+        // EventBridge uses the bus's key itself, allowed by the key policy (EventBridge User Guide,
+        // "Authorizing EventBridge to use a customer managed key").
+        let (because, put) = (format!("puts events on {}", bus.slug), ["events:PutEvents"]);
+        add(because, &put, vec![arn(Address::Bus(bus))], None);
+    }
+    for (table, access) in role.tables {
+        let mut actions = vec!["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"];
+        let (verb, key) = match access {
+            Access::Read => ("reads", stock(TABLE_READ)),
+            Access::Write => {
+                actions.extend(["dynamodb:PutItem", "dynamodb:UpdateItem"]);
+                ("writes", stock(TABLE_WRITE))
+            }
         };
-        match self {
-            Edge::Consumes(_) => used(Shared::MessagesKey, "messages", "sqs", READ),
-            Edge::Parks(_) | Edge::Sends(_) => used(Shared::MessagesKey, "messages", "sqs", WRITE),
-            Edge::Publishes(_) => used(Shared::MessagesKey, "messages", "sns", WRITE),
-            // DynamoDB uses a table's key on behalf of the caller (DynamoDB Developer Guide,
-            // "Authorizing use of your KMS keys"). These are the actions that CDK grants, without
-            // its wildcards.
-            Edge::Table(_, Access::Write) => {
-                used(Shared::StockKey, "stock", "dynamodb", TABLE_WRITE)
-            }
-            Edge::Table(_, Access::Read) | Edge::Stream(_) => {
-                used(Shared::StockKey, "stock", "dynamodb", TABLE_READ)
-            }
-            Edge::Secret(_)
-            | Edge::SecretAgain(_)
-            | Edge::Database
-            | Edge::DatabaseAgain
-            | Edge::Cache
-            | Edge::CacheAgain => used(Shared::SecretsKey, "secrets", "secretsmanager", READ),
-            // EventBridge uses the bus's key itself, allowed by the key policy (EventBridge User
-            // Guide, "Authorizing EventBridge to use a customer managed key"). Parameters, mail and
-            // texts use no key of ours.
-            Edge::PutsEvents(_) | Edge::Parameters | Edge::Mail | Edge::Texts => None,
+        let arn = arn(Address::Table(table));
+        let indexes = table
+            .indexes
+            .iter()
+            .map(|index| json!({ "Fn::Join": ["", [arn, format!("/index/{}", index.name)]] }));
+        let resources = std::iter::once(arn.clone()).chain(indexes).collect();
+        add(format!("{verb} {}", table.slug), &actions, resources, key);
+    }
+    for table in role.streams {
+        let actions = [
+            "dynamodb:DescribeStream",
+            "dynamodb:GetShardIterator",
+            "dynamodb:GetRecords",
+        ];
+        let because = format!("reads the stream of {}", table.slug);
+        let stream = arn(Address::Stream(table));
+        add(because, &actions, vec![stream], stock(TABLE_READ));
+    }
+    // Parameters, mail and texts use no key of ours.
+    if !role.parameters.is_empty() {
+        // `GetParametersByPath` is authorized by the ARN of the path, not by those of the
+        // parameters below it (Systems Manager User Guide, "How Parameter Store authorizes
+        // parameter retrieval").
+        let root = parameter_root(&environment.name);
+        let path = format!(
+            "arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{root}"
+        );
+        let below = role
+            .parameters
+            .iter()
+            .map(|parameter| sub(&parameter_arn(environment, parameter.key)));
+        let resources = std::iter::once(sub(&path)).chain(below).collect();
+        let because = "reads its parameters".to_owned();
+        add(because, &["ssm:GetParametersByPath"], resources, None);
+    }
+    if role.mail {
+        let identity = format!(
+            "arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:identity/{MAIL_DOMAIN}"
+        );
+        let because = "sends e-mail".to_owned();
+        add(because, &["ses:SendEmail"], vec![sub(&identity)], None);
+    }
+    if role.text_messages {
+        let because = "sends text messages".to_owned();
+        add(because, &["sns:Publish"], vec![json!("*")], None);
+        if let Some(texts) = edges.last_mut() {
+            texts.condition = Some(from_here());
         }
     }
+    let mut read_secret = |actor: Actor, because: &str, secret: Value| {
+        edges.push(Edge {
+            actor,
+            statement: Statement {
+                actions: vec!["secretsmanager:GetSecretValue"],
+                resources: vec![secret],
+                because: because.to_owned(),
+            },
+            condition: None,
+            key: key_use(Shared::SecretsKey, "secrets", "secretsmanager", READ),
+        });
+    };
+    // Each value is given to the process at its start. The process reads it again after a rotation
+    // (ADR 0013). Security groups control who reaches the database's address.
+    let own = |secret: &Secret| sub(&secret_arn(environment, secret.slug));
+    for secret in role.secrets {
+        let because = format!("is given the secret {}", secret.slug);
+        read_secret(Actor::Starter, &because, own(secret));
+    }
+    for (used, shared, what) in [
+        (role.database, Shared::DatabaseSecret, "database login"),
+        (role.cache, Shared::CacheSecret, "cache token"),
+    ] {
+        if used {
+            let secret = shared.import(environment);
+            read_secret(
+                Actor::Starter,
+                &format!("is given the {what}"),
+                secret.clone(),
+            );
+            read_secret(Actor::Process, &format!("reads the {what} again"), secret);
+        }
+    }
+    for secret in role.secrets {
+        let because = format!("reads the secret {} again", secret.slug);
+        read_secret(Actor::Process, &because, own(secret));
+    }
+    edges
 }
 
 /// Denies publishing to topics. Topics are the only SNS resources in IAM (Service Authorization
@@ -410,7 +358,7 @@ fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
     for key in [Shared::MessagesKey, Shared::StockKey, Shared::SecretsKey] {
         let uses: Vec<KeyUse> = edges
             .iter()
-            .filter_map(|edge| edge.key_use())
+            .filter_map(|edge| edge.key)
             .filter(|used| used.key == key)
             .collect();
         let Some(first) = uses.first() else { continue };

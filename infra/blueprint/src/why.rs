@@ -403,7 +403,9 @@ impl<'a> Explainer<'a> {
                     effect: text(&statement["Effect"]),
                     actions: texts(&statement["Action"]),
                     resources: resources.collect(),
-                    edge: if is_ours { roles::demand(&sid) } else { None },
+                    edge: is_ours
+                        .then(|| roles::demand(self.environment, &sid))
+                        .flatten(),
                     roles: roles.clone(),
                     sid,
                 });

@@ -53,7 +53,7 @@ pub fn compute(environment: &Environment) -> Template<'_> {
         .collect();
     let starters = starters(&mut template, &images, &logs);
     for (role, logs) in &logs {
-        let reasons = roles::reasons(role, Actor::Starter);
+        let reasons = roles::reasons(role, environment, Actor::Starter);
         let Some(starter) = starters.iter().find(|starter| starter.reasons == reasons) else {
             continue;
         };
@@ -161,13 +161,13 @@ fn starters(
     let environment = template.environment;
     let mut kinds: Vec<(Vec<String>, &Role, Vec<Value>)> = Vec::new();
     for (role, _) in logs {
-        let reasons = roles::reasons(role, Actor::Starter);
+        let reasons = roles::reasons(role, environment, Actor::Starter);
         if kinds.iter().any(|(known, ..)| *known == reasons) {
             continue;
         }
         let alike = logs
             .iter()
-            .filter(|(other, _)| roles::reasons(other, Actor::Starter) == reasons);
+            .filter(|(other, _)| roles::reasons(other, environment, Actor::Starter) == reasons);
         let logs = alike.map(|(_, logs)| get_att(logs, "Arn")).collect();
         kinds.push((
             reasons,
