@@ -288,23 +288,15 @@ fn kind(resource: &Value) -> &str {
 
 fn added(id: &str, resource: &Value) -> Change {
     let kind = kind(resource);
-    let mut properties = Vec::new();
+    let mut properties = leaves(&Value::Null, &resource["Properties"], "");
     // Only properties that widen permissions or exposure are listed for a new resource. The
     // template shows the others.
-    let wider: Vec<PropertyChange> = leaves(&Value::Null, &resource["Properties"], "")
-        .into_iter()
-        .filter_map(|(path, before, after)| {
-            let rung = exposure(kind, &path, &before, &after)?;
-            Some(PropertyChange {
-                path,
-                before,
-                after,
-                rung,
-            })
-        })
-        .collect();
-    let exposed = wider.iter().map(|property| property.rung).max();
-    properties.extend(wider);
+    properties.retain_mut(|property| {
+        let rung = exposure(kind, &property.path, &property.before, &property.after);
+        property.rung = rung.unwrap_or(property.rung);
+        rung.is_some()
+    });
+    let exposed = properties.iter().map(|property| property.rung).max();
     let consequence = if exposed == Some(Rung::NetworkExposure) {
         "created; reachable from the internet".to_owned()
     } else {
@@ -367,10 +359,11 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     let known = schema::of(kind);
     let mut action = Action::Change;
     let mut fails = false;
-    let mut properties = Vec::new();
-    for (path, before, after) in leaves(&was["Properties"], &resource["Properties"], "") {
-        let effect = match known.map_or(Effect::MayReplace, |known| known.effect(&plain(&path))) {
-            Effect::MayReplace if interrupts_only(kind, &path) => Effect::InPlace,
+    let mut properties = leaves(&was["Properties"], &resource["Properties"], "");
+    for property in &mut properties {
+        let (path, before, after) = (&property.path, &property.before, &property.after);
+        let effect = match known.map_or(Effect::MayReplace, |known| known.effect(&plain(path))) {
+            Effect::MayReplace if interrupts_only(kind, path) => Effect::InPlace,
             effect => effect,
         };
         match effect {
@@ -381,31 +374,19 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
         }
         let mildest = match effect {
             Effect::Replaces | Effect::MayReplace | Effect::Fails => Rung::Replacement,
-            Effect::InPlace if is_metadata(&path, known.and_then(schema::Schema::tags)) => {
+            Effect::InPlace if is_metadata(path, known.and_then(schema::Schema::tags)) => {
                 Rung::Metadata
             }
-            Effect::InPlace => interruption(kind, &path).unwrap_or(Rung::InPlace),
+            Effect::InPlace => interruption(kind, path).unwrap_or(Rung::InPlace),
         };
-        let worse = exposure(kind, &path, &before, &after)
-            .or_else(|| zone_loss(kind, &path, &before, &after));
-        let rung = worse.map_or(mildest, |worse| worse.max(mildest));
-        properties.push(PropertyChange {
-            path,
-            before,
-            after,
-            rung,
-        });
+        let worse =
+            exposure(kind, path, before, after).or_else(|| zone_loss(kind, path, before, after));
+        property.rung = worse.map_or(mildest, |worse| worse.max(mildest));
     }
     for attribute in ["DeletionPolicy", "UpdateReplacePolicy"] {
-        if was.get(attribute) != resource.get(attribute) {
-            let (before, after) = (was[attribute].clone(), resource[attribute].clone());
-            properties.push(PropertyChange {
-                path: attribute.to_owned(),
-                before,
-                after,
-                rung: Rung::Metadata,
-            });
-        }
+        let rung = Rung::Metadata;
+        let changes = leaves(&was[attribute], &resource[attribute], attribute).into_iter();
+        properties.extend(changes.map(|change| PropertyChange { rung, ..change }));
     }
     let mut rung = properties.iter().map(|property| property.rung).max()?;
     let stateful = is_stateful(kind);
@@ -476,9 +457,9 @@ fn sentence(rung: Rung, kind: &str) -> &'static str {
     }
 }
 
-/// Returns every place where two values differ, as (path, before, after). Lists are compared as a
-/// whole.
-fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Value)> {
+/// Returns every place where two values differ, as if each were updated in place. Lists are compared
+/// as a whole.
+fn leaves(before: &Value, after: &Value, path: &str) -> Vec<PropertyChange> {
     if before == after {
         return Vec::new();
     }
@@ -505,7 +486,12 @@ fn leaves(before: &Value, after: &Value, path: &str) -> Vec<(String, Value, Valu
         });
         return inner.collect();
     }
-    vec![(path.to_owned(), before.clone(), after.clone())]
+    vec![PropertyChange {
+        path: path.to_owned(),
+        before: before.clone(),
+        after: after.clone(),
+        rung: Rung::InPlace,
+    }]
 }
 
 /// Returns the path without indexes, as in the schema table.

@@ -379,20 +379,22 @@ impl<'a> Rules<'a> {
                 &["HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count"],
             ),
         ];
+        let first = |kind: Kind| self.graph.of_type(kind).next();
         let mut findings = Vec::new();
-        for (rule, kind, names) in needs {
-            if let Some(first) = self.graph.of_type(*kind).next()
-                && !names.iter().any(|name| has(name))
-            {
-                findings.push(self.find(
-                    rule,
-                    first.place,
-                    format!(
-                        "No alarm watches the resource. Add an alarm on {}.",
-                        names.join(" or ")
-                    ),
-                ));
+        let mut need = |rule: &str, first: Option<Resource<'a>>, is_met: bool, message: String| {
+            if let (Some(first), false) = (first, is_met) {
+                findings.push(self.find(rule, first.place, message));
             }
+        };
+        for (rule, kind, names) in needs {
+            let alarms = names.join(" or ");
+            let message = format!("No alarm watches the resource. Add an alarm on {alarms}.");
+            need(
+                rule,
+                first(*kind),
+                names.iter().any(|name| has(name)),
+                message,
+            );
         }
         // A mean hides slow requests, so the alarm must use a percentile.
         let slow = |alarm: &Value| {
@@ -405,42 +407,25 @@ impl<'a> Rules<'a> {
                     .iter()
                     .any(|it| of(&it["MetricStat"]["Metric"], &it["MetricStat"]["Stat"]))
         };
-        if let Some(first) = self.graph.of_type(kind::ELB_LOAD_BALANCER).next()
-            && !self.alarms.iter().any(|alarm| slow(alarm.properties))
-        {
-            let message = "No alarm reports slow responses. Add an alarm on TargetResponseTime with the statistic p95 or p99.";
-            findings.push(self.find("WATCH-8", first.place, message.to_owned()));
-        }
-        let first = self
-            .graph
-            .of_type(kind::DYNAMODB_TABLE)
-            .find(|table| !table.properties["StreamSpecification"].is_null());
-        if let Some(first) = first
-            && !has(Metric::StreamLag.name())
-        {
-            let message = format!(
-                "No alarm reports a delayed stream consumer. Add an alarm on {}.",
-                Metric::StreamLag.name()
-            );
-            findings.push(self.find("WATCH-9", first.place, message));
-        }
+        let is_met = self.alarms.iter().any(|alarm| slow(alarm.properties));
+        let message = "No alarm reports slow responses. Add an alarm on TargetResponseTime with the statistic p95 or p99.";
+        let balancer = first(kind::ELB_LOAD_BALANCER);
+        need("WATCH-8", balancer, is_met, message.to_owned());
+        let mut tables = self.graph.of_type(kind::DYNAMODB_TABLE);
+        let streamed = tables.find(|table| !table.properties["StreamSpecification"].is_null());
+        let metric = Metric::StreamLag.name();
+        let message =
+            format!("No alarm reports a delayed stream consumer. Add an alarm on {metric}.");
+        need("WATCH-9", streamed, has(metric), message);
         // The outbox is a table of the database, and its age is our own metric.
-        if let Some(first) = self.graph.of_type(kind::RDS_INSTANCE).next()
-            && !has(Metric::OutboxLag.name())
-        {
-            let message = format!(
-                "No alarm reports a stalled outbox. Add an alarm on {}.",
-                Metric::OutboxLag.name()
-            );
-            findings.push(self.find("WATCH-10", first.place, message));
-        }
-        if let Some(first) = self.graph.of_type(kind::SNS_SUBSCRIPTION).next()
-            && !has("NumberOfNotificationsFailed")
-            && !has("NumberOfNotificationsFailedToRedriveToDlq")
-        {
-            let message = "No alarm reports failed deliveries of topics. Add an alarm on NumberOfNotificationsFailed.";
-            findings.push(self.find("WATCH-11", first.place, message.to_owned()));
-        }
+        let (database, metric) = (first(kind::RDS_INSTANCE), Metric::OutboxLag.name());
+        let message = format!("No alarm reports a stalled outbox. Add an alarm on {metric}.");
+        need("WATCH-10", database, has(metric), message);
+        let is_met =
+            has("NumberOfNotificationsFailed") || has("NumberOfNotificationsFailedToRedriveToDlq");
+        let message = "No alarm reports failed deliveries of topics. Add an alarm on NumberOfNotificationsFailed.";
+        let subscription = first(kind::SNS_SUBSCRIPTION);
+        need("WATCH-11", subscription, is_met, message.to_owned());
         findings
     }
 }
