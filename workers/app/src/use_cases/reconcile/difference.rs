@@ -1,7 +1,7 @@
 //! The kinds of differences, their meaning, and the repairs that need no decision by a person.
 
 use domain::ids::{OrderId, ProductId};
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use crate::ports::orders::{Payment, PaymentState};
 
@@ -15,31 +15,52 @@ use crate::ports::orders::{Payment, PaymentState};
     Hash,
     PartialOrd,
     Ord,
+    EnumMessage,
     EnumString,
     IntoStaticStr,
     VariantArray,
 )]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Kind {
+    #[strum(message = "An order waits for a response, and no message is on its way.")]
     OverdueOrder,
+    #[strum(message = "Units are reserved for an order that has ended, so they cannot be sold.")]
     HoldOfEndedOrder,
+    #[strum(message = "Units count as sold to an order that was cancelled or failed.")]
     SaleOfEndedOrder,
+    #[strum(message = "An order is sold, but its units are only reserved and can be released.")]
     SoldOrderStillHeld,
+    #[strum(message = "An order is sold, but no units were taken, so others can buy them.")]
     SoldOrderWithoutStock,
+    #[strum(message = "The units reserved or sold for an order differ from its items.")]
     HoldIsNotTheOrder,
+    #[strum(message = "Units are reserved for an order that does not exist.")]
     HoldWithoutOrder,
+    #[strum(message = "Units count as sold to an order that does not exist.")]
     SaleWithoutOrder,
+    #[strum(message = "Our record of a payment is older than that of the gateway.")]
     PaymentBehindGateway,
+    #[strum(message = "We recorded a payment that the gateway does not have.")]
     PaymentNotAtGateway,
+    #[strum(message = "An order is sold, but the gateway charged nothing for it.")]
     SoldButNotPaid,
+    #[strum(message = "An order is sold, but its money was refunded.")]
     RefundedButSold,
+    #[strum(message = "An order has ended, but the gateway still has the customer's money.")]
     MoneyOwed,
+    #[strum(message = "A customer was charged more than once for one order.")]
     ChargedTwice,
+    #[strum(message = "The gateway charged another amount than the order's total.")]
     WrongAmount,
+    #[strum(message = "The gateway charged for an order that does not exist.")]
     ChargeWithoutOrder,
+    #[strum(message = "received is not available + reserved + sold + written_off.")]
     CountersDoNotAddUp,
+    #[strum(message = "The reserved units differ from the sum of the reservations.")]
     ReservedIsNotHeld,
+    #[strum(message = "The sold units differ from the sum of the sales to orders.")]
     SoldIsNotOrdered,
+    #[strum(message = "The counters differ from the sum of the stock ledger.")]
     CountersAreNotTheLedger,
 }
 
@@ -47,49 +68,8 @@ domain::named_variants!(Kind);
 
 impl Kind {
     /// Returns what the kind means, in one sentence.
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Kind::OverdueOrder => "An order waits for a response, and no message is on its way.",
-            Kind::HoldOfEndedOrder => {
-                "Units are reserved for an order that has ended, so they cannot be sold."
-            }
-            Kind::SaleOfEndedOrder => {
-                "Units count as sold to an order that was cancelled or failed."
-            }
-            Kind::SoldOrderStillHeld => {
-                "An order is sold, but its units are only reserved and can be released."
-            }
-            Kind::SoldOrderWithoutStock => {
-                "An order is sold, but no units were taken, so others can buy them."
-            }
-            Kind::HoldIsNotTheOrder => {
-                "The units reserved or sold for an order differ from its items."
-            }
-            Kind::HoldWithoutOrder => "Units are reserved for an order that does not exist.",
-            Kind::SaleWithoutOrder => "Units count as sold to an order that does not exist.",
-            Kind::PaymentBehindGateway => {
-                "Our record of a payment is older than that of the gateway."
-            }
-            Kind::PaymentNotAtGateway => "We recorded a payment that the gateway does not have.",
-            Kind::SoldButNotPaid => "An order is sold, but the gateway charged nothing for it.",
-            Kind::RefundedButSold => "An order is sold, but its money was refunded.",
-            Kind::MoneyOwed => {
-                "An order has ended, but the gateway still has the customer's money."
-            }
-            Kind::ChargedTwice => "A customer was charged more than once for one order.",
-            Kind::WrongAmount => "The gateway charged another amount than the order's total.",
-            Kind::ChargeWithoutOrder => "The gateway charged for an order that does not exist.",
-            Kind::CountersDoNotAddUp => {
-                "received is not available + reserved + sold + written_off."
-            }
-            Kind::ReservedIsNotHeld => {
-                "The reserved units differ from the sum of the reservations."
-            }
-            Kind::SoldIsNotOrdered => "The sold units differ from the sum of the sales to orders.",
-            Kind::CountersAreNotTheLedger => {
-                "The counters differ from the sum of the stock ledger."
-            }
-        }
+    pub fn meaning(self) -> &'static str {
+        self.get_message().unwrap_or_default()
     }
 
     /// Returns what a person should do about a difference of this kind.
