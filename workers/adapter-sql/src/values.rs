@@ -50,10 +50,24 @@ pub fn text_of(at: Timestamp) -> String {
         .unwrap_or_default()
 }
 
-impl Type<Postgres> for Id {
-    fn type_info() -> PgTypeInfo {
-        <Uuid as Type<Postgres>>::type_info()
-    }
+/// Gives a value the database type of another one.
+macro_rules! typed_as {
+    ($($database:ident: $name:ty = $other:ty, $info:ty;)*) => {
+        $(impl Type<$database> for $name {
+            fn type_info() -> $info {
+                <$other as Type<$database>>::type_info()
+            }
+        })*
+    };
+}
+
+typed_as! {
+    Postgres: Id = Uuid, PgTypeInfo;
+    Sqlite: Id = Hyphenated, SqliteTypeInfo;
+    Postgres: At = Timestamp, PgTypeInfo;
+    Sqlite: At = String, SqliteTypeInfo;
+    Postgres: Records = Json<Value>, PgTypeInfo;
+    Sqlite: Records = String, SqliteTypeInfo;
 }
 
 impl Encode<'_, Postgres> for Id {
@@ -65,12 +79,6 @@ impl Encode<'_, Postgres> for Id {
 impl Decode<'_, Postgres> for Id {
     fn decode(value: PgValueRef<'_>) -> Result<Id, BoxDynError> {
         <Uuid as Decode<Postgres>>::decode(value).map(Id)
-    }
-}
-
-impl Type<Sqlite> for Id {
-    fn type_info() -> SqliteTypeInfo {
-        <Hyphenated as Type<Sqlite>>::type_info()
     }
 }
 
@@ -86,21 +94,9 @@ impl Decode<'_, Sqlite> for Id {
     }
 }
 
-impl Type<Postgres> for At {
-    fn type_info() -> PgTypeInfo {
-        <Timestamp as Type<Postgres>>::type_info()
-    }
-}
-
 impl Encode<'_, Postgres> for At {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         Encode::<Postgres>::encode_by_ref(&self.0, buffer)
-    }
-}
-
-impl Type<Sqlite> for At {
-    fn type_info() -> SqliteTypeInfo {
-        <String as Type<Sqlite>>::type_info()
     }
 }
 
@@ -140,24 +136,12 @@ impl<T: Serialize> Encode<'_, Sqlite> for List<T> {
     }
 }
 
-impl Type<Postgres> for Records {
-    fn type_info() -> PgTypeInfo {
-        <Json<Value> as Type<Postgres>>::type_info()
-    }
-}
-
 impl Encode<'_, Postgres> for Records {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         // The version of `jsonb`'s binary format comes before the text.
         buffer.push(1);
         buffer.extend_from_slice(self.0.as_bytes());
         Ok(IsNull::No)
-    }
-}
-
-impl Type<Sqlite> for Records {
-    fn type_info() -> SqliteTypeInfo {
-        <String as Type<Sqlite>>::type_info()
     }
 }
 

@@ -241,7 +241,6 @@ struct Kept<K> {
     older: HashMap<K, Bucket>,
 }
 
-#[derive(Clone, Copy)]
 struct Bucket {
     tokens: f64,
     at: Instant,
@@ -269,25 +268,31 @@ impl<K: Hash + Eq> Buckets<K> {
         }
     }
 
+    /// Returns the tokens in the bucket of `key` at `now`.
+    fn tokens(&self, kept: &Kept<K>, key: &K, now: Instant) -> f64 {
+        let known = kept.newer.get(key).or_else(|| kept.older.get(key));
+        known.map_or(self.room, |bucket| {
+            let since = now.saturating_duration_since(bucket.at).as_secs_f64();
+            (bucket.tokens + since * self.per_second).min(self.room)
+        })
+    }
+
+    /// Returns the time until the next token if there is none.
+    fn enough(&self, tokens: f64) -> Result<(), Duration> {
+        if tokens >= 1.0 {
+            Ok(())
+        } else {
+            Err(Duration::from_secs_f64((1.0 - tokens) / self.per_second))
+        }
+    }
+
     /// Checks that there is a token, and takes none.
     ///
     /// # Errors
     /// Returns the time until the next token.
     fn look(&self, key: K) -> Result<(), Duration> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept
-            .newer
-            .get(&key)
-            .or_else(|| kept.older.get(&key))
-            .copied();
-        let tokens = known.map_or(self.room, |bucket| {
-            bucket.tokens + bucket.at.elapsed().as_secs_f64() * self.per_second
-        });
-        if tokens >= 1.0 {
-            Ok(())
-        } else {
-            Err(Duration::from_secs_f64((1.0 - tokens) / self.per_second))
-        }
+        self.enough(self.tokens(&kept, &key, Instant::now()))
     }
 
     fn take(&self, key: K) -> Result<(), Duration> {
@@ -303,28 +308,10 @@ impl<K: Hash + Eq> Buckets<K> {
             return Ok(());
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept
-            .newer
-            .get(&key)
-            .or_else(|| kept.older.get(&key))
-            .copied();
-        let mut bucket = known.unwrap_or(Bucket {
-            tokens: self.room,
-            at: now,
-        });
-        let since = now.saturating_duration_since(bucket.at).as_secs_f64();
-        bucket = Bucket {
-            tokens: (bucket.tokens + since * self.per_second).min(self.room),
-            at: now,
-        };
-        let taken = if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
-            Ok(())
-        } else {
-            Err(Duration::from_secs_f64(
-                (1.0 - bucket.tokens) / self.per_second,
-            ))
-        };
+        let tokens = self.tokens(&kept, &key, now);
+        let taken = self.enough(tokens);
+        let tokens = if taken.is_ok() { tokens - 1.0 } else { tokens };
+        let bucket = Bucket { tokens, at: now };
         if kept.newer.len() >= BUCKETS_MAX / 2 {
             kept.older = std::mem::take(&mut kept.newer);
         }
