@@ -69,6 +69,12 @@ pub fn query(
     }
 }
 
+/// Parses a number of a query from 1 to `most`.
+pub fn number(text: &str, most: u32) -> Option<u32> {
+    let number = text.parse().ok()?;
+    (1..=most).contains(&number).then_some(number)
+}
+
 /// The invalid fields of a body.
 #[derive(Debug, Default)]
 pub struct Invalid {

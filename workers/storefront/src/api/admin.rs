@@ -67,28 +67,18 @@ pub async fn orders<P: Ports>(
         "is unknown or invalid; use status (one or more, by comma), limit (1-{LIST_MAX}), before \
          (an order id) or number (such as A-047)"
     );
-    request::query(&query, &rule, |name, value| match name {
-        "status" => {
-            filter.statuses = value
-                .split(',')
-                .map(Status::from_code)
-                .collect::<Option<_>>()?;
-            Some(())
+    request::query(&query, &rule, |name, value| {
+        match name {
+            "status" => {
+                let codes = value.split(',').map(Status::from_code);
+                filter.statuses = codes.collect::<Option<_>>()?;
+            }
+            "limit" => filter.limit = request::number(value, LIST_MAX)?,
+            "before" => filter.before = Some(value.parse().ok()?),
+            "number" => number = Some(OrderNumber::parse(value)?),
+            _ => return None,
         }
-        "limit" => {
-            let within = |limit: &u32| (1..=LIST_MAX).contains(limit);
-            filter.limit = value.parse().ok().filter(within)?;
-            Some(())
-        }
-        "before" => {
-            filter.before = Some(value.parse().ok()?);
-            Some(())
-        }
-        "number" => {
-            number = Some(OrderNumber::parse(value)?);
-            Some(())
-        }
-        _ => None,
+        Some(())
     })?;
     let orders = match number {
         // Order numbers restart each day; the newest order is the one that staff mean.

@@ -83,17 +83,13 @@ pub async fn entries<P: Ports>(
     let (mut limit, mut before) = (LEDGER_PAGE, None);
     let rule =
         format!("is unknown or invalid; use limit (1-{ENTRIES_MAX}) or before (an entry's id)");
-    request::query(&query, &rule, |name, value| match name {
-        "limit" => {
-            let within = |limit: &u32| (1..=ENTRIES_MAX).contains(limit);
-            limit = value.parse().ok().filter(within)?;
-            Some(())
+    request::query(&query, &rule, |name, value| {
+        match name {
+            "limit" => limit = request::number(value, ENTRIES_MAX)?,
+            "before" => before = Some(ledger_cursor(value)?.to_owned()),
+            _ => return None,
         }
-        "before" => {
-            before = Some(ledger_cursor(value)?.to_owned());
-            Some(())
-        }
-        _ => None,
+        Some(())
     })?;
     let (product, entries) = ledger_page(&app, &product_id, before.as_deref(), limit).await?;
     let is_full = entries.len() == limit as usize;
@@ -174,8 +170,7 @@ pub async fn suggestions<P: Ports>(
     let mut days = DAYS;
     let rule = format!("is unknown or invalid; use days (1-{DAYS_MAX})");
     request::query(&query, &rule, |name, value| {
-        let within = |days: &u32| name == "days" && (1..=DAYS_MAX).contains(days);
-        days = value.parse().ok().filter(within)?;
+        days = request::number(value, DAYS_MAX).filter(|_| name == "days")?;
         Some(())
     })?;
     let reorders = suggest_reorders(

@@ -243,17 +243,13 @@ pub async fn list<P: Ports>(
 ) -> Result<Json<OwnOrders>, Problem> {
     let (mut limit, mut before) = (LIST, None);
     let rule = format!("is unknown or invalid; use limit (1-{LIST_MAX}) or before (an order id)");
-    request::query(&query, &rule, |name, value| match name {
-        "limit" => {
-            let within = |limit: &u32| (1..=LIST_MAX).contains(limit);
-            limit = value.parse().ok().filter(within)?;
-            Some(())
+    request::query(&query, &rule, |name, value| {
+        match name {
+            "limit" => limit = request::number(value, LIST_MAX)?,
+            "before" => before = Some(value.parse().ok()?),
+            _ => return None,
         }
-        "before" => {
-            before = Some(value.parse().ok()?);
-            Some(())
-        }
-        _ => None,
+        Some(())
     })?;
     let mut source = ListSource::View;
     let mut orders = match session::of(&headers, &app.settings) {
