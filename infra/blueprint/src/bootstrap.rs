@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::cost::running;
 use crate::environment::Environment;
 use crate::kind;
 use crate::schema;
@@ -135,13 +136,8 @@ pub fn execution_role_export(environment: &Environment) -> String {
 
 /// Returns the permissions to create our resources, by service. IAM permissions are separate.
 fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> {
-    let mut environment = environment.clone();
-    let digest = &mut environment.settings.compute.image_digest;
-    if digest.is_empty() {
-        // Services exist only after the first image.
-        *digest = format!("sha256:{}", "0".repeat(64));
-    }
-    let stacks = stacks(&environment);
+    // Services exist only after the first image.
+    let stacks = stacks(&running(environment));
     let resources = stacks
         .iter()
         .filter(|stack| stack.slug != "security")

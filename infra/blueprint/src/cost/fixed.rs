@@ -45,12 +45,8 @@ pub(super) fn resource(bill: &mut Bill<'_>, it: &Resource<'_>) {
         Some(kind::API_STAGE) => stage(bill, it),
         Some(kind::WAF_WEB_ACL) => {
             bill.fixed(it, "firewall_month", "", 1.0);
-            bill.fixed(
-                it,
-                "firewall_rule_month",
-                "",
-                length(bill.graph, &it.properties["Rules"]).unwrap_or_default(),
-            );
+            let rules = length(bill.graph, &it.properties["Rules"]).unwrap_or_default();
+            bill.fixed(it, "firewall_rule_month", "", rules);
         }
         Some(kind::ROUTE53_HOSTED_ZONE | kind::PRIVATE_DNS_NAMESPACE) => {
             bill.fixed(it, "hosted_zone_month", "", 1.0);
@@ -66,14 +62,10 @@ pub(super) fn resource(bill: &mut Bill<'_>, it: &Resource<'_>) {
             }
         }
         Some(kind::KINESIS_STREAM) => {
+            let shards = hours(it.number("ShardCount").unwrap_or(1.0));
             match it.properties["StreamModeDetails"]["StreamMode"].as_str() {
                 Some("ON_DEMAND") => bill.fixed(it, "stream_hour", "", hours(1.0)),
-                _ => bill.fixed(
-                    it,
-                    "stream_shard_hour",
-                    "",
-                    hours(it.number("ShardCount").unwrap_or(1.0)),
-                ),
+                _ => bill.fixed(it, "stream_shard_hour", "", shards),
             }
         }
         Some(kind::KMS_KEY) => bill.fixed(it, "key_month", "", 1.0),
@@ -176,13 +168,9 @@ fn service(bill: &mut Bill<'_>, it: &Resource<'_>) {
         true => ("fargate_spot_vcpu_hour", "fargate_spot_gib_hour"),
         false => ("fargate_vcpu_hour", "fargate_gib_hour"),
     };
-    bill.fixed(it, vcpu, architecture, tasks * cpu / 1024.0 * HOURS_A_MONTH);
-    bill.fixed(
-        it,
-        gib,
-        architecture,
-        tasks * memory_mib / 1024.0 * HOURS_A_MONTH,
-    );
+    let hours = tasks * HOURS_A_MONTH;
+    bill.fixed(it, vcpu, architecture, hours * cpu / 1024.0);
+    bill.fixed(it, gib, architecture, hours * memory_mib / 1024.0);
 }
 
 /// Adds a database instance. A Multi-AZ instance counts twice, with storage of its own.

@@ -148,29 +148,17 @@ fn edge(bill: &mut Bill<'_>, usage: &Usage, orders: f64, requests: f64) {
     bill.used(balancer, "internet_gib", out_gib);
     let connections = requests / SECONDS_A_MONTH / CAPACITY_CONNECTIONS;
     let bytes = out_gib / HOURS_A_MONTH / CAPACITY_GIB_PER_HOUR;
-    bill.used(
-        balancer,
-        "balancer_capacity_hour",
-        connections.max(bytes) * HOURS_A_MONTH,
-    );
+    let capacity_hours = connections.max(bytes) * HOURS_A_MONTH;
+    bill.used(balancer, "balancer_capacity_hour", capacity_hours);
     bill.used(kind::WAF_WEB_ACL, "firewall_million", requests / 1e6);
     bill.used(kind::API_REST_API, "api_million", orders / 1e6);
-    bill.used(
-        kind::EC2_NAT_GATEWAY,
-        "nat_gateway_gib",
-        orders * NAT_KIB_PER_ORDER / KIB_PER_GIB,
-    );
-    if bill
-        .graph
-        .of_type(kind::EC2_VPC_ENDPOINT)
-        .any(|endpoint| endpoint.text("VpcEndpointType") == "Interface")
-    {
+    let nat_gib = orders * NAT_KIB_PER_ORDER / KIB_PER_GIB;
+    bill.used(kind::EC2_NAT_GATEWAY, "nat_gateway_gib", nat_gib);
+    let mut endpoints = bill.graph.of_type(kind::EC2_VPC_ENDPOINT);
+    if endpoints.any(|endpoint| endpoint.text("VpcEndpointType") == "Interface") {
         // Nearly all traffic through the endpoints is logs.
-        bill.used(
-            kind::EC2_VPC_ENDPOINT,
-            "endpoint_gib",
-            f64::from(usage.log_gib_per_month),
-        );
+        let log_gib = f64::from(usage.log_gib_per_month);
+        bill.used(kind::EC2_VPC_ENDPOINT, "endpoint_gib", log_gib);
     }
 }
 
@@ -187,29 +175,15 @@ fn messaging(bill: &mut Bill<'_>, orders: f64) {
     }
     bill.used(kind::SQS_QUEUE, "queue_million", standard / 1e6);
     bill.used(kind::SQS_QUEUE, "queue_fifo_million", fifo / 1e6);
-    bill.used(
-        kind::SNS_TOPIC,
-        "topic_million",
-        orders * EVENTS_PER_ORDER / 1e6,
-    );
-    bill.used(
-        kind::EVENTS_BUS,
-        "event_million",
-        orders * EVENTS_PER_ORDER / 1e6,
-    );
-    let event_gib = orders * EVENTS_PER_ORDER * EVENT_KIB / KIB_PER_GIB;
-    bill.used(kind::EVENTS_ARCHIVE, "event_archive_gib", event_gib);
-    bill.used(
-        kind::EVENTS_ARCHIVE,
-        "event_archive_gib_month",
-        event_gib * MONTHS_KEPT,
-    );
-    bill.used(kind::KINESIS_STREAM, "stream_gib", event_gib);
-    bill.used(
-        kind::SES_EMAIL_IDENTITY,
-        "mail_thousand",
-        orders * notices_per_order() / 1e3,
-    );
+    let events = orders * EVENTS_PER_ORDER;
+    bill.used(kind::SNS_TOPIC, "topic_million", events / 1e6);
+    bill.used(kind::EVENTS_BUS, "event_million", events / 1e6);
+    let (archive, gib) = (kind::EVENTS_ARCHIVE, events * EVENT_KIB / KIB_PER_GIB);
+    bill.used(archive, "event_archive_gib", gib);
+    bill.used(archive, "event_archive_gib_month", gib * MONTHS_KEPT);
+    bill.used(kind::KINESIS_STREAM, "stream_gib", gib);
+    let mails = orders * notices_per_order();
+    bill.used(kind::SES_EMAIL_IDENTITY, "mail_thousand", mails / 1e3);
 }
 
 /// Returns the empty receives per month of all tasks that consume the queue.
@@ -253,45 +227,26 @@ fn data(bill: &mut Bill<'_>, orders: f64, requests: f64) {
     if bill.graph.of_type(table).any(recovers) {
         bill.used(table, "table_recovery_gib_month", gib);
     }
-    bill.used(
-        kind::RDS_CLUSTER,
-        "aurora_storage_gib_month",
-        database_gib(orders),
-    );
-    let snapshots = bill
-        .graph
-        .of_type(kind::ELASTICACHE_REPLICATION_GROUP)
-        .next();
+    let orders_gib = database_gib(orders);
+    bill.used(kind::RDS_CLUSTER, "aurora_storage_gib_month", orders_gib);
+    let cache = kind::ELASTICACHE_REPLICATION_GROUP;
+    let snapshots = bill.graph.of_type(cache).next();
     let snapshots = snapshots
         .and_then(|cache| cache.number("SnapshotRetentionLimit"))
         .unwrap_or_default();
     // The newest snapshot is free.
-    let snapshots = (snapshots - 1.0).max(0.0);
-    bill.used(
-        kind::ELASTICACHE_REPLICATION_GROUP,
-        "cache_copy_gib_month",
-        snapshots * CACHE_GIB,
-    );
+    let snapshots_gib = (snapshots - 1.0).max(0.0) * CACHE_GIB;
+    bill.used(cache, "cache_copy_gib_month", snapshots_gib);
     let access_logs = requests * ACCESS_LOG_KIB / KIB_PER_GIB * ACCESS_LOG_MONTHS;
     bill.used(kind::S3_BUCKET, "bucket_gib_month", access_logs);
-    bill.used(
-        kind::S3_BUCKET,
-        "bucket_put_thousand",
-        LOG_FILES_PER_HOUR * HOURS_A_MONTH / 1e3,
-    );
+    let files = LOG_FILES_PER_HOUR * HOURS_A_MONTH;
+    bill.used(kind::S3_BUCKET, "bucket_put_thousand", files / 1e3);
     // Each file causes one event of the trail, and each file that the trail writes another one.
-    let recorded = 2.0 * LOG_FILES_PER_HOUR * HOURS_A_MONTH;
-    bill.used(
-        kind::CLOUDTRAIL_TRAIL,
-        "trail_event_hundred_thousand",
-        recorded / 1e5,
-    );
+    let (trail, recorded) = (kind::CLOUDTRAIL_TRAIL, 2.0 * files);
+    bill.used(trail, "trail_event_hundred_thousand", recorded / 1e5);
     bill.used(kind::ECR_REPOSITORY, "image_gib_month", IMAGES * IMAGE_GIB);
-    bill.used(
-        kind::KMS_KEY,
-        "key_ten_thousand",
-        orders * KEY_REQUESTS_PER_ORDER / 1e4,
-    );
+    let key_requests = orders * KEY_REQUESTS_PER_ORDER;
+    bill.used(kind::KMS_KEY, "key_ten_thousand", key_requests / 1e4);
 }
 
 fn database_gib(orders: f64) -> f64 {
@@ -319,19 +274,11 @@ fn copies(bill: &mut Bill<'_>, orders: f64) {
         })
         .count();
     let places = if abroad > 0 { 2.0 } else { 1.0 };
-    bill.used(
-        plan,
-        "database_copy_gib_month",
-        database_gib(orders) * COPIES * places,
-    );
-    bill.used(
-        plan,
-        "table_copy_gib_month",
-        table_gib(orders) * COPIES * places,
-    );
+    let (database, tables) = (database_gib(orders) * COPIES, table_gib(orders) * COPIES);
+    bill.used(plan, "database_copy_gib_month", database * places);
+    bill.used(plan, "table_copy_gib_month", tables * places);
     if abroad > 0 {
-        let gib = (database_gib(orders) + table_gib(orders)) * COPIES;
-        bill.used(plan, "other_region_gib", gib);
+        bill.used(plan, "other_region_gib", database + tables);
     }
 }
 
@@ -345,20 +292,14 @@ fn observability(bill: &mut Bill<'_>, usage: &Usage, requests: f64) {
         .of_type(group)
         .filter_map(|group| group.number("RetentionInDays"))
         .fold(0.0, f64::max);
-    bill.used(
-        group,
-        "log_gib_month",
-        gib * LOGS_COMPRESSED * days / DAYS_A_MONTH,
-    );
-    let share = bill.graph.of_type(kind::XRAY_SAMPLING_RULE).next();
+    let stored_gib = gib * LOGS_COMPRESSED * days / DAYS_A_MONTH;
+    bill.used(group, "log_gib_month", stored_gib);
+    let rule = kind::XRAY_SAMPLING_RULE;
+    let share = bill.graph.of_type(rule).next();
     let share = share
         .and_then(|rule| rule.properties["SamplingRule"]["FixedRate"].as_f64())
         .unwrap_or_default();
-    bill.used(
-        kind::XRAY_SAMPLING_RULE,
-        "trace_million",
-        requests * share / 1e6,
-    );
+    bill.used(rule, "trace_million", requests * share / 1e6);
 }
 
 /// Returns the number of metric series if one role writes each metric: every value of a dimension
