@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::cost::running;
 use crate::environment::Environment;
 use crate::kind;
+use crate::roles::document;
 use crate::schema;
 use crate::stack::Stack;
 use crate::stacks::security::{cloudformation_trust, deploy_statements};
@@ -194,17 +195,13 @@ fn split(permissions: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<Value>> {
             "Condition": { "StringEquals": { "aws:RequestedRegion": [{ "Ref": "AWS::Region" }, GLOBAL_REGION] } } });
         if let Some(last) = policies.last_mut() {
             last.push(statement.clone());
-            if document(last).to_string().len() > POLICY_LENGTH && last.len() > 1 {
+            if document(&*last).to_string().len() > POLICY_LENGTH && last.len() > 1 {
                 last.pop();
                 policies.push(vec![statement]);
             }
         }
     }
     policies
-}
-
-fn document(statements: &[Value]) -> Value {
-    json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
 fn policy(document: &Value) -> Value {

@@ -6,6 +6,7 @@ use contract::address::Address;
 use contract::parameter::Secret;
 use contract::parameter_root;
 use contract::role::{Access, ROLES, Role};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
@@ -80,7 +81,7 @@ fn edges_of(role: &Role, environment: &Environment, actor: Actor) -> Vec<Edge> {
 }
 
 /// Returns a policy document with these statements.
-pub fn document(statements: Vec<Value>) -> Value {
+pub fn document(statements: impl Serialize) -> Value {
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 

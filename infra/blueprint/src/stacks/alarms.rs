@@ -264,12 +264,12 @@ impl Metric {
         namespace: &'static str,
         name: &'static str,
         statistic: &'static str,
-        dimensions: Vec<(&'static str, Value)>,
+        dimensions: impl Into<Vec<(&'static str, Value)>>,
     ) -> Metric {
         Metric {
             namespace,
             name,
-            dimensions,
+            dimensions: dimensions.into(),
             statistic,
         }
     }
@@ -321,12 +321,7 @@ impl Watch {
 fn watch(environment: &Environment, alarm: &Alarm) -> Watch {
     let queue = |name, address| {
         let queue = json!({ "Fn::ImportValue": export_of_name(environment, address) });
-        Watch::Metric(Metric::new(
-            "AWS/SQS",
-            name,
-            "Maximum",
-            vec![("QueueName", queue)],
-        ))
+        metric_of_queue(queue, name)
     };
     match alarm.signal {
         Signal::QueueAge(watched) => {
@@ -345,7 +340,7 @@ fn watch(environment: &Environment, alarm: &Alarm) -> Watch {
                 Statistic::Maximum => "Maximum",
                 Statistic::Sum => "Sum",
             };
-            let dimensions = vec![
+            let dimensions = [
                 ("Environment", json!(environment.name)),
                 ("Service", json!(service)),
             ];
@@ -353,6 +348,11 @@ fn watch(environment: &Environment, alarm: &Alarm) -> Watch {
         }
         Signal::Platform(watched) => watch_platform(environment, watched),
     }
+}
+
+fn metric_of_queue(queue: Value, metric: &'static str) -> Watch {
+    let metric = Metric::new("AWS/SQS", metric, "Maximum", [("QueueName", queue)]);
+    Watch::Metric(metric)
 }
 
 fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
@@ -372,22 +372,14 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
         Platform::CacheLag => cache(environment, "ReplicationLag", "Maximum"),
         // Queries for every table of the account. Each operation is a series of its own, which
         // exceeds the ten metrics of metric math, and a query has no OR.
-        Platform::TableThrottles => each_of(
-            "ThrottledRequests",
-            "\"AWS/DynamoDB\",Operation,TableName",
-            "TableName",
-        ),
-        Platform::TableErrors => each_of(
-            "SystemErrors",
-            "\"AWS/DynamoDB\",Operation,TableName",
-            "TableName",
-        ),
+        Platform::TableThrottles => each_table("ThrottledRequests"),
+        Platform::TableErrors => each_table("SystemErrors"),
         Platform::TasksCpu => each_service(environment, "MAX(CPUUtilization)"),
         Platform::TasksMemory => each_service(environment, "MAX(MemoryUtilization)"),
         Platform::TasksMissing(roles) => {
             let tasks = |metric, role: &Role| {
                 let cluster = Shared::ClusterName.import(environment);
-                let service = vec![("ClusterName", cluster), ("ServiceName", json!(role.slug))];
+                let service = [("ClusterName", cluster), ("ServiceName", json!(role.slug))];
                 Metric::new("ECS/ContainerInsights", metric, "Average", service)
             };
             let each = roles.iter().flat_map(|role| {
@@ -428,22 +420,16 @@ fn watch_platform(environment: &Environment, watched: Platform) -> Watch {
         }
         Platform::ApiErrors => {
             let name = || Shared::ApiName.import(environment);
-            let api =
-                |metric| Metric::new("AWS/ApiGateway", metric, "Sum", vec![("ApiName", name())]);
+            let api = |metric| Metric::new("AWS/ApiGateway", metric, "Sum", [("ApiName", name())]);
             Watch::Math(
                 "IF(a>=20,100*FILL(b,0)/a,0)".to_owned(),
                 vec![api("Count"), api("5XXError")],
             )
         }
-        Platform::Undelivered => {
-            let queue = vec![("QueueName", Shared::UndeliveredName.import(environment))];
-            Watch::Metric(Metric::new(
-                "AWS/SQS",
-                "ApproximateNumberOfMessagesVisible",
-                "Maximum",
-                queue,
-            ))
-        }
+        Platform::Undelivered => metric_of_queue(
+            Shared::UndeliveredName.import(environment),
+            "ApproximateNumberOfMessagesVisible",
+        ),
         Platform::TopicFailures => each_of(
             "NumberOfNotificationsFailed",
             "\"AWS/SNS\",TopicName",
@@ -462,13 +448,8 @@ fn database(environment: &Environment, metric: &'static str, statistic: &'static
         Engine::Postgres => "DBInstanceIdentifier",
         Engine::Aurora => "DBClusterIdentifier",
     };
-    let identifier = Shared::DatabaseIdentifier.import(environment);
-    Watch::Metric(Metric::new(
-        "AWS/RDS",
-        metric,
-        statistic,
-        vec![(dimension, identifier)],
-    ))
+    let dimensions = [(dimension, Shared::DatabaseIdentifier.import(environment))];
+    Watch::Metric(Metric::new("AWS/RDS", metric, statistic, dimensions))
 }
 
 /// Returns the maximum over all nodes. ElastiCache names nodes after their replication group:
@@ -478,24 +459,15 @@ fn cache(environment: &Environment, metric: &'static str, statistic: &'static st
     let nodes = nodes.map(|node| {
         let group = Shared::CacheIdentifier.import(environment);
         let name = json!({ "Fn::Join": ["-", [group, format!("{node:03}")]] });
-        Metric::new(
-            "AWS/ElastiCache",
-            metric,
-            statistic,
-            vec![("CacheClusterId", name)],
-        )
+        let dimensions = [("CacheClusterId", name)];
+        Metric::new("AWS/ElastiCache", metric, statistic, dimensions)
     });
     Watch::Math("MAX(METRICS())".to_owned(), nodes.collect())
 }
 
 fn balancer(environment: &Environment, metric: &'static str, statistic: &'static str) -> Metric {
-    let name = Shared::BalancerName.import(environment);
-    Metric::new(
-        "AWS/ApplicationELB",
-        metric,
-        statistic,
-        vec![("LoadBalancer", name)],
-    )
+    let dimensions = [("LoadBalancer", Shared::BalancerName.import(environment))];
+    Metric::new("AWS/ApplicationELB", metric, statistic, dimensions)
 }
 
 /// Queries each series of the account separately. An environment has its own account.
@@ -503,6 +475,10 @@ fn each_of(metric: &str, series: &str, by: &str) -> Watch {
     Watch::Query(json!(format!(
         "SELECT SUM({metric}) FROM SCHEMA({series}) GROUP BY {by}"
     )))
+}
+
+fn each_table(metric: &str) -> Watch {
+    each_of(metric, "\"AWS/DynamoDB\",Operation,TableName", "TableName")
 }
 
 fn each_service(environment: &Environment, what: &str) -> Watch {

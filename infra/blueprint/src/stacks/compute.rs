@@ -197,7 +197,7 @@ fn starters(
     );
     let mut starters = Vec::new();
     for (reasons, role, statements) in kinds {
-        let own = statements
+        let own: Vec<_> = statements
             .into_iter()
             .filter(|statement| !common.contains(statement))
             .collect();
@@ -279,7 +279,7 @@ fn traffic_role(template: &mut Template<'_>) -> LogicalId {
         ],
         because: "registers tasks".to_owned(),
     };
-    let statements = [look, turn, register].iter().map(roles::named).collect();
+    let statements: Vec<_> = [look, turn, register].iter().map(roles::named).collect();
     let policy = managed_policy(template, "traffic policy", roles::document(statements));
     // These actions have no resource type (Service Authorization Reference, Elastic Load Balancing
     // V2).

@@ -17,6 +17,8 @@ use database::database;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_address, export_arn};
+use crate::roles::document;
+use crate::stacks::roles::encrypted_transport_only;
 use crate::template::{Keep, Template, get_att, reference};
 
 pub use buckets::of_the_trail;
@@ -144,10 +146,7 @@ fn table_properties(environment: &Environment, table: &Table) -> Value {
 /// Returns a policy that denies plain HTTP. Its resource is `*`, because CloudFormation cannot
 /// create a resource that refers to itself.
 fn encrypted_transport_to_table() -> Value {
-    json!({ "Version": "2012-10-17", "Statement": [{
-        "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "dynamodb:*", "Resource": "*",
-        "Condition": { "Bool": { "aws:SecureTransport": false } },
-    }] })
+    document(vec![encrypted_transport_only("dynamodb:*", json!("*"))])
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use crate::kind;
 use crate::names::{
     MAIL_DOMAIN, Shared, export_address, export_arn, export_of_arn, export_of_name,
 };
-use crate::stacks::roles::trust;
+use crate::roles::document;
+use crate::stacks::roles::{encrypted_transport_only, own_account, role_with_rights, trust};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Returns the stack with all messaging resources.
@@ -234,15 +235,7 @@ fn order_events(
         let why = "Only test events are lost, and a retained stream is charged per hour";
         template.waive(&stream, &["KEEP-1", "KEEP-2"], why);
     }
-    let role = template.add(
-        &words("role"),
-        kind::IAM_ROLE,
-        json!({
-            "AssumeRolePolicyDocument": trust("events.amazonaws.com"),
-            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-        }),
-    );
-    let statements = json!([
+    let rights = json!([
         {
             "Effect": "Allow", "Action": ["kinesis:PutRecord", "kinesis:PutRecords"], "Resource": get_att(&stream, "Arn"),
         },
@@ -251,14 +244,8 @@ fn order_events(
             "Condition": { "StringEquals": { "kms:ViaService": sub("kinesis.${AWS::Region}.amazonaws.com") } },
         },
     ]);
-    let policy = template.add(
-        &words("policy"),
-        kind::IAM_MANAGED_POLICY,
-        json!({
-            "PolicyDocument": { "Version": "2012-10-17", "Statement": statements },
-            "Roles": [reference(&role)],
-        }),
-    );
+    let trust = trust("events.amazonaws.com");
+    let (role, policy) = role_with_rights(template, ORDER_EVENTS.slug, trust, rights);
     let mut pattern = json!({ "detail": {} });
     pattern["detail"][ORDER_EVENTS_KEY] = json!([{ "exists": true }]);
     let rule = template.add(
@@ -337,14 +324,11 @@ fn queue_policy(
         }
     }
     if !environment.local {
-        statements.push(json!({
-            "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "sqs:SendMessage",
-            "Resource": get_att(queue, "Arn"), "Condition": { "Bool": { "aws:SecureTransport": false } },
-        }));
+        let all = get_att(queue, "Arn");
+        statements.push(encrypted_transport_only("sqs:SendMessage", all));
     }
-    let document = json!({ "Version": "2012-10-17", "Statement": statements });
     (!statements.is_empty())
-        .then(|| json!({ "Queues": [reference(queue)], "PolicyDocument": document }))
+        .then(|| json!({ "Queues": [reference(queue)], "PolicyDocument": document(statements) }))
 }
 
 fn topic_policy(
@@ -353,8 +337,6 @@ fn topic_policy(
     rules: Vec<Value>,
     alarms: bool,
 ) -> Value {
-    let own_account =
-        json!({ "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } });
     let mut statements = vec![json!({
         "Sid": "OwnAccount", "Effect": "Allow",
         "Principal": { "AWS": { "Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root" } },
@@ -369,14 +351,11 @@ fn topic_policy(
     if alarms {
         statements.push(json!({
             "Sid": "Alarms", "Effect": "Allow", "Principal": { "Service": "cloudwatch.amazonaws.com" },
-            "Action": "sns:Publish", "Resource": reference(topic), "Condition": own_account,
+            "Action": "sns:Publish", "Resource": reference(topic), "Condition": own_account(),
         }));
     }
     if !environment.local {
-        statements.push(json!({
-            "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "sns:Publish",
-            "Resource": reference(topic), "Condition": { "Bool": { "aws:SecureTransport": false } },
-        }));
+        statements.push(encrypted_transport_only("sns:Publish", reference(topic)));
     }
-    json!({ "Topics": [reference(topic)], "PolicyDocument": { "Version": "2012-10-17", "Statement": statements } })
+    json!({ "Topics": [reference(topic)], "PolicyDocument": document(statements) })
 }

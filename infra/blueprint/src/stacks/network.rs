@@ -13,6 +13,8 @@ use endpoints::{gateway_endpoints, interface_endpoints};
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
+use crate::roles::document;
+use crate::stacks::roles::{own_resource, trust_if};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 const HTTPS: u16 = 443;
@@ -400,26 +402,13 @@ fn flow_logs(template: &mut Template<'_>, vpc: &LogicalId) {
         }),
         Keep::Data,
     );
+    let logs = "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:vpc-flow-log/*";
     let role = template.add(
         "flow log role",
         kind::IAM_ROLE,
         json!({
             "Description": "Flow logs to CloudWatch Logs",
-            "AssumeRolePolicyDocument": {
-                "Version": "2012-10-17",
-                "Statement": [{
-                    "Effect": "Allow",
-                    "Principal": { "Service": "vpc-flow-logs.amazonaws.com" },
-                    "Action": "sts:AssumeRole",
-                    "Condition": {
-                        "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } },
-                        "ArnLike": {
-                            "aws:SourceArn":
-                                sub("arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:vpc-flow-log/*"),
-                        },
-                    },
-                }],
-            },
+            "AssumeRolePolicyDocument": trust_if("vpc-flow-logs.amazonaws.com", own_resource(logs)),
             "PermissionsBoundary": Shared::RoleBoundary.import(environment),
         }),
     );
@@ -428,21 +417,18 @@ fn flow_logs(template: &mut Template<'_>, vpc: &LogicalId) {
         kind::IAM_MANAGED_POLICY,
         json!({
             "Description": "Writes flow logs",
-            "PolicyDocument": {
-                "Version": "2012-10-17",
-                "Statement": [
-                    {
-                        "Effect": "Allow",
-                        "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-                        "Resource": get_att(&group, "Arn"),
-                    },
-                    {
-                        "Effect": "Allow",
-                        "Action": "logs:DescribeLogGroups",
-                        "Resource": sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*"),
-                    },
-                ],
-            },
+            "PolicyDocument": document(json!([
+                {
+                    "Effect": "Allow",
+                    "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+                    "Resource": get_att(&group, "Arn"),
+                },
+                {
+                    "Effect": "Allow",
+                    "Action": "logs:DescribeLogGroups",
+                    "Resource": sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*"),
+                },
+            ])),
             "Roles": [reference(&role)],
         }),
     );

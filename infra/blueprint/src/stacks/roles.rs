@@ -83,6 +83,24 @@ pub fn aws_role(
     template.add(words, kind::IAM_ROLE, properties)
 }
 
+/// Adds an IAM role with the permissions boundary, and a policy with its rights. Resources that refer
+/// to the role do not wait for the policy: see [`Template::after`].
+pub fn role_with_rights(
+    template: &mut Template<'_>,
+    words: &str,
+    trust: Value,
+    rights: Value,
+) -> (LogicalId, LogicalId) {
+    let role = json!({
+        "AssumeRolePolicyDocument": trust,
+        "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
+    });
+    let role = template.add(&format!("{words} role"), kind::IAM_ROLE, role);
+    let policy = json!({ "PolicyDocument": roles::document(rights), "Roles": [reference(&role)] });
+    let policy = template.add(&format!("{words} policy"), kind::IAM_MANAGED_POLICY, policy);
+    (role, policy)
+}
+
 /// Returns the trust policy for ECS tasks.
 pub fn task_trust() -> Value {
     trust("ecs-tasks.amazonaws.com")
@@ -91,8 +109,35 @@ pub fn task_trust() -> Value {
 /// Returns a trust policy for a service on behalf of this account only (IAM User Guide, "The
 /// confused deputy problem").
 pub fn trust(service: &str) -> Value {
+    trust_if(service, own_account())
+}
+
+/// Returns a trust policy for a service under a condition.
+pub fn trust_if(service: &str, condition: Value) -> Value {
     roles::document(vec![json!({
         "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole",
-        "Condition": { "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } },
+        "Condition": condition,
     })])
+}
+
+/// Returns the condition that a service acts on behalf of this account.
+pub fn own_account() -> Value {
+    json!({ "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } })
+}
+
+/// Returns the condition that a service acts on behalf of a resource of this account, by a pattern
+/// of its ARN.
+pub fn own_resource(arn: &str) -> Value {
+    let mut condition = own_account();
+    condition["ArnLike"] = json!({ "aws:SourceArn": sub(arn) });
+    condition
+}
+
+/// Returns a statement that denies plain HTTP.
+pub fn encrypted_transport_only(action: &str, resource: Value) -> Value {
+    json!({
+        "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*",
+        "Action": action, "Resource": resource,
+        "Condition": { "Bool": { "aws:SecureTransport": false } },
+    })
 }

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
+use crate::roles::document;
 use crate::stacks::logs::log_group;
+use crate::stacks::roles::{encrypted_transport_only, role_with_rights, trust_if};
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Slug of the trail.
@@ -105,27 +107,11 @@ pub(super) fn buckets(template: &mut Template<'_>) -> Audit {
 pub(super) fn trail(template: &mut Template<'_>, audit: &Audit) {
     let environment = template.environment;
     let log = log_group(template, "trail log", None);
-    let role = template.add(
-        "trail role",
-        kind::IAM_ROLE,
-        json!({
-            "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": { "Service": "cloudtrail.amazonaws.com" }, "Action": "sts:AssumeRole",
-                "Condition": of_the_trail(environment),
-            }] },
-            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-        }),
-    );
-    let policy = template.add(
-        "trail policy",
-        kind::IAM_MANAGED_POLICY,
-        json!({
-            "PolicyDocument": { "Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": get_att(&log, "Arn"),
-            }] },
-            "Roles": [reference(&role)],
-        }),
-    );
+    let trust = trust_if("cloudtrail.amazonaws.com", of_the_trail(environment));
+    let rights = json!([{
+        "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": get_att(&log, "Arn"),
+    }]);
+    let (role, policy) = role_with_rights(template, "trail", trust, rights);
     let trail = template.add_kept(
         "trail",
         kind::CLOUDTRAIL_TRAIL,
@@ -285,13 +271,9 @@ fn bucket_policy(
     bucket: &LogicalId,
     mut statements: Vec<Value>,
 ) -> LogicalId {
-    statements.push(json!({
-        "Sid": "EncryptedTransportOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
-        "Resource": [get_att(bucket, "Arn"), within(bucket, "*")],
-        "Condition": { "Bool": { "aws:SecureTransport": false } },
-    }));
-    let document = json!({ "Version": "2012-10-17", "Statement": statements });
-    let properties = json!({ "Bucket": reference(bucket), "PolicyDocument": document });
+    let whole = json!([get_att(bucket, "Arn"), within(bucket, "*")]);
+    statements.push(encrypted_transport_only("s3:*", whole));
+    let properties = json!({ "Bucket": reference(bucket), "PolicyDocument": document(statements) });
     template.add(
         &format!("{} policy", bucket.as_str()),
         kind::S3_BUCKET_POLICY,

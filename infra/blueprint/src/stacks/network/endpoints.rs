@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::tags;
 use crate::environment::Environment;
 use crate::kind;
+use crate::roles::document;
 use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// The traffic through an endpoint: exactly the calls of tasks, and of ECS when it starts them.
@@ -135,10 +136,6 @@ fn through(actions: &[&str], resource: Value) -> Value {
     })
 }
 
-fn policy(statements: Vec<Value>) -> Value {
-    json!({ "Version": "2012-10-17", "Statement": statements })
-}
-
 fn service_name(service: &str) -> Value {
     sub(&format!("com.amazonaws.${{AWS::Region}}.{service}"))
 }
@@ -187,7 +184,7 @@ pub(super) fn gateway_endpoints(
                 "VpcEndpointType": "Gateway",
                 "VpcId": reference(vpc),
                 "RouteTableIds": tables.iter().map(reference).collect::<Vec<_>>(),
-                "PolicyDocument": policy(statements),
+                "PolicyDocument": document(statements),
                 "Tags": tags(environment, service),
             }),
         );
@@ -225,7 +222,7 @@ pub(super) fn interface_endpoints(
                 "SubnetIds": subnets,
                 "SecurityGroupIds": [get_att(group, "GroupId")],
                 "PrivateDnsEnabled": true,
-                "PolicyDocument": policy(statements),
+                "PolicyDocument": document(statements),
                 "Tags": tags(environment, endpoint.service),
             }),
         );

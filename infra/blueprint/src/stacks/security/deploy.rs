@@ -6,6 +6,7 @@ use super::stay_in_region;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
+use crate::stacks::roles::{own_resource, trust_if};
 use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// Services to which a deployment may pass one of our roles.
@@ -70,18 +71,7 @@ pub fn cloudformation_trust(environment: &Environment) -> Value {
         "arn:${{AWS::Partition}}:cloudformation:${{AWS::Region}}:${{AWS::AccountId}}:stack/{}/*",
         environment.stack_name("*")
     );
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Allow",
-            "Principal": { "Service": "cloudformation.amazonaws.com" },
-            "Action": "sts:AssumeRole",
-            "Condition": {
-                "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } },
-                "ArnLike": { "aws:SourceArn": sub(&stacks) },
-            },
-        }],
-    })
+    trust_if("cloudformation.amazonaws.com", own_resource(&stacks))
 }
 
 /// Returns the IAM permissions of a deployment, and what it must not do. `inside` is the condition

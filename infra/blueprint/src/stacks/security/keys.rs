@@ -6,6 +6,7 @@ use crate::environment::Environment;
 use crate::kind;
 use crate::names::Shared;
 use crate::stacks::data::of_the_trail;
+use crate::stacks::roles::own_account;
 use crate::template::{Keep, Template, get_att, reference, sub};
 
 /// A key for one class of data, with the services that use it in their own name.
@@ -167,10 +168,6 @@ fn log_delivery(_: &Environment) -> Vec<Value> {
         &actions,
         own_account(),
     )]
-}
-
-fn own_account() -> Value {
-    json!({ "StringEquals": { "aws:SourceAccount": { "Ref": "AWS::AccountId" } } })
 }
 
 fn statement(sid: &str, service: Value, actions: &[&str], condition: Value) -> Value {
