@@ -155,9 +155,26 @@ impl fmt::Display for Problem {
 }
 
 /// All problems of a configuration, one per line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    fn add(
+        &mut self,
+        origin: Origin,
+        key: &str,
+        found: impl Into<String>,
+        allowed: impl Into<String>,
+    ) {
+        self.0.push(Problem {
+            origin,
+            key: key.to_owned(),
+            found: found.into(),
+            allowed: allowed.into(),
+        });
+    }
+}
 
 /// The settings of one environment with their origins.
 #[derive(Debug, Clone, PartialEq)]
@@ -239,13 +256,13 @@ impl Configuration {
         over.iter().for_each(|file| reading.file(file));
         overrides.iter().for_each(|given| reading.caller(given));
         let settings = reading.settings(environment);
-        match (settings, reading.problems.is_empty()) {
+        match (settings, reading.problems.0.is_empty()) {
             (Some(settings), true) => Ok(Configuration {
                 environment: environment.to_owned(),
                 settings,
                 given: reading.given,
             }),
-            _ => Err(Problems(reading.problems)),
+            _ => Err(reading.problems),
         }
     }
 
@@ -278,7 +295,7 @@ impl Configuration {
 #[derive(Default)]
 struct Reading {
     given: BTreeMap<&'static str, Given>,
-    problems: Vec<Problem>,
+    problems: Problems,
     /// Keys with a problem of their own. Rules about them are not checked.
     bad: BTreeSet<&'static str>,
     /// Keys that were set after the first file.
@@ -298,14 +315,9 @@ impl Reading {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         if !fits {
-            self.problems.push(Problem {
-                origin: Origin::Caller("the environment's name".to_owned()),
-                key: String::new(),
-                found: shown(environment),
-                allowed:
-                    "1 to 16 lowercase letters, digits and hyphens, with a letter first and no hyphen last"
-                        .to_owned(),
-            });
+            let origin = Origin::Caller("the environment's name".to_owned());
+            let allowed = "1 to 16 lowercase letters, digits and hyphens, with a letter first and no hyphen last";
+            self.problems.add(origin, "", shown(environment), allowed);
         }
     }
 
@@ -321,13 +333,8 @@ impl Reading {
             // One mistake often causes several parser errors; the first one of a line is enough.
             if torn.insert(origin.to_string()) {
                 let found = format!("invalid TOML: {}", one_line(error.message()));
-                let allowed = "key = value, and [group]".to_owned();
-                self.problems.push(Problem {
-                    origin,
-                    key: String::new(),
-                    found,
-                    allowed,
-                });
+                self.problems
+                    .add(origin, "", found, "key = value, and [group]");
             }
         }
         self.torn |= !errors.is_empty();
@@ -367,12 +374,7 @@ impl Reading {
         let Some(value) = read(key) else {
             self.bad.insert(key.path);
             let allowed = key.kind.allowed();
-            return self.problems.push(Problem {
-                origin,
-                key: path.to_owned(),
-                found,
-                allowed,
-            });
+            return self.problems.add(origin, path, found, allowed);
         };
         match self.given.get_mut(key.path) {
             Some(given) => {
@@ -396,12 +398,8 @@ impl Reading {
             self.meant.insert(near);
             allowed = format!("{allowed}; did you mean {near}?");
         }
-        self.problems.push(Problem {
-            origin,
-            key: plain(path),
-            found: "an unknown key".to_owned(),
-            allowed,
-        });
+        self.problems
+            .add(origin, &plain(path), "an unknown key", allowed);
     }
 
     /// Reads the weakest file. Reports every missing key, because this file documents all settings.
@@ -414,15 +412,12 @@ impl Reading {
             |key: &&Key| !self.given.contains_key(key.path) && !self.bad.contains(key.path);
         for key in KEYS.iter().filter(missing).collect::<Vec<_>>() {
             self.bad.insert(key.path);
-            self.problems.push(Problem {
-                origin: Origin::File {
-                    name: base.name.to_owned(),
-                    line: None,
-                },
-                key: key.path.to_owned(),
-                found: "no default".to_owned(),
-                allowed: key.kind.allowed(),
-            });
+            let origin = Origin::File {
+                name: base.name.to_owned(),
+                line: None,
+            };
+            self.problems
+                .add(origin, key.path, "no default", key.kind.allowed());
         }
     }
 
@@ -438,12 +433,9 @@ impl Reading {
         let settings = match keys::settings(&values) {
             Ok(settings) => settings,
             Err(error) => {
-                self.problems.push(Problem {
-                    origin: Origin::Caller("the table of keys".to_owned()),
-                    key: String::new(),
-                    found: error.to_string(),
-                    allowed: "a value for each field of the settings".to_owned(),
-                });
+                let origin = Origin::Caller("the table of keys".to_owned());
+                let allowed = "a value for each field of the settings";
+                self.problems.add(origin, "", error.to_string(), allowed);
                 return None;
             }
         };
@@ -472,13 +464,8 @@ impl Reading {
             for (key, other) in given.iter().skip(1) {
                 found = format!("{found} with {key} = {} ({})", other.value, other.origin);
             }
-            let (origin, allowed) = (first.origin.clone(), rule.asks.to_owned());
-            self.problems.push(Problem {
-                origin,
-                key: (*key).to_owned(),
-                found,
-                allowed,
-            });
+            let origin = first.origin.clone();
+            self.problems.add(origin, key, found, rule.asks);
         }
         Some(settings)
     }

@@ -312,12 +312,12 @@ impl Bill<'_> {
         });
     }
 
-    fn unpriced(&mut self, at: &Resource<'_>, why: String) {
+    fn unpriced(&mut self, at: &Resource<'_>, why: impl Into<String>) {
         self.unpriced.push(Unpriced {
             stack: at.stack.slug.to_owned(),
             resource: at.id.to_owned(),
             kind: at.kind.to_owned(),
-            why,
+            why: why.into(),
         });
     }
 }

@@ -59,154 +59,153 @@ enum Gap {
     Unwritten(Kind, &'static str),
 }
 
-const NO_TRAFFIC: &str = "no packet flows through the local network";
-const NO_SCALING: &str = "the local AWS has no Application Auto Scaling";
-const NO_FIREWALL: &str =
-    "the local AWS creates a web ACL, but cannot associate it with a resource";
-const NO_DATABASE: &str = "the local AWS runs no database server: `haven up` uses SQLite, `haven up --postgres` PostgreSQL";
-const NO_DATABASE_SECRET: &str =
-    "the local AWS creates no password, so the ARN of the secret is a placeholder";
-const DATABASE_SECRET: &str =
-    "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:rds!{}";
-
-const ONE_FOLDER: &str = "all local data is in one directory, which can be deleted";
-const PLAIN_HTTP: &str = "the local AWS is reached over plain HTTP on loopback";
-const NO_KEYS: &str = "`haven up` deploys no keys, and the local AWS encrypts nothing";
-const IGNORED: &str = "the local AWS accepts the property and ignores it";
-
-/// All gaps with their reasons.
-const GAPS: &[(Gap, &str)] = &[
+/// All gaps by their reason.
+const GAPS: &[(&str, &[Gap])] = &[
     (
-        Gap::Type(kind::API_V2_VPC_LINK),
         "the local AWS has no VPC links of API Gateway v2",
+        &[Gap::Type(kind::API_V2_VPC_LINK)],
     ),
     (
-        Gap::Property(kind::API_METHOD, "Integration/ConnectionId"),
         "the property names the VPC link, which is left out",
+        &[Gap::Property(kind::API_METHOD, "Integration/ConnectionId")],
     ),
-    (Gap::Property(kind::API_STAGE, "AccessLogSetting"), IGNORED),
-    (Gap::Type(kind::SCALABLE_TARGET), NO_SCALING),
-    (Gap::Type(kind::SCALING_POLICY), NO_SCALING),
     (
-        Gap::Type(kind::BACKUP_SELECTION),
+        "the local AWS has no Application Auto Scaling",
+        &[
+            Gap::Type(kind::SCALABLE_TARGET),
+            Gap::Type(kind::SCALING_POLICY),
+        ],
+    ),
+    (
         "the local AWS creates no backups",
+        &[Gap::Type(kind::BACKUP_SELECTION)],
     ),
-    (Gap::Type(kind::BUDGET), "the local AWS costs nothing"),
+    ("the local AWS costs nothing", &[Gap::Type(kind::BUDGET)]),
     (
-        Gap::With(kind::CLOUDWATCH_ALARM, "Metrics"),
         "the local AWS has no metric math",
+        &[Gap::With(kind::CLOUDWATCH_ALARM, "Metrics")],
     ),
     (
-        Gap::Type(kind::CLOUDTRAIL_TRAIL),
         "the local AWS does not record API calls",
+        &[Gap::Type(kind::CLOUDTRAIL_TRAIL)],
     ),
     (
-        Gap::Type(kind::CLOUDWATCH_COMPOSITE_ALARM),
         "the local AWS has no composite alarms",
+        &[Gap::Type(kind::CLOUDWATCH_COMPOSITE_ALARM)],
     ),
     (
-        Gap::Property(kind::DYNAMODB_TABLE, "DeletionProtectionEnabled"),
-        ONE_FOLDER,
+        "all local data is in one directory, which can be deleted",
+        &[
+            Gap::Property(kind::DYNAMODB_TABLE, "DeletionProtectionEnabled"),
+            Gap::Property(kind::DYNAMODB_TABLE, "PointInTimeRecoverySpecification"),
+        ],
     ),
     (
-        Gap::Property(kind::DYNAMODB_TABLE, "PointInTimeRecoverySpecification"),
-        ONE_FOLDER,
+        "the local AWS is reached over plain HTTP on loopback",
+        &[
+            Gap::Property(kind::DYNAMODB_TABLE, "ResourcePolicy"),
+            Gap::Unwritten(kind::SNS_TOPIC_POLICY, "EncryptedTransportOnly"),
+            Gap::Unwritten(kind::SQS_QUEUE_POLICY, "EncryptedTransportOnly"),
+        ],
     ),
     (
-        Gap::Property(kind::DYNAMODB_TABLE, "ResourcePolicy"),
-        PLAIN_HTTP,
+        "`haven up` deploys no keys, and the local AWS encrypts nothing",
+        &[
+            Gap::Property(kind::DYNAMODB_TABLE, "SSESpecification"),
+            Gap::Property(kind::EVENTS_BUS, "KmsKeyIdentifier"),
+            Gap::Property(kind::SECRET, "KmsKeyId"),
+            Gap::Property(kind::SNS_TOPIC, "KmsMasterKeyId"),
+            Gap::Property(kind::SQS_QUEUE, "KmsMasterKeyId"),
+        ],
     ),
     (
-        Gap::Property(kind::DYNAMODB_TABLE, "SSESpecification"),
-        NO_KEYS,
-    ),
-    (
-        Gap::Property(kind::DYNAMODB_TABLE, "TimeToLiveSpecification"),
         "the local AWS ignores the property; `haven up` sets it with an API call",
+        &[Gap::Property(
+            kind::DYNAMODB_TABLE,
+            "TimeToLiveSpecification",
+        )],
     ),
-    (Gap::Type(kind::EC2_EIP), NO_TRAFFIC),
-    (Gap::Type(kind::EC2_FLOW_LOG), NO_TRAFFIC),
-    (Gap::Type(kind::EC2_NAT_GATEWAY), NO_TRAFFIC),
-    (Gap::Type(kind::EC2_SECURITY_GROUP_EGRESS), NO_TRAFFIC),
-    (Gap::Type(kind::EC2_SECURITY_GROUP_INGRESS), NO_TRAFFIC),
     (
-        Gap::Idle(kind::ECS_SERVICE),
+        "no packet flows through the local network",
+        &[
+            Gap::Type(kind::EC2_EIP),
+            Gap::Type(kind::EC2_FLOW_LOG),
+            Gap::Type(kind::EC2_NAT_GATEWAY),
+            Gap::Type(kind::EC2_SECURITY_GROUP_EGRESS),
+            Gap::Type(kind::EC2_SECURITY_GROUP_INGRESS),
+        ],
+    ),
+    (
         "the local AWS runs no tasks: `haven up` runs the roles as processes",
+        &[Gap::Idle(kind::ECS_SERVICE)],
     ),
     (
-        Gap::Idle(kind::ELASTICACHE_REPLICATION_GROUP),
         "the local AWS runs no cache server: `haven up --redis` starts one",
+        &[Gap::Idle(kind::ELASTICACHE_REPLICATION_GROUP)],
     ),
     (
-        Gap::Idle(kind::ELB_LOAD_BALANCER),
         "the local AWS runs no tasks behind the load balancer",
+        &[Gap::Idle(kind::ELB_LOAD_BALANCER)],
     ),
     (
-        Gap::Type(kind::EVENTS_ARCHIVE),
         "the local AWS has no archives of event buses",
+        &[Gap::Type(kind::EVENTS_ARCHIVE)],
     ),
-    (Gap::Property(kind::EVENTS_BUS, "KmsKeyIdentifier"), NO_KEYS),
     (
-        Gap::Type(kind::KINESIS_STREAM),
         "no local process reads the stream, and `haven up` deploys neither its key nor the boundary",
+        &[Gap::Type(kind::KINESIS_STREAM)],
     ),
     (
-        Gap::Type(kind::LOGS_QUERY_DEFINITION),
         "the local AWS has no Logs Insights",
-    ),
-    (Gap::Idle(kind::RDS_CLUSTER), NO_DATABASE),
-    (Gap::Idle(kind::RDS_INSTANCE), NO_DATABASE),
-    (
-        Gap::Attribute(
-            kind::RDS_CLUSTER,
-            "MasterUserSecret.SecretArn",
-            DATABASE_SECRET,
-        ),
-        NO_DATABASE_SECRET,
+        &[Gap::Type(kind::LOGS_QUERY_DEFINITION)],
     ),
     (
-        Gap::Attribute(
-            kind::RDS_INSTANCE,
-            "MasterUserSecret.SecretArn",
-            DATABASE_SECRET,
-        ),
-        NO_DATABASE_SECRET,
+        "the local AWS runs no database server: `haven up` uses SQLite, `haven up --postgres` PostgreSQL",
+        &[Gap::Idle(kind::RDS_CLUSTER), Gap::Idle(kind::RDS_INSTANCE)],
     ),
     (
-        Gap::Type(kind::ROUTE53_RECORD_SET),
+        "the local AWS creates no password, so the ARN of the secret is a placeholder",
+        &[
+            Gap::Attribute(kind::RDS_CLUSTER, DATABASE_SECRET, SECRET_ARN),
+            Gap::Attribute(kind::RDS_INSTANCE, DATABASE_SECRET, SECRET_ARN),
+        ],
+    ),
+    (
         "the hosted zone of the shop's domain is not on the local AWS",
+        &[Gap::Type(kind::ROUTE53_RECORD_SET)],
     ),
     (
-        Gap::Property(kind::S3_BUCKET, "LifecycleConfiguration"),
-        IGNORED,
+        "the local AWS accepts the property and ignores it",
+        &[
+            Gap::Property(kind::API_STAGE, "AccessLogSetting"),
+            Gap::Property(kind::S3_BUCKET, "LifecycleConfiguration"),
+            Gap::Property(kind::S3_BUCKET, "LoggingConfiguration"),
+            Gap::Property(kind::S3_BUCKET, "ObjectLockConfiguration"),
+        ],
     ),
     (
-        Gap::Property(kind::S3_BUCKET, "LoggingConfiguration"),
-        IGNORED,
+        "the local AWS creates a web ACL, but cannot associate it with a resource",
+        &[
+            Gap::Type(kind::WAF_IP_SET),
+            Gap::Type(kind::WAF_LOGGING_CONFIGURATION),
+            Gap::Type(kind::WAF_WEB_ACL_ASSOCIATION),
+        ],
     ),
     (
-        Gap::Property(kind::S3_BUCKET, "ObjectLockConfiguration"),
-        IGNORED,
-    ),
-    (Gap::Property(kind::SECRET, "KmsKeyId"), NO_KEYS),
-    (Gap::Property(kind::SNS_TOPIC, "KmsMasterKeyId"), NO_KEYS),
-    (Gap::Property(kind::SQS_QUEUE, "KmsMasterKeyId"), NO_KEYS),
-    (
-        Gap::Unwritten(kind::SNS_TOPIC_POLICY, "EncryptedTransportOnly"),
-        PLAIN_HTTP,
-    ),
-    (
-        Gap::Unwritten(kind::SQS_QUEUE_POLICY, "EncryptedTransportOnly"),
-        PLAIN_HTTP,
-    ),
-    (Gap::Type(kind::WAF_IP_SET), NO_FIREWALL),
-    (Gap::Type(kind::WAF_LOGGING_CONFIGURATION), NO_FIREWALL),
-    (Gap::Type(kind::WAF_WEB_ACL_ASSOCIATION), NO_FIREWALL),
-    (
-        Gap::Type(kind::XRAY_SAMPLING_RULE),
         "the local AWS has no X-Ray",
+        &[Gap::Type(kind::XRAY_SAMPLING_RULE)],
     ),
 ];
+
+const DATABASE_SECRET: &str = "MasterUserSecret.SecretArn";
+const SECRET_ARN: &str =
+    "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:rds!{}";
+
+/// Returns every gap with its reason.
+fn gaps() -> impl Iterator<Item = (Gap, &'static str)> {
+    GAPS.iter()
+        .flat_map(|(why, gaps)| gaps.iter().map(move |gap| (*gap, *why)))
+}
 
 /// Returns the stacks that the local AWS can hold, and what they omit. `stacks` must be in order of
 /// dependency.
@@ -260,11 +259,8 @@ fn cut_within(template: &mut Value, left_out: &mut Found) {
         .map(|(id, resource)| (id.to_owned(), resource.clone()))
         .collect();
     for (id, resource) in resources {
-        for (gap, why) in GAPS
-            .iter()
-            .filter(|(gap, _)| resource["Type"] == gap.kind())
-        {
-            let found = match *gap {
+        for (gap, why) in gaps().filter(|(gap, _)| resource["Type"] == gap.kind()) {
+            let found = match gap {
                 Gap::Type(_) | Gap::With(..) => None,
                 Gap::Idle(_) => Some(How::Idle),
                 Gap::Unwritten(_, what) => Some(How::Without(what)),
@@ -279,7 +275,7 @@ fn cut_within(template: &mut Value, left_out: &mut Found) {
                 }
             };
             if let Some(how) = found {
-                left_out.add(&id, &resource, how, (*why).to_owned());
+                left_out.add(&id, &resource, how, why.to_owned());
             }
         }
     }
@@ -321,8 +317,8 @@ fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, Stri
     let resources: Vec<(&str, &Value)> = resources(template).collect();
     let mut doomed = BTreeMap::new();
     for (id, resource) in &resources {
-        if let Some((_, why)) = GAPS.iter().find(|(gap, _)| gap.takes(resource)) {
-            doomed.insert((*id).to_owned(), (*why).to_owned());
+        if let Some((_, why)) = gaps().find(|(gap, _)| gap.takes(resource)) {
+            doomed.insert((*id).to_owned(), why.to_owned());
         } else if let Some(import) = imports(resource)
             .into_iter()
             .find(|import| missing.contains(*import))

@@ -58,7 +58,7 @@ pub(super) fn resource(bill: &mut Bill<'_>, it: &Resource<'_>) {
         Some(kind::ELASTICACHE_REPLICATION_GROUP) => cache(bill, it),
         Some(kind::DYNAMODB_TABLE) => {
             if it.text("BillingMode") != "PAY_PER_REQUEST" {
-                bill.unpriced(it, "only tables on demand have prices".to_owned());
+                bill.unpriced(it, "only tables on demand have prices");
             }
         }
         Some(kind::KINESIS_STREAM) => {
@@ -87,14 +87,14 @@ fn endpoint(bill: &mut Bill<'_>, it: &Resource<'_>) {
     }
     match length(bill.graph, &it.properties["SubnetIds"]) {
         Some(zones) => bill.fixed(it, "endpoint_hour", "", zones * HOURS_A_MONTH),
-        None => bill.unpriced(it, "the number of its zones is unknown".to_owned()),
+        None => bill.unpriced(it, "the number of its zones is unknown"),
     }
 }
 
 /// Adds a load balancer. An internet-facing one has a public address in every zone.
 fn balancer(bill: &mut Bill<'_>, it: &Resource<'_>) {
     if !matches!(it.text("Type"), "" | "application") {
-        return bill.unpriced(it, "only application load balancers have prices".to_owned());
+        return bill.unpriced(it, "only application load balancers have prices");
     }
     bill.fixed(it, "balancer_hour", "", HOURS_A_MONTH);
     if it.text("Scheme") == "internal" {
@@ -102,7 +102,7 @@ fn balancer(bill: &mut Bill<'_>, it: &Resource<'_>) {
     }
     match length(bill.graph, &it.properties["Subnets"]) {
         Some(zones) => bill.fixed(it, "public_ipv4_hour", "", zones * HOURS_A_MONTH),
-        None => bill.unpriced(it, "the number of its addresses is unknown".to_owned()),
+        None => bill.unpriced(it, "the number of its addresses is unknown"),
     }
 }
 
@@ -152,7 +152,7 @@ fn service(bill: &mut Bill<'_>, it: &Resource<'_>) {
         .find(|task| task.place == (it.place.0, id));
     let size = task.and_then(|task| Some((task, task.number("Cpu")?, task.number("Memory")?)));
     let Some((task, cpu, memory_mib)) = size else {
-        return bill.unpriced(it, "the size of its tasks is unknown".to_owned());
+        return bill.unpriced(it, "the size of its tasks is unknown");
     };
     let architecture = task.properties["RuntimePlatform"]["CpuArchitecture"]
         .as_str()
@@ -188,10 +188,7 @@ fn instance(bill: &mut Bill<'_>, it: &Resource<'_>) {
                 ("gp3", Some(gib)) if it.properties["Iops"].is_null() => {
                     bill.fixed(it, "postgres_storage_gib_month", "", copies * gib);
                 }
-                _ => bill.unpriced(
-                    it,
-                    "only gp3 storage without additional IOPS has a price".to_owned(),
-                ),
+                _ => bill.unpriced(it, "only gp3 storage without additional IOPS has a price"),
             }
         }
         other => bill.unpriced(
