@@ -26,7 +26,7 @@ pub(crate) async fn serve(link: &Link, client: TcpStream) -> Result<()> {
         let fault = link.admit(&call, &mut from_client, possible).await?;
         if let Some(Fault::Fail { code, .. }) = fault {
             to_client
-                .write_all(format!("-{code} a fault proxy says no\r\n").as_bytes())
+                .write_all(format!("-{code} injected by a fault proxy\r\n").as_bytes())
                 .await?;
             continue;
         }

@@ -54,5 +54,5 @@ pub(crate) async fn append_as(
         act_id,
     };
     let written = store.append_audit(&entry).await;
-    written.context("write the act into the audit log")
+    written.context("write to the audit log")
 }

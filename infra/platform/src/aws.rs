@@ -257,7 +257,9 @@ impl Aws {
                     .attribute_names(attribute.clone())
                     .send()
                     .await;
-                let got = got.map_err(failure_to(format!("ask about the queue {url}")))?;
+                let got = got.map_err(failure_to(format!(
+                    "read the attributes of the queue {url}"
+                )))?;
                 let count = got
                     .attributes
                     .and_then(|all| all.get(&attribute)?.parse().ok());

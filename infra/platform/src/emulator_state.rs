@@ -305,8 +305,8 @@ pub fn not_saved(log: &LogTail) -> Option<String> {
     let failed: Vec<&str> = text.lines().filter_map(failure_in).collect();
     (!failed.is_empty()).then(|| {
         format!(
-            "The local AWS could not save part of its state: {}. What it kept there since its last clean stop is lost; the next \
-             `haven up` restores what the database knows.",
+            "The local AWS could not save part of its state: {}. Their changes since its last clean stop are lost; the next \
+             `haven up` restores what the database contains.",
             failed.join("; ")
         )
     })

@@ -550,6 +550,15 @@ fn announce_ready(
     in_background: bool,
 ) -> anyhow::Result<()> {
     let mut facts = locked(facts);
+    let ready = format!("{READY} {}.", duration(took));
+    let settings = settings::get();
+    if settings.json {
+        print_ready(&ready, &facts);
+    } else if settings.quiet {
+        output::always(ready);
+    } else {
+        println!("{}", ready_screen(&facts, &ready, in_background));
+    }
     facts.ready = true;
     facts.write(folder)
 }

@@ -100,7 +100,7 @@ pub async fn prepare(
             status_of(corpse)
         ));
         let deleted = client.delete_stack().stack_name(&stack.name).send().await;
-        deleted.map_err(failure_to(format!("delete what is left of {}", stack.name)))?;
+        deleted.map_err(failure_to(format!("delete the remains of {}", stack.name)))?;
         wait_until_gone(target, &stack.name).await?;
         found = None;
     }
@@ -261,9 +261,12 @@ async fn create(
         call = call.on_stack_failure(OnStackFailure::Delete);
     }
     let made = call.send().await;
-    let made = made.map_err(failure_to(format!("make a change set for {}", stack.name)))?;
+    let made = made.map_err(failure_to(format!(
+        "create a change set for {}",
+        stack.name
+    )))?;
     made.id
-        .context("CloudFormation gave the change set no name")
+        .context("CloudFormation returned no name for the change set")
 }
 
 /// Waits until CloudFormation has computed a change set, and returns its changes. Returns `None` if

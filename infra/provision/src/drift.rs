@@ -51,7 +51,7 @@ async fn detect(
         {
             return service_drift::drift(target, stack, &standing.template).await;
         }
-        begun => begun.map_err(failure_to(format!("look for drift of {stack}")))?,
+        begun => begun.map_err(failure_to(format!("detect drift of {stack}")))?,
     };
     let id = begun
         .stack_drift_detection_id
@@ -92,7 +92,9 @@ async fn detected(target: &Target, stack: &str, id: &str) -> anyhow::Result<Opti
             .describe_stack_drift_detection_status()
             .stack_drift_detection_id(id);
         let seen = call.send().await;
-        let seen = seen.map_err(failure_to(format!("follow the look for drift of {stack}")))?;
+        let seen = seen.map_err(failure_to(format!(
+            "wait for the drift detection of {stack}"
+        )))?;
         match seen.detection_status() {
             Some(StackDriftDetectionStatus::DetectionComplete) => Ok(Some(None)),
             Some(StackDriftDetectionStatus::DetectionFailed) => {

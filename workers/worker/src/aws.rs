@@ -290,7 +290,7 @@ impl Aws {
                 match &sink {
                     Some(sink) => {
                         if let Err(error) = sink.put(&data, &source).await {
-                            tracing::warn!(error = %chain(&*error), "A minute's numbers could not be sent");
+                            tracing::warn!(error = %chain(&*error), "The metrics of a minute could not be sent");
                         }
                     }
                     None => {

@@ -17,10 +17,10 @@ use crate::grants::Grants;
 const ADDRESS: &str = "address";
 const NUMBER: &str = "whole number";
 
-/// Where health is served locally if nothing else is set: on a port that the system picks.
+/// The default address of the health endpoints of a local role, with a free port.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// Where a local storefront listens if nothing else is set: on this machine only. On AWS the task
-/// definition must set the address.
+/// The default address of a local storefront: this machine only. On AWS the task definition must
+/// set the address.
 const LOCAL_SHOP: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), contract::STOREFRONT_PORT);
 

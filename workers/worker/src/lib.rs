@@ -48,7 +48,7 @@ pub fn run(role: &'static Role) -> ExitCode {
     };
     let filter = ProcessEnvironment.get(chassis::telemetry::LOG_VARIABLE);
     let _telemetry = chassis::telemetry::start(role.slug, filter.as_deref());
-    // One provider of cryptography in the whole process; a second call changes nothing.
+    // Installs the only cryptography provider of the process. A second call changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let ran = chassis::run::runtime(THREADS)
         .map_err(anyhow::Error::from)

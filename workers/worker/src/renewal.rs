@@ -44,8 +44,8 @@ fn renewal<S: DeserializeOwned + 'static, L: Send + 'static>(
         let (clients, id) = (clients.clone(), id.clone());
         async move {
             let text = adapter_aws::secret_text(&clients, &id).await?;
-            // Not the parser's words: they may repeat a part of it.
-            let no_login = |_| StoreError::new(Backend::Secrets, format!("{id} is no login"));
+            // The parser's message is dropped, because it can contain a part of the secret.
+            let no_login = |_| StoreError::new(Backend::Secrets, format!("{id} is not a login"));
             Ok(login(serde_json::from_str(&text).map_err(no_login)?))
         }
     })

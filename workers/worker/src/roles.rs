@@ -281,7 +281,7 @@ impl Apply for Applier {
     }
 }
 
-/// Who makes messages here, in the trace of what is being handled.
+/// Returns the maker of messages in this process, with the trace of the handled message.
 fn maker(role: &'static Role) -> Maker {
     Maker {
         role: role.slug,

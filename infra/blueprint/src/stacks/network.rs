@@ -326,10 +326,7 @@ fn security_groups(template: &mut Template<'_>, vpc: &LogicalId) -> Groups {
 }
 
 fn world_to_balancer(template: &mut Template<'_>, balancer: &LogicalId) {
-    for (port, about) in [
-        (HTTPS, "The shop"),
-        (HTTP, "Answered with a redirect to HTTPS"),
-    ] {
+    for (port, about) in [(HTTPS, "The shop"), (HTTP, "HTTP, redirected to HTTPS")] {
         let rule = template.add(
             &format!("world to balancer {port}"),
             kind::EC2_SECURITY_GROUP_INGRESS,

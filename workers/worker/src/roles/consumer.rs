@@ -1,4 +1,4 @@
-//! Consuming a queue with a use case. The roles that have a queue share this.
+//! Consumes a queue with a use case. All roles with a queue use this module.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use contract::settlement::Settlement;
 use super::Wiring;
 use crate::breakers::Breakers;
 
-/// A use case with all that it needs, for the messages of one queue.
+/// A use case with its dependencies, for the messages of one queue.
 pub trait UseCase: Send + Sync + 'static {
     /// Handles one message.
     fn handle(&self, envelope: &Envelope) -> impl Future<Output = Handled> + Send;
@@ -55,7 +55,7 @@ impl<U: UseCase> Handler for Consumer<U> {
     async fn handle(&self, delivery: &Delivery) -> Settlement {
         let envelope = match Envelope::decode(&delivery.body) {
             Ok(envelope) => envelope,
-            // A body that cannot be read today cannot be read tomorrow.
+            // An invalid body becomes a dead letter at once, because a retry cannot succeed.
             Err(error) => {
                 return Settlement::Park {
                     reason: chain(&error),

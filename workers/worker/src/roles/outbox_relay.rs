@@ -47,7 +47,7 @@ pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let measuring = every(MEASURE_EVERY, &relay.process, async || {
         relay.measure().await
     });
-    // Each by itself: an order does not wait until a slow topic has taken its events.
+    // Commands and events have separate loops, so that a slow topic does not delay an order.
     let look = async || relay.store.outbox_changed(LOOK_EVERY).await;
     let commands = relay.run(Outgoing::Commands, "sending commands", look);
     let pause = async || sleep(EVENTS_EVERY).await;
@@ -82,8 +82,8 @@ impl Relay {
         }
     }
 
-    /// Moves messages until shutdown, and calls `idle` whenever there are none. `dependency` is how
-    /// readiness names it.
+    /// Sends messages until shutdown, and calls `idle` when there are none. `dependency` is the name
+    /// in readiness.
     async fn run(&self, which: Outgoing, dependency: &str, idle: impl AsyncFn()) {
         let (store, publisher, shutdown) = (&self.store, &self.publisher, &self.process.shutdown);
         while !shutdown.is_cancelled() {
@@ -91,10 +91,10 @@ impl Relay {
                 Ok(relayed) if relayed.idle() => {
                     shutdown.run_until_cancelled(idle()).await;
                 }
-                // Again without being told: what was sent stood before more of its order, and what
-                // failed waits by itself.
+                // Read again at once: more messages of the same orders can wait behind the sent
+                // ones. Failed rows have their own back-off.
                 Ok(relayed) => {
-                    // A full round is no round to wait after: more is there.
+                    // Do not pause after a full round, because more messages are in the outbox.
                     let much = (MUCH..u64::from(ROWS)).contains(&relayed.sent);
                     self.report(relayed, dependency);
                     if much {
@@ -121,7 +121,7 @@ impl Relay {
             tracing::error!(
                 row = id,
                 why = %chain(&why),
-                "A row of the outbox cannot be read; what is behind it waits"
+                "A row of the outbox cannot be read; the later rows of its order wait"
             );
         }
         match relayed.why {
@@ -130,7 +130,7 @@ impl Relay {
                 tracing::warn!(
                     failed = relayed.failed,
                     why,
-                    "Not everything in the outbox was taken"
+                    "Not every message in the outbox was accepted"
                 );
                 health.down(dependency, why);
             }

@@ -21,11 +21,11 @@ use crate::stores::Store;
 /// Returns an error when a right or a setting is missing.
 pub async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let (inbox, views) = adapters(&wiring.aws, &wiring.config)?;
-    let painter = Painter {
+    let projection = Projection {
         store: wiring.store.clone(),
         views: GroupedViews::new(views),
     };
-    consume(wiring, &PROJECTIONS, inbox, painter).await;
+    consume(wiring, &PROJECTIONS, inbox, projection).await;
     Ok(())
 }
 
@@ -40,7 +40,7 @@ pub fn adapters(aws: &Aws, config: &Config) -> anyhow::Result<(SqsInbox, DynamoV
     ))
 }
 
-struct Painter {
+struct Projection {
     store: Store,
     views: GroupedViews,
 }
@@ -73,7 +73,7 @@ impl Show for GroupedViews {
     }
 }
 
-impl UseCase for Painter {
+impl UseCase for Projection {
     async fn handle(&self, envelope: &Envelope) -> Handled {
         project(&self.store, &self.views, envelope).await
     }

@@ -14,7 +14,7 @@ pub(super) fn cache_token(template: &mut Template<'_>) -> LogicalId {
         "cache token",
         kind::SECRET,
         json!({
-            "Description": "What clients of the cache show",
+            "Description": "The token of the cache's clients",
             "KmsKeyId": Shared::SecretsKey.import(template.environment),
             // 16 to 128 characters, with few special characters (ElastiCache User Guide,
             // "Authenticating with AUTH").

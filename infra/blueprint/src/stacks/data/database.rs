@@ -31,7 +31,7 @@ fn database_subnets(template: &mut Template<'_>) -> LogicalId {
         "database subnets",
         kind::RDS_SUBNET_GROUP,
         json!({
-            "DBSubnetGroupDescription": "Subnets without a way out",
+            "DBSubnetGroupDescription": "Subnets without internet access",
             "SubnetIds": Shared::IsolatedSubnets.list(template.environment),
         }),
     )
