@@ -31,6 +31,27 @@ pub fn absolute(moment: OffsetDateTime) -> String {
     utc.format(&format).unwrap_or_else(|_| utc.to_string())
 }
 
+/// Returns when something ends, at most a day from now: the time of day, and how long it is until
+/// then.
+///
+/// ```
+/// use time::macros::datetime;
+/// let now = datetime!(2026-11-29 07:07:23.717 UTC);
+/// assert_eq!(haven_console::time::expiry(now + time::Duration::hours(8), now), "15:07 UTC (in 8 h)");
+/// ```
+pub fn expiry(moment: OffsetDateTime, now: OffsetDateTime) -> String {
+    let left = match (moment - now).whole_seconds().max(0) {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600.. => match (seconds / 3_600, seconds % 3_600 / 60) {
+            (hours, 0) => format!("{hours} h"),
+            (hours, minutes) => format!("{hours} h {minutes} min"),
+        },
+    };
+    let utc = moment.to_offset(time::UtcOffset::UTC);
+    format!("{:02}:{:02} UTC (in {left})", utc.hour(), utc.minute())
+}
+
 /// Returns a duration in at most two units.
 ///
 /// ```
@@ -102,6 +123,22 @@ mod tests {
         ] {
             assert_eq!(relative(moment, now), expected);
         }
+    }
+
+    #[test]
+    fn an_expiry_has_the_time_of_day_and_what_is_left() {
+        let now = datetime!(2026-11-29 07:07:23.717990741 UTC);
+        for (left, expected) in [
+            (time::Duration::milliseconds(1), "07:07 UTC (in 0 s)"),
+            (time::Duration::minutes(30), "07:37 UTC (in 30 min)"),
+            (time::Duration::minutes(90), "08:37 UTC (in 1 h 30 min)"),
+            (time::Duration::hours(8), "15:07 UTC (in 8 h)"),
+            (time::Duration::hours(24), "07:07 UTC (in 24 h)"),
+        ] {
+            assert_eq!(expiry(now + left, now), expected);
+        }
+        let elsewhere = datetime!(2026-11-29 16:07 +1);
+        assert_eq!(expiry(elsewhere, now), "15:07 UTC (in 7 h 59 min)");
     }
 
     #[test]

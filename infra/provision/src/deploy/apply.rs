@@ -57,7 +57,8 @@ async fn moved(target: &Target, plan: &Plan, stacks: &[Stack]) -> anyhow::Result
     let mut moved = Vec::new();
     let now = OffsetDateTime::now_utc();
     if now > plan.expires_at {
-        moved.push(format!("it expired at {}", text_of(plan.expires_at)));
+        let expired = haven_console::time::absolute(plan.expires_at);
+        moved.push(format!("it expired at {expired}"));
     }
     let account = account::expected_account(target).await?;
     if account != plan.account {
@@ -252,10 +253,4 @@ fn surprise<'a>(planned: &[Change], change_set: &'a ChangeSet) -> Option<&'a Cha
             change.rung > planned.rung || (change.must_be_named() && !planned.must_be_named())
         })
     })
-}
-
-/// Returns a time in RFC 3339 format.
-pub fn text_of(time: OffsetDateTime) -> String {
-    time.format(&time::format_description::well_known::Rfc3339)
-        .unwrap_or_else(|_| time.to_string())
 }

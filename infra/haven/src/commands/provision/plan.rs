@@ -76,17 +76,19 @@ pub fn verdict(plan: &Plan, file: Option<&Path>) -> Verdict {
         return Verdict::good(format!("No changes in {stacks}."));
     }
     match file {
-        Some(path) => {
-            let (path, until) = (path.display(), time::absolute(plan.expires_at));
-            Verdict::good(format!(
-                "Plan: {count}. Saved in {path}, valid until {until}."
-            ))
-            .next(format!("haven apply {path}"))
-        }
+        Some(path) => saved(&count, path, &time::expiry(plan.expires_at, plan.made_at)),
         // Not `haven deploy`, which would need the same --set and --allow.
         None => Verdict::good(format!("Plan: {count}. Not saved."))
             .next("add --out FILE to apply exactly this plan"),
     }
+}
+
+fn saved(count: &str, path: &Path, expiry: &str) -> Verdict {
+    let path = path.display();
+    Verdict::good(format!(
+        "Plan: {count}. Saved in {path}, expires at {expiry}."
+    ))
+    .next(format!("haven apply {path}"))
 }
 
 /// Returns the options of a plan.
@@ -105,4 +107,24 @@ pub fn planning(target: &Target, guard: &Guard, valid_for: Duration) -> Options 
 pub fn show(plan: &Plan) {
     let text = present::text(plan, width::stdout(), settings::get().verbose);
     println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use ::time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_saved_plan_says_when_it_expires_without_fractions_of_a_second() {
+        let made_at = datetime!(2026-11-29 07:07:23.717990741 UTC);
+        let expiry = time::expiry(made_at + Duration::from_secs(8 * 3600), made_at);
+        let count = "2 to create, 0 to change, 0 to replace, 0 to delete";
+        let expected = "Plan: 2 to create, 0 to change, 0 to replace, 0 to delete. \
+            Saved in dev.plan.json, expires at 15:07 UTC (in 8 h).";
+        assert_eq!(
+            saved(count, Path::new("dev.plan.json"), &expiry),
+            Verdict::good(expected).next("haven apply dev.plan.json")
+        );
+    }
 }
