@@ -34,8 +34,22 @@ impl Question<'_> {
         if yes {
             return Ok(true);
         }
-        self.refuse_without_terminal()?;
+        self.check()?;
         Ok(is_yes(self.ask(" [y/N] ").as_deref()))
+    }
+
+    /// Checks that somebody can answer, so that a command can refuse before its work and not after.
+    ///
+    /// # Errors
+    /// A usage failure when standard input is not a terminal, or with `--no-input` or `--json`.
+    pub fn check(&self) -> Result<(), Failure> {
+        let Some(why) = unanswerable() else {
+            return Ok(());
+        };
+        let message = format!("`{}` asks for confirmation, and {why}", self.command);
+        Err(Failure::usage(message)
+            .code("confirmation_needed")
+            .tip(self.tip))
     }
 
     /// Asks for `expected` to be typed, such as the account id, or compares it with `given`, the
@@ -48,9 +62,10 @@ impl Question<'_> {
             Some(given) if given == expected => Ok(true),
             Some(given) => Err(Failure::usage(format!(
                 "--confirm is `{given}`, and must be `{expected}`"
-            ))),
+            ))
+            .tip("check which account the credentials belong to; nothing was changed")),
             None => {
-                self.refuse_without_terminal()?;
+                self.check()?;
                 let prompt = format!(" Type {expected} to confirm: ");
                 Ok(self
                     .ask(&prompt)
@@ -59,27 +74,48 @@ impl Question<'_> {
         }
     }
 
-    fn refuse_without_terminal(&self) -> Result<(), Failure> {
-        let settings = crate::settings::get();
-        let why = if settings.no_input {
-            "--no-input is set"
-        } else if settings.json {
-            "--json is set"
-        } else if io::stdin().is_terminal() {
-            return Ok(());
-        } else {
-            "stdin is not a terminal"
-        };
-        let message = format!("`{}` asks for confirmation, and {why}", self.command);
-        Err(Failure::usage(message)
-            .code("confirmation_needed")
-            .tip(self.tip))
-    }
-
     /// Returns the line that the user types, or `None` at the end of the input.
     fn ask(&self, prompt: &str) -> Option<String> {
         eprint!("{}{prompt}", self.text);
         read(&mut io::stdin().lock())
+    }
+}
+
+/// Lets the user choose one of several lines by its number. Returns its index, or `None` for any
+/// other answer.
+///
+/// # Errors
+/// `otherwise`, where nobody can answer: it lists the lines, and says how to name one of them.
+pub fn choose(text: &str, lines: &[String], otherwise: Failure) -> Result<Option<usize>, Failure> {
+    if unanswerable().is_some() {
+        return Err(otherwise);
+    }
+    eprintln!("{text}");
+    for (index, line) in lines.iter().enumerate() {
+        eprintln!("  {}  {line}", index + 1);
+    }
+    eprint!("Which one? [1-{}] ", lines.len());
+    let answer = read(&mut io::stdin().lock());
+    Ok(choice(answer.as_deref(), lines.len()))
+}
+
+/// Returns the index that an answer from 1 to `count` names.
+fn choice(answer: Option<&str>, count: usize) -> Option<usize> {
+    let number: usize = answer?.trim().parse().ok()?;
+    number.checked_sub(1).filter(|index| *index < count)
+}
+
+/// Returns why nobody can answer a question, if nobody can.
+fn unanswerable() -> Option<&'static str> {
+    let settings = crate::settings::get();
+    if settings.no_input {
+        Some("--no-input is set")
+    } else if settings.json {
+        Some("--json is set")
+    } else if io::stdin().is_terminal() {
+        None
+    } else {
+        Some("stdin is not a terminal")
     }
 }
 
@@ -123,6 +159,22 @@ mod tests {
                 expected,
                 "{typed:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_choice_is_one_of_the_numbers_that_are_shown() {
+        for (typed, expected) in [
+            ("1\n", Some(0)),
+            (" 3 \n", Some(2)),
+            ("0\n", None),
+            ("4\n", None),
+            ("\n", None),
+            ("", None),
+            ("two\n", None),
+        ] {
+            let answer = read(&mut typed.as_bytes());
+            assert_eq!(choice(answer.as_deref(), 3), expected, "{typed:?}");
         }
     }
 

@@ -15,6 +15,7 @@ pub const STATE: &str = ".haven";
 pub const ALLOW: &str = "Allow deletion or replacement of this stateful resource (repeatable)";
 pub const BUDGET: &str = "Most that a month may cost, in USD";
 pub const DATABASE_URL: &str = "Database URL, such as postgres://host/db";
+pub const DRY_RUN: &str = "Show what would happen, and change nothing";
 pub const ENVIRONMENTS: &str = "Read environments from this directory, not the built-in ones";
 pub const FIX: &str = "Repair what is safe to repair";
 pub const ORDER: &str = "Show only what concerns this order";

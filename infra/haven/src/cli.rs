@@ -194,12 +194,12 @@ pub enum Command {
     Plan(plan::PlanOf),
     /// Apply a saved plan, exactly
     #[command(
-        after_help = "Example:\n  haven apply dev.plan.json\n\nRefuses a plan that was edited, has expired, was made for another account, or\nno longer fits the deployed stacks."
+        after_help = "Examples:\n  haven apply dev.plan.json\n  haven apply prod.plan.json --confirm 123456789012\n\nRefuses a plan that was edited, has expired, was made for another account, or\nno longer fits the deployed stacks. A plan for prod needs the account id, typed\nor by --confirm."
     )]
     Apply(apply::Apply),
     /// Plan, ask and apply
     #[command(
-        after_help = "Examples:\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database\n  haven deploy local\n\nExits 0 if nothing changes. `local` deploys every stack to the local AWS of\n`haven up` without a question; resources that the local AWS does not support\nare left out and listed at the end."
+        after_help = "Examples:\n  haven deploy dev\n  haven deploy dev --yes --allow data/Database\n  haven deploy prod --confirm 123456789012\n\nExits 0 if nothing changes. prod needs its account id, typed or by --confirm:\n--yes is not enough.\n`local` deploys every stack to the local AWS of\n`haven up` without a question; resources that the local AWS does not support\nare left out and listed at the end."
     )]
     Deploy(deploy::Deploy),
     /// Plan for one environment the release that runs in another
@@ -248,7 +248,7 @@ pub enum Command {
     Logs(logs::Logs),
     /// Delete the stacks; keep data unless it is named
     #[command(
-        after_help = "Example:\n  haven destroy dev\n\nResources that hold data are kept, unless --allow names them, and listed at the\nend."
+        after_help = "Examples:\n  haven destroy dev --dry-run\n  haven destroy dev --allow data/Database --yes\n  haven destroy prod --confirm 123456789012\n\nThe deletion policy of a resource decides whether it stays. --dry-run lists what\nstays, and its cost. Data that would be lost needs --allow. prod needs its\naccount id, typed or by --confirm: --yes is not enough.\nExit 2 if --dry-run finds that the deletion would be refused."
     )]
     Destroy(destroy::Destroy),
     /// Apply database migrations

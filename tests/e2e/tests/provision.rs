@@ -95,7 +95,22 @@ async fn every_stack_is_deployed_to_the_local_aws_and_destroyed_except_its_data(
         "{again}"
     );
 
+    let preview = outcome(&haven_on(
+        &aws,
+        &["destroy", "local", "--dry-run", "--json"],
+    ));
+    let kept = preview["resources"].as_array().expect("resources").iter();
+    let mut kept = kept.filter(|resource| resource["fate"] == "kept");
+    assert!(
+        kept.any(|resource| resource["resource"] == "data/ProductsTable"),
+        "{preview:#}"
+    );
+    assert_eq!(preview["removed"].as_array().map(Vec::len), Some(0));
     let destroyed = outcome(&haven_on(&aws, &["destroy", "local", "--yes", "--json"]));
+    assert_eq!(
+        preview["stacks"], destroyed["removed"],
+        "all were still there"
+    );
     assert_eq!(
         destroyed["removed"].as_array().map(Vec::len),
         Some(STACKS.len())

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use blueprint::Environment;
 use clap::Args;
 use haven_console::exit::Exit;
 use haven_console::verdict::Verdict;
@@ -12,8 +13,10 @@ use platform::history::History;
 use provision::Reporter;
 use provision::deploy::{Deployed, Outcome, StackOutcome};
 use provision::plan::Plan;
+use serde_json::json;
 
-use super::{counted, left_out};
+use super::{counted, left_out, present};
+use crate::agreement::{Agreement, Answer};
 use crate::arguments::{ENVIRONMENTS, Place, Settings, Target};
 use crate::target;
 
@@ -26,15 +29,17 @@ pub struct Apply {
     pub environments: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub answer: Answer,
     /// One JSON object a line instead of text
     #[arg(long)]
     pub json: bool,
 }
 
-/// Applies the plan in a file.
+/// Applies the plan in a file. A plan for `prod` needs the account id.
 ///
 /// # Errors
-/// When the plan cannot be read or no longer fits, or a stack fails.
+/// When the plan cannot be read, is not confirmed or no longer fits, or a stack fails.
 pub async fn command(options: &Apply) -> anyhow::Result<bool> {
     let plan = Plan::read(&options.plan)?;
     let settings = Settings {
@@ -42,12 +47,44 @@ pub async fn command(options: &Apply) -> anyhow::Result<bool> {
         environments: options.environments.clone(),
     };
     let which = settings.of(&plan.environment, options.json);
+    if !is_agreed(options, &plan, &target::environment(&which)?)? {
+        let verdict = Verdict::neutral("Not applied: nothing was changed.");
+        let exit = match options.json {
+            true => verdict.print_result("haven.apply/1", json!({})),
+            false => verdict.print(),
+        };
+        return Ok(exit == Exit::Done);
+    }
     let target = Target {
         which,
         place: options.place.clone(),
     };
     let (aws, environment) = target::resolve(&target).await?;
     apply_and_tell("apply", &aws.target(environment), &plan, &target).await
+}
+
+/// Asks for the account id before a plan for production is applied. The users of other
+/// environments agreed to the plan when they saved it.
+///
+/// # Errors
+/// As [`Agreement::ask`].
+fn is_agreed(options: &Apply, plan: &Plan, environment: &Environment) -> anyhow::Result<bool> {
+    let Plan {
+        account, region, ..
+    } = plan;
+    let name = &environment.name;
+    let agreement = Agreement {
+        command: "haven apply",
+        review: &format!("haven plan {name}"),
+        environment,
+        answer: &options.answer,
+    };
+    if !agreement.is_needed_for_a_saved_plan() {
+        return Ok(true);
+    }
+    let count = present::count(&plan.changes());
+    let text = format!("Apply to {name} (account {account}, {region}): {count}?");
+    Ok(agreement.ask(&text, account)?)
 }
 
 /// Applies a plan, records the deployment and prints its result. `command` names the schema of the

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use haven_console::exit::Exit;
-use haven_console::prompt::Question;
 use haven_console::verdict::Verdict;
 use provision::Reporter;
 use provision::deploy::Deployed;
@@ -14,8 +13,8 @@ use serde_json::json;
 
 use super::apply::{apply_and_tell, tell};
 use super::plan::{planning, show, verdict};
-use crate::agreement::is_agreed;
-use crate::arguments::{Guard, Target, YES};
+use crate::agreement::{Agreement, Answer};
+use crate::arguments::{Guard, Target};
 use crate::target;
 
 const COMMAND: &str = "deploy";
@@ -28,8 +27,8 @@ pub struct Deploy {
     pub target: Target,
     #[command(flatten)]
     pub guard: Guard,
-    #[arg(long, help = YES)]
-    pub yes: bool,
+    #[command(flatten)]
+    pub answer: Answer,
 }
 
 /// Makes a plan, asks for confirmation, and applies it.
@@ -38,6 +37,16 @@ pub struct Deploy {
 /// When the plan is refused, cannot be confirmed, or a stack fails.
 pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
     let which = &options.target.which;
+    let review = format!("haven plan {}", which.environment);
+    let agreement = Agreement {
+        command: "haven deploy",
+        review: &review,
+        environment: &target::environment(which)?,
+        answer: &options.answer,
+    };
+    if !agreement.environment.local {
+        agreement.check()?;
+    }
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let planning = planning(&options.target, &options.guard, AT_ONCE);
@@ -58,7 +67,7 @@ pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
         };
         return Ok(exit == Exit::Done);
     }
-    let done = match is_to_be_done(&target, &made, options.yes, which.json) {
+    let done = match is_to_be_done(&target, &made, &agreement, which.json) {
         Ok(true) => apply_and_tell(COMMAND, &target, &made, &options.target).await,
         Ok(false) => {
             forget(&target, &made.stacks).await;
@@ -78,14 +87,14 @@ pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
     done
 }
 
-/// Asks the user unless `yes` is set. `local` needs no confirmation.
+/// Shows the plan and asks for agreement. `local` needs none.
 ///
 /// # Errors
-/// When standard input is not a terminal.
+/// As [`Agreement::ask`].
 fn is_to_be_done(
     target: &provision::Target,
     plan: &Plan,
-    yes: bool,
+    agreement: &Agreement<'_>,
     json: bool,
 ) -> anyhow::Result<bool> {
     if target.environment.local {
@@ -100,10 +109,6 @@ fn is_to_be_done(
         region,
         ..
     } = plan;
-    let question = Question {
-        text: &format!("Apply to {name} (account {account}, {region})?"),
-        command: "haven deploy",
-        tip: &format!("review with `haven plan {name}`, then add `--yes`"),
-    };
-    Ok(is_agreed(question, name, account, yes)?)
+    let text = format!("Apply to {name} (account {account}, {region})?");
+    Ok(agreement.ask(&text, account)?)
 }

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use blueprint::Stack;
 use clap::Args;
 use haven_console::exit::Exit;
-use haven_console::prompt::Question;
 use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
@@ -18,19 +17,24 @@ use provision::{Reporter, account};
 use serde_json::{Value, json};
 
 use super::counted;
-use crate::agreement::is_agreed;
-use crate::arguments::{self, ALLOW, YES};
+use crate::agreement::{Agreement, Answer};
+use crate::arguments::{self, ALLOW};
 use crate::target;
 
+// `--yes` and `--confirm` answer the question of `--revert`, and mean nothing without it.
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("yes", |arg| arg.requires("revert")),
+    mut_arg("confirm", |arg| arg.requires("revert"))
+)]
 pub struct Drift {
     #[command(flatten)]
     pub target: arguments::Target,
     /// Restore the templates that were last deployed
     #[arg(long)]
     pub revert: bool,
-    #[arg(long, requires = "revert", help = YES)]
-    pub yes: bool,
+    #[command(flatten)]
+    pub answer: Answer,
     #[arg(long, value_name = "STACK/RESOURCE", value_parser = arguments::stack_and_resource, requires = "revert", help = ALLOW)]
     pub allow: Vec<String>,
 }
@@ -73,6 +77,16 @@ fn of_difference(difference: &Difference) -> String {
 pub async fn command(options: &Drift) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let which = &options.target.which;
+    let review = format!("haven drift {}", which.environment);
+    let agreement = Agreement {
+        command: "haven drift --revert",
+        review: &review,
+        environment: &target::environment(which)?,
+        answer: &options.answer,
+    };
+    if options.revert {
+        agreement.check()?;
+    }
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let name = &target.environment.name;
@@ -110,12 +124,8 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
     }
     let count = counted(count(&found), "resource");
     let region = &target.environment.settings.account.region;
-    let question = Question {
-        text: &format!("Revert {count} of {name} (account {account}, {region})?"),
-        command: "haven drift --revert",
-        tip: &format!("review with `haven drift {name}`, then add `--yes`"),
-    };
-    if !is_agreed(question, name, &account, options.yes)? {
+    let question = format!("Revert {count} of {name} (account {account}, {region})?");
+    if !agreement.ask(&question, &account)? {
         let verdict = Verdict::no(format!("Not reverted: {count} still differ."));
         return Ok(show(&found, &[], &verdict));
     }

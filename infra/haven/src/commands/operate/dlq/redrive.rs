@@ -29,7 +29,7 @@ use worker::stores::SystemSource;
 use super::cause::{self, Cause};
 use super::desk::{Common, Desk, Letter, READ_MAX};
 use super::print::{self, Ended};
-use crate::arguments::{InvalidValue, RATE, YES, person};
+use crate::arguments::{DRY_RUN, InvalidValue, RATE, YES, person};
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::progress::{Step, Steps};
@@ -61,8 +61,7 @@ pub struct Redrive {
     /// The rate after the first message.
     #[arg(long, default_value_t = 10.0, value_parser = rate, help = RATE)]
     pub rate: f64,
-    /// Show what would happen, and change nothing
-    #[arg(long)]
+    #[arg(long, help = DRY_RUN)]
     pub dry_run: bool,
     #[arg(long, help = YES)]
     pub yes: bool,
@@ -115,6 +114,9 @@ struct Report {
 /// When the platform cannot be reached, no dead letter has the cause, a store or queue fails, or
 /// the question cannot be asked.
 pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Result<bool> {
+    if !options.yes && !options.dry_run {
+        question("", &tip(&options.fingerprint)).check()?;
+    }
     let desk = Desk::open(&options.common.state).await?;
     let steps = Steps::new("dlq redrive");
     let step = steps.begin("Reading the dead letters");
@@ -189,16 +191,22 @@ fn is_agreed(
 ) -> Result<bool, Failure> {
     let letters = print::dead_letters(plan.len());
     let text = format!("Redrive {letters} in {}?", cause.queue.slug);
-    let tip = format!("review with `haven dlq redrive {short} --dry-run`, then add `--yes`");
     if !options.yes && !options.common.json {
         print_table(plan);
     }
+    question(&text, &tip(short)).confirm(options.yes)
+}
+
+fn question<'a>(text: &'a str, tip: &'a str) -> Question<'a> {
     Question {
-        text: &text,
+        text,
         command: "haven dlq redrive",
-        tip: &tip,
+        tip,
     }
-    .confirm(options.yes)
+}
+
+fn tip(cause: &str) -> String {
+    format!("review with `haven dlq redrive {cause} --dry-run`, then add `--yes`")
 }
 
 /// The state of one redrive.
