@@ -174,7 +174,7 @@ pub enum Command {
     /// Print stack outputs and parameters; never secrets
     #[command(
         alias = "output",
-        after_help = "Examples:\n  haven outputs\n  haven outputs prod queue/orders/url\n  haven outputs dev --json\n\nWith NAME, prints that value alone.\nExit 2 if nothing is deployed, or nothing has that name."
+        after_help = "Examples:\n  haven outputs\n  haven outputs prod queue/orders/url\n  haven outputs dev --json\n\nWith OUTPUT, prints that value alone.\nExit 2 if nothing is deployed, or nothing has that name."
     )]
     Outputs(outputs::Outputs),
     /// Print a shell completion script

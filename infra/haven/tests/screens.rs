@@ -262,3 +262,58 @@ fn every_exit_code_is_explained() {
         );
     }
 }
+
+#[test]
+fn a_question_that_nobody_can_answer_is_refused_before_any_call_to_aws() {
+    let why = "asks for confirmation, and stdin is not a terminal";
+    for (arguments, message, tip) in [
+        (
+            &["destroy", "dev"][..],
+            "`haven destroy`",
+            "review with `haven destroy dev --dry-run`, then add `--yes`",
+        ),
+        (
+            &["deploy", "dev"],
+            "`haven deploy`",
+            "review with `haven plan dev`, then add `--yes`",
+        ),
+        (
+            &[
+                "deploy",
+                "prod",
+                "--yes",
+                "--set",
+                "account.id=123456789012",
+            ],
+            "`haven deploy`",
+            "review with `haven plan prod`, then add `--confirm 123456789012`",
+        ),
+        (
+            &["destroy", "prod", "--yes"],
+            "`haven destroy`",
+            "review with `haven destroy prod --dry-run`, then add `--confirm ACCOUNT_ID`",
+        ),
+        (
+            &["drift", "dev", "--revert"],
+            "`haven drift --revert`",
+            "review with `haven drift dev`, then add `--yes`",
+        ),
+        (
+            &["dlq", "redrive", "3f2a"],
+            "`haven dlq redrive`",
+            "review with `haven dlq redrive 3f2a --dry-run`, then add `--yes`",
+        ),
+    ] {
+        // There are no credentials, so a call to AWS would end with another exit code.
+        let output = haven(arguments, &[("COLUMNS", "120")]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {said}");
+        assert_eq!(
+            (said, text(&output.stdout)),
+            (
+                format!("error: {message} {why}\n\n  tip: {tip}\n"),
+                String::new()
+            )
+        );
+    }
+}

@@ -9,6 +9,18 @@ use super::screens::{FIRST, GROUPS};
 use super::*;
 use crate::schemas::SCHEMAS;
 
+mod quoted;
+
+/// The commands that ask for confirmation, each with arguments that make it ask. `apply` asks for a
+/// saved plan of production only, as a test beside it shows.
+const ASKING: [(&str, Option<&str>); 5] = [
+    ("haven apply", None),
+    ("haven deploy", Some("dev")),
+    ("haven destroy", Some("dev")),
+    ("haven dlq redrive", Some("3f2a")),
+    ("haven drift", Some("dev --revert")),
+];
+
 /// The whole command line, as `main` uses it.
 fn tree() -> clap::Command {
     let mut tree = command_line(80);
@@ -109,6 +121,91 @@ fn each_flag_has_one_meaning_everywhere() {
     assert!(meanings.is_empty(), "{meanings:#?}");
 }
 
+/// Two commands read several environments, and say in their help which ones without a name.
+#[test]
+fn each_name_of_a_value_has_one_meaning_everywhere() {
+    const SEVERAL: [&str; 2] = ["haven check", "haven cost"];
+    let mut meanings: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (words, command) in listed() {
+        let values = command.get_arguments().filter(|arg| arg.is_positional());
+        for value in values.filter(|arg| !arg.is_hide_set()) {
+            let help = value
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(!help.is_empty(), "{words} {value}");
+            for name in value.get_value_names().unwrap_or_default() {
+                if name != "ENV" || !SEVERAL.contains(&words.as_str()) {
+                    meanings
+                        .entry(name.to_string())
+                        .or_default()
+                        .insert(help.clone());
+                }
+            }
+        }
+    }
+    meanings.retain(|_, meanings| meanings.len() > 1);
+    assert!(meanings.is_empty(), "{meanings:#?}");
+}
+
+#[test]
+fn the_commands_that_ask_are_those_with_yes() {
+    let has = |command: &clap::Command, long: &str| {
+        command
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some(long))
+    };
+    let with = |long: &str| -> Vec<String> {
+        let commands = listed().into_iter();
+        let mut with: Vec<String> = commands
+            .filter(|(_, command)| has(command, long))
+            .map(|(words, _)| words)
+            .collect();
+        with.sort_unstable();
+        with
+    };
+    assert_eq!(with("yes"), ASKING.map(|(words, _)| words));
+    // Dead letters are sent back on this machine only, which has no account.
+    let mut severe = ASKING.map(|(words, _)| words).to_vec();
+    severe.retain(|words| *words != "haven dlq redrive");
+    assert_eq!(with("confirm"), severe);
+}
+
+/// With `--no-input`, as with a closed standard input, which tests of a whole process have.
+#[tokio::test]
+async fn a_command_that_nobody_can_answer_is_64_at_once() {
+    let before = settings::get();
+    settings::set(Settings {
+        no_input: true,
+        ..before.clone()
+    });
+    for (words, arguments) in ASKING {
+        let Some(arguments) = arguments else {
+            continue;
+        };
+        let line = format!("{words} {arguments}");
+        let command = parses(&line).0;
+        let begun = std::time::Instant::now();
+        let error = run(command).await.expect_err("nobody answers");
+        assert!(
+            begun.elapsed().as_secs() < 1,
+            "{line}: {:?}",
+            begun.elapsed()
+        );
+        let failure = error.downcast_ref::<Failure>().expect("a sentence");
+        assert_eq!(
+            (failure.exit, failure.code),
+            (Exit::Usage, "confirmation_needed"),
+            "{line}: {error}"
+        );
+        let tip = failure.tip.as_deref().unwrap_or_default();
+        let mut quotes = tip.split('`').skip(1).step_by(2);
+        parses(quotes.next().expect("the command that reviews"));
+        assert_eq!(quotes.next(), Some("--yes"), "{line}: {tip}");
+    }
+    settings::set(before);
+}
+
 #[test]
 fn no_help_is_wider_than_eighty_columns_and_the_short_one_has_three_examples() {
     let mut root = tree();
@@ -198,6 +295,7 @@ fn every_form_of_the_releases_before_still_parses() {
         "haven orders reproject prod --json --database-url postgres://h/d",
         "haven status prod --json --endpoint http://127.0.0.1:1",
         "haven destroy local --yes --allow data/Database",
+        "haven apply dev.plan.json --endpoint http://127.0.0.1:1 --state x --json",
         "haven outputs local queue/orders/url --state x",
         "haven config explain prod network.zones --set network.zones=2",
         "haven keep --within 30 -- redis-server --port 6379 --json -v",

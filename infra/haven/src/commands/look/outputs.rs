@@ -24,6 +24,7 @@ pub struct Outputs {
     #[command(flatten)]
     pub target: arguments::Target,
     /// Output, export, or parameter such as queue/orders/url
+    #[arg(value_name = "OUTPUT")]
     pub name: Option<String>,
 }
 

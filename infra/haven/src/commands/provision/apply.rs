@@ -164,6 +164,60 @@ fn verdict(environment: &str, stacks: &[StackOutcome], took: Duration) -> Verdic
 mod tests {
     use super::*;
 
+    /// A plan of an environment without a change.
+    fn plan(environment: &str) -> Plan {
+        let now = ::time::OffsetDateTime::UNIX_EPOCH;
+        Plan {
+            format: 1,
+            environment: environment.to_owned(),
+            set: Vec::new(),
+            account: "123456789012".to_owned(),
+            region: "us-east-1".to_owned(),
+            made_at: now,
+            expires_at: now,
+            named: Vec::new(),
+            stacks: Vec::new(),
+            forgotten: Vec::new(),
+            parameters: std::collections::BTreeMap::new(),
+            findings: Vec::new(),
+            cost: None,
+            budget_usd: None,
+            seal: String::new(),
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        apply: Apply,
+    }
+
+    #[test]
+    fn a_saved_plan_needs_an_answer_for_production_only() {
+        let agreed = |environment: &str, flags: &[&str]| {
+            let line = [&["apply", "x.plan.json"], flags].concat();
+            let options = <Line as clap::Parser>::parse_from(line).apply;
+            let named = Environment::named(environment).expect("one of ours");
+            is_agreed(&options, &plan(environment), &named)
+        };
+        for environment in ["local", "dev", "staging"] {
+            assert!(agreed(environment, &[]).expect("asks nothing"));
+        }
+        for confirmed in [
+            &["--confirm", "123456789012"][..],
+            &["--yes", "--confirm", "123456789012"],
+        ] {
+            assert!(agreed("prod", confirmed).expect("confirmed"));
+        }
+        for environment in ["dev", "prod"] {
+            let other = agreed(environment, &["--confirm", "210987654321"]);
+            other.expect_err("another account");
+        }
+        if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+            agreed("prod", &["--yes"]).expect_err("--yes alone is no answer");
+        }
+    }
+
     #[test]
     fn a_deployment_ends_with_the_outcome_of_the_stacks() {
         let stack = |outcome| StackOutcome {
