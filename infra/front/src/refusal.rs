@@ -19,8 +19,8 @@ pub(crate) enum Reason {
     ForeignHost(String),
     /// The request has no signature.
     #[error(
-        "Missing Authentication Token: the local AWS takes requests that are signed with this \
-         run's key pair; print it with `haven env`"
+        "Missing Authentication Token: the local AWS accepts only requests that are signed \
+         with this run's key pair; print it with `haven env`"
     )]
     Missing,
     /// The request has a Signature Version 2.

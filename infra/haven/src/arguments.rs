@@ -6,7 +6,6 @@ use std::time::Duration;
 use app::use_cases::staff_tokens::actor_name;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use domain::ids::OrderId;
 use haven_console::usage::BadUsage;
 
 /// The name of a state directory.
@@ -213,16 +212,6 @@ pub fn http_url(text: &str) -> Result<String, InvalidValue> {
             "must be a URL with scheme and host, such as http://127.0.0.1:4566, and is {text:?}"
         ))),
     }
-}
-
-/// Parses an order id. For clap.
-///
-/// # Errors
-/// When the text is not a UUID.
-pub fn order_id(text: &str) -> Result<OrderId, InvalidValue> {
-    text.parse().map_err(|_| {
-        InvalidValue::new("must be an order's id, such as 01954f0c-6b00-7000-8000-000000000047")
-    })
 }
 
 /// Parses a duration, such as `90s` or `2h`.

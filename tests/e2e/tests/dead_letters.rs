@@ -459,13 +459,20 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
 
     let nowhere = world.haven(&["orders", "show", &Uuid::now_v7().to_string()]);
     assert_eq!(code(&nowhere), Some(2), "{}", said(&nowhere));
-    // An order number stands for the newest order that has it.
+    // An order number stands for the order that has it, and so does the beginning of its id.
     let number = declined.body["order_number"].as_str().expect("a number");
     let by_number = world.haven(&["orders", "show", number]);
     assert!(
         code(&by_number) == Some(0) && said(&by_number).contains("became failed"),
         "{}",
         said(&by_number)
+    );
+    let declined_id = id(&declined);
+    let by_prefix = world.haven(&["orders", "show", &declined_id[..35]]);
+    assert!(
+        code(&by_prefix) == Some(0) && said(&by_prefix).contains("became failed"),
+        "{}",
+        said(&by_prefix)
     );
     let nonsense = world.haven(&["orders", "show", "the-last-one"]);
     assert!(

@@ -175,17 +175,19 @@ impl OrderStore for Store {
         self.with_items_of(query.fetch_optional().await?).await
     }
 
-    async fn newest_with_number(
+    async fn with_number(
         &self,
         scope: &Scope,
         number: OrderNumber,
-    ) -> Result<Option<OrderId>, StoreError> {
+        limit: u32,
+    ) -> Result<Vec<OrderId>, StoreError> {
         let query = self
-            .read(newest_with_number(scope, &self.database))
+            .read(with_number(scope, &self.database))
             .scope(scope)
-            .bind(number.to_string());
-        let row: Option<(Id,)> = query.fetch_optional().await?;
-        Ok(row.map(|(id,)| OrderId(id.0)))
+            .bind(number.to_string())
+            .bind(i64::from(limit));
+        let rows: Vec<(Id,)> = query.fetch_all().await?;
+        Ok(rows.into_iter().map(|(id,)| OrderId(id.0)).collect())
     }
 
     async fn history(
@@ -460,8 +462,8 @@ impl OrderStore for Store {
     }
 }
 
-/// Returns the statement that finds the newest order with the number $3.
-fn newest_with_number(scope: &Scope, database: &Database) -> String {
+/// Returns the statement that finds the newest $4 orders with the number $3.
+fn with_number(scope: &Scope, database: &Database) -> String {
     let order = match database {
         Database::Postgres(_) => "order_id",
         // The plus stops SQLite from reading all orders in the order of their ids to avoid sorting
@@ -470,7 +472,7 @@ fn newest_with_number(scope: &Scope, database: &Database) -> String {
     };
     let in_scope = in_scope(scope);
     format!(
-        "SELECT order_id FROM orders WHERE {in_scope} AND order_number = $3 ORDER BY {order} DESC LIMIT 1"
+        "SELECT order_id FROM orders WHERE {in_scope} AND order_number = $3 ORDER BY {order} DESC LIMIT $4"
     )
 }
 
@@ -491,11 +493,12 @@ mod tests {
             .await
             .expect("it opens");
         let scope = Scope::of(&Location::initial());
-        let explain = newest_with_number(&scope, &store.database);
+        let explain = with_number(&scope, &store.database);
         let query = store.read(format!("EXPLAIN QUERY PLAN {explain}"));
         let plan: Vec<(i64, i64, i64, String)> = query
             .scope(&scope)
             .bind("A-1")
+            .bind(1_i64)
             .fetch_all()
             .await
             .expect("explained");

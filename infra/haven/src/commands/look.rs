@@ -4,6 +4,7 @@ pub mod config;
 pub mod env;
 pub mod logs;
 pub mod notify;
+pub mod order_name;
 pub mod orders;
 pub mod outputs;
 pub mod reproject;

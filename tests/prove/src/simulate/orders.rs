@@ -194,13 +194,14 @@ impl OrderStore for SimOrders {
         .await?
     }
 
-    async fn newest_with_number(
+    async fn with_number(
         &self,
         scope: &Scope,
         number: OrderNumber,
-    ) -> Result<Option<OrderId>, StoreError> {
+        limit: u32,
+    ) -> Result<Vec<OrderId>, StoreError> {
         self.call("find by number", None, || {
-            at_once(self.store.newest_with_number(scope, number))
+            at_once(self.store.with_number(scope, number, limit))
         })
         .await?
     }

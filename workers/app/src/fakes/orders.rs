@@ -396,17 +396,19 @@ impl OrderStore for MemoryOrders {
             .filter(|stored| scope.has(&stored.order)))
     }
 
-    async fn newest_with_number(
+    async fn with_number(
         &self,
         scope: &Scope,
         number: OrderNumber,
-    ) -> Result<Option<OrderId>, StoreError> {
+        limit: u32,
+    ) -> Result<Vec<OrderId>, StoreError> {
         let (books, number) = (self.books(), number.to_string());
         let orders = books.orders.values().rev().map(|kept| &kept.stored.order);
         Ok(orders
-            .filter(|order| scope.has(order))
-            .find(|order| order.order_number == number)
-            .map(|order| order.order_id))
+            .filter(|order| scope.has(order) && order.order_number == number)
+            .map(|order| order.order_id)
+            .take(limit as usize)
+            .collect())
     }
 
     async fn history(

@@ -1277,6 +1277,14 @@ async fn a_number_alone_finds_the_newest_order(store: &impl OrderStore) {
         Ok(Some(new.order.order_id))
     );
     assert_eq!(
+        store.with_number(&here, number, 2).await,
+        Ok(vec![new.order.order_id, old.order.order_id])
+    );
+    assert_eq!(
+        store.with_number(&here, OrderNumber::of(123_456), 2).await,
+        Ok(Vec::new())
+    );
+    assert_eq!(
         store
             .newest_with_number(&here, OrderNumber::of(123_456))
             .await,

@@ -340,12 +340,23 @@ pub trait OrderStore: Send + Sync {
     /// Returns an order, if it is in scope.
     fn load_in(&self, scope: &Scope, order_id: OrderId) -> impl PortFuture<Option<StoredOrder>>;
 
-    /// Returns the newest order in scope with this number. Numbers restart each day.
+    /// Returns the orders in scope with this number, newest first, at most `limit`. Numbers restart
+    /// each day.
+    fn with_number(
+        &self,
+        scope: &Scope,
+        number: OrderNumber,
+        limit: u32,
+    ) -> impl PortFuture<Vec<OrderId>>;
+
+    /// Returns the newest order in scope with this number.
     fn newest_with_number(
         &self,
         scope: &Scope,
         number: OrderNumber,
-    ) -> impl PortFuture<Option<OrderId>>;
+    ) -> impl PortFuture<Option<OrderId>> {
+        async move { Ok(self.with_number(scope, number, 1).await?.pop()) }
+    }
 
     /// Returns the history after `after_seq` (0 for all of it), oldest first. Empty for an order
     /// out of scope.

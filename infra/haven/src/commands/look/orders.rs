@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use app::ports::orders::OrderStore;
+use app::ports::orders::OrderStore as _;
 use app::ports::scope::Scope;
 use app::use_cases::journey::{Journey, Moment, Record, journey, time_text};
 use clap::{Args, Subcommand};
 use domain::Timestamp;
-use domain::ids::{OrderId, OrderNumber};
+use domain::ids::OrderId;
 use domain::order::Order;
 use domain::text::printable;
 use haven_console::error::Failure;
@@ -21,14 +21,15 @@ use haven_console::width::wrap;
 use haven_console::{Interrupted, settings, width};
 
 use super::{count, logs, reproject};
-use crate::arguments::{InvalidValue, STATE, order_id};
+use crate::arguments::STATE;
+use crate::commands::look::order_name::{OrderName, order_name};
 use crate::commands::operate::dlq::desk::{Desk, Letter};
 
 #[derive(Debug, Subcommand)]
 pub enum Orders {
     /// Show the timeline of an order and what is pending
     #[command(
-        after_help = "Examples:\n  haven orders show A-047\n  haven orders show 01934d3c-2a00-7000-8000-000000000002\n  haven orders show A-047 --json\n\nShows the history, payments, redrives and dead letters. -v and --json also show\nstock, messages with their deliveries, notifications, log lines and trace ids.\nExit 2 if there is no such order."
+        after_help = "Examples:\n  haven orders show A-047\n  haven orders show 01934d3c\n  haven orders show A-047 --json\n\nShows the history, payments, redrives and dead letters. -v and --json also show\nstock, messages with their deliveries, notifications, log lines and trace ids.\nNumbers restart each day. A number or a prefix of several orders asks which one\nis meant; where nobody can answer, it lists them and exits with 64.\nExit 2 if there is no such order."
     )]
     Show(Show),
     /// Rebuild the order view from the orders
@@ -40,8 +41,8 @@ pub enum Orders {
 
 #[derive(Debug, Args)]
 pub struct Show {
-    /// Order id or order number; of several orders with one number, the newest
-    #[arg(value_name = "ID|NUMBER", value_parser = order_name)]
+    /// Order number, order id, or at least its first 8 characters
+    #[arg(value_name = "ORDER", value_parser = order_name)]
     pub order: OrderName,
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
@@ -49,24 +50,6 @@ pub struct Show {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
-}
-
-/// The id or the number of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OrderName {
-    Id(OrderId),
-    Number(OrderNumber),
-}
-
-/// Parses an order number or an order id. For clap.
-///
-/// # Errors
-/// When the text is neither.
-pub fn order_name(text: &str) -> Result<OrderName, InvalidValue> {
-    let number = OrderNumber::parse(text).map(OrderName::Number);
-    number
-        .map_or_else(|| order_id(text).map(OrderName::Id), Ok)
-        .map_err(|wrong| InvalidValue::new(format!("{wrong}, or a number, such as A-047")))
 }
 
 /// Runs a command. Returns whether its result is good.
@@ -79,25 +62,6 @@ pub async fn command(command: &Orders) -> anyhow::Result<bool> {
         Orders::Reproject(options) => reproject::reproject(options).await?,
     }
     Ok(true)
-}
-
-impl OrderName {
-    /// Returns the id of the order: of several orders with one number, of the newest.
-    ///
-    /// # Errors
-    /// A failure that exits with 2 when no order has the number, or an error of the store.
-    pub async fn find(self, orders: &impl OrderStore) -> anyhow::Result<OrderId> {
-        match self {
-            OrderName::Id(order_id) => Ok(order_id),
-            OrderName::Number(number) => {
-                let newest = orders
-                    .newest_with_number(&Scope::Everything, number)
-                    .await?;
-                let missing = || Failure::not_found(format!("no order has the number {number}"));
-                Ok(newest.ok_or_else(missing)?)
-            }
-        }
-    }
 }
 
 /// Prints the order timeline.

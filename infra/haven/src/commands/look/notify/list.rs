@@ -25,7 +25,7 @@ use worker::stores::Store;
 
 use crate::arguments::{ORDER, STATE};
 use crate::commands::look::count;
-use crate::commands::look::orders::{OrderName, order_name};
+use crate::commands::look::order_name::{OrderName, order_name};
 use crate::target;
 
 #[derive(Debug, Args)]
