@@ -169,6 +169,11 @@ fn the_commands_that_ask_are_those_with_yes() {
     let mut severe = ASKING.map(|(words, _)| words).to_vec();
     severe.retain(|words| *words != "haven dlq redrive");
     assert_eq!(with("confirm"), severe);
+    // Without a revert there is no question.
+    for flag in ["--yes", "--confirm 123456789012"] {
+        parsed(&format!("haven drift dev {flag}")).expect_err(flag);
+        parses(&format!("haven drift dev --revert {flag}"));
+    }
 }
 
 /// With `--no-input`, as with a closed standard input, which tests of a whole process have.
