@@ -9,10 +9,10 @@ use anyhow::{Context as _, bail};
 use chassis::config::{Environment, ProcessEnvironment};
 use clap::Args;
 use haven_console::output;
-
-use crate::arguments::STATE;
 use platform::facts::Facts;
 use platform::state::State;
+
+use crate::arguments::STATE;
 
 #[derive(Debug, Args)]
 pub struct Env {

@@ -11,13 +11,13 @@ use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::of_text;
 use haven_console::{output, settings, width};
+use provision::stack::{find, status_of};
+use provision::{Target, account};
 use serde::Serialize;
 use serde_json::json;
 
 use super::count;
 use crate::{arguments, target};
-use provision::stack::{find, status_of};
-use provision::{Target, account};
 
 #[derive(Debug, Args)]
 pub struct Outputs {

@@ -4,7 +4,11 @@ use adapter_sql::Login;
 use anyhow::Context as _;
 use app::use_cases::project;
 use clap::Args;
+use haven_console::BadUsage;
+use haven_console::progress::Steps;
 use haven_console::verdict::Verdict;
+use platform::audit;
+use platform::environment::ENVIRONMENT;
 use serde_json::json;
 use worker::stores::Store;
 
@@ -12,10 +16,6 @@ use super::count;
 use crate::arguments::{DATABASE_URL, Target};
 use crate::login::database_login;
 use crate::target;
-use haven_console::BadUsage;
-use haven_console::progress::Steps;
-use platform::audit;
-use platform::environment::ENVIRONMENT;
 
 #[derive(Debug, Args)]
 pub struct Reproject {

@@ -12,11 +12,6 @@ use app::use_cases::reconcile::{ACTOR, Difference, Report, fix, reconcile};
 use chassis::config::Secret;
 use clap::Args;
 use domain::text::printable;
-use serde_json::{Value, json};
-use worker::stores::{Store, SystemSource};
-
-use crate::arguments::{FIX, STATE};
-use crate::target;
 use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::settings;
@@ -28,6 +23,11 @@ use platform::audit;
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
 use platform::facts::Facts;
+use serde_json::{Value, json};
+use worker::stores::{Store, SystemSource};
+
+use crate::arguments::{FIX, STATE};
+use crate::target;
 
 #[derive(Debug, Args)]
 pub struct Reconcile {

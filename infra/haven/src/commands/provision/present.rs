@@ -7,12 +7,12 @@ use blueprint::cost::{CostDelta, MicroUsd};
 use haven_console::style::Meaning;
 use haven_console::time::decimal;
 use haven_console::width::{self, wrap};
+use provision::guard::{Named, name};
+use provision::plan::Plan;
 use serde_json::Value;
 
 use super::counted;
 use super::drift::lines;
-use provision::guard::{Named, name};
-use provision::plan::Plan;
 
 const INDENT: &str = "      ";
 /// The longest value that is shown without `-v`.

@@ -15,6 +15,8 @@ use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{time, width};
+use platform::aws::Aws;
+use platform::facts::Facts;
 use reqwest::StatusCode;
 use serde::Serialize;
 use serde_json::json;
@@ -23,8 +25,6 @@ use tokio::time::Instant;
 use super::{counted, readable, targets};
 use crate::arguments::{Target, http_url};
 use crate::shop::{Receipt, Shop};
-use platform::aws::Aws;
-use platform::facts::Facts;
 
 #[derive(Debug, Args)]
 pub struct Smoke {

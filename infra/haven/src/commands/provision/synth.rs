@@ -7,19 +7,19 @@ use anyhow::Context as _;
 use blueprint::spelling::nearest;
 use blueprint::{Stack, limits};
 use clap::Args;
+use haven_console::BadUsage;
 use haven_console::exit::Exit;
 use haven_console::output;
 use haven_console::table::{Column, Table};
 use haven_console::time::thousands;
 use haven_console::verdict::Verdict;
 use haven_console::width;
+use provision::templates::{self, Finding};
 use serde_json::{Value, json};
 
 use super::counted;
 use crate::arguments::{OUT, Which};
 use crate::target;
-use haven_console::BadUsage;
-use provision::templates::{self, Finding};
 
 #[derive(Debug, Args)]
 pub struct Synth {

@@ -22,6 +22,7 @@ use haven_console::error::{Failure, unknown};
 use haven_console::exit::Exit;
 use haven_console::progress::{Step, Steps};
 use haven_console::{settings, width};
+use platform::facts::Facts;
 use reqwest::StatusCode;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -32,8 +33,6 @@ use crate::arguments::{InvalidValue, RATE, STATE, duration};
 use crate::commands::operate::reconcile::books;
 use crate::shop::{Receipt, Shop};
 use crate::target;
-use platform::facts::Facts;
-
 use counters::Counters;
 use mix::{Customer, Mix};
 use poison::Poison;

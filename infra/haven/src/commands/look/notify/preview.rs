@@ -10,14 +10,13 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use domain::channel::Channel;
 use domain::gsm;
-use notices::samples::Sample;
-use notices::{Words, Zones};
-use serde_json::{Value, json};
-
 use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{BadUsage, output, width};
+use notices::samples::Sample;
+use notices::{Words, Zones};
+use serde_json::{Value, json};
 
 use crate::commands::look::count;
 

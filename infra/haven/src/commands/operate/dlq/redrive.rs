@@ -20,6 +20,13 @@ use app::ports::redrives::{Redrive as Record, RedriveEnd, RedriveLog as _};
 use app::use_cases::rehearse::Foreseen;
 use clap::Args;
 use contract::queue::BATCH_MAX;
+use haven_console::error::Failure;
+use haven_console::exit::Exit;
+use haven_console::progress::{Step, Steps};
+use haven_console::prompt::Question;
+use haven_console::settings;
+use haven_console::verdict::Verdict;
+use platform::audit;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,13 +37,6 @@ use super::cause::{self, Cause};
 use super::desk::{Common, Desk, Letter, READ_MAX};
 use super::print::{self, Ended};
 use crate::arguments::{DRY_RUN, InvalidValue, RATE, YES, person};
-use haven_console::error::Failure;
-use haven_console::exit::Exit;
-use haven_console::progress::{Step, Steps};
-use haven_console::prompt::Question;
-use haven_console::settings;
-use haven_console::verdict::Verdict;
-use platform::audit;
 
 /// The time in which a message must end. Normally this takes less than a second, but its consumer
 /// may be restarting.
