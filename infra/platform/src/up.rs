@@ -14,8 +14,10 @@ use app::ports::access::{StaffToken, StaffTokens as _};
 use app::use_cases::project::reproject;
 use contract::parameter::{SECRETS, SIGNING_KEY};
 use contract::role::ROLES;
-use haven_console::settings;
 use haven_console::time::duration;
+use haven_console::verdict::Verdict;
+use haven_console::{output, settings};
+use serde_json::json;
 use tokio::sync::Notify;
 use worker::stores::{Store, SystemSource};
 

@@ -277,9 +277,9 @@ pub const ALARMS: &[Alarm] = alarms! {
         => "A role is short of CPU and does not scale out.";
     Ticket "tasks-memory" platform(Platform::TasksMemory, 90, (5, 5), "tasks")
         => "A role is close to its memory limit, where ECS stops its tasks.";
-    Page "tasks-missing" tasks_missing(ON_AN_ORDERS_WAY)
+    Page "tasks-missing" tasks_missing(ORDER_ROLES)
         => "The shop refuses orders, or accepted orders make no progress.";
-    Ticket "tasks-missing-slow" tasks_missing(BESIDE_IT)
+    Ticket "tasks-missing-slow" tasks_missing(OTHER_ROLES)
         => "Notifications to customers or staff are late.";
     Page "shop-errors" platform(Platform::ShopErrors, 5, (3, 5), "shop")
         => "More than 5 % of the shop's responses are errors.";

@@ -275,7 +275,7 @@ impl Problem {
     /// Returns 503 after a cart change whose result is unknown.
     pub fn cart_uncertain(error: StoreError) -> Problem {
         let detail =
-            "We cannot say whether your cart was changed. Look into it before you change it again.";
+            "We do not know whether your cart was changed. Check it before you change it again.";
         Problem::uncertain(&error, detail)
     }
 

@@ -195,8 +195,8 @@ pub trait Stock: Send + Sync {
     /// record that makes a later reservation fail.
     fn release(&self, order_id: OrderId, now: Timestamp) -> impl PortFuture<()>;
 
-    /// Returns the holds that expired before `now`, and no more than `limit`. An implementation
-    /// that reads pages reads on until it has all of them or `limit`.
+    /// Returns at most `limit` holds that expired before `now`. An implementation with pages reads
+    /// until it has all holds or `limit`.
     fn expired_holds(&self, now: Timestamp, limit: u32) -> impl PortFuture<Vec<ExpiredHold>>;
 
     /// Applies a change by a person.

@@ -37,7 +37,7 @@ const PLACED_WITHIN: Duration = Duration::from_secs(7);
 /// Returns the reason for the refusal, and `Uncertain` when the database does not answer in time.
 pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted, Refusal> {
     let maker = app.maker();
-    let means = PlaceOrderDeps {
+    let deps = PlaceOrderDeps {
         source: app.ports.source(),
         maker: &maker,
         digest,
@@ -50,7 +50,7 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
         menu: &app.menu,
         ports: &app.ports,
     };
-    let placing = place_order(app.orders(), &offers, &shop, means, request);
+    let placing = place_order(app.orders(), &offers, &shop, deps, request);
     // This limit is shorter than the limit of the request, so the customer keeps the form and its
     // key.
     let placed = timeout(PLACED_WITHIN, placing).await;
@@ -207,7 +207,7 @@ pub async fn history_after<P: Ports>(
     order: &Order,
 ) -> Vec<HistoryEntry> {
     app.orders().history(scope, order.order_id, 0).await.unwrap_or_else(|error| {
-        tracing::warn!(error = %chain(&error), order_id = %order.order_id, "An order was changed, and is answered without its history");
+        tracing::warn!(error = %chain(&error), order_id = %order.order_id, "Returned a changed order without its history");
         Vec::new()
     })
 }

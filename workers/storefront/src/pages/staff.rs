@@ -381,7 +381,7 @@ pub async fn signed_in<P: Ports>(
         Err(refusal) => return not_signed_in(&app, refusal.detail()),
     };
     let age = (staff.expires_at - now.unix_timestamp()).max(0);
-    // Roles without access to the board, such as support, start on the page that finds orders.
+    // Roles without the staff board, such as support, start on the page that finds orders.
     let board = may(Actor::Staff(staff.role), Action::ReadBoard, Resource::Shop);
     let first = if field("page") == sign_in_link::MAILBOX {
         RouteId::MailboxPage.path()

@@ -117,7 +117,7 @@ async fn the_staff_pages_admit_exactly_the_roles_of_may() {
 
 /// The router answers every row of the table, and 405 for every other method of its path.
 #[tokio::test]
-async fn every_route_is_in_the_access_table_and_nothing_else_is() {
+async fn the_router_has_exactly_the_routes_of_the_access_table() {
     let client = Client::new().await;
     for path in ROUTES
         .iter()
