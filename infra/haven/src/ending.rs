@@ -71,7 +71,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         .map(|failure| failure.cause);
     if let Some(cause) = failure.or_else(|| error.downcast_ref::<Several>()?.cause) {
         return match cause {
-            Cause::Credentials => Exit::Denied,
+            Cause::NoCredentials | Cause::Expired | Cause::Credentials => Exit::Denied,
             Cause::Network | Cause::NotAws => Exit::Unavailable,
             Cause::Endpoint => Exit::Usage,
             Cause::Throttled | Cause::Busy | Cause::Refused => Exit::Failed,
@@ -239,6 +239,8 @@ mod tests {
     #[test]
     fn a_failed_call_ends_with_the_code_of_its_cause() {
         for (cause, code) in [
+            (Cause::NoCredentials, 77),
+            (Cause::Expired, 77),
             (Cause::Credentials, 77),
             (Cause::Network, 69),
             (Cause::NotAws, 69),

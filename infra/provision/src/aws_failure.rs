@@ -12,7 +12,11 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 /// The cause of a failed call, which decides the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// The credentials are missing or expired, or AWS does not accept them.
+    /// No profile, variable or role has credentials.
+    NoCredentials,
+    /// The session of the credentials has ended.
+    Expired,
+    /// AWS does not accept the credentials, or they cannot be read.
     Credentials,
     /// No response arrived.
     Network,
@@ -41,10 +45,9 @@ impl std::error::Error for AwsFailure {}
 
 impl fmt::Display for AwsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = &self.said;
         match self.cause {
-            Cause::Refused => f.write_str(said),
-            cause => write!(f, "{} ({said}): {}", cause.meaning(), cause.next()),
+            Cause::Refused => f.write_str(&self.said),
+            cause => write!(f, "{}: {}", self.reason(), cause.next()),
         }
     }
 }
@@ -53,7 +56,9 @@ impl Cause {
     /// Returns a description of the cause.
     pub fn meaning(self) -> &'static str {
         match self {
-            Cause::Credentials => "the AWS credentials are missing, expired or refused",
+            Cause::NoCredentials => "no AWS credentials found",
+            Cause::Expired => "the AWS credentials have expired",
+            Cause::Credentials => "the AWS credentials are not accepted",
             Cause::Network => "AWS cannot be reached",
             Cause::NotAws => "the server that answered is not AWS",
             Cause::Endpoint => "the AWS endpoint is not usable",
@@ -66,7 +71,9 @@ impl Cause {
     /// Returns whether all calls of this caller fail for this cause, not only this one.
     fn is_of_the_caller(self) -> bool {
         match self {
-            Cause::Credentials
+            Cause::NoCredentials
+            | Cause::Expired
+            | Cause::Credentials
             | Cause::Network
             | Cause::NotAws
             | Cause::Endpoint
@@ -78,6 +85,10 @@ impl Cause {
     /// Returns the next step: a command, or what to check.
     pub fn next(self) -> &'static str {
         match self {
+            Cause::NoCredentials => {
+                "run `aws sso login --profile NAME`, and set AWS_PROFILE to NAME"
+            }
+            Cause::Expired => "run `aws sso login`, with the profile in AWS_PROFILE",
             Cause::Credentials => {
                 "sign in again (aws sso login) or set AWS_PROFILE to one of `aws configure list-profiles`, check with \
                  `aws sts get-caller-identity`, and repeat the command"
@@ -101,6 +112,14 @@ impl Cause {
 }
 
 impl AwsFailure {
+    /// Returns the cause with the message. Without credentials, the SDK's message explains nothing.
+    pub fn reason(&self) -> String {
+        match self.cause {
+            cause @ Cause::NoCredentials => cause.meaning().to_owned(),
+            cause => format!("{} ({})", cause.meaning(), self.said),
+        }
+    }
+
     /// Determines the cause and the message of a failed call.
     pub fn of<E>(error: &SdkError<E, HttpResponse>) -> AwsFailure
     where
@@ -194,9 +213,8 @@ where
 /// Returns the cause for an error code. Services use several codes for one cause (IAM User Guide,
 /// and "Common Errors" in each API reference).
 fn cause_of(code: &str, message: &str) -> Cause {
-    const CREDENTIALS: [&str; 14] = [
-        "ExpiredToken",
-        "ExpiredTokenException",
+    const EXPIRED: [&str; 2] = ["ExpiredToken", "ExpiredTokenException"];
+    const CREDENTIALS: [&str; 12] = [
         "RequestExpired",
         "InvalidClientTokenId",
         "UnrecognizedClientException",
@@ -229,7 +247,9 @@ fn cause_of(code: &str, message: &str) -> Cause {
         "ChangeSetNotFound",
         "AlreadyExistsException",
     ];
-    if CREDENTIALS.contains(&code) {
+    if EXPIRED.contains(&code) {
+        Cause::Expired
+    } else if CREDENTIALS.contains(&code) {
         Cause::Credentials
     } else if THROTTLED.contains(&code) {
         Cause::Throttled
@@ -252,8 +272,14 @@ fn is_under_way(message: &str) -> bool {
 fn cause_of_call(said: &str) -> Cause {
     let said = said.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if says(&["credential", "profile", "sso token", "no identity"]) {
-        Cause::Credentials
+    if says(&["no credentials found", "no providers in chain"]) {
+        Cause::NoCredentials
+    } else if says(&["credential", "profile", "sso token", "no identity"]) {
+        if says(&["expired"]) {
+            Cause::Expired
+        } else {
+            Cause::Credentials
+        }
     } else if says(&[
         "endpoint",
         "invalid uri",
@@ -363,7 +389,7 @@ mod tests {
             (
                 "ExpiredToken",
                 "The security token included in the request is expired",
-                Cause::Credentials,
+                Cause::Expired,
             ),
             (
                 "InvalidClientTokenId",
@@ -420,6 +446,7 @@ mod tests {
     #[test]
     fn every_known_cause_names_the_next_step() {
         for cause in [
+            Cause::Expired,
             Cause::Credentials,
             Cause::Network,
             Cause::NotAws,
@@ -437,6 +464,19 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn missing_credentials_are_one_sentence_without_the_words_of_the_sdk() {
+        let said = "dispatch failure: other: the credential provider was not enabled: no credentials found in chain.";
+        let failure = AwsFailure {
+            cause: cause_of_call(said),
+            said: said.to_owned(),
+        };
+        assert_eq!(
+            failure.to_string(),
+            "no AWS credentials found: run `aws sso login --profile NAME`, and set AWS_PROFILE to NAME"
+        );
     }
 
     fn cause_of_error(error: &anyhow::Error) -> Option<Cause> {
@@ -521,7 +561,7 @@ mod tests {
             line.contains(STACK) && line.contains("aws sso login") && !line.contains('\n'),
             "{line}"
         );
-        assert_eq!(cause_of_error(&error), Some(Cause::Credentials), "{line}");
+        assert_eq!(cause_of_error(&error), Some(Cause::Expired), "{line}");
     }
 
     #[tokio::test]

@@ -55,7 +55,7 @@ fn identity_check(target: &Target, account: anyhow::Result<String>) -> Check {
     match account {
         Err(error) => match error.downcast_ref::<AwsFailure>() {
             Some(failure) => Check::wrong(
-                format!("{error}: {} ({})", failure.cause.meaning(), failure.said),
+                format!("{error}: {}", failure.reason()),
                 failure.cause.next(),
             ),
             None => Check::wrong(
