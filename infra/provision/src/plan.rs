@@ -183,7 +183,7 @@ impl Plan {
         }
         if plan.seal != plan.seal_of()? {
             bail!(
-                "{} was edited after its creation; nothing was applied. Run `haven plan` again",
+                "{} was edited after it was made; nothing was applied. Run `haven plan` again",
                 path.display()
             );
         }

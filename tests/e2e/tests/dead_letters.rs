@@ -578,7 +578,7 @@ async fn a_dry_run_is_truthful_for_every_queue() {
         let (expected, part) = match queue.id {
             // The order was paid by the charge of its own saga.
             QueueId::Orders => ("dropped", "applied before"),
-            QueueId::Payments => ("done", "the charge is captured already"),
+            QueueId::Payments => ("done", "the charge is already captured"),
             QueueId::Notifications => ("done", "a notification is sent"),
             QueueId::Fulfilment => ("done", "gets the next ticket"),
             QueueId::Projections => ("done", "the order view shows confirmed"),

@@ -328,7 +328,7 @@ async fn a_plan_is_applied_exactly_or_not_at_all() {
     let refused = text(&ours(&["apply", "parameter.json"]));
     assert!(
         refused.contains(&format!(
-            "the parameter {name} was gone and is at version 1"
+            "the parameter {name} was missing and is at version 1"
         )),
         "{refused}"
     );

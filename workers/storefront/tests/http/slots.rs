@@ -225,8 +225,8 @@ async fn past_times_and_closed_times_are_refused_with_the_reason() {
     let client = a_corner_shop().await;
     for (time, why) in [
         ("2026-03-01T11:30:00Z", "is in the past"),
-        ("2026-03-01T12:30:00Z", "closed"),
-        ("2026-03-01T14:00:00Z", "closed"),
+        ("2026-03-01T12:30:00Z", "outside the opening hours"),
+        ("2026-03-01T14:00:00Z", "outside the opening hours"),
         ("2026-03-02T13:00:00Z", "opens at 2026-03-08T12:00:00Z"),
         ("2026-03-20T13:00:00Z", "seven days"),
     ] {
