@@ -31,7 +31,8 @@ pub async fn append(
     append_as(None, store, actor, action, subject, before, after).await
 }
 
-/// Appends an entry for an act that may have an id. A repetition with the same `act_id` adds no row.
+/// Appends an entry for an act that may have an id. A repetition with the same `act_id` adds no
+/// row.
 ///
 /// # Errors
 /// When the database refuses the row.

@@ -247,7 +247,7 @@ async fn end_group(group: u32, within: Duration) {
     }
 }
 
-/// Calls `ask` every 100 ms until it succeeds.
+/// Calls `ask` every 50 ms until it succeeds.
 ///
 /// # Errors
 /// The last error of `ask`, when it has not succeeded within `READY_WITHIN`.

@@ -148,7 +148,7 @@ pub(crate) async fn redeem<P: Ports>(
     let unsure = |error: StoreError| {
         Problem::uncertain(
             &error,
-            "We cannot say whether you are signed in. Run `haven open staff` for a new link.",
+            "We do not know whether you are signed in. Run `haven open staff` for a new link.",
         )
     };
     // Of two exchanges at the same time, only one finds the token unrevoked.

@@ -126,7 +126,7 @@ fn queries(template: &mut Template<'_>) {
             &format!("{} query", query.name),
             kind::LOGS_QUERY_DEFINITION,
             json!({
-                // The slash creates a directory in the console.
+                // The slash creates a folder in the console.
                 "Name": format!("{}/{}", environment.stack_name("logs"), query.name),
                 "QueryString": query.text,
                 "LogGroupNames": groups,

@@ -1,8 +1,8 @@
 //! Tags for owner and cost center.
 //!
-//! CloudFormation passes the tags of a stack, which `haven` sets from [`Environment::tags`](crate::Environment::tags), to
-//! nearly every resource. Repeating them would make up a seventh of the templates. This module tags
-//! only the resources that may not inherit them.
+//! CloudFormation passes the tags of a stack to nearly every resource. `haven` sets them from
+//! [`Environment::tags`](crate::Environment::tags). Repeating them would make up a seventh of the
+//! templates. This module tags only the resources that may not inherit them.
 
 use crate::kind::{self, Kind};
 use crate::template::Template;

@@ -84,7 +84,7 @@ fn lost(environment: &Environment, doomed: &Doomed) -> Vec<Change> {
     doomed.changes.iter().filter(is_lost).cloned().collect()
 }
 
-/// What a deletion of the stacks would do.
+/// The effect of a deletion of the stacks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preview {
     /// The existing stacks, in the order of their deletion.
@@ -111,9 +111,9 @@ pub struct Doom {
     pub refused: bool,
 }
 
+/// The parts of a resource that remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-/// What remains of a resource.
 pub enum Fate {
     /// Nothing.
     Deleted,

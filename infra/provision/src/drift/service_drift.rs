@@ -161,11 +161,11 @@ where
                 "ResourceNotFoundException",
                 "ParameterNotFound",
                 "QueueDoesNotExist",
+                // The query protocol of SQS: AWS.SimpleQueueService.NonExistentQueue.
                 "NonExistentQueue",
             ];
             match error.code() {
                 Some(code) if gone.iter().any(|gone| code.contains(gone)) => Ok(Reading::Gone),
-                // The code of the SQS query protocol.
                 _ => Err(AwsFailure::of(&error).into()),
             }
         }

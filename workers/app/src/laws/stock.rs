@@ -535,7 +535,7 @@ async fn a_release_after_the_sale_returns_the_units(stock: &impl Stock) {
     assert_eq!(
         (units(stock, &a).await, units(stock, &b).await),
         ((5, 0, 0), (5, 0, 0)),
-        "the place is free once"
+        "the units are returned once"
     );
     assert_eq!(
         stock.confirm(order_id, NOW).await.expect("answered"),

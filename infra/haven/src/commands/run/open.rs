@@ -65,8 +65,8 @@ impl Page {
 /// printed. The address of a page for staff is a link that signs in once, within a minute.
 ///
 /// # Errors
-/// When an environment on AWS is named, when no platform is running in the state directory, or when the
-/// link cannot be made.
+/// When an environment on AWS is named, when no platform is running in the state directory, or when
+/// the link cannot be made.
 pub async fn command(options: &Open) -> anyhow::Result<()> {
     let names: Vec<String> = options.environment.iter().cloned().collect();
     let names = environments(&names, options.env.as_deref(), &[ENVIRONMENT])?;
