@@ -122,9 +122,10 @@ fn command_of(part: &str) -> Option<String> {
         .skip(1)
         .take_while(|word| !["|", "\\|", ">"].contains(word));
     let words: Vec<String> = words.map(value_of).collect();
-    // `haven` alone, an ellipsis, and a screen that `main` prints before clap sees it.
-    if words.is_empty() || words.iter().any(|word| word == "...") || words == ["help", "exit-codes"]
-    {
+    // `haven` alone, an ellipsis, and the topics that `main` prints before clap sees them.
+    let topic = words.get(1).filter(|_| words[0] == "help");
+    let is_topic = topic.is_some_and(|topic| topic == "exit-codes" || topic == "json");
+    if words.is_empty() || words.iter().any(|word| word == "...") || is_topic {
         return None;
     }
     Some(format!("haven {}", words.join(" ")))
@@ -241,6 +242,7 @@ fn commands_are_found_with_values_for_what_a_reader_replaces() {
         ),
         ("haven dlq show CAUSE", &["haven dlq show 3f2a"]),
         ("haven dlq ... --json", &[]),
+        ("haven help json status", &[]),
         ("cargo build -p haven", &[]),
         ("haven orders show {id}", &["haven orders show A-047"]),
     ] {
