@@ -1,10 +1,10 @@
-//! What a process writes into its log from some moment on.
+//! The part of a log that a process writes from a given moment on.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-/// A log, from a place in it.
+/// A log from a given position on.
 pub struct LogTail {
     path: PathBuf,
     from: u64,
@@ -17,7 +17,7 @@ impl LogTail {
         LogTail { path, from }
     }
 
-    /// Returns what was written since, and of that the last `longest` bytes.
+    /// Returns the text that was written since, at most its last `longest` bytes.
     ///
     /// # Errors
     /// When the log cannot be read.

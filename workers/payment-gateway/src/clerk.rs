@@ -51,7 +51,7 @@ pub enum Turned {
     Closed,
 }
 
-/// What the clerk does for one request. An error ends the clerk.
+/// The work of the clerk for one request. An error ends the clerk.
 type Errand = Box<dyn FnOnce(&mut Clerk) -> anyhow::Result<()> + Send>;
 
 /// Returns an errand, and the receiver of its answer. The answer is sent after the errand's group is

@@ -13,7 +13,7 @@ use contract::role::Role;
 
 use crate::grants::Grants;
 
-/// What a value is, in the message about one that cannot be parsed.
+/// The kinds of values, in messages about values that cannot be parsed.
 const ADDRESS: &str = "address";
 const NUMBER: &str = "whole number";
 

@@ -99,7 +99,7 @@ pub struct Preview {
     pub kept_cost: Option<BTreeMap<String, MicroUsd>>,
 }
 
-/// What happens to a resource when its stack is deleted.
+/// The fate of a resource when its stack is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Doom {
     /// The name, as `--allow` takes it.

@@ -121,7 +121,8 @@ enum Update {
 }
 
 impl Update {
-    /// Returns whether a resource leaves its stack or is made anew, which loses or strands its data.
+    /// Returns whether a resource leaves its stack or is replaced, which loses or strands its
+    /// data.
     fn endangers(self) -> bool {
         match self {
             Update::Add | Update::Keep | Update::InPlace => false,
