@@ -35,10 +35,15 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
     let log = state.log("up")?;
     let output = LogTail::from_here(state.path("logs/up.log"));
 
-    let arguments: Vec<_> = std::env::args_os()
+    let mut arguments: Vec<_> = std::env::args_os()
         .skip(1)
         .filter(|argument| argument != "--detach" && argument != "--json")
         .collect();
+    let settings = settings::get();
+    if settings.json && !settings.quiet {
+        // The JSON of this process replaces the screen, and its progress is off.
+        arguments.push("--quiet".into());
+    }
     let errors = log.try_clone().context("use one log twice")?;
     let mut child =
         tokio::process::Command::new(std::env::current_exe().context("find the haven executable")?)
@@ -71,7 +76,6 @@ pub async fn detach(folder: &Path) -> anyhow::Result<()> {
             if !progress.trim().is_empty() {
                 eprintln!("{}", progress.trim_end());
             }
-            let settings = settings::get();
             if settings.json {
                 let ready = screen.lines().next().unwrap_or(screen);
                 up::print_ready(ready, &facts);
