@@ -98,6 +98,26 @@ impl Verdict {
         self.exit()
     }
 
+    /// Ends a command: with `--json` prints the document of [`Verdict::print_json`], else what `show`
+    /// prints and the verdict. Returns the exit code.
+    pub fn end(&self, schema: &str, fields: Value, show: impl FnOnce()) -> Exit {
+        if crate::settings::get().json {
+            return self.print_json(schema, fields);
+        }
+        show();
+        self.print()
+    }
+
+    /// Ends a command as [`Verdict::end`], after JSON lines: the document is that of
+    /// [`Verdict::print_result`].
+    pub fn end_lines(&self, schema: &str, fields: Value, show: impl FnOnce()) -> Exit {
+        if crate::settings::get().json {
+            return self.print_result(schema, fields);
+        }
+        show();
+        self.print()
+    }
+
     /// Prints `fields`, an object, as the only document, with `schema`, `ok` and `verdict` before
     /// its own fields. `schema` is a name with a version, such as `haven.check/1`. Returns the exit
     /// code.

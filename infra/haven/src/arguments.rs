@@ -36,7 +36,6 @@ pub struct StateFolder {
 pub struct Which {
     pub environment: String,
     pub settings: Settings,
-    pub json: bool,
 }
 
 /// The arguments of a [`Which`], without the global flag `--env`.
@@ -47,8 +46,6 @@ struct WhichArguments {
     environment: Option<String>,
     #[command(flatten)]
     settings: Settings,
-    #[arg(long)]
-    json: bool,
 }
 
 impl Args for Which {
@@ -72,7 +69,6 @@ impl FromArgMatches for Which {
         Ok(Which {
             environment: names.swap_remove(0),
             settings: arguments.settings,
-            json: arguments.json,
         })
     }
 
@@ -116,11 +112,10 @@ pub struct Settings {
 
 impl Settings {
     /// Returns the environment of this name with these settings.
-    pub fn of(&self, environment: &str, json: bool) -> Which {
+    pub fn of(&self, environment: &str) -> Which {
         Which {
             environment: environment.to_owned(),
             settings: self.clone(),
-            json,
         }
     }
 }

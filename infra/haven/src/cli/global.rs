@@ -13,6 +13,9 @@ use crate::arguments::STATE;
 /// The ids of the arguments that name the environment of a command, one or several.
 const ENVIRONMENTS: [&str; 2] = ["environment", "names"];
 
+/// The place of a flag in the help of a command that has no other one.
+const LAST: usize = 999;
+
 /// Returns the global flags. The state directory is `state` unless the command line names one.
 fn flags(state: &Path) -> [Arg; 7] {
     let switch = |name: &'static str, help: &'static str| {
@@ -83,7 +86,10 @@ fn with_flags(command: Command, flags: &[Arg]) -> Command {
                 _ => true,
             };
         let is_common = matches!(id, "env" | "state" | "json");
-        let flag = flag.clone().hide(!is_shown).hide_short_help(!is_common);
+        let mut flag = flag.clone().hide(!is_shown).hide_short_help(!is_common);
+        if id == "json" && !is_group {
+            flag = flag.display_order(LAST);
+        }
         command = if is_own {
             command.mut_arg(id, |_| flag)
         } else {

@@ -32,19 +32,18 @@ pub struct Explain {
     pub key: Option<String>,
 }
 
-/// Prints the settings. Returns whether any matches the key.
+/// Prints the settings. The exit code says whether any matches the key.
 ///
 /// # Errors
 /// A failure that exits with 2 when no setting matches. Another error when the environment does not
 /// exist, or its settings are wrong.
-pub fn explain(options: &Explain) -> anyhow::Result<bool> {
+pub fn explain(options: &Explain) -> anyhow::Result<Exit> {
     let environment = &options.which.environment;
+    let json = settings::get().json;
     let configuration = match target::configuration(&options.which) {
         Ok(configuration) => configuration,
         Err(error) => {
-            if let (true, Some(BadSettings { problems, .. })) =
-                (options.which.json, error.downcast_ref())
-            {
+            if let (true, Some(BadSettings { problems, .. })) = (json, error.downcast_ref()) {
                 let verdict = Verdict::failed(format!("The settings of {environment} are wrong."));
                 let document = json!({ "environment": environment, "problems": problems });
                 verdict.print_json("haven.config/1", document);
@@ -54,13 +53,13 @@ pub fn explain(options: &Explain) -> anyhow::Result<bool> {
     };
     let keys = asked(&configuration, options.key.as_deref());
     let unknown = options.key.as_deref().filter(|_| keys.is_empty());
-    if options.which.json {
+    if json {
         let verdict = match unknown {
             Some(key) => Verdict::no(format!("{}.", no_such(environment, key))),
             None => verdict(environment, &keys),
         };
         let document = json!({ "environment": environment, "keys": keys });
-        return Ok(verdict.print_json("haven.config/1", document) == Exit::Done);
+        return Ok(verdict.print_json("haven.config/1", document));
     }
     if let Some(key) = unknown {
         return Err(no_such(environment, key).into());
@@ -73,7 +72,7 @@ pub fn explain(options: &Explain) -> anyhow::Result<bool> {
         println!("{}", rendered.text);
         rendered.note()
     };
-    Ok(verdict(environment, &keys).note(note).print() == Exit::Done)
+    Ok(verdict(environment, &keys).note(note).print())
 }
 
 fn verdict(environment: &str, keys: &[Explanation]) -> Verdict {

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use chassis::config::{Environment, ProcessEnvironment};
 use clap::Args;
-use haven_console::output;
+use haven_console::exit::Exit;
+use haven_console::{output, settings};
 use platform::facts::Facts;
 use platform::state::State;
 
@@ -19,16 +20,13 @@ pub struct Env {
     /// The state directory of `haven up`
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// One JSON object instead of lines for a shell
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Prints the variables.
 ///
 /// # Errors
 /// When no platform is running in the state directory.
-pub fn print(options: &Env) -> anyhow::Result<()> {
+pub fn print(options: &Env) -> anyhow::Result<Exit> {
     let folder = &options.state;
     if !State::is_used(folder)? {
         bail!(
@@ -44,7 +42,7 @@ pub fn print(options: &Env) -> anyhow::Result<()> {
         .iter()
         .flat_map(|value| NO_PROXY.map(|name| (name, value.as_str())));
     let variables = access.variables().into_iter().chain(direct);
-    if options.json {
+    if settings::get().json {
         let variables: BTreeMap<_, _> = variables.collect();
         println!(
             "{}",
@@ -54,7 +52,7 @@ pub fn print(options: &Env) -> anyhow::Result<()> {
         let unsets = unsets(ProcessEnvironment.names());
         output::always((unsets + &exports(variables)).trim_end());
     }
-    Ok(())
+    Ok(Exit::Done)
 }
 
 /// The two spellings, because programs read one or the other.
@@ -168,9 +166,7 @@ mod tests {
     #[test]
     fn without_a_running_shop_the_next_step_is_named() {
         let state = std::env::temp_dir().join("haven-env-nothing-runs");
-        let refused = print(&Env { state, json: false })
-            .expect_err("nothing runs")
-            .to_string();
+        let refused = print(&Env { state }).expect_err("nothing runs").to_string();
         assert!(
             refused.contains("haven up") && refused.contains("--state DIR"),
             "{refused}"

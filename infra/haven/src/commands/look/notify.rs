@@ -4,6 +4,7 @@ pub mod list;
 pub mod preview;
 
 use clap::Subcommand;
+use haven_console::exit::Exit;
 
 #[derive(Debug, Subcommand)]
 pub enum Notify {
@@ -23,7 +24,7 @@ pub enum Notify {
 ///
 /// # Errors
 /// As [`preview::print`] and [`list::print`].
-pub async fn command(command: &Notify) -> anyhow::Result<()> {
+pub async fn command(command: &Notify) -> anyhow::Result<Exit> {
     match command {
         Notify::Preview(options) => preview::print(options),
         Notify::List(options) => list::print(options).await,

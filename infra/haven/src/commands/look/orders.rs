@@ -14,11 +14,13 @@ use domain::ids::OrderId;
 use domain::order::Order;
 use domain::text::printable;
 use haven_console::error::Failure;
+use haven_console::exit::Exit;
 use haven_console::table::{Column, Table};
 use haven_console::time::duration;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{Interrupted, settings, width};
+use serde_json::json;
 
 use super::{count, logs, reproject};
 use crate::arguments::STATE;
@@ -47,21 +49,17 @@ pub struct Show {
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// One JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
-/// Runs a command. Returns whether its result is good.
+/// Runs a command.
 ///
 /// # Errors
 /// As [`show`] and [`reproject::reproject`].
-pub async fn command(command: &Orders) -> anyhow::Result<bool> {
+pub async fn command(command: &Orders) -> anyhow::Result<Exit> {
     match command {
-        Orders::Show(options) => show(options).await?,
-        Orders::Reproject(options) => reproject::reproject(options).await?,
+        Orders::Show(options) => show(options).await,
+        Orders::Reproject(options) => reproject::reproject(options).await,
     }
-    Ok(true)
 }
 
 /// Prints the order timeline.
@@ -69,7 +67,7 @@ pub async fn command(command: &Orders) -> anyhow::Result<bool> {
 /// # Errors
 /// A failure that exits with 2 when the order does not exist. Another error when no platform runs
 /// on the state directory, a store cannot be read, or a signal interrupts the command.
-async fn show(options: &Show) -> anyhow::Result<()> {
+async fn show(options: &Show) -> anyhow::Result<Exit> {
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
     let desk = Desk::open(&options.state).await?;
     let order_id = options.order.find(&desk.store).await?;
@@ -89,20 +87,14 @@ async fn show(options: &Show) -> anyhow::Result<()> {
         .collect();
     more.extend(logs::about(&options.state, order_id, &journey.trace_ids)?);
     let journey = journey.with(more);
-    let verdict = verdict(&journey);
-    if options.json {
-        let document = serde_json::to_value(&journey).context("write JSON")?;
-        verdict.print_json("haven.order/1", document);
-        return Ok(());
-    }
-    let columns = width::stdout();
-    let text = match settings::get().verbose {
-        true => full_text(&journey, &bill(&stored.order), columns),
-        false => text(&journey, &bill(&stored.order), columns),
-    };
-    println!("{text}");
-    verdict.print();
-    Ok(())
+    Ok(verdict(&journey).end("haven.order/1", json!(journey), || {
+        let (bill, columns) = (bill(&stored.order), width::stdout());
+        let text = match settings::get().verbose {
+            true => full_text(&journey, &bill, columns),
+            false => text(&journey, &bill, columns),
+        };
+        println!("{text}");
+    }))
 }
 
 /// Returns the amount and the size of an order.

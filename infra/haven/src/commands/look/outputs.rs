@@ -54,45 +54,42 @@ struct Stored {
 /// The parameters by their names relative to the environment's root.
 type Parameters = BTreeMap<String, Stored>;
 
-/// Prints all values, or one. Returns whether there are any, or whether the requested one exists.
+/// Prints all values, or one. The exit code says whether there are any, or whether the requested one
+/// exists.
 ///
 /// # Errors
 /// A failure that exits with 2 when nothing has the requested name. Another error when the
 /// environment cannot be resolved, or AWS does not answer.
-pub async fn print(options: &Outputs) -> anyhow::Result<bool> {
+pub async fn print(options: &Outputs) -> anyhow::Result<Exit> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let steps = Steps::new("outputs");
     let reading = steps.begin("Reading the stacks and the parameters");
     let (stacks, parameters) = (outputs(&target).await?, parameters(&target).await?);
     drop(reading);
-    let json = options.target.which.json;
     let environment = &target.environment.name;
     if let Some(name) = &options.name {
         let found = value(name, &stacks, &parameters);
-        if json {
+        if settings::get().json {
             let verdict = match &found {
                 Some(_) => Verdict::neutral(format!("{name} has a value.")),
                 None => Verdict::no(not_there(name, &stacks, &parameters).message + "."),
             };
             let document = json!({ "name": name, "value": found });
-            return Ok(verdict.print_json("haven.output/1", document) == Exit::Done);
+            return Ok(verdict.print_json("haven.output/1", document));
         }
         let found = found.ok_or_else(|| not_there(name, &stacks, &parameters))?;
         output::always(found);
-        return Ok(true);
+        return Ok(Exit::Done);
     }
+    let fields = json!({ "environment": environment, "stacks": stacks, "parameters": parameters });
     let verdict = verdict(&target, &stacks, &parameters);
-    if json {
-        let document =
-            json!({ "environment": environment, "stacks": stacks, "parameters": parameters });
-        return Ok(verdict.print_json("haven.outputs/1", document) == Exit::Done);
-    }
-    let region = &target.environment.settings.account.region;
-    println!("{environment}, {region}\n");
-    let verbose = settings::get().verbose;
-    print!("{}", text(&stacks, &parameters, verbose, width::stdout()));
-    Ok(verdict.print() == Exit::Done)
+    Ok(verdict.end("haven.outputs/1", fields, || {
+        let region = &target.environment.settings.account.region;
+        println!("{environment}, {region}\n");
+        let verbose = settings::get().verbose;
+        print!("{}", text(&stacks, &parameters, verbose, width::stdout()));
+    }))
 }
 
 /// Returns the outputs of the stacks that exist.

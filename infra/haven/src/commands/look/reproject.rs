@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use app::use_cases::project;
 use clap::Args;
 use haven_console::BadUsage;
+use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::verdict::Verdict;
 use platform::audit;
@@ -31,7 +32,7 @@ pub struct Reproject {
 ///
 /// # Errors
 /// When the database URL is missing, or the orders or the view cannot be reached.
-pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
+pub async fn reproject(options: &Reproject) -> anyhow::Result<Exit> {
     let name = &options.target.which.environment;
     let (database_url, login) = match &options.database_url {
         Some(url) => (url.clone(), database_login()),
@@ -61,16 +62,11 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<()> {
         "orders.reproject",
         "orders".to_owned(),
         None,
-        Some(after),
+        Some(after.clone()),
     )
     .await?;
     drop(rebuilding);
     let orders = count(usize::try_from(shown).unwrap_or(usize::MAX), "order");
     let verdict = Verdict::good(format!("Order view rebuilt: {orders}."));
-    if options.target.which.json {
-        verdict.print_json("haven.reproject/1", json!({ "orders": shown }));
-    } else {
-        verdict.print();
-    }
-    Ok(())
+    Ok(verdict.end("haven.reproject/1", after, || {}))
 }

@@ -48,21 +48,18 @@ struct Role {
     is_ready: bool,
 }
 
-/// Prints the state of an environment. Returns whether all stacks are deployed, all roles are
-/// ready and no dead letters exist.
+/// Prints the state of an environment. The exit code says whether all stacks are deployed, all roles
+/// are ready and no dead letters exist.
 ///
 /// # Errors
 /// When the environment cannot be resolved, or AWS does not answer.
-pub async fn command(options: &Target) -> anyhow::Result<bool> {
+pub async fn command(options: &Target) -> anyhow::Result<Exit> {
     let health = read(options).await?;
     let verdict = health.verdict(&options.place.state);
-    let settings = settings::get();
-    if options.which.json {
-        let exit = verdict.print_json("haven.status/1", health.document());
-        return Ok(exit == Exit::Done);
-    }
-    println!("{}", health.text(settings.verbose, width::stdout_text()));
-    Ok(verdict.print() == Exit::Done)
+    Ok(verdict.end("haven.status/1", health.document(), || {
+        let verbose = settings::get().verbose;
+        println!("{}", health.text(verbose, width::stdout_text()));
+    }))
 }
 
 async fn read(options: &Target) -> anyhow::Result<Health> {

@@ -30,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 use worker::stores::SystemSource;
 
 use self::cause::Cause;
-use self::desk::{Common, Desk, Letter};
+use self::desk::{Desk, Letter};
+use crate::arguments::StateFolder;
 
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
@@ -38,7 +39,7 @@ pub enum Dlq {
     #[command(
         after_help = "Examples:\n  haven dlq list\n  haven dlq list --json\n\nMessages become visible again at once. Of the messages of one order, SQS returns\nat most ten."
     )]
-    List(Common),
+    List(StateFolder),
     /// Show a dead letter beside a valid message
     #[command(
         after_help = "Examples:\n  haven dlq show 3f2a91c04d17\n  haven dlq show 3f2a --message 6e0c --json\n\nAlso shows its order, and what a redrive would do now. A unique prefix of the\ncause is enough. -v shows both messages in full.\nExit 2 if no dead letter has this cause."
@@ -60,17 +61,17 @@ pub struct Show {
     #[arg(long, value_name = "ID")]
     pub message: Option<String>,
     #[command(flatten)]
-    pub common: Common,
+    pub folder: StateFolder,
 }
 
-/// Runs a command. Returns whether the result is good.
+/// Runs a command. The exit code says whether the result is good.
 ///
 /// # Errors
 /// [`Interrupted`] after a signal. Other errors when the platform does not run or cannot be read.
-pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
+pub async fn command(command: &Dlq) -> anyhow::Result<Exit> {
     let stop = chassis::run::shutdown_signal().context("listen for signals")?;
     let ended = match command {
-        Dlq::List(common) => list(common, &stop).await,
+        Dlq::List(folder) => list(folder, &stop).await,
         Dlq::Show(options) => show(options, &stop).await,
         Dlq::Redrive(options) => redrive::redrive(options, &stop).await,
     };
@@ -83,14 +84,14 @@ pub async fn command(command: &Dlq) -> anyhow::Result<bool> {
     }
 }
 
-async fn list(common: &Common, stop: &CancellationToken) -> anyhow::Result<bool> {
+async fn list(folder: &StateFolder, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let steps = Steps::new("dlq list");
     let reading = steps.begin("Reading the dead letters");
-    let letters = Desk::open(&common.state).await?.read(stop).await?;
+    let letters = Desk::open(&folder.state).await?.read(stop).await?;
     drop(reading);
     let causes = cause::group(&letters);
     let verdict = print::of_causes(&causes);
-    let exit = if common.json {
+    Ok(if settings::get().json {
         let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
         let document = json!({ "messages": letters.len(), "causes": causes });
         verdict.print_json("haven.dlq-list/1", document)
@@ -101,14 +102,13 @@ async fn list(common: &Common, stop: &CancellationToken) -> anyhow::Result<bool>
         verdict.note(note).print()
     } else {
         verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    })
 }
 
-async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<bool> {
+async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let steps = Steps::new("dlq show");
     let _reading = steps.begin("Reading the dead letters");
-    let desk = Desk::open(&options.common.state).await?;
+    let desk = Desk::open(&options.folder.state).await?;
     let letters = desk.read(stop).await?;
     let causes = cause::group(&letters);
     let cause = cause::find(&causes, &options.fingerprint)?;
@@ -122,18 +122,9 @@ async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<bool> 
     let document = examine(&desk, cause, letter, &foreseen).await?;
     let is_full = settings::get().verbose;
     let verdict = print::of_message(&foreseen, print::short(cause, &causes), is_full);
-    let exit = if options.common.json {
-        verdict.print_json("haven.dlq-show/1", document)
-    } else {
-        let received = print::received(&cause.letters);
-        let columns = width::stdout_text();
-        println!(
-            "{}\n",
-            print::message(&document, received, columns, is_full)
-        );
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    let received = print::received(&cause.letters);
+    let text = print::message(&document, received, width::stdout_text(), is_full);
+    Ok(verdict.end("haven.dlq-show/1", document, || println!("{text}\n")))
 }
 
 /// Returns everything about one dead letter: a valid message of its kind, the differences, the

@@ -33,9 +33,6 @@ use crate::target;
 pub struct Reconcile {
     #[arg(long, help = FIX)]
     pub fix: bool,
-    /// One JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
@@ -119,11 +116,11 @@ pub async fn books(facts: &Facts) -> anyhow::Result<Report> {
     Books::open(facts).await?.compare().await
 }
 
-/// Prints the differences, and repairs them with `--fix`. Returns whether none are left.
+/// Prints the differences, and repairs them with `--fix`. The exit code says whether none are left.
 ///
 /// # Errors
 /// When a source cannot be read, or an audit row cannot be written.
-pub async fn command(options: &Reconcile) -> anyhow::Result<bool> {
+pub async fn command(options: &Reconcile) -> anyhow::Result<Exit> {
     let facts = target::running(&options.state)?;
     let steps = Steps::new("reconcile");
     let step = steps.begin("Comparing orders, payments and stock");
@@ -186,18 +183,14 @@ pub async fn command(options: &Reconcile) -> anyhow::Result<bool> {
     drop(step);
     let well = left.as_ref().unwrap_or(&report).differences.is_empty();
     let verdict = verdict(&all, left.as_ref());
-    let exit = if options.json {
-        let document = document(&report, &all, left.as_ref(), well);
-        verdict.print_json("haven.reconcile/1", document)
-    } else {
+    let document = document(&report, &all, left.as_ref(), well);
+    Ok(verdict.end("haven.reconcile/1", document, || {
         let (columns, is_full) = (width::stdout_text(), settings::get().verbose);
         println!("{}", text(&report, &all, columns, is_full));
         if !all.is_empty() {
             println!();
         }
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    }))
 }
 
 fn document(report: &Report, all: &[Found], left: Option<&Report>, well: bool) -> Value {

@@ -17,10 +17,7 @@ pub enum Runbook {
     #[command(
         after_help = "Examples:\n  haven runbook list\n  haven runbook list --json\n\nEach alarm has one runbook. `page` asks for a person at once, `ticket` on the\nsame day. -v shows the names of the alarms."
     )]
-    List {
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Show a runbook
     #[command(
         after_help = "Examples:\n  haven runbook show queue-age\n  haven runbook show dead-letters --json\n\nExit 2 if no runbook has this name."
@@ -29,8 +26,6 @@ pub enum Runbook {
         /// Name of the runbook, as the alarm names it
         #[arg(value_name = "RUNBOOK")]
         id: String,
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -172,33 +167,34 @@ fn list_item(line: &str) -> Option<(&str, &str)> {
 ///
 /// # Errors
 /// As [`find`].
-pub fn command(command: &Runbook) -> Result<(), Failure> {
-    match command {
-        Runbook::List { json } => {
+pub fn command(command: &Runbook) -> anyhow::Result<Exit> {
+    let json = settings::get().json;
+    Ok(match command {
+        Runbook::List => {
             let mut pages: Vec<Page> = RUNBOOKS.iter().map(Page::read).collect();
             pages.sort_by_key(|page| (urgency(page.severity), page.id));
             let verdict = of_list(&pages);
-            if *json {
+            if json {
                 let pages: Vec<Value> = pages.iter().map(Page::json).collect();
-                verdict.print_json("haven.runbook-list/1", json!({ "runbooks": pages }));
+                verdict.print_json("haven.runbook-list/1", json!({ "runbooks": pages }))
             } else {
                 let note = table(&pages, settings::get().verbose).print();
                 println!();
-                verdict.note(note).print();
+                verdict.note(note).print()
             }
         }
-        Runbook::Show { id, json } => {
+        Runbook::Show { id } => {
             let page = find(id)?;
-            if *json {
+            if json {
                 let mut document = page.json();
                 document["markdown"] = page.body.trim().into();
-                Verdict::neutral(page.title).print_json("haven.runbook-show/1", document);
+                Verdict::neutral(page.title).print_json("haven.runbook-show/1", document)
             } else {
                 output::always(page.text(width::stdout_text()).trim_end());
+                Exit::Done
             }
         }
-    }
-    Ok(())
+    })
 }
 
 /// Returns the rank of a severity. The most urgent is 0.

@@ -44,12 +44,7 @@ pub enum Staff {
     #[command(
         after_help = "Examples:\n  haven staff tokens\n  DATABASE_URL=postgres://host/db haven staff tokens --json\n\nUses the database of the local platform, or the one of --database-url."
     )]
-    Tokens {
-        #[command(flatten)]
-        database: StaffDatabase,
-        #[arg(long)]
-        json: bool,
-    },
+    Tokens(StaffDatabase),
     /// Revoke a token
     #[command(
         after_help = "Example:\n  haven staff revoke 01954f0c-6b00-7000-8000-000000000047\n\nEvery storefront refuses the token within 2 seconds. Uses the database of the\nlocal platform, or the one of --database-url.\nExit 2 if there is no token of this id."
@@ -59,8 +54,6 @@ pub enum Staff {
         id: Uuid,
         #[command(flatten)]
         database: StaffDatabase,
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -77,8 +70,6 @@ pub struct Token {
     pub hours: u16,
     #[command(flatten)]
     pub database: StaffDatabase,
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Where staff tokens are recorded.
@@ -96,21 +87,20 @@ fn staff_role(text: &str) -> Result<StaffRole, InvalidValue> {
     StaffRole::parse(text).map_err(|error| InvalidValue::new(error.message))
 }
 
-/// Runs a command. Returns whether its result is good.
+/// Runs a command.
 ///
 /// # Errors
 /// When there is no key, a name is not valid, no token has the id, or the database cannot be
 /// reached.
-pub async fn command(command: &Staff) -> anyhow::Result<bool> {
+pub async fn command(command: &Staff) -> anyhow::Result<Exit> {
     let login = database_login();
     let steps = Steps::new("staff");
     let _asking = steps.begin("Asking the database of staff tokens");
-    let exit = match command {
-        Staff::Token(options) => print_token(options, login).await?,
-        Staff::Tokens { database, json } => print_tokens(database, *json, login).await?,
-        Staff::Revoke { id, database, json } => revoke(database, *id, *json, login).await?,
-    };
-    Ok(exit == Exit::Done)
+    match command {
+        Staff::Token(options) => print_token(options, login).await,
+        Staff::Tokens(database) => print_tokens(database, login).await,
+        Staff::Revoke { id, database } => revoke(database, *id, login).await,
+    }
 }
 
 /// Prints a new staff token, signed with `HAVEN_SIGNING_KEY` or with the key of the platform that
@@ -136,7 +126,7 @@ async fn print_token(options: &Token, login: Login) -> anyhow::Result<Exit> {
     let (text, token) = issue(&store, &key, &audit::operator(), asked).await?;
     let now = SystemSource.now();
     let sentence = issued(&token, now);
-    if options.json {
+    if settings::get().json {
         let mut document = document(&token, now);
         document["token"] = text.into();
         return Ok(Verdict::good(sentence).print_json("haven.staff-token/1", document));
@@ -187,7 +177,7 @@ fn facts(state: &Path, missing: &str, variable: &str) -> anyhow::Result<Facts> {
 ///
 /// # Errors
 /// When the database cannot be reached.
-async fn print_tokens(database: &StaffDatabase, json: bool, login: Login) -> anyhow::Result<Exit> {
+async fn print_tokens(database: &StaffDatabase, login: Login) -> anyhow::Result<Exit> {
     let tokens = open(database, login)
         .await?
         .staff_tokens()
@@ -195,7 +185,7 @@ async fn print_tokens(database: &StaffDatabase, json: bool, login: Login) -> any
         .context("read the staff tokens")?;
     let now = SystemSource.now();
     let verdict = of_list(&tokens, now);
-    if json {
+    if settings::get().json {
         let tokens: Vec<Value> = tokens.iter().map(|token| document(token, now)).collect();
         return Ok(verdict.print_json("haven.staff-tokens/1", json!({ "tokens": tokens })));
     }
@@ -288,12 +278,7 @@ fn state_of(token: &StaffToken, now: Timestamp) -> &'static str {
 /// # Errors
 /// A failure that exits with 2 when no token has the id. Another error when the database cannot be
 /// reached.
-async fn revoke(
-    database: &StaffDatabase,
-    id: Uuid,
-    json: bool,
-    login: Login,
-) -> anyhow::Result<Exit> {
+async fn revoke(database: &StaffDatabase, id: Uuid, login: Login) -> anyhow::Result<Exit> {
     let store = open(database, login).await?;
     let before = store
         .revoke_token(id, SystemSource.now())
@@ -316,11 +301,8 @@ async fn revoke(
         "Revoked the staff token of {}. Every storefront refuses it within 2 seconds.",
         printable(&before.name)
     ));
-    if json {
-        let document = json!({ "id": id, "name": before.name, "state": "revoked" });
-        return Ok(verdict.print_json("haven.staff-revoke/1", document));
-    }
-    Ok(verdict.print())
+    let document = json!({ "id": id, "name": before.name, "state": "revoked" });
+    Ok(verdict.end("haven.staff-revoke/1", document, || {}))
 }
 
 fn no_token(id: Uuid) -> Failure {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use blueprint::Environment;
 use clap::Args;
 use haven_console::exit::Exit;
@@ -31,29 +30,22 @@ pub struct Apply {
     pub place: Place,
     #[command(flatten)]
     pub answer: Answer,
-    /// One JSON object a line instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Applies the plan in a file. A plan for `prod` needs the account id.
 ///
 /// # Errors
 /// When the plan cannot be read, is not confirmed or no longer fits, or a stack fails.
-pub async fn command(options: &Apply) -> anyhow::Result<bool> {
+pub async fn command(options: &Apply) -> anyhow::Result<Exit> {
     let plan = Plan::read(&options.plan)?;
     let settings = Settings {
         set: plan.set.clone(),
         environments: options.environments.clone(),
     };
-    let which = settings.of(&plan.environment, options.json);
+    let which = settings.of(&plan.environment);
     if !is_agreed(options, &plan, &target::environment(&which)?)? {
         let verdict = Verdict::neutral("Not applied: nothing was changed.");
-        let exit = match options.json {
-            true => verdict.print_result("haven.apply/1", json!({})),
-            false => verdict.print(),
-        };
-        return Ok(exit == Exit::Done);
+        return Ok(verdict.end_lines("haven.apply/1", json!({}), || {}));
     }
     let target = Target {
         which,
@@ -97,40 +89,27 @@ pub async fn apply_and_tell(
     target: &provision::Target,
     plan: &Plan,
     options: &Target,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let history = History::of(&options.place.state, &target.environment.name);
     // Check before the deployment, because exit code 64 means that nothing was done.
     history.check()?;
-    let deployed =
-        provision::deploy::apply::apply(target, plan, &Reporter::new(options.which.json)).await?;
+    let reporter = Reporter::new(settings::get().json);
+    let deployed = provision::deploy::apply::apply(target, plan, &reporter).await?;
     history.remember(&blueprint::stacks(&target.environment), &deployed.stacks)?;
-    tell(command, &deployed, begun.elapsed(), options)
+    Ok(tell(command, &deployed, begun.elapsed(), options))
 }
 
 /// Prints the result of a deployment.
-///
-/// # Errors
-/// When the JSON cannot be written.
-pub fn tell(
-    command: &str,
-    deployed: &Deployed,
-    took: Duration,
-    options: &Target,
-) -> anyhow::Result<bool> {
+pub fn tell(command: &str, deployed: &Deployed, took: Duration, options: &Target) -> Exit {
     let verdict = verdict(&options.which.environment, &deployed.stacks, took);
-    let exit = if options.which.json {
-        let fields = serde_json::to_value(deployed).context("write JSON")?;
-        verdict.print_result(&format!("haven.{command}/1"), fields)
-    } else {
+    verdict.end_lines(&format!("haven.{command}/1"), json!(deployed), || {
         let verbose = settings::get().verbose;
         let text = left_out::text(&deployed.left_out, width::stdout_text(), verbose);
         if !text.is_empty() {
             println!("{text}");
         }
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    })
 }
 
 fn verdict(environment: &str, stacks: &[StackOutcome], took: Duration) -> Verdict {

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 use haven_console::exit::Exit;
+use haven_console::settings;
 use haven_console::table::{Column, Table};
 use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
@@ -12,6 +13,7 @@ use provision::guard::Named;
 use provision::stack::resources;
 use provision::{Reporter, Target, account};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::arguments;
 use crate::target;
@@ -46,13 +48,12 @@ struct Resource {
 ///
 /// # Errors
 /// When the account differs from the settings, or the stack fails.
-pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
-    let which = &options.target.which;
+pub async fn command(options: &Bootstrap) -> anyhow::Result<Exit> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let account = account::expected_account(&target).await?;
     let stack = blueprint::bootstrap(&target.environment);
-    let line = Reporter::aside(which.json).begin(&stack.name, stack.about);
+    let line = Reporter::aside(settings::get().json).begin(&stack.name, stack.about);
     let changed = apply(&target, &stack, &Named::default(), &line).await;
     match changed {
         Ok(_) => line.end("done"),
@@ -74,15 +75,9 @@ pub async fn command(options: &Bootstrap) -> anyhow::Result<bool> {
         resources: made_of(&target, &stack.name).await?,
         stack: stack.name,
     };
-    let verdict = verdict(&made);
-    let exit = if which.json {
-        let fields = serde_json::to_value(&made).context("write JSON")?;
-        verdict.print_json("haven.bootstrap/1", fields)
-    } else {
+    Ok(verdict(&made).end("haven.bootstrap/1", json!(made), || {
         println!("{}", text(&made, width::stdout_text()));
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    }))
 }
 
 /// Returns the place, the resources, and how CloudFormation deploys from now on.

@@ -32,16 +32,13 @@ pub struct Check {
     pub templates: Option<PathBuf>,
     #[command(flatten)]
     pub settings: Settings,
-    /// One JSON document instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
-/// Prints the findings. Returns whether there are none.
+/// Prints the findings. The exit code says whether there are none.
 ///
 /// # Errors
 /// When an environment does not exist or its settings are wrong, or a template cannot be read.
-pub fn print(options: &Check) -> anyhow::Result<bool> {
+pub fn print(options: &Check) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let steps = Steps::new("check");
     let checking = steps.begin("Checking the templates");
@@ -52,18 +49,14 @@ pub fn print(options: &Check) -> anyhow::Result<bool> {
     drop(checking);
     let took = begun.elapsed();
     let verdict = verdict(&checked, took);
-    let exit = if options.json {
-        let is_fine = verdict.exit() == Exit::Done;
-        let fields = json!({ "fine": is_fine, "checked": checked, "seconds": took.as_secs_f64() });
-        verdict.print_json("haven.check/1", fields)
-    } else {
+    let is_fine = verdict.exit() == Exit::Done;
+    let fields = json!({ "fine": is_fine, "checked": checked, "seconds": took.as_secs_f64() });
+    Ok(verdict.end("haven.check/1", fields, || {
         let text = text(&checked, width::stdout(), settings::get().verbose);
         if !text.is_empty() {
             println!("{}\n", text.trim_end());
         }
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    }))
 }
 
 fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
@@ -72,7 +65,7 @@ fn check_environments(options: &Check) -> anyhow::Result<Vec<Checked>> {
     // Read all settings first, so that errors in them are reported before a long check.
     let environments = names
         .iter()
-        .map(|name| target::environment(&options.settings.of(name, options.json)));
+        .map(|name| target::environment(&options.settings.of(name)));
     let environments = environments.collect::<anyhow::Result<Vec<_>>>()?;
     Ok(environments.iter().map(check_environment).collect())
 }

@@ -28,9 +28,6 @@ pub struct Cost {
     /// One environment, from the global flag.
     #[arg(long)]
     pub env: Option<String>,
-    /// One JSON document instead of a table
-    #[arg(long)]
-    pub json: bool,
     #[arg(long, value_name = "USD", value_parser = budget, help = BUDGET)]
     pub budget: Option<f64>,
     /// Orders a day [default: from the settings]
@@ -51,11 +48,11 @@ struct Priced {
     orders_per_month: u64,
 }
 
-/// Prints the estimates. Returns whether every environment is within the budget.
+/// Prints the estimates. The exit code says whether every environment is within the budget.
 ///
 /// # Errors
 /// When an environment does not exist or its settings are wrong, or its region has no prices.
-pub fn print(options: &Cost) -> anyhow::Result<bool> {
+pub fn print(options: &Cost) -> anyhow::Result<Exit> {
     const ON_AWS: [&str; 3] = ["dev", "staging", "prod"];
     let names = arguments::environments(&options.names, options.env.as_deref(), &ON_AWS)?;
     let priced = names
@@ -67,23 +64,15 @@ pub fn print(options: &Cost) -> anyhow::Result<bool> {
         .filter_map(|priced| over_budget(&priced.estimate, options.budget?))
         .collect();
     let verdict = verdict(&priced, options.budget, &over);
-    let exit = if options.json {
-        let budget = options.budget;
-        let fields = json!({ "estimates": priced, "budget_usd": budget, "over_budget": over });
-        verdict.print_json("haven.cost/1", fields)
-    } else {
+    let fields = json!({ "estimates": priced, "budget_usd": options.budget, "over_budget": over });
+    Ok(verdict.end("haven.cost/1", fields, || {
         let verbose = settings::get().verbose;
-        print!("{}", text(&priced, width::stdout(), verbose));
-        println!();
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+        println!("{}", text(&priced, width::stdout(), verbose));
+    }))
 }
 
 fn estimate(name: &str, options: &Cost) -> anyhow::Result<Priced> {
-    let environment = cost::running(&target::environment(
-        &options.settings.of(name, options.json),
-    )?);
+    let environment = cost::running(&target::environment(&options.settings.of(name))?);
     if environment.local {
         let failure = Failure::usage("`local` runs on this machine and costs nothing");
         return Err(failure.tip("known: dev, staging, prod").into());
@@ -496,16 +485,15 @@ mod tests {
 
     #[test]
     fn a_budget_is_a_gate() {
-        assert!(
-            print(&options(&["dev"])).expect("an estimate"),
-            "no budget, no gate"
-        );
-        assert!(print(&options(&["dev", "--budget", "100000"])).expect("an estimate"));
-        assert!(!print(&options(&["dev", "--budget", "1"])).expect("an estimate"));
-        assert!(
-            !print(&options(&["dev", "prod", "--budget", "1000", "--json"])).expect("an estimate"),
-            "prod"
-        );
+        for (arguments, expected) in [
+            (&["dev"][..], Exit::Done),
+            (&["dev", "--budget", "100000"], Exit::Done),
+            (&["dev", "--budget", "1"], Exit::No),
+            (&["dev", "prod", "--budget", "1000"], Exit::No),
+        ] {
+            let exit = print(&options(arguments)).expect("an estimate");
+            assert_eq!(exit, expected, "{arguments:?}");
+        }
     }
 
     #[test]

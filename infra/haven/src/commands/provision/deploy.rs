@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use haven_console::exit::Exit;
+use haven_console::settings;
 use haven_console::verdict::Verdict;
 use provision::Reporter;
 use provision::deploy::Deployed;
@@ -35,7 +35,7 @@ pub struct Deploy {
 ///
 /// # Errors
 /// When the plan is refused, cannot be confirmed, or a stack fails.
-pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
+pub async fn command(options: &Deploy) -> anyhow::Result<Exit> {
     let which = &options.target.which;
     let review = format!("haven plan {}", which.environment);
     let agreement = Agreement {
@@ -50,33 +50,22 @@ pub async fn command(options: &Deploy) -> anyhow::Result<bool> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
     let planning = planning(&options.target, &options.guard, AT_ONCE);
-    let made = plan(&target, &planning, &Reporter::aside(which.json)).await?;
+    let made = plan(&target, &planning, &Reporter::aside(settings::get().json)).await?;
     if made.is_empty() {
         let unchanged = Deployed::unchanged(&made, &target.environment);
-        return tell(COMMAND, &unchanged, Duration::ZERO, &options.target);
+        return Ok(tell(COMMAND, &unchanged, Duration::ZERO, &options.target));
     }
     if made.check().is_err() {
         forget(&target, &made.stacks).await;
         let verdict = verdict(&made, None);
-        let exit = if which.json {
-            let fields = serde_json::to_value(&made).context("write JSON")?;
-            verdict.print_result("haven.deploy/1", fields)
-        } else {
-            show(&made);
-            verdict.print()
-        };
-        return Ok(exit == Exit::Done);
+        return Ok(verdict.end_lines("haven.deploy/1", json!(made), || show(&made)));
     }
-    let done = match is_to_be_done(&target, &made, &agreement, which.json) {
+    let done = match is_to_be_done(&target, &made, &agreement) {
         Ok(true) => apply_and_tell(COMMAND, &target, &made, &options.target).await,
         Ok(false) => {
             forget(&target, &made.stacks).await;
             let verdict = Verdict::neutral("Not deployed: nothing was changed.");
-            let exit = match which.json {
-                true => verdict.print_result("haven.deploy/1", json!({})),
-                false => verdict.print(),
-            };
-            return Ok(exit == Exit::Done);
+            return Ok(verdict.end_lines("haven.deploy/1", json!({}), || {}));
         }
         Err(error) => Err(error),
     };
@@ -95,12 +84,11 @@ fn is_to_be_done(
     target: &provision::Target,
     plan: &Plan,
     agreement: &Agreement<'_>,
-    json: bool,
 ) -> anyhow::Result<bool> {
     if target.environment.local {
         return Ok(true);
     }
-    if !json {
+    if !settings::get().json {
         show(plan);
     }
     let Plan {

@@ -1,6 +1,5 @@
 //! `haven destroy`: deletes the stacks of an environment after a confirmation.
 
-use anyhow::Context as _;
 use blueprint::cost::MicroUsd;
 use clap::Args;
 use haven_console::exit::Exit;
@@ -40,7 +39,7 @@ pub struct Destroy {
 ///
 /// # Errors
 /// When a resource with data would be lost without `--allow`, or a stack cannot be deleted.
-pub async fn command(options: &Destroy) -> anyhow::Result<bool> {
+pub async fn command(options: &Destroy) -> anyhow::Result<Exit> {
     let which = &options.target.which;
     let review = format!("haven destroy {} --dry-run", which.environment);
     let agreement = Agreement {
@@ -65,51 +64,37 @@ pub async fn command(options: &Destroy) -> anyhow::Result<bool> {
     };
     if options.dry_run {
         let preview = preview(&target.environment, &doomed, &named);
-        return show(name, &place, &preview, which.json);
+        return Ok(show(name, &place, &preview));
     }
     check(&target.environment, &doomed, &named)?;
     let text = format!("Delete the stacks of {name} ({place})?");
     if !agreement.ask(&text, &account)? {
         let verdict = Verdict::neutral("Not deleted: nothing was changed.");
-        let exit = match which.json {
-            true => verdict.print_result(SCHEMA, json!({})),
-            false => verdict.print(),
-        };
-        return Ok(exit == Exit::Done);
+        return Ok(verdict.end_lines(SCHEMA, json!({}), || {}));
     }
-    let destroyed = destroy(&target, doomed, &Reporter::new(which.json)).await?;
+    let destroyed = destroy(&target, doomed, &Reporter::new(settings::get().json)).await?;
     History::of(&options.target.place.state, name).forget();
     let verdict = verdict(name, &destroyed);
-    let exit = if which.json {
-        let fields = serde_json::to_value(&destroyed).context("write JSON")?;
-        verdict.print_result(SCHEMA, fields)
-    } else {
+    Ok(verdict.end_lines(SCHEMA, json!(destroyed), || {
         let kept = destroyed.retained.iter();
         kept.for_each(|name| println!("kept  {name}"));
         println!();
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    }))
 }
 
-/// Prints what a deletion would do. Returns whether it would be accepted.
-fn show(environment: &str, place: &str, preview: &Preview, json: bool) -> anyhow::Result<bool> {
-    let verdict = of_preview(environment, preview);
-    let exit = if json {
-        let mut fields = serde_json::to_value(preview).context("write JSON")?;
-        // The fields of a deletion, which removed and retained nothing.
-        fields["dry_run"] = json!(true);
-        fields["removed"] = json!([]);
-        fields["retained"] = json!([]);
-        fields["kept_total_micro_usd"] = json!(kept_total(preview));
-        verdict.print_result(SCHEMA, fields)
-    } else {
+/// Prints what a deletion would do. The exit code says whether it would be accepted.
+fn show(environment: &str, place: &str, preview: &Preview) -> Exit {
+    let mut fields = json!(preview);
+    // The fields of a deletion, which removed and retained nothing.
+    fields["dry_run"] = json!(true);
+    fields["removed"] = json!([]);
+    fields["retained"] = json!([]);
+    fields["kept_total_micro_usd"] = json!(kept_total(preview));
+    of_preview(environment, preview).end_lines(SCHEMA, fields, || {
         println!("{environment}, {place}");
         let text = text(preview, width::stdout_text(), settings::get().verbose);
         println!("{text}");
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    })
 }
 
 /// Returns what a deletion would do: lost data first, then what stays and what that costs.

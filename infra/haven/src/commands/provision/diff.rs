@@ -34,11 +34,12 @@ struct StackDiff {
     changes: Vec<Change>,
 }
 
-/// Compares the templates with those of the last deployment. Returns whether they are equal.
+/// Compares the templates with those of the last deployment. The exit code says whether they are
+/// equal.
 ///
 /// # Errors
 /// When the settings are wrong, or a template cannot be read.
-pub fn command(options: &Diff) -> anyhow::Result<bool> {
+pub fn command(options: &Diff) -> anyhow::Result<Exit> {
     let environment = target::environment(&options.which)?;
     let history = History::of(&options.state, &environment.name);
     let mut diffs = Vec::new();
@@ -61,16 +62,12 @@ pub fn command(options: &Diff) -> anyhow::Result<bool> {
             .map(|diff| (diff.stack.as_str(), diff.changes.as_slice())),
     );
     let verdict = verdict(&environment.name, &changes);
-    let exit = if options.which.json {
-        let fields = json!({ "environment": environment.name, "stacks": diffs });
-        verdict.print_json("haven.diff/1", fields)
-    } else {
+    let fields = json!({ "environment": environment.name, "stacks": diffs });
+    Ok(verdict.end("haven.diff/1", fields, || {
         if !changes.is_empty() {
             println!("{}", present::changes(&changes, &Named::default()));
         }
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    }))
 }
 
 fn verdict(environment: &str, changes: &[(&str, &Change)]) -> Verdict {

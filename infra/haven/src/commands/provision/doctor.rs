@@ -1,6 +1,5 @@
 //! `haven doctor`: checks the account and the stacks, and names the next command for each problem.
 
-use anyhow::Context as _;
 use clap::Args;
 use haven_console::progress::Steps;
 use haven_console::settings::{self, Settings};
@@ -10,6 +9,7 @@ use haven_console::{exit::Exit, verdict, width};
 use provision::doctor::check::Check;
 use provision::doctor::next_step::Verdict;
 use provision::doctor::{Diagnosis, diagnose};
+use serde_json::json;
 
 use super::counted;
 use crate::arguments::{self, FIX};
@@ -23,11 +23,11 @@ pub struct Doctor {
     pub fix: bool,
 }
 
-/// Prints all checks. Returns whether nothing is wrong.
+/// Prints all checks. The exit code says whether nothing is wrong.
 ///
 /// # Errors
 /// When the settings are wrong, or a fix fails.
-pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
+pub async fn command(options: &Doctor) -> anyhow::Result<Exit> {
     let (aws, environment) = target::locate(&options.target).await?;
     let target = aws.target(environment);
     let step = Steps::new("doctor").begin(&format!("Checking {}", target.environment.name));
@@ -35,15 +35,10 @@ pub async fn command(options: &Doctor) -> anyhow::Result<bool> {
     drop(step);
     let diagnosis = diagnosis?;
     let verdict = verdict_of(&diagnosis.checks);
-    let exit = if options.target.which.json {
-        let fields = serde_json::to_value(&diagnosis).context("write JSON")?;
-        verdict.print_json("haven.doctor/1", fields)
-    } else {
+    Ok(verdict.end("haven.doctor/1", json!(diagnosis), || {
         let text = text(&diagnosis, width::stdout_text(), &settings::get());
         println!("{text}");
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    }))
 }
 
 fn with(verdict: Verdict, checks: &[Check]) -> impl Iterator<Item = &Check> {

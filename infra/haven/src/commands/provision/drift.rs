@@ -9,7 +9,7 @@ use haven_console::exit::Exit;
 use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
-use haven_console::{time, width};
+use haven_console::{settings, time, width};
 use provision::drift::drifted::{By, Difference, Drifted, How, StackDrift};
 use provision::drift::{look_at_all, revert};
 use provision::guard::Named;
@@ -69,12 +69,12 @@ fn of_difference(difference: &Difference) -> String {
     format!("{path}: template {expected}, now {actual}")
 }
 
-/// Shows the drift and reverts it with `--revert`. Returns whether everything matches its template
-/// at the end.
+/// Shows the drift and reverts it with `--revert`. The exit code says whether everything matches its
+/// template at the end.
 ///
 /// # Errors
 /// When the account differs from the settings, a stack cannot be read, or a revert fails.
-pub async fn command(options: &Drift) -> anyhow::Result<bool> {
+pub async fn command(options: &Drift) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let which = &options.target.which;
     let review = format!("haven drift {}", which.environment);
@@ -94,20 +94,15 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
     let stacks = blueprint::stacks(&target.environment);
     let all: Vec<&Stack> = stacks.iter().collect();
     let resources = resources(&all);
-    let reporter = Reporter::aside(which.json);
+    let json = settings::get().json;
+    let reporter = Reporter::aside(json);
     let found = look_at_all(&target, &all, &reporter).await?;
-    if !which.json {
+    if !json {
         print!("{}", text(&found, width::stdout_text()));
     }
     let show = |stacks: &[StackDrift], reverted: &[Value], verdict: &Verdict| {
-        let exit = if which.json {
-            let fields = json!({ "environment": name, "stacks": stacks, "reverted": reverted });
-            verdict.print_json("haven.drift/1", fields)
-        } else {
-            println!();
-            verdict.print()
-        };
-        exit == Exit::Done
+        let fields = json!({ "environment": name, "stacks": stacks, "reverted": reverted });
+        verdict.end("haven.drift/1", fields, || println!())
     };
     let drifts: Vec<&StackDrift> = found
         .iter()
@@ -149,7 +144,7 @@ pub async fn command(options: &Drift) -> anyhow::Result<bool> {
         }
     }
     let left = look_at_all(&target, &all, &Reporter::quiet()).await?;
-    if !which.json {
+    if !json {
         print!("{}", text(&left, width::stdout_text()));
     }
     let verdict = match self::count(&left) {

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use haven_console::exit::Exit;
 use haven_console::verdict::Verdict;
@@ -12,6 +11,7 @@ use platform::history::History;
 use provision::Reporter;
 use provision::guard::Named;
 use provision::plan::{Options, Plan, forget, plan};
+use serde_json::json;
 
 use super::{counted, present};
 use crate::arguments::{Guard, PlanFile, Target};
@@ -27,16 +27,16 @@ pub struct PlanOf {
     pub file: PlanFile,
 }
 
-/// Makes a plan, shows it, and writes it to a file with `--out`. Returns whether it may be applied.
+/// Makes a plan, shows it, and writes it to a file with `--out`. The exit code says whether it may be
+/// applied.
 ///
 /// # Errors
 /// When the environment cannot be resolved, or the plan cannot be made or written.
-pub async fn command(options: &PlanOf) -> anyhow::Result<bool> {
+pub async fn command(options: &PlanOf) -> anyhow::Result<Exit> {
     let (aws, environment) = target::resolve(&options.target).await?;
     let target = aws.target(environment);
-    let json = options.target.which.json;
     let planning = planning(&options.target, &options.guard, options.file.valid_for);
-    let made = plan(&target, &planning, &Reporter::aside(json)).await?;
+    let made = plan(&target, &planning, &Reporter::aside(settings::get().json)).await?;
     let out = options.file.out.as_ref();
     let written = out.map_or(Ok(()), |path| made.write(path));
     if out.is_none() || written.is_err() {
@@ -44,14 +44,7 @@ pub async fn command(options: &PlanOf) -> anyhow::Result<bool> {
     }
     written?;
     let verdict = verdict(&made, out.map(PathBuf::as_path));
-    let exit = if json {
-        let fields = serde_json::to_value(&made).context("write JSON")?;
-        verdict.print_json("haven.plan/1", fields)
-    } else {
-        show(&made);
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    Ok(verdict.end("haven.plan/1", json!(made), || show(&made)))
 }
 
 /// Returns whether the plan may be applied, with the number of changes and the next step. `file` is

@@ -8,7 +8,7 @@ use clap::Args;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::table::{Column, Table};
-use haven_console::width;
+use haven_console::{settings, width};
 use provision::deployed_stack::deployed_template;
 use serde::Serialize;
 
@@ -31,9 +31,6 @@ pub struct Promote {
     pub file: PlanFile,
     #[command(flatten)]
     pub place: Place,
-    /// JSON instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// The setting with the digest of the image.
@@ -47,17 +44,17 @@ pub struct Difference {
     pub to: String,
 }
 
-/// Plans `to` with the image that runs in `from`. Returns whether the plan may be applied.
+/// Plans `to` with the image that runs in `from`. The exit code says whether the plan may be applied.
 ///
 /// # Errors
 /// When `from` does not run what the current code makes, because then nothing was proven there.
-pub async fn command(options: &Promote) -> anyhow::Result<bool> {
+pub async fn command(options: &Promote) -> anyhow::Result<Exit> {
     let which = |name: &str, set: Vec<String>| {
         Settings {
             set,
             ..options.settings.clone()
         }
-        .of(name, options.json)
+        .of(name)
     };
     let digest = proven_digest(options, which(&options.from, Vec::new())).await?;
     let mut set = options.settings.set.clone();
@@ -67,7 +64,7 @@ pub async fn command(options: &Promote) -> anyhow::Result<bool> {
         which(&options.to, set),
     );
     let differences = differences(&configuration(&from)?, &configuration(&to)?);
-    if !options.json {
+    if !settings::get().json {
         let (from, to) = (&options.from, &options.to);
         println!("{from} runs {digest}");
         println!("{}", text(&differences, from, to, width::stdout()));

@@ -38,12 +38,12 @@ pub struct Rehearse {
     pub state: PathBuf,
 }
 
-/// Runs the rehearsal and prints each step. Returns whether all steps succeeded.
+/// Runs the rehearsal and prints each step. The exit code says whether all steps succeeded.
 ///
 /// # Errors
 /// When the local AWS cannot be started, or a signal ends the rehearsal. Its directory is removed
 /// in every case.
-pub async fn command(options: &Rehearse) -> anyhow::Result<bool> {
+pub async fn command(options: &Rehearse) -> anyhow::Result<Exit> {
     let mut environment = crate::target::environment(&options.which)?;
     // The templates then lack what the local AWS does not support, as for `haven deploy local`.
     environment.local = true;
@@ -74,19 +74,14 @@ pub async fn command(options: &Rehearse) -> anyhow::Result<bool> {
         count => format!("; {} not rehearsed (-v)", counted(count, "resource")),
     };
     let verdict = verdict(&checks, begun.elapsed(), &note);
-    let is_well = verdict.exit() == Exit::Done;
-    if options.which.json {
-        let fields = json!({ "well": is_well, "steps": checks });
-        verdict.print_json("haven.rehearse/1", fields);
-    } else {
+    let fields = json!({ "well": verdict.exit() == Exit::Done, "steps": checks });
+    Ok(verdict.end("haven.rehearse/1", fields, || {
         let columns = width::stdout_text();
         println!("{}", text(&checks, columns));
         if settings::get().verbose {
             println!("{}", left_out::text(&left_out, columns, true));
         }
-        verdict.print();
-    }
-    Ok(is_well)
+    }))
 }
 
 /// The state directory of one rehearsal, removed with the value.

@@ -106,11 +106,11 @@ async fn ended(steps: &Steps, name: &str, check: impl Future<Output = Check>) ->
     check
 }
 
-/// Prints all checks. Returns whether all of them hold.
+/// Prints all checks. The exit code says whether all of them hold.
 ///
 /// # Errors
 /// When the environment cannot be resolved, or AWS does not answer.
-pub async fn command(options: &Smoke) -> anyhow::Result<bool> {
+pub async fn command(options: &Smoke) -> anyhow::Result<Exit> {
     let target = &options.target;
     let begun = Instant::now();
     let (aws, environment) = crate::target::resolve(target).await?;
@@ -134,14 +134,10 @@ pub async fn command(options: &Smoke) -> anyhow::Result<bool> {
     if !is_well {
         verdict = verdict.next(format!("haven doctor {}", environment.name));
     }
-    if target.which.json {
-        let fields = json!({ "well": is_well, "checks": checks });
-        verdict.print_json("haven.smoke/1", fields);
-    } else {
+    let fields = json!({ "well": is_well, "checks": checks });
+    Ok(verdict.end("haven.smoke/1", fields, || {
         println!("{}", text(&checks, width::stdout_text()));
-        verdict.print();
-    }
-    Ok(is_well)
+    }))
 }
 
 /// Returns the checks, failed ones first.

@@ -33,12 +33,12 @@ pub struct Synth {
     pub stack: Option<String>,
 }
 
-/// Writes or prints the templates. Returns whether they satisfy CloudFormation's schemas and
-/// limits. If they do not, nothing is written.
+/// Writes or prints the templates. The exit code says whether they satisfy CloudFormation's schemas
+/// and limits. If they do not, nothing is written.
 ///
 /// # Errors
 /// When the environment or the stack does not exist, or a file cannot be written.
-pub fn print(options: &Synth) -> anyhow::Result<bool> {
+pub fn print(options: &Synth) -> anyhow::Result<Exit> {
     let environment = target::environment(&options.which)?;
     // The program ends after this, and dropping the values would take a tenth of its time.
     let mut stacks = ManuallyDrop::new(blueprint::stacks(&environment));
@@ -58,25 +58,21 @@ pub fn print(options: &Synth) -> anyhow::Result<bool> {
     if findings.is_empty() {
         if let (Some(_), [stack]) = (&options.stack, &stacks[..]) {
             output::always(pretty(&stack.template)?);
-            return Ok(true);
+            return Ok(Exit::Done);
         }
         if let Some(folder) = out {
             write(&stacks, folder)?;
         }
     }
     let verdict = verdict(&texts, out, findings.len());
-    let exit = if options.which.json {
-        let fields = document(&environment.name, &stacks, &texts, out, &findings);
-        verdict.print_json("haven.synth/1", fields)
-    } else {
+    let fields = document(&environment.name, &stacks, &texts, out, &findings);
+    Ok(verdict.end("haven.synth/1", fields, || {
         match findings[..] {
             [] => print!("{}", sizes(&stacks, &texts, width::stdout())),
             _ => findings.iter().for_each(|finding| println!("{finding}")),
         }
         println!();
-        verdict.print()
-    };
-    Ok(exit == Exit::Done)
+    }))
 }
 
 /// Returns the stacks with the sizes of their templates.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use blueprint::consequence::Rung;
 use blueprint::why::{Answer, Item, Resource, Statement, Watch, why};
 use clap::Args;
@@ -26,36 +25,30 @@ pub struct Why {
     pub which: Which,
 }
 
-/// Prints the explanation. Returns whether the name exists.
+/// Prints the explanation. The exit code says whether the name exists.
 ///
 /// # Errors
 /// When the environment does not exist, its settings are wrong, or nothing has the name.
-pub fn print(options: &Why) -> anyhow::Result<bool> {
+pub fn print(options: &Why) -> anyhow::Result<Exit> {
     const SCHEMA: &str = "haven.why/1";
     let Why { resource, which } = options;
     let environment = target::environment(which)?;
-    let exit = match why(&environment, resource) {
-        Ok(answer) if which.json => {
-            let fields = serde_json::to_value(&answer).context("write JSON")?;
-            verdict(&answer).print_json(SCHEMA, fields)
-        }
-        Ok(answer) => {
+    match why(&environment, resource) {
+        Ok(answer) => Ok(verdict(&answer).end(SCHEMA, json!(answer), || {
             let (columns, verbose) = (width::stdout_text(), settings::get().verbose);
             println!("{}", text(&answer, &environment.name, columns, verbose));
-            verdict(&answer).print()
-        }
+        })),
         Err(miss) => {
             let message = format!("nothing in {} is named `{}`", miss.environment, miss.name);
-            if !which.json {
+            if !settings::get().json {
                 let mut failure = Failure::not_found(message);
                 failure.tip = miss.hint;
                 return Err(failure.into());
             }
             let fields = json!({ "missing": miss.name, "hint": miss.hint });
-            Verdict::no(format!("Not found: {message}.")).print_json(SCHEMA, fields)
+            Ok(Verdict::no(format!("Not found: {message}.")).print_json(SCHEMA, fields))
         }
-    };
-    Ok(exit == Exit::Done)
+    }
 }
 
 fn verdict(answer: &Answer) -> Verdict {

@@ -1,5 +1,6 @@
 //! `haven down`: stops the platform.
 
+use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use platform::down;
 
@@ -9,8 +10,9 @@ use crate::arguments::StateFolder;
 ///
 /// # Errors
 /// As [`down::down`].
-pub async fn command(options: &StateFolder) -> anyhow::Result<()> {
+pub async fn command(options: &StateFolder) -> anyhow::Result<Exit> {
     let steps = Steps::new("down");
     let _stopping = steps.begin("Stopping the platform");
-    down::down(&options.state).await
+    down::down(&options.state).await?;
+    Ok(Exit::Done)
 }

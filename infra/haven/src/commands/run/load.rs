@@ -24,7 +24,7 @@ use haven_console::progress::{Step, Steps};
 use haven_console::{settings, width};
 use platform::facts::Facts;
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -57,9 +57,6 @@ pub struct Load {
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// One JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// The highest rate in orders per second. One process cannot simulate more customers at their due
@@ -107,12 +104,12 @@ struct Sent {
     waited: Duration,
 }
 
-/// Runs the load and prints the report. Returns whether all expectations hold.
+/// Runs the load and prints the report. The exit code says whether all expectations hold.
 ///
 /// # Errors
 /// When the options give no order, no platform is running in the state directory, or the shop
 /// cannot be asked.
-pub async fn command(options: &Load) -> anyhow::Result<bool> {
+pub async fn command(options: &Load) -> anyhow::Result<Exit> {
     let count = (options.rate * options.duration.as_secs_f64()).round() as usize;
     if count == 0 {
         let (rate, duration) = (options.rate, options.duration);
@@ -170,14 +167,10 @@ pub async fn command(options: &Load) -> anyhow::Result<bool> {
     report.notices = notices(&shop, &facts, &counted, report.told_at_least()).await?;
     report.differences = differences(&facts).await?;
     settling.ok("Orders, notifications and ledgers read");
-    let verdict = report.verdict();
-    if options.json {
-        let document = serde_json::to_value(&report).context("write JSON")?;
-        return Ok(verdict.print_json("haven.load/1", document) == Exit::Done);
-    }
-    let settings = settings::get();
-    println!("{}", report.text(settings.verbose, width::stdout_text()));
-    Ok(verdict.print() == Exit::Done)
+    Ok(report.verdict().end("haven.load/1", json!(report), || {
+        let verbose = settings::get().verbose;
+        println!("{}", report.text(verbose, width::stdout_text()));
+    }))
 }
 
 /// Returns the products to order: the whole menu in turn, or one product.

@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use haven_console::exit::Exit;
 use haven_console::progress::Steps;
-use haven_console::settings;
 use haven_console::verdict::Verdict;
 use serde_json::json;
 
@@ -20,7 +20,7 @@ pub struct Migrate {
 ///
 /// # Errors
 /// When the database cannot be reached, or a migration fails.
-pub async fn command(options: &Migrate) -> anyhow::Result<()> {
+pub async fn command(options: &Migrate) -> anyhow::Result<Exit> {
     let steps = Steps::new("migrate");
     let applying = steps.begin("Applying migrations");
     let report = migrations::migrate_as(&options.database_url, &migration_login()).await;
@@ -32,11 +32,9 @@ pub async fn command(options: &Migrate) -> anyhow::Result<()> {
         1 => "1 migration applied.".to_owned(),
         count => format!("{count} migrations applied."),
     });
-    if settings::get().json {
-        verdict.print_json("haven.migrate/1", json!({ "applied": applied }));
-    } else {
-        applied.iter().for_each(|name| println!("{name}"));
-        verdict.print();
-    }
-    Ok(())
+    Ok(
+        verdict.end("haven.migrate/1", json!({ "applied": applied }), || {
+            applied.iter().for_each(|name| println!("{name}"));
+        }),
+    )
 }

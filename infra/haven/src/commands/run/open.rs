@@ -8,8 +8,9 @@ use app::use_cases::journey::time_text;
 use chassis::config::{Environment as _, ProcessEnvironment};
 use clap::{Args, ValueEnum};
 use haven_console::error::Failure;
-use haven_console::output;
+use haven_console::exit::Exit;
 use haven_console::verdict::Verdict;
+use haven_console::{output, settings};
 use platform::audit;
 use platform::environment::ENVIRONMENT;
 use platform::facts::Facts;
@@ -32,9 +33,6 @@ pub struct Open {
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// One JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// A page of the shop.
@@ -67,7 +65,7 @@ impl Page {
 /// # Errors
 /// When an environment on AWS is named, when no platform is running in the state directory, or when
 /// the link cannot be made.
-pub async fn command(options: &Open) -> anyhow::Result<()> {
+pub async fn command(options: &Open) -> anyhow::Result<Exit> {
     let names: Vec<String> = options.environment.iter().cloned().collect();
     let names = environments(&names, options.env.as_deref(), &[ENVIRONMENT])?;
     if let Some(name) = names.iter().find(|name| *name != ENVIRONMENT) {
@@ -75,17 +73,11 @@ pub async fn command(options: &Open) -> anyhow::Result<()> {
     }
     let facts = target::running(&options.state)?;
     let (url, link) = options.page.address(&facts).await?;
-    let is_opened = !options.json && open(&url);
+    let is_opened = !settings::get().json && open(&url);
     let verdict = verdict(options.page, is_opened);
-    if options.json {
-        let expires_at = link.map(|link| time_text(link.expires_at));
-        let document = json!({ "url": url, "expires_at": expires_at });
-        verdict.print_json("haven.open/1", document);
-    } else {
-        output::always(url);
-        verdict.print();
-    }
-    Ok(())
+    let expires_at = link.map(|link| time_text(link.expires_at));
+    let document = json!({ "url": url, "expires_at": expires_at });
+    Ok(verdict.end("haven.open/1", document, || output::always(url)))
 }
 
 /// Returns the failure for a page of another environment, with what to do there.

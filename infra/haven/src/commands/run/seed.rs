@@ -4,8 +4,8 @@ use std::path::Path;
 
 use adapter_sql::Login;
 use anyhow::Context as _;
+use haven_console::exit::Exit;
 use haven_console::progress::Steps;
-use haven_console::settings;
 use haven_console::verdict::Verdict;
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
@@ -20,7 +20,7 @@ use crate::target;
 /// # Errors
 /// When no platform is running in the state directory, or its database or products table cannot be
 /// reached.
-pub async fn command(state: &Path) -> anyhow::Result<()> {
+pub async fn command(state: &Path) -> anyhow::Result<Exit> {
     let facts = target::running(state)?;
     let steps = Steps::new("seed");
     let adding = steps.begin("Adding the menu and first stock");
@@ -33,11 +33,7 @@ pub async fn command(state: &Path) -> anyhow::Result<()> {
     let Seeded { added, all } = seed_and_record(&stock, &store).await?;
     drop(adding);
     let verdict = Verdict::neutral(format!("{} of {all} products added.", added.len()));
-    if settings::get().json {
-        let added: Vec<String> = added.iter().map(ToString::to_string).collect();
-        verdict.print_json("haven.seed/1", json!({ "added": added, "products": all }));
-    } else {
-        verdict.print();
-    }
-    Ok(())
+    let added: Vec<String> = added.iter().map(ToString::to_string).collect();
+    let fields = json!({ "added": added, "products": all });
+    Ok(verdict.end("haven.seed/1", fields, || {}))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use haven_console::exit::Exit;
 use platform::database::ServerOptions;
 use platform::{detach, up};
 
@@ -38,9 +39,10 @@ pub struct Up {
 ///
 /// # Errors
 /// As [`up::up`] and [`detach::detach`].
-pub async fn command(options: Up) -> anyhow::Result<()> {
+pub async fn command(options: Up) -> anyhow::Result<Exit> {
     if options.detach {
-        return detach::detach(&options.state).await;
+        detach::detach(&options.state).await?;
+        return Ok(Exit::Done);
     }
     let options = up::Options {
         state: options.state,
@@ -53,5 +55,6 @@ pub async fn command(options: Up) -> anyhow::Result<()> {
         take_lock: options.take_lock,
     };
     // The future contains the whole platform; boxed, the compiler computes its layout alone.
-    Box::pin(up::up(options)).await
+    Box::pin(up::up(options)).await?;
+    Ok(Exit::Done)
 }

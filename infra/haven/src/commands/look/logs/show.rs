@@ -64,8 +64,6 @@ pub struct Logs {
     pub settings: Settings,
     #[command(flatten)]
     pub place: Place,
-    #[arg(long)]
-    pub json: bool,
 }
 
 fn level(text: &str) -> Result<Level, InvalidValue> {
@@ -109,11 +107,11 @@ impl Source {
     }
 }
 
-/// Prints the newest lines, and with `--follow` all later ones. Always returns true.
+/// Prints the newest lines, and with `--follow` all later ones. Always ends with 0.
 ///
 /// # Errors
 /// When the environment or the role is unknown, there are no logs, or AWS does not answer.
-pub async fn command(options: &Logs) -> anyhow::Result<bool> {
+pub async fn command(options: &Logs) -> anyhow::Result<Exit> {
     let names: Vec<String> = options.environment.iter().cloned().collect();
     let names = environments(&names, options.env.as_deref(), &[ENVIRONMENT])?;
     let environment = names.first().map_or(ENVIRONMENT, String::as_str);
@@ -130,7 +128,7 @@ pub async fn command(options: &Logs) -> anyhow::Result<bool> {
         Source::Files(log_files(options, &roles)?)
     } else {
         let target = Target {
-            which: options.settings.of(environment, options.json),
+            which: options.settings.of(environment),
             place: options.place.clone(),
         };
         let (aws, settings) = target::resolve(&target).await?;
@@ -142,19 +140,19 @@ pub async fn command(options: &Logs) -> anyhow::Result<bool> {
     let reading = steps.begin(&format!("Reading the logs of {environment}"));
     let batch = source.read(&filter, options.limit as usize).await?;
     drop(reading);
-    print(&batch.entries, options.json);
+    print(&batch.entries);
     if !options.follow {
-        end(&batch, !is_local && options.since.is_none(), options.json);
-        return Ok(true);
+        end(&batch, !is_local && options.since.is_none());
+        return Ok(Exit::Done);
     }
     drop(steps);
     // Ctrl-C ends the program.
     while !output::has_failed() {
         tokio::time::sleep(source.pause()).await;
         let batch = source.read(&filter, usize::MAX).await?;
-        print(&batch.entries, options.json);
+        print(&batch.entries);
     }
-    Ok(true)
+    Ok(Exit::Done)
 }
 
 fn log_files(options: &Logs, roles: &[&'static str]) -> anyhow::Result<Vec<Tail>> {
@@ -181,30 +179,31 @@ fn roles(named: Option<&str>, is_local: bool) -> Result<Vec<&'static str>, Failu
     }
 }
 
-fn print(entries: &[Entry], json: bool) {
-    let (columns, is_full) = (width::stdout_text(), settings::get().verbose);
+fn print(entries: &[Entry]) {
+    let (columns, settings) = (width::stdout_text(), settings::get());
     let now = SystemSource.now();
     for entry in entries {
-        if json {
+        if settings.json {
             let line = json!({ "event": "line", "role": entry.role, "log": entry.log });
             println!("{}", terminal::json_line(&line));
         } else {
-            output::always(text(entry, now, columns, is_full));
+            output::always(text(entry, now, columns, settings.verbose));
         }
     }
 }
 
 /// Prints the last line: with `--json` always, else if lines are missing.
-fn end(batch: &Batch, is_last_hour: bool, json: bool) {
+fn end(batch: &Batch, is_last_hour: bool) {
+    let settings = settings::get();
     let shown = batch.entries.len();
     let sentence = summary(shown, batch.total, is_last_hour);
-    if json {
+    if settings.json {
         let result = json!({ "event": "result", "schema": "haven.logs/1", "ok": true, "verdict": sentence,
             "lines": shown, "matching": batch.total });
         println!("{}", terminal::json_line(&result));
     } else if shown == 0 {
         Verdict::neutral(sentence).print();
-    } else if shown < batch.total && !settings::get().quiet {
+    } else if shown < batch.total && !settings.quiet {
         eprintln!("{sentence}");
     }
 }

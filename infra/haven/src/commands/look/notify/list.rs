@@ -12,6 +12,7 @@ use clap::Args;
 use domain::Timestamp;
 use domain::ids::OrderId;
 use domain::text::printable;
+use haven_console::exit::Exit;
 use haven_console::style::Meaning;
 use haven_console::table::{Cell, Column, Table};
 use haven_console::time::relative;
@@ -38,9 +39,6 @@ pub struct List {
     /// The state directory
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
-    /// One JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Prints the notifications that match the options.
@@ -48,7 +46,7 @@ pub struct List {
 /// # Errors
 /// When no platform is running in the state directory, no order has the number, or the database
 /// cannot be read.
-pub async fn print(options: &List) -> anyhow::Result<()> {
+pub async fn print(options: &List) -> anyhow::Result<Exit> {
     let facts = target::running(&options.state)?;
     let store = Store::connect(&facts.database_url, &Login::default())
         .await
@@ -64,10 +62,9 @@ pub async fn print(options: &List) -> anyhow::Result<()> {
     let notices = store.notices(&filter).await;
     let mut notices = notices.context("read the notifications")?;
     let verdict = verdict(&notices, options.failed);
-    if options.json {
+    if settings::get().json {
         let document = json!({ "notices": notices.iter().map(as_json).collect::<Vec<_>>() });
-        verdict.print_json("haven.notifications/1", document);
-        return Ok(());
+        return Ok(verdict.print_json("haven.notifications/1", document));
     }
     let mut numbers = HashMap::new();
     for order_id in notices.iter().filter_map(|notice| notice.order_id) {
@@ -80,10 +77,6 @@ pub async fn print(options: &List) -> anyhow::Result<()> {
     // The sort is stable: the newest stays first.
     notices.sort_by_key(|notice| notice.state != NoticeStatus::Failed);
     let now = OffsetDateTime::now_utc();
-    let columns = match settings::get().verbose {
-        true => usize::MAX,
-        false => width::stdout(),
-    };
     let note = match &notices[..] {
         [] => None,
         [notice] => {
@@ -92,13 +85,12 @@ pub async fn print(options: &List) -> anyhow::Result<()> {
             None
         }
         several => {
-            let rendered = table(several, &numbers, now).render(columns);
-            println!("{}", rendered.text);
-            rendered.note()
+            let note = table(several, &numbers, now).print();
+            println!();
+            note
         }
     };
-    verdict.note(note).print();
-    Ok(())
+    Ok(verdict.note(note).print())
 }
 
 fn verdict(notices: &[NoticeRow], only_failed: bool) -> Verdict {

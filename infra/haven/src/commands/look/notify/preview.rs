@@ -10,6 +10,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use domain::channel::Channel;
 use domain::gsm;
+use haven_console::exit::Exit;
 use haven_console::style::Meaning;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
@@ -31,9 +32,6 @@ pub struct Preview {
     /// Write the HTML of the e-mail to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// One JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// One notification through one channel.
@@ -58,7 +56,7 @@ enum Shown {
 /// # Errors
 /// [`BadUsage`] when the HTML of a text message or of no particular notification is requested.
 /// Another error when the file cannot be written.
-pub fn print(options: &Preview) -> anyhow::Result<()> {
+pub fn print(options: &Preview) -> anyhow::Result<Exit> {
     let channel = options.channel.as_deref().and_then(Channel::from_code);
     if let Some(file) = &options.html {
         let html = html(options.kind.as_deref(), channel)?;
@@ -70,17 +68,14 @@ pub fn print(options: &Preview) -> anyhow::Result<()> {
         "{} of invented orders. Nothing was sent.",
         count(shown.len(), "preview")
     ));
-    if options.json {
-        let previews = shown.iter().map(Shown::to_json).collect::<Vec<_>>();
-        verdict.print_json("haven.previews/1", json!({ "previews": previews }));
-    } else {
+    let previews = shown.iter().map(Shown::to_json).collect::<Vec<_>>();
+    let fields = json!({ "previews": previews });
+    Ok(verdict.end("haven.previews/1", fields, || {
         let columns = width::stdout_text();
         for shown in &shown {
             println!("{}\n", shown.to_text(columns));
         }
-        verdict.print();
-    }
-    Ok(())
+    }))
 }
 
 fn html(kind: Option<&str>, channel: Option<Channel>) -> Result<String, BadUsage> {

@@ -1,6 +1,6 @@
 //! The stores and queues of a running platform, and the dead letters in them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use adapter_aws::{DynamoStock, DynamoViews, Parked, SqsParking};
 use anyhow::Context as _;
@@ -9,7 +9,6 @@ use app::ports::notices::NoticeStatus;
 use app::ports::orders::OrderStore as _;
 use app::ports::views::OrderViews as _;
 use app::use_cases::rehearse::{Foreseen, RehearsalDeps, consumer_of, rehearse};
-use clap::Args;
 use contract::queue::{QUEUES, Queue, QueueId};
 use domain::ids::{EventId, OrderId};
 use futures::future::try_join_all;
@@ -19,19 +18,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use worker::stores::{Store, SystemSource};
 
-use crate::arguments::STATE;
 use crate::target;
-
-/// The options that all commands share.
-#[derive(Debug, Args)]
-pub struct Common {
-    /// The state directory
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-    /// One JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
-}
 
 /// The number of messages that are read from a queue at most, enough to find every cause.
 pub const READ_MAX: usize = 10_000;

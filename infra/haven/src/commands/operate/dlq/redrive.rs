@@ -34,9 +34,9 @@ use uuid::Uuid;
 use worker::stores::SystemSource;
 
 use super::cause::{self, Cause};
-use super::desk::{Common, Desk, Letter, READ_MAX};
+use super::desk::{Desk, Letter, READ_MAX};
 use super::print::{self, Ended};
-use crate::arguments::{DRY_RUN, InvalidValue, RATE, YES, person};
+use crate::arguments::{DRY_RUN, InvalidValue, RATE, StateFolder, YES, person};
 
 /// The time in which a message must end. Normally this takes less than a second, but its consumer
 /// may be restarting.
@@ -69,7 +69,7 @@ pub struct Redrive {
     #[arg(long, value_name = "NAME", default_value_t = audit::operator(), value_parser = person)]
     pub by: String,
     #[command(flatten)]
-    pub common: Common,
+    pub folder: StateFolder,
 }
 
 fn rate(text: &str) -> Result<f64, InvalidValue> {
@@ -108,16 +108,16 @@ struct Report {
     stopped: Option<String>,
 }
 
-/// Runs the command. Returns whether every sent message has ended well.
+/// Runs the command. The exit code says whether every sent message has ended well.
 ///
 /// # Errors
 /// When the platform cannot be reached, no dead letter has the cause, a store or queue fails, or
 /// the question cannot be asked.
-pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Result<bool> {
+pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Result<Exit> {
     if !options.yes && !options.dry_run {
         question("", &tip(&options.fingerprint)).check()?;
     }
-    let desk = Desk::open(&options.common.state).await?;
+    let desk = Desk::open(&options.folder.state).await?;
     let steps = Steps::new("dlq redrive");
     let step = steps.begin("Reading the dead letters");
     let letters = desk.read(stop).await?;
@@ -135,7 +135,7 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
     }
     step.ok(&format!("{} rehearsed", print::dead_letters(plan.len())));
     if options.dry_run {
-        return Ok(print_plan(options, cause, &plan, short) == Exit::Done);
+        return Ok(print_plan(cause, &plan, short));
     }
     if !is_agreed(options, cause, &plan, short)? {
         let remaining = print::dead_letters(plan.len());
@@ -143,7 +143,7 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
             "Not redriven: {remaining} in {}.",
             cause.queue.slug
         ));
-        return Ok(verdict.print() == Exit::Done);
+        return Ok(verdict.print());
     }
     let run = Run {
         desk: &desk,
@@ -176,7 +176,7 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
         Some(after),
     )
     .await?;
-    Ok(print_report(options, cause, &plan, &report, short) == Exit::Done)
+    Ok(print_report(options, cause, &plan, &report, short))
 }
 
 /// Shows the plan and asks, unless `--yes` was given.
@@ -191,7 +191,7 @@ fn is_agreed(
 ) -> Result<bool, Failure> {
     let letters = print::dead_letters(plan.len());
     let text = format!("Redrive {letters} in {}?", cause.queue.slug);
-    if !options.yes && !options.common.json {
+    if !options.yes && !settings::get().json {
         print_table(plan);
     }
     question(&text, &tip(short)).confirm(options.yes)
@@ -505,10 +505,10 @@ fn print_table(plan: &[Planned]) -> Option<String> {
     }
 }
 
-fn print_plan(options: &Redrive, cause: &Cause<'_>, plan: &[Planned], short: &str) -> Exit {
+fn print_plan(cause: &Cause<'_>, plan: &[Planned], short: &str) -> Exit {
     let counts = counts(plan);
     let verdict = print::of_plan(cause.queue.slug, plan.len(), &counts, short);
-    if !options.common.json {
+    if !settings::get().json {
         return verdict.note(print_table(plan)).print();
     }
     let messages = plan.iter().map(|planned| {
@@ -547,9 +547,6 @@ fn print_report(
         stopped: report.stopped.as_deref(),
     };
     let verdict = print::of_redrive(&ended, short);
-    if !options.common.json {
-        return verdict.print();
-    }
     let canary = report.sent.first().map(|sent| {
         let (end, reason) = sent.end.clone().unwrap_or((RedriveEnd::Unknown, None));
         json!({ "message_id": sent.letter.parked.message_id, "end": end.code(), "reason": reason })
@@ -558,7 +555,7 @@ fn print_report(
         "by": options.by, "foreseen": counts(plan), "canary": canary, "sent": report.sent.len(), "applied": applied,
         "dropped": dropped, "parked_again": again, "unknown": unknown, "left": plan.len() - report.sent.len(),
         "stopped": report.stopped });
-    verdict.print_json("haven.dlq-redrive/1", document)
+    verdict.end("haven.dlq-redrive/1", document, || {})
 }
 
 #[cfg(test)]
