@@ -7,6 +7,7 @@
 //! [`crate::style`].
 
 use crate::style::Meaning;
+use crate::time::counted;
 use crate::width::of_text;
 
 const GAP: usize = 2;
@@ -101,8 +102,10 @@ impl Rendered {
         let hidden = self.hidden.join(", ");
         match self.hidden.len() {
             0 => None,
-            1 => Some(format!("1 column hidden: {hidden} (-v)")),
-            count => Some(format!("{count} columns hidden: {hidden} (-v)")),
+            count => Some(format!(
+                "{} hidden: {hidden} (-v)",
+                counted(count, "column")
+            )),
         }
     }
 }

@@ -88,6 +88,23 @@ pub fn thousands(number: impl Into<i128>) -> String {
     text
 }
 
+/// Returns a number and its noun.
+///
+/// ```
+/// use haven_console::time::counted;
+/// assert_eq!([counted(1, "role"), counted(1_204, "order")], ["1 role", "1,204 orders"]);
+/// ```
+pub fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(count as u64))
+}
+
+/// Returns a number, its noun and the verb, such as "1 alarm is".
+pub fn counted_are(count: usize, noun: &str) -> String {
+    let verb = if count == 1 { "is" } else { "are" };
+    format!("{} {verb}", counted(count, noun))
+}
+
 /// Returns an amount with commas between thousands and this many decimals.
 ///
 /// ```

@@ -10,13 +10,6 @@ pub mod outputs;
 pub mod reproject;
 pub mod status;
 
-/// Returns a number and its noun, such as "1 role" and "1,204 orders".
-fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    let number = haven_console::time::thousands(i128::try_from(number).unwrap_or(i128::MAX));
-    format!("{number} {noun}{plural}")
-}
-
 /// Asserts that no line is wider than the columns and none ends in a blank. Returns the text
 /// without colors.
 #[cfg(test)]

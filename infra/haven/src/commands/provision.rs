@@ -20,14 +20,6 @@ pub mod synth;
 pub mod targets;
 pub mod why;
 
-use haven_console::time::thousands;
-
-/// Returns a number with its noun, such as `1 finding` or `1,204 resources`.
-pub fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", thousands(count as u64))
-}
-
 #[cfg(test)]
 pub mod testing {
     /// Returns the text without colors. Fails if a line is wider than the columns or ends in a blank.

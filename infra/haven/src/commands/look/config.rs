@@ -6,12 +6,12 @@ use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::style::Meaning;
 use haven_console::table::{Cell, Column, Rendered, Table};
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{settings, width};
 use serde_json::json;
 
-use super::count;
 use crate::arguments::Which;
 use crate::target::{self, BadSettings};
 
@@ -79,7 +79,7 @@ fn verdict(environment: &str, keys: &[Explanation]) -> Verdict {
     let own = keys.iter().filter(|key| key.value != key.default).count();
     Verdict::neutral(format!(
         "{} of {environment}, {own} not at the default.",
-        count(keys.len(), "setting")
+        counted(keys.len(), "setting")
     ))
 }
 

@@ -16,13 +16,13 @@ use domain::text::printable;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::table::{Column, Table};
-use haven_console::time::duration;
+use haven_console::time::{counted, counted_are, duration};
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{Interrupted, settings, width};
 use serde_json::json;
 
-use super::{count, logs, reproject};
+use super::{logs, reproject};
 use crate::arguments::STATE;
 use crate::commands::look::order_name::{OrderName, order_name};
 use crate::commands::operate::dlq::desk::{Desk, Letter};
@@ -104,8 +104,8 @@ fn bill(order: &Order) -> String {
     format!(
         "{}, {}, {}",
         order.totals.total,
-        count(order.items.len(), "product"),
-        count(units.sum(), "unit")
+        counted(order.items.len(), "product"),
+        counted(units.sum(), "unit")
     )
 }
 
@@ -238,8 +238,7 @@ fn verdict(journey: &Journey) -> Verdict {
     }
     Verdict::neutral(match journey.awaited.len() {
         0 => format!("{status}. Nothing is pending."),
-        1 => format!("{status}. 1 step is pending."),
-        pending => format!("{status}. {pending} steps are pending."),
+        pending => format!("{status}. {} pending.", counted_are(pending, "step")),
     })
 }
 

@@ -8,6 +8,7 @@ use haven_console::error::{Failure, nearest};
 use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::style::Meaning;
+use haven_console::time::{counted, counted_are};
 use haven_console::verdict::Verdict;
 use haven_console::width::of_text;
 use haven_console::{output, settings, width};
@@ -16,7 +17,6 @@ use provision::{Target, account};
 use serde::Serialize;
 use serde_json::json;
 
-use super::count;
 use crate::{arguments, target};
 
 #[derive(Debug, Args)]
@@ -178,14 +178,13 @@ fn verdict(target: &Target, stacks: &[StackOutputs], parameters: &Parameters) ->
     let secrets = parameters.values().filter(|stored| stored.secret).count();
     let secrets = match secrets {
         0 => String::new(),
-        1 => "; 1 secret is not printed".to_owned(),
-        secrets => format!("; {secrets} secrets are not printed"),
+        secrets => format!("; {} not printed", counted_are(secrets, "secret")),
     };
     Verdict::neutral(format!(
         "{} of {}, {}{secrets}.",
-        count(outputs, "output"),
-        count(stacks.len(), "stack"),
-        count(parameters.len(), "parameter")
+        counted(outputs, "output"),
+        counted(stacks.len(), "stack"),
+        counted(parameters.len(), "parameter")
     ))
 }
 

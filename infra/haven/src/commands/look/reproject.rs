@@ -7,13 +7,13 @@ use clap::Args;
 use haven_console::BadUsage;
 use haven_console::exit::Exit;
 use haven_console::progress::Steps;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use platform::audit;
 use platform::environment::ENVIRONMENT;
 use serde_json::json;
 use worker::stores::Store;
 
-use super::count;
 use crate::arguments::{DATABASE_URL, Target};
 use crate::login::database_login;
 use crate::target;
@@ -66,7 +66,7 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<Exit> {
     )
     .await?;
     drop(rebuilding);
-    let orders = count(usize::try_from(shown).unwrap_or(usize::MAX), "order");
+    let orders = counted(usize::try_from(shown).unwrap_or(usize::MAX), "order");
     let verdict = Verdict::good(format!("Order view rebuilt: {orders}."));
     Ok(verdict.end("haven.reproject/1", after, || {}))
 }

@@ -11,7 +11,7 @@ use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::style::Meaning;
 use haven_console::table::{Cell, Column, Table};
-use haven_console::time::{relative, thousands};
+use haven_console::time::{counted, counted_are, relative, thousands};
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{settings, width};
@@ -22,7 +22,6 @@ use provision::status::StackStatus;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::count;
 use crate::arguments::Target;
 use crate::target;
 
@@ -278,17 +277,17 @@ impl Health {
 
     /// Returns the numbers of a healthy environment in one sentence.
     fn summary(&self, busy: usize) -> String {
-        let mut parts = vec![count(self.stacks.len(), "stack") + " deployed"];
+        let mut parts = vec![counted(self.stacks.len(), "stack") + " deployed"];
         if !self.roles.is_empty() {
-            parts.push(count(self.roles.len(), "role") + " ready");
+            parts.push(counted(self.roles.len(), "role") + " ready");
         }
-        let queues = count(self.queues.len(), "queue");
+        let queues = counted(self.queues.len(), "queue");
         match busy {
             0 => parts.push(format!("{queues} empty")),
             busy => parts.push(format!("{queues}, {busy} with messages")),
         }
         if let Some(alarms) = self.alarms.as_ref().filter(|_| self.firing().is_empty()) {
-            parts.push(count(alarms.count, "alarm") + ", none firing");
+            parts.push(counted(alarms.count, "alarm") + ", none firing");
         }
         parts.join(", ")
     }
@@ -339,20 +338,23 @@ impl Health {
         if self.is_well() {
             return match self.firing().len() {
                 0 => Verdict::good("Healthy."),
-                firing => Verdict::good(format!("Healthy, but {} firing.", are(firing, "alarm")))
-                    .next("haven runbook list"),
+                firing => Verdict::good(format!(
+                    "Healthy, but {} firing.",
+                    counted_are(firing, "alarm")
+                ))
+                .next("haven runbook list"),
             };
         }
         let mut parts = Vec::new();
         if !missing.is_empty() {
-            parts.push(count(missing.len(), "stack") + " not deployed");
+            parts.push(counted(missing.len(), "stack") + " not deployed");
         }
         let restarting = bad.iter().filter(|role| role.pid == 0).count();
         if restarting > 0 {
-            parts.push(count(restarting, "role") + " restarting");
+            parts.push(counted(restarting, "role") + " restarting");
         }
         if bad.len() > restarting {
-            parts.push(count(bad.len() - restarting, "role") + " not ready");
+            parts.push(counted(bad.len() - restarting, "role") + " not ready");
         }
         let dead: u64 = failing.iter().map(|queue| queue.parked).sum();
         match failing[..] {
@@ -408,13 +410,7 @@ fn queue_table(queues: &[&QueueStatus]) -> Table {
 }
 
 fn dead_letters(number: u64) -> String {
-    count(usize::try_from(number).unwrap_or(usize::MAX), "dead letter")
-}
-
-/// Returns a number, its noun and the verb, such as "1 alarm is".
-fn are(number: usize, noun: &str) -> String {
-    let verb = if number == 1 { "is" } else { "are" };
-    format!("{} {verb}", count(number, noun))
+    counted(usize::try_from(number).unwrap_or(usize::MAX), "dead letter")
 }
 
 fn list(parts: impl Iterator<Item = String>) -> String {

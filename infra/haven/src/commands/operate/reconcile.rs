@@ -16,7 +16,7 @@ use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::settings;
 use haven_console::style::Meaning;
-use haven_console::time::thousands;
+use haven_console::time::{counted, thousands};
 use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
 use platform::audit;
@@ -273,11 +273,7 @@ fn text(report: &Report, all: &[Found], columns: usize, is_full: bool) -> String
 
 /// Returns the verdict. `left` has the differences after a repair.
 fn verdict(all: &[Found], left: Option<&Report>) -> Verdict {
-    let differences = |count: usize| match count {
-        1 => "1 difference".to_owned(),
-        count => format!("{} differences", thousands(count as u64)),
-    };
-    let found = differences(all.len());
+    let found = counted(all.len(), "difference");
     match left.map(|left| left.differences.len()) {
         None if all.is_empty() => Verdict::good("Consistent: no differences."),
         None => {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use blueprint::Environment;
 use clap::Args;
 use haven_console::exit::Exit;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use haven_console::{settings, time, width};
 use platform::history::History;
@@ -14,7 +15,7 @@ use provision::deploy::{Deployed, Outcome, StackOutcome};
 use provision::plan::Plan;
 use serde_json::json;
 
-use super::{counted, left_out, present};
+use super::{left_out, present};
 use crate::agreement::{Agreement, Answer};
 use crate::arguments::{ENVIRONMENTS, Place, Settings, Target};
 use crate::target;

@@ -9,13 +9,13 @@ use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::style::Meaning;
 use haven_console::table::{Column, Table};
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{settings, time, width};
 use provision::templates::{Checked, Finding, check_environment, check_folder};
 use serde_json::json;
 
-use super::counted;
 use crate::arguments::{self, Settings};
 use crate::target;
 
@@ -145,8 +145,7 @@ fn waivers(waived: &[&Finding]) -> String {
         .collect();
     match rules.len().saturating_sub(NAMED) {
         0 => {}
-        1 => parts.push("1 other rule".to_owned()),
-        more => parts.push(format!("{more} other rules")),
+        more => parts.push(counted(more, "other rule")),
     }
     format!("{}: {}  (reasons: -v)", waived.len(), parts.join(", "))
 }

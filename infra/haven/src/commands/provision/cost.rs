@@ -9,14 +9,13 @@ use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::style::Meaning;
 use haven_console::table::{Column, Table};
-use haven_console::time::{decimal, thousands};
+use haven_console::time::{counted, counted_are, decimal, thousands};
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{settings, width};
 use serde::Serialize;
 use serde_json::json;
 
-use super::counted;
 use crate::arguments::{self, BUDGET, Settings, budget};
 use crate::target;
 
@@ -119,8 +118,7 @@ fn verdict(priced: &[Priced], budget: Option<f64>, over: &[String]) -> Verdict {
         .collect();
     let note = match unconfirmed.len() {
         0 => String::new(),
-        1 => "; 1 price is unconfirmed (-v)".to_owned(),
-        count => format!("; {count} prices are unconfirmed (-v)"),
+        count => format!("; {} unconfirmed (-v)", counted_are(count, "price")),
     };
     match (budget, priced) {
         (Some(usd), _) => {

@@ -6,7 +6,7 @@ use haven_console::exit::Exit;
 use haven_console::settings;
 use haven_console::style::Meaning;
 use haven_console::table::{Column, Table};
-use haven_console::time::{decimal, thousands};
+use haven_console::time::{counted, decimal, thousands};
 use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
 use platform::history::History;
@@ -16,7 +16,6 @@ use provision::deploy::destroy::{Destroyed, Doom, Fate, Preview, check, destroy,
 use provision::guard::Named;
 use serde_json::json;
 
-use super::counted;
 use crate::agreement::{Agreement, Answer};
 use crate::arguments::{ALLOW, DRY_RUN, Target, stack_and_resource};
 use crate::target;

@@ -4,6 +4,7 @@ use clap::Args;
 use haven_console::progress::Steps;
 use haven_console::settings::{self, Settings};
 use haven_console::style::Meaning;
+use haven_console::time::counted;
 use haven_console::width::wrap;
 use haven_console::{exit::Exit, verdict, width};
 use provision::doctor::check::Check;
@@ -11,7 +12,6 @@ use provision::doctor::next_step::Verdict;
 use provision::doctor::{Diagnosis, diagnose};
 use serde_json::json;
 
-use super::counted;
 use crate::arguments::{self, FIX};
 use crate::target;
 

@@ -7,6 +7,7 @@ use blueprint::Stack;
 use clap::Args;
 use haven_console::exit::Exit;
 use haven_console::style::Meaning;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{settings, time, width};
@@ -16,7 +17,6 @@ use provision::guard::Named;
 use provision::{Reporter, account};
 use serde_json::{Value, json};
 
-use super::counted;
 use crate::agreement::{Agreement, Answer};
 use crate::arguments::{self, ALLOW};
 use crate::target;

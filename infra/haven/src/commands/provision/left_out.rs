@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use blueprint::{How, LeftOut};
 use haven_console::style::Meaning;
+use haven_console::time::counted;
 use haven_console::width::wrap;
-
-use super::counted;
 
 /// Returns how many resources are affected, or with `verbose` each type and reason. Returns an empty
 /// text if nothing is missing.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use haven_console::exit::Exit;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use haven_console::{settings, time, width};
 use platform::history::History;
@@ -13,7 +14,7 @@ use provision::guard::Named;
 use provision::plan::{Options, Plan, forget, plan};
 use serde_json::json;
 
-use super::{counted, present};
+use super::present;
 use crate::arguments::{Guard, PlanFile, Target};
 use crate::target;
 

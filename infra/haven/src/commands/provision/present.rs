@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use blueprint::consequence::{Action, Change, PropertyChange, Rung};
 use blueprint::cost::{CostDelta, MicroUsd};
 use haven_console::style::Meaning;
-use haven_console::time::decimal;
+use haven_console::time::{counted, decimal};
 use haven_console::width::{self, wrap};
 use provision::guard::{Named, name};
 use provision::plan::Plan;
 use serde_json::Value;
 
-use super::counted;
 use super::drift::lines;
 
 const INDENT: &str = "      ";

@@ -8,11 +8,12 @@ use clap::Args;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::table::{Column, Table};
+use haven_console::time::counted;
 use haven_console::{settings, width};
 use provision::deployed_stack::deployed_template;
 use serde::Serialize;
 
-use super::{counted, plan};
+use super::plan;
 use crate::arguments::{Guard, Place, PlanFile, Settings, Target, Which};
 use crate::target::{self, configuration};
 

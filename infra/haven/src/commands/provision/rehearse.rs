@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use haven_console::exit::Exit;
 use haven_console::progress::Steps;
+use haven_console::time::counted;
 use haven_console::{Interrupted, settings, width};
 use platform::aws::Aws;
 use platform::emulator::{Emulator, Source};
@@ -22,8 +23,8 @@ use provision::guard::Named;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::left_out;
 use super::smoke::{Check, of_the_platform, step, text, verdict};
-use super::{counted, left_out};
 use crate::arguments::{STATE, Which};
 
 /// The logical id of a resource that cannot be created: an alarm without a metric.

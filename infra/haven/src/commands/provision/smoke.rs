@@ -12,6 +12,7 @@ use contract::parameter_root;
 use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::style::Meaning;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{time, width};
@@ -22,7 +23,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{counted, readable, targets};
+use super::{readable, targets};
 use crate::arguments::{Target, http_url};
 use crate::shop::{Receipt, Shop};
 

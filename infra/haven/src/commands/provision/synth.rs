@@ -11,13 +11,12 @@ use haven_console::BadUsage;
 use haven_console::exit::Exit;
 use haven_console::output;
 use haven_console::table::{Column, Table};
-use haven_console::time::thousands;
+use haven_console::time::{counted, thousands};
 use haven_console::verdict::Verdict;
 use haven_console::width;
 use provision::templates::{self, Finding};
 use serde_json::{Value, json};
 
-use super::counted;
 use crate::arguments::{OUT, Which};
 use crate::target;
 

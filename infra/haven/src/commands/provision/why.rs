@@ -8,12 +8,12 @@ use clap::Args;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
 use haven_console::style::Meaning;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{settings, width};
 use serde_json::json;
 
-use super::counted;
 use crate::arguments::Which;
 use crate::target;
 

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 use haven_console::exit::Exit;
 use haven_console::progress::Steps;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use serde_json::json;
 
@@ -29,8 +30,7 @@ pub async fn command(options: &Migrate) -> anyhow::Result<Exit> {
     let applied = &report.applied;
     let verdict = Verdict::good(match applied.len() {
         0 => "The schema is up to date.".to_owned(),
-        1 => "1 migration applied.".to_owned(),
-        count => format!("{count} migrations applied."),
+        count => format!("{} applied.", counted(count, "migration")),
     });
     Ok(
         verdict.end("haven.migrate/1", json!({ "applied": applied }), || {

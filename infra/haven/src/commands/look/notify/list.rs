@@ -15,7 +15,7 @@ use domain::text::printable;
 use haven_console::exit::Exit;
 use haven_console::style::Meaning;
 use haven_console::table::{Cell, Column, Table};
-use haven_console::time::relative;
+use haven_console::time::{counted, relative};
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{settings, width};
@@ -25,7 +25,6 @@ use time::format_description::well_known::Rfc3339;
 use worker::stores::Store;
 
 use crate::arguments::{ORDER, STATE};
-use crate::commands::look::count;
 use crate::commands::look::order_name::{OrderName, order_name};
 use crate::target;
 
@@ -108,7 +107,7 @@ fn verdict(notices: &[NoticeRow], only_failed: bool) -> Verdict {
         }
     });
     let states = states.collect::<Vec<_>>().join(", ");
-    let total = count(notices.len(), "notification");
+    let total = counted(notices.len(), "notification");
     let verdict = Verdict::neutral(format!("{total}: {states}."));
     match notices
         .iter()

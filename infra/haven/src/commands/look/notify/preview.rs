@@ -12,14 +12,13 @@ use domain::channel::Channel;
 use domain::gsm;
 use haven_console::exit::Exit;
 use haven_console::style::Meaning;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use haven_console::{BadUsage, output, width};
 use notices::samples::Sample;
 use notices::{Words, Zones};
 use serde_json::{Value, json};
-
-use crate::commands::look::count;
 
 #[derive(Debug, Args)]
 pub struct Preview {
@@ -66,7 +65,7 @@ pub fn print(options: &Preview) -> anyhow::Result<Exit> {
     let shown = shown(options.kind.as_deref(), channel);
     let verdict = Verdict::neutral(format!(
         "{} of invented orders. Nothing was sent.",
-        count(shown.len(), "preview")
+        counted(shown.len(), "preview")
     ));
     let previews = shown.iter().map(Shown::to_json).collect::<Vec<_>>();
     let fields = json!({ "previews": previews });

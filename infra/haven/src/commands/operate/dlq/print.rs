@@ -6,7 +6,7 @@ use domain::text::printable;
 use haven_console::style::Meaning;
 use haven_console::table::{Cell, Column, Table, shortened};
 use haven_console::terminal;
-use haven_console::time::{relative, thousands};
+use haven_console::time::{counted, relative, thousands};
 use haven_console::verdict::Verdict;
 use haven_console::width::wrap;
 use serde_json::{Value, json};
@@ -55,12 +55,16 @@ pub fn of_causes(causes: &[Cause<'_>]) -> Verdict {
         [] => return Verdict::neutral("No dead letters."),
         [cause] => format!(
             "{} in {}, cause {}: {}.",
-            dead_letters(total),
+            counted(total, "dead letter"),
             cause.queue.slug,
             cause.fingerprint,
             printable(&cause.reason)
         ),
-        several => format!("{}, {} causes.", dead_letters(total), several.len()),
+        several => format!(
+            "{}, {} causes.",
+            counted(total, "dead letter"),
+            several.len()
+        ),
     };
     Verdict::neutral(sentence).next(format!("haven dlq show {}", short(&causes[0], causes)))
 }
@@ -76,14 +80,6 @@ pub fn short<'a>(cause: &'a Cause<'_>, causes: &[Cause<'_>]) -> &'a str {
     };
     let mut prefixes = (DIGITS_MIN..cause.fingerprint.len()).filter_map(prefix);
     prefixes.find(is_unique).unwrap_or(&cause.fingerprint)
-}
-
-/// Returns a number of dead letters in words.
-pub fn dead_letters(count: usize) -> String {
-    match count {
-        1 => "1 dead letter".to_owned(),
-        count => format!("{} dead letters", thousands(count as u64)),
-    }
 }
 
 /// Returns how often the dead letters were received from their queue, if all say so.
@@ -112,7 +108,7 @@ pub fn message(
     let heading = format!(
         "Cause {}: {} in {}{}",
         plain(&document["fingerprint"]),
-        dead_letters(count),
+        counted(count, "dead letter"),
         plain(&document["queue"]),
         received.map_or_else(String::new, |received| format!(", {received}"))
     );
@@ -250,7 +246,7 @@ pub fn of_plan(queue: &str, total: usize, counts: &Value, short: &str) -> Verdic
     ]);
     let sentence = format!(
         "Dry run: {} in {queue}, {words}. Nothing was changed.",
-        dead_letters(total)
+        counted(total, "dead letter")
     );
     Verdict::neutral(sentence).next(format!("haven dlq redrive {short}"))
 }
@@ -274,7 +270,7 @@ pub fn of_redrive(ended: &Ended<'_>, short: &str) -> Verdict {
     let remaining = match all.saturating_sub(sent) + ended.again {
         0 => String::new(),
         1 => " 1 dead letter remains.".to_owned(),
-        count => format!(" {} remain.", dead_letters(count)),
+        count => format!(" {} remain.", counted(count, "dead letter")),
     };
     if let Some(why) = ended.stopped {
         let why = printable(why);

@@ -25,6 +25,7 @@ use haven_console::exit::Exit;
 use haven_console::progress::{Step, Steps};
 use haven_console::prompt::Question;
 use haven_console::settings;
+use haven_console::time::counted;
 use haven_console::verdict::Verdict;
 use platform::audit;
 use serde_json::{Value, json};
@@ -133,12 +134,12 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
             foreseen: desk.rehearse(letter).await,
         });
     }
-    step.ok(&format!("{} rehearsed", print::dead_letters(plan.len())));
+    step.ok(&format!("{} rehearsed", counted(plan.len(), "dead letter")));
     if options.dry_run {
         return Ok(print_plan(cause, &plan, short));
     }
     if !is_agreed(options, cause, &plan, short)? {
-        let remaining = print::dead_letters(plan.len());
+        let remaining = counted(plan.len(), "dead letter");
         let verdict = Verdict::no(format!(
             "Not redriven: {remaining} in {}.",
             cause.queue.slug
@@ -189,7 +190,7 @@ fn is_agreed(
     plan: &[Planned],
     short: &str,
 ) -> Result<bool, Failure> {
-    let letters = print::dead_letters(plan.len());
+    let letters = counted(plan.len(), "dead letter");
     let text = format!("Redrive {letters} in {}?", cause.queue.slug);
     if !options.yes && !settings::get().json {
         print_table(plan);
@@ -501,7 +502,7 @@ fn print_table(plan: &[Planned]) -> Option<String> {
     println!();
     match plan.len() - shown.len() {
         0 => note,
-        more => Some(format!("{} more: -v", print::dead_letters(more))),
+        more => Some(format!("{} more: -v", counted(more, "dead letter"))),
     }
 }
 
