@@ -29,49 +29,28 @@ pub enum Runbook {
     },
 }
 
+macro_rules! runbooks {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../../../runbooks/", $name, ".md")))),*]
+    };
+}
+
 /// Every runbook by name. A test in `tests/tidy` checks that the list is complete.
-const RUNBOOKS: &[(&str, &str)] = &[
-    ("cache", include_str!("../../../../../runbooks/cache.md")),
-    (
-        "database",
-        include_str!("../../../../../runbooks/database.md"),
-    ),
-    (
-        "dead-letters",
-        include_str!("../../../../../runbooks/dead-letters.md"),
-    ),
-    (
-        "dependencies",
-        include_str!("../../../../../runbooks/dependencies.md"),
-    ),
-    (
-        "deployments",
-        include_str!("../../../../../runbooks/deployments.md"),
-    ),
-    (
-        "notification-failures",
-        include_str!("../../../../../runbooks/notification-failures.md"),
-    ),
-    (
-        "outbox-lag",
-        include_str!("../../../../../runbooks/outbox-lag.md"),
-    ),
-    (
-        "queue-age",
-        include_str!("../../../../../runbooks/queue-age.md"),
-    ),
-    ("shop", include_str!("../../../../../runbooks/shop.md")),
-    (
-        "stock-drift",
-        include_str!("../../../../../runbooks/stock-drift.md"),
-    ),
-    (
-        "stream-lag",
-        include_str!("../../../../../runbooks/stream-lag.md"),
-    ),
-    ("tables", include_str!("../../../../../runbooks/tables.md")),
-    ("tasks", include_str!("../../../../../runbooks/tasks.md")),
-    ("topics", include_str!("../../../../../runbooks/topics.md")),
+const RUNBOOKS: &[(&str, &str)] = runbooks![
+    "cache",
+    "database",
+    "dead-letters",
+    "dependencies",
+    "deployments",
+    "notification-failures",
+    "outbox-lag",
+    "queue-age",
+    "shop",
+    "stock-drift",
+    "stream-lag",
+    "tables",
+    "tasks",
+    "topics"
 ];
 
 /// A runbook: its front matter, its title and the Markdown below it.
