@@ -297,39 +297,18 @@ fn stacks(estimate: &Estimate, columns: usize) -> String {
     table.render(columns).text
 }
 
-/// One row of the long table: the lines of one stack with the same price.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
-    stack: String,
-    what: String,
-    part: Part,
-}
-
-impl Row {
-    fn of(line: &Line) -> Row {
-        let mark = if line.confirmed { "" } else { " *" };
-        Row {
-            stack: line.stack.clone(),
-            what: format!("{}{mark}", line.what),
-            part: line.part,
-        }
-    }
-
-    fn part(&self) -> &'static str {
-        match self.part {
-            Part::Fixed => "fixed",
-            Part::Usage => "usage",
-        }
-    }
-}
-
-/// Returns the table of every price of one environment, in its full width.
+/// Returns the table of every price of one environment, in its full width. A row has the lines of
+/// one stack with the same price.
 fn items(estimate: &Estimate) -> String {
-    let mut rows: BTreeMap<Row, (f64, &Line, MicroUsd)> = BTreeMap::new();
+    let mut rows: BTreeMap<(&str, String, Part), (f64, &Line, MicroUsd)> = BTreeMap::new();
     for line in &estimate.lines {
-        let row = rows
-            .entry(Row::of(line))
-            .or_insert((0.0, line, MicroUsd::default()));
+        let mark = if line.confirmed { "" } else { " *" };
+        let key = (
+            line.stack.as_str(),
+            format!("{}{mark}", line.what),
+            line.part,
+        );
+        let row = rows.entry(key).or_insert((0.0, line, MicroUsd::default()));
         row.0 += line.quantity;
         row.2 = row.2 + line.month;
     }
@@ -344,15 +323,19 @@ fn items(estimate: &Estimate) -> String {
         Column::number("USD/month"),
         Column::text("Part"),
     ]);
-    for (row, (quantity, line, month)) in &rows {
+    for ((stack, what, part), (quantity, line, month)) in rows {
+        let part = match part {
+            Part::Fixed => "fixed",
+            Part::Usage => "usage",
+        };
         table.row([
-            row.stack.clone(),
-            row.what.clone(),
-            of_quantity(*quantity),
+            stack.to_owned(),
+            what,
+            of_quantity(quantity),
             line.unit.clone(),
             line.unit_usd.to_string(),
-            amount(*month),
-            row.part().to_owned(),
+            amount(month),
+            part.to_owned(),
         ]);
     }
     table.render(usize::MAX).text

@@ -151,29 +151,18 @@ fn sections(changes: &[(&str, &Change)], named: &Named, columns: usize, verbose:
     for (section, changes) in sections {
         let heading = format!("{} ({})", section.heading(), changes.len());
         text += &format!("\n{}\n", Meaning::Heading.paint(heading));
-        let shown = if verbose {
-            changes.len()
-        } else {
-            match section {
-                Section::Created => 0,
-                Section::InPlace => IN_PLACE,
-                Section::Data
-                | Section::Network
-                | Section::Permissions
-                | Section::Zones
-                | Section::Replaced
-                | Section::Deleted
-                | Section::Interrupted
-                | Section::InBatches => changes.len(),
-            }
-        };
         if section == Section::Created && !verbose {
             text += &created(&changes, columns);
+            continue;
         }
+        let shown = match section == Section::InPlace && !verbose {
+            true => IN_PLACE,
+            false => changes.len(),
+        };
         for (slug, change) in changes.iter().take(shown) {
             text += &of_change(slug, change, named, columns, verbose);
         }
-        if section == Section::InPlace && changes.len() > shown {
+        if changes.len() > shown {
             let more = changes.len() - shown;
             text += &format!("{}{more} more  (list: -v)\n", sign(Action::Change));
         }

@@ -232,39 +232,27 @@ fn of_alarm(alarm: &Watch) -> String {
 fn changes(resource: &Resource, verbose: bool) -> Vec<(&'static str, String)> {
     let mut kinds: BTreeMap<(Rung, &str), Vec<&str>> = BTreeMap::new();
     for property in &resource.properties {
-        let consequence = match property.rung {
-            // Their sentences differ in words only.
-            Rung::Metadata | Rung::InPlace => "",
-            Rung::Interruption
-            | Rung::RollingReplacement
-            | Rung::Replacement
-            | Rung::ZoneLoss
-            | Rung::IamBroadening
-            | Rung::NetworkExposure
-            | Rung::DataLoss => property.consequence.as_str(),
+        // The sentences of changes in place differ in words only.
+        let consequence = match property.rung <= Rung::InPlace {
+            true => "in place",
+            false => property.consequence.as_str(),
         };
         let key = (property.rung.max(Rung::InPlace), consequence);
         kinds.entry(key).or_default().push(&property.path);
     }
     let rows = kinds.into_iter().rev().map(|((rung, consequence), paths)| {
         if rung == Rung::InPlace && !verbose {
-            let noun = if paths.len() == 1 {
-                "property"
-            } else {
-                "properties"
+            let noun = match paths.len() {
+                1 => "property",
+                _ => "properties",
             };
             return format!("~ {} {noun} in place  (list: -v)", paths.len());
         }
-        let paths = paths.join(", ");
-        match rung {
-            Rung::Metadata | Rung::InPlace => format!("~ {paths}: in place"),
-            Rung::Replacement | Rung::DataLoss => format!("-/+ {paths}: {consequence}"),
-            Rung::Interruption
-            | Rung::RollingReplacement
-            | Rung::ZoneLoss
-            | Rung::IamBroadening
-            | Rung::NetworkExposure => format!("~ {paths}: {consequence}"),
-        }
+        let sign = match matches!(rung, Rung::Replacement | Rung::DataLoss) {
+            true => "-/+",
+            false => "~",
+        };
+        format!("{sign} {}: {consequence}", paths.join(", "))
     });
     rows.map(|text| ("Change", text)).collect()
 }

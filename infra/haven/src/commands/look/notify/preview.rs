@@ -18,7 +18,8 @@ use haven_console::width::wrap;
 use haven_console::{BadUsage, output, width};
 use notices::samples::Sample;
 use notices::{Words, Zones};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 #[derive(Debug, Args)]
 pub struct Preview {
@@ -34,10 +35,12 @@ pub struct Preview {
 }
 
 /// One notification through one channel.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
 enum Shown {
     Email {
         kind: &'static str,
+        channel: &'static str,
         to: String,
         subject: String,
         text: String,
@@ -45,8 +48,10 @@ enum Shown {
     },
     Sms {
         kind: &'static str,
+        channel: &'static str,
         to: String,
         text: String,
+        septets: Option<usize>,
     },
 }
 
@@ -67,8 +72,7 @@ pub fn print(options: &Preview) -> anyhow::Result<Exit> {
         "{} of invented orders. Nothing was sent.",
         counted(shown.len(), "preview")
     ));
-    let previews = shown.iter().map(Shown::to_json).collect::<Vec<_>>();
-    let fields = json!({ "previews": previews });
+    let fields = json!({ "previews": shown });
     Ok(verdict.end("haven.previews/1", fields, || {
         let columns = width::stdout_text();
         for shown in &shown {
@@ -115,6 +119,7 @@ fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
             let mail = words.mail(&sample.news(), String::new());
             shown.push(Shown::Email {
                 kind: known,
+                channel: Channel::Email.code(),
                 to: mail.to,
                 subject: mail.subject,
                 text: mail.text,
@@ -127,7 +132,9 @@ fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
         ) {
             shown.push(Shown::Sms {
                 kind: known,
+                channel: Channel::Sms.code(),
                 to: text.to,
+                septets: gsm::septets(&text.body),
                 text: text.body,
             });
         }
@@ -136,23 +143,6 @@ fn shown(kind: Option<&str>, channel: Option<Channel>) -> Vec<Shown> {
 }
 
 impl Shown {
-    fn to_json(&self) -> Value {
-        match self {
-            Shown::Email {
-                kind,
-                to,
-                subject,
-                text,
-                html,
-            } => {
-                json!({ "kind": kind, "channel": "email", "to": to, "subject": subject, "text": text, "html": html })
-            }
-            Shown::Sms { kind, to, text } => {
-                json!({ "kind": kind, "channel": "sms", "to": to, "text": text, "septets": gsm::septets(text) })
-            }
-        }
-    }
-
     /// Returns a heading, and the text below it with an indent.
     fn to_text(&self, columns: usize) -> String {
         let (heading, text) = match self {
@@ -166,8 +156,14 @@ impl Shown {
                 format!("{kind} by email to {to}"),
                 format!("Subject: {subject}\n\n{}", text.trim_end()),
             ),
-            Shown::Sms { kind, to, text } => {
-                let septets = gsm::septets(text).unwrap_or_default();
+            Shown::Sms {
+                kind,
+                to,
+                text,
+                septets,
+                ..
+            } => {
+                let septets = septets.unwrap_or_default();
                 let most = gsm::SEPTETS_MAX;
                 (
                     format!("{kind} by text message to {to}, {septets} of {most} septets"),
@@ -241,9 +237,7 @@ mod tests {
 
     #[test]
     fn json_has_the_length_of_each_text_message() {
-        let text = shown(Some("order_ready"), Some(Channel::Sms))
-            .remove(0)
-            .to_json();
+        let text = json!(shown(Some("order_ready"), Some(Channel::Sms))[0]);
         assert!(
             text["septets"]
                 .as_u64()
