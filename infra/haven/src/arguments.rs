@@ -235,16 +235,22 @@ pub fn duration(text: &str) -> Result<Duration, InvalidValue> {
         .ok_or_else(|| InvalidValue::new("must be above 0 and at most 24h"))
 }
 
+/// Parses a number that `is_legal`. `what` says what it must be.
+///
+/// # Errors
+/// When the text is no number, or one that is not legal.
+pub fn number(text: &str, is_legal: impl Fn(f64) -> bool, what: &str) -> Result<f64, InvalidValue> {
+    let number: Option<f64> = text.parse().ok().filter(|number| is_legal(*number));
+    number.ok_or_else(|| InvalidValue::new(what))
+}
+
 /// Parses a budget in USD per month. For clap.
 ///
 /// # Errors
 /// When the text is not a finite number above 0.
 pub fn budget(text: &str) -> Result<f64, InvalidValue> {
-    let budget: Option<f64> = text
-        .parse()
-        .ok()
-        .filter(|usd: &f64| usd.is_finite() && *usd > 0.0);
-    budget.ok_or_else(|| InvalidValue::new("must be an amount in USD above 0"))
+    let is_legal = |usd: f64| usd.is_finite() && usd > 0.0;
+    number(text, is_legal, "must be an amount in USD above 0")
 }
 
 /// Checks the name of a person for the audit log. For clap.

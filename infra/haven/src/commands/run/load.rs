@@ -29,7 +29,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::arguments::{InvalidValue, RATE, STATE, duration};
+use crate::arguments::{InvalidValue, RATE, STATE, duration, number};
 use crate::commands::operate::reconcile::books;
 use crate::shop::{Receipt, Shop};
 use crate::target;
@@ -65,24 +65,13 @@ const RATE_MAX: f64 = 1_000.0;
 
 fn percent(text: &str) -> Result<f64, InvalidValue> {
     const MOST: f64 = 50.0;
-    let percent: Option<f64> = text
-        .parse()
-        .ok()
-        .filter(|percent| (0.0..=MOST).contains(percent));
-    percent
-        .ok_or_else(|| InvalidValue::new(format!("must be a number of percent, from 0 to {MOST}")))
+    let what = format!("must be a number of percent, from 0 to {MOST}");
+    number(text, |percent| (0.0..=MOST).contains(&percent), &what)
 }
 
 fn rate(text: &str) -> Result<f64, InvalidValue> {
-    let rate: Option<f64> = text
-        .parse()
-        .ok()
-        .filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);
-    rate.ok_or_else(|| {
-        InvalidValue::new(format!(
-            "must be a number of orders a second, above 0 and at most {RATE_MAX}"
-        ))
-    })
+    let what = format!("must be a number of orders a second, above 0 and at most {RATE_MAX}");
+    number(text, |rate| rate > 0.0 && rate <= RATE_MAX, &what)
 }
 
 /// The time after the last order in which all orders must be confirmed or ended. Later ones count

@@ -37,7 +37,7 @@ use worker::stores::SystemSource;
 use super::cause::{self, Cause};
 use super::desk::{Desk, Letter, READ_MAX};
 use super::print::{self, Ended};
-use crate::arguments::{DRY_RUN, InvalidValue, RATE, StateFolder, YES, person};
+use crate::arguments::{DRY_RUN, InvalidValue, RATE, StateFolder, YES, number, person};
 
 /// The time in which a message must end. Normally this takes less than a second, but its consumer
 /// may be restarting.
@@ -74,15 +74,8 @@ pub struct Redrive {
 }
 
 fn rate(text: &str) -> Result<f64, InvalidValue> {
-    let rate: Option<f64> = text
-        .parse()
-        .ok()
-        .filter(|rate| *rate >= 0.1 && *rate <= RATE_MAX);
-    rate.ok_or_else(|| {
-        InvalidValue::new(format!(
-            "must be a number of messages a second, from 0.1 to {RATE_MAX}"
-        ))
-    })
+    let what = format!("must be a number of messages a second, from 0.1 to {RATE_MAX}");
+    number(text, |rate| (0.1..=RATE_MAX).contains(&rate), &what)
 }
 
 /// A dead letter of the cause, and the result of its rehearsal.
