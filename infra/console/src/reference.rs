@@ -9,17 +9,16 @@ const LISTED: usize = 10;
 ///
 /// # Errors
 /// A failure that exits with 2 when no name matches, with the most similar one; a usage failure
-/// with the candidates when several match, or when `given` is shorter than `least` characters.
+/// with the candidates when several match, or when `given` is empty.
 ///
 /// ```
 /// use haven_console::reference::resolve;
 /// let causes = ["177750fb39f3", "d9d61c00811e"];
-/// assert_eq!(resolve("cause", "d9d6", 1, &causes, |cause| cause).expect("unique"), &causes[1]);
+/// assert_eq!(resolve("cause", "d9d6", &causes, |cause| cause).expect("unique"), &causes[1]);
 /// ```
 pub fn resolve<'a, T>(
     kind: &str,
     given: &str,
-    least: usize,
     items: &'a [T],
     name: impl Fn(&T) -> &str,
 ) -> Result<&'a T, Failure> {
@@ -31,12 +30,9 @@ pub fn resolve<'a, T>(
     {
         return Ok(exact);
     }
-    if given.chars().count() < least {
-        let message = format!(
-            "`{given}` is too short for a prefix of {}",
-            with_article(kind)
-        );
-        return Err(Failure::usage(message).tip(format!("give at least {least} characters")));
+    if given.is_empty() {
+        let message = format!("`{given}` is too short for a prefix of a {kind}");
+        return Err(Failure::usage(message).tip("give at least 1 characters"));
     }
     let found: Vec<&T> = items.iter().filter(matching).collect();
     match found.as_slice() {
@@ -62,22 +58,13 @@ pub fn resolve<'a, T>(
     }
 }
 
-fn with_article(kind: &str) -> String {
-    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    };
-    format!("{article} {kind}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn cause(given: &str) -> Result<&'static str, Failure> {
         const CAUSES: [&str; 3] = ["d9d61c00811e", "d9d6ffffffff", "177750fb39f3"];
-        resolve("cause", given, 2, &CAUSES, |cause| cause).copied()
+        resolve("cause", given, &CAUSES, |cause| cause).copied()
     }
 
     #[test]
@@ -91,7 +78,7 @@ mod tests {
         }
         // A whole name that is also the prefix of another one.
         assert_eq!(
-            *resolve("queue", "a", 1, &["ab", "a"], |name| name).expect("exact"),
+            *resolve("queue", "a", &["ab", "a"], |name| name).expect("exact"),
             "a"
         );
     }
@@ -127,11 +114,11 @@ mod tests {
             (2, "no cause matches `zz`".to_owned(), String::new())
         );
         assert_eq!(
-            of("d"),
+            of(""),
             (
                 64,
-                "`d` is too short for a prefix of a cause".to_owned(),
-                "give at least 2 characters".to_owned()
+                "`` is too short for a prefix of a cause".to_owned(),
+                "give at least 1 characters".to_owned()
             )
         );
     }

@@ -114,7 +114,7 @@ async fn show(options: &Show, stop: &CancellationToken) -> anyhow::Result<Exit> 
     let cause = cause::find(&causes, &options.fingerprint)?;
     let letter = match &options.message {
         None => cause.letters.last().context("a cause has a dead letter")?,
-        Some(id) => resolve("message", id, 1, &cause.letters, |letter| {
+        Some(id) => resolve("message", id, &cause.letters, |letter| {
             letter.parked.message_id.as_str()
         })?,
     };

@@ -88,7 +88,7 @@ pub fn group(letters: &[Letter]) -> Vec<Cause<'_>> {
 pub fn find<'a, 'b>(causes: &'b [Cause<'a>], beginning: &str) -> Result<&'b Cause<'a>, Failure> {
     let names = causes.iter().map(|cause| cause.fingerprint.as_str());
     let names = names.collect::<Vec<_>>().join(", ");
-    resolve("cause", beginning, 1, causes, |cause| {
+    resolve("cause", beginning, causes, |cause| {
         cause.fingerprint.as_str()
     })
     .map_err(|mut failure| {
