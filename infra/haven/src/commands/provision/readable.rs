@@ -44,12 +44,7 @@ pub async fn readable(target: &Target) -> anyhow::Result<String> {
     let physical: BTreeMap<String, String> = resources(&target.cloudformation, &compute)
         .await?
         .into_iter()
-        .filter_map(|resource| {
-            Some((
-                resource.logical_resource_id?,
-                resource.physical_resource_id?,
-            ))
-        })
+        .filter_map(|it| Some((it.logical_resource_id?, it.physical_resource_id?)))
         .collect();
     let starter = |role: &Role| physical.get(starters.get(role.slug)?).cloned();
     let readings = readings(environment, &exports(target).await?, starter)?;
@@ -96,6 +91,10 @@ fn readings(
     starter: impl Fn(&Role) -> Option<String>,
 ) -> anyhow::Result<BTreeMap<Reading, BTreeSet<&'static str>>> {
     let mut readings: BTreeMap<Reading, BTreeSet<&'static str>> = BTreeMap::new();
+    let exported = |export: &str| {
+        let exported = exports.get(export);
+        exported.with_context(|| format!("no stack exports {export}"))
+    };
     for role in ROLES {
         let export = blueprint::task_role_export(environment, role);
         let principal = exports
@@ -137,9 +136,7 @@ fn readings(
             .with_context(|| format!("the stack compute has no role that starts {}", role.slug))?;
         let starter = format!("arn:{partition}:iam::{account}:role/{starter}");
         for (what, export) in secrets {
-            let exported = exports
-                .get(&export)
-                .with_context(|| format!("no stack exports {export}"))?;
+            let exported = exported(&export)?;
             // The local AWS exports the name of a secret instead of its ARN.
             let is_named = role.secrets.iter().any(|secret| secret.slug == what);
             let arn = match (exported.starts_with("arn:"), is_named) {
@@ -154,18 +151,9 @@ fn readings(
             add(&starter, "secretsmanager:GetSecretValue", arn, &what, None);
         }
         if !environment.local {
-            let export = environment.stack_name(Shared::SecretsKey.slug());
-            let key = exports
-                .get(&export)
-                .with_context(|| format!("no stack exports {export}"))?;
+            let key = exported(&environment.stack_name(Shared::SecretsKey.slug()))?.clone();
             let via = Some(format!("secretsmanager.{region}.amazonaws.com"));
-            add(
-                &starter,
-                "kms:Decrypt",
-                key.clone(),
-                "the key of the secrets",
-                via,
-            );
+            add(&starter, "kms:Decrypt", key, "the key of the secrets", via);
         }
     }
     Ok(readings)

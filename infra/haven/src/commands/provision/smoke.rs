@@ -1,6 +1,5 @@
 //! `haven smoke`: checks that a deployed platform works, from the outside.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -56,19 +55,11 @@ pub struct Check {
 impl Check {
     /// Makes the result of a check.
     pub fn of(name: &'static str, found: anyhow::Result<String>) -> Check {
-        match found {
-            Ok(found) => Check {
-                name,
-                ok: true,
-                asked: true,
-                found,
-            },
-            Err(error) => Check {
-                name,
-                ok: false,
-                asked: true,
-                found: format!("{error:#}"),
-            },
+        Check {
+            name,
+            ok: found.is_ok(),
+            asked: true,
+            found: found.unwrap_or_else(|error| format!("{error:#}")),
         }
     }
 
@@ -173,6 +164,14 @@ pub fn verdict(checks: &[Check], took: Duration, note: &str) -> Verdict {
     }
 }
 
+/// Returns `good` if nothing is bad, else the error that lists what is, after `heading`.
+fn none_of(bad: &[String], heading: &str, good: String) -> anyhow::Result<String> {
+    match bad {
+        [] => Ok(good),
+        _ => bail!("{heading}{}", bad.join(", ")),
+    }
+}
+
 /// Runs the checks that need only AWS.
 pub async fn of_the_platform(steps: &Steps, aws: &Aws, environment: &Environment) -> Vec<Check> {
     vec![
@@ -193,33 +192,20 @@ async fn stacks(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
     let bad: Vec<String> = bad
         .map(|stack| format!("{} is {}", stack.name, stack.status))
         .collect();
-    if bad.is_empty() {
-        Ok(format!("{}, all complete", counted(stacks.len(), "stack")))
-    } else {
-        bail!("{}", bad.join(", "))
-    }
+    let good = format!("{}, all complete", counted(stacks.len(), "stack"));
+    none_of(&bad, "", good)
 }
 
 async fn parameters(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let root = parameter_root(&environment.name);
-    let there: BTreeSet<String> =
-        provision::account::parameter_versions(&aws.target(environment.clone()))
-            .await?
-            .into_keys()
-            .collect();
+    let target = aws.target(environment.clone());
+    let there = provision::account::parameter_versions(&target).await?;
     let keys = Address::all().map(|address| address.parameter());
     let keys = keys.chain(PARAMETERS.iter().map(|parameter| parameter.key.to_owned()));
-    let wanted: Vec<String> = keys.map(|key| format!("{root}/{key}")).collect();
-    let missing: Vec<&str> = wanted
-        .iter()
-        .filter(|name| !there.contains(*name))
-        .map(String::as_str)
-        .collect();
-    if missing.is_empty() {
-        Ok(format!("{} parameters", wanted.len()))
-    } else {
-        bail!("missing: {}", missing.join(", "))
-    }
+    let mut wanted: Vec<String> = keys.map(|key| format!("{root}/{key}")).collect();
+    let good = format!("{} parameters", wanted.len());
+    wanted.retain(|name| !there.contains_key(name));
+    none_of(&wanted, "missing: ", good)
 }
 
 async fn readable(aws: &Aws, environment: &Environment) -> Check {
@@ -241,13 +227,11 @@ async fn targets(aws: &Aws, environment: &Environment) -> Check {
             left_out.kind == "AWS::ElasticLoadBalancingV2::LoadBalancer"
                 && matches!(left_out.how, How::Idle | How::LeftOut)
         });
-    match idle {
-        Some(idle) => Check::not_asked(TARGETS, &idle.why),
-        None => Check::of(
-            TARGETS,
-            targets::targets(&aws.target(environment.clone())).await,
-        ),
+    if let Some(idle) = idle {
+        return Check::not_asked(TARGETS, &idle.why);
     }
+    let found = targets::targets(&aws.target(environment.clone())).await;
+    Check::of(TARGETS, found)
 }
 
 async fn queues(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
@@ -256,23 +240,14 @@ async fn queues(aws: &Aws, environment: &Environment) -> anyhow::Result<String> 
     let parked: Vec<String> = parked
         .map(|queue| format!("{}: {} dead letters", queue.queue, queue.parked))
         .collect();
-    if parked.is_empty() {
-        Ok(format!(
-            "{} without dead letters",
-            counted(queues.len(), "queue")
-        ))
-    } else {
-        bail!("{}", parked.join(", "))
-    }
+    let good = format!("{} without dead letters", counted(queues.len(), "queue"));
+    none_of(&parked, "", good)
 }
 
 async fn alarms(aws: &Aws, environment: &Environment) -> anyhow::Result<String> {
     let alarms = aws.alarms(&environment.stack_name("")).await?;
-    if alarms.firing.is_empty() {
-        Ok(format!("{}, none in ALARM", counted(alarms.count, "alarm")))
-    } else {
-        bail!("in ALARM: {}", alarms.firing.join(", "))
-    }
+    let good = format!("{}, none in ALARM", counted(alarms.count, "alarm"));
+    none_of(&alarms.firing, "in ALARM: ", good)
 }
 
 async fn answers(url: &str) -> anyhow::Result<String> {
@@ -296,12 +271,8 @@ async fn answers(url: &str) -> anyhow::Result<String> {
 /// Places an order, which passes storefront, outbox, queues, stock and payment, and waits for its
 /// confirmation.
 async fn order(shop: &Shop) -> anyhow::Result<String> {
-    let product = shop
-        .menu()
-        .await?
-        .into_iter()
-        .next()
-        .context("the menu is empty")?;
+    let mut menu = shop.menu().await?.into_iter();
+    let product = menu.next().context("the menu is empty")?;
     shop.fill_shelves(std::slice::from_ref(&product), 1).await?;
     let begun = Instant::now();
     let (status, receipt) = shop

@@ -15,18 +15,13 @@ use serde_json::{Value, json};
 /// target with the load balancer's reason.
 pub async fn targets(target: &Target) -> anyhow::Result<String> {
     let stack = target.environment.stack_name("edge");
-    let groups: Vec<Group> = resources(&target.cloudformation, &stack)
+    let groups: Vec<(String, String)> = resources(&target.cloudformation, &stack)
         .await?
         .into_iter()
         .filter(|resource| {
             resource.resource_type() == Some("AWS::ElasticLoadBalancingV2::TargetGroup")
         })
-        .filter_map(|resource| {
-            Some(Group {
-                name: resource.logical_resource_id?,
-                arn: resource.physical_resource_id?,
-            })
-        })
+        .filter_map(|it| Some((it.logical_resource_id?, it.physical_resource_id?)))
         .collect();
     if groups.is_empty() {
         bail!("{stack} has no target group");
@@ -34,16 +29,11 @@ pub async fn targets(target: &Target) -> anyhow::Result<String> {
     health(&target.config, &groups).await
 }
 
-struct Group {
-    /// The logical id.
-    name: String,
-    arn: String,
-}
-
-async fn health(config: &SdkConfig, groups: &[Group]) -> anyhow::Result<String> {
+/// Reads the health of target groups, each a logical id and an ARN.
+async fn health(config: &SdkConfig, groups: &[(String, String)]) -> anyhow::Result<String> {
     let describe = Call::new(config, &DESCRIBE_TARGET_HEALTH);
     let (mut healthy, mut sick) = (0, Vec::new());
-    for Group { name, arn } in groups {
+    for (name, arn) in groups {
         let described = describe.send(json!({ "TargetGroupArn": arn })).await;
         let described = described
             .map_err(|error| failed(format!("read the health of the targets of {name}"), &error))?;
@@ -70,12 +60,9 @@ async fn health(config: &SdkConfig, groups: &[Group]) -> anyhow::Result<String> 
     }
 }
 
-fn names(groups: &[Group]) -> String {
-    groups
-        .iter()
-        .map(|group| group.name.as_str())
-        .collect::<Vec<_>>()
-        .join(" and ")
+fn names(groups: &[(String, String)]) -> String {
+    let names: Vec<&str> = groups.iter().map(|(name, _)| name.as_str()).collect();
+    names.join(" and ")
 }
 
 fn told_of(group: &str, described: &Value, state: &str) -> String {
@@ -114,10 +101,7 @@ mod tests {
             )
         })
         .await;
-        let group = |name: &str| Group {
-            name: name.to_owned(),
-            arn: format!("arn:{name}"),
-        };
+        let group = |name: &str| (name.to_owned(), format!("arn:{name}"));
         health(config, &[group("first"), group("second")])
             .await
             .map_err(|error| format!("{error:#}"))
