@@ -18,12 +18,12 @@ pub struct Answer {
 }
 
 /// The agreement that a change of an environment needs: a yes, and for production the account id.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Agreement<'a> {
     /// The command that asks, such as `haven destroy`.
     pub command: &'a str,
     /// The command that shows the change without making it.
-    pub review: &'a str,
+    pub review: String,
     pub environment: &'a Environment,
     pub answer: &'a Answer,
 }
@@ -103,7 +103,7 @@ mod tests {
         named.name = environment.to_owned();
         let agreement = Agreement {
             command: "haven destroy",
-            review: &format!("haven destroy {environment} --dry-run"),
+            review: format!("haven destroy {environment} --dry-run"),
             environment: &named,
             answer: &Answer { yes, confirm },
         };

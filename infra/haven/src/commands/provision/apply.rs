@@ -68,7 +68,7 @@ fn is_agreed(options: &Apply, plan: &Plan, environment: &Environment) -> anyhow:
     let name = &environment.name;
     let agreement = Agreement {
         command: "haven apply",
-        review: &format!("haven plan {name}"),
+        review: format!("haven plan {name}"),
         environment,
         answer: &options.answer,
     };

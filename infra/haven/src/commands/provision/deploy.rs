@@ -37,10 +37,9 @@ pub struct Deploy {
 /// When the plan is refused, cannot be confirmed, or a stack fails.
 pub async fn command(options: &Deploy) -> anyhow::Result<Exit> {
     let which = &options.target.which;
-    let review = format!("haven plan {}", which.environment);
     let agreement = Agreement {
         command: "haven deploy",
-        review: &review,
+        review: format!("haven plan {}", which.environment),
         environment: &target::environment(which)?,
         answer: &options.answer,
     };

@@ -40,10 +40,9 @@ pub struct Destroy {
 /// When a resource with data would be lost without `--allow`, or a stack cannot be deleted.
 pub async fn command(options: &Destroy) -> anyhow::Result<Exit> {
     let which = &options.target.which;
-    let review = format!("haven destroy {} --dry-run", which.environment);
     let agreement = Agreement {
         command: "haven destroy",
-        review: &review,
+        review: format!("haven destroy {} --dry-run", which.environment),
         environment: &target::environment(which)?,
         answer: &options.answer,
     };

@@ -77,10 +77,9 @@ fn of_difference(difference: &Difference) -> String {
 pub async fn command(options: &Drift) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let which = &options.target.which;
-    let review = format!("haven drift {}", which.environment);
     let agreement = Agreement {
         command: "haven drift --revert",
-        review: &review,
+        review: format!("haven drift {}", which.environment),
         environment: &target::environment(which)?,
         answer: &options.answer,
     };
