@@ -10,6 +10,15 @@ pub struct Difference {
     pub problem: String,
 }
 
+impl Difference {
+    fn new(field: &str, problem: impl Into<String>) -> Difference {
+        Difference {
+            field: field.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
 /// Fields whose value must be equal too, because it identifies the kind of the message.
 const TELLING: [&str; 2] = ["type", "schema"];
 /// Fields that a valid message may lack.
@@ -26,21 +35,12 @@ pub fn differences(good: &Value, bad: Option<&Value>) -> Vec<Difference> {
     let mut found = Vec::new();
     match bad {
         Some(bad) => compare("", good, bad, &mut found),
-        None => found.push(Difference {
-            field: "body".to_owned(),
-            problem: "is not JSON".to_owned(),
-        }),
+        None => found.push(Difference::new("body", "is not JSON")),
     }
     found
 }
 
 fn compare(path: &str, good: &Value, bad: &Value, found: &mut Vec<Difference>) {
-    let mut differs = |field: &str, problem: String| {
-        found.push(Difference {
-            field: field.to_owned(),
-            problem,
-        })
-    };
     match (good, bad) {
         (Value::Object(good), Value::Object(bad)) => {
             let below = |name: &str| {
@@ -55,19 +55,13 @@ fn compare(path: &str, good: &Value, bad: &Value, found: &mut Vec<Difference>) {
                 match bad.get(name) {
                     Some(bad) => compare(&field, good, bad, found),
                     None if OPTIONAL.contains(&field.as_str()) => {}
-                    None => found.push(Difference {
-                        field,
-                        problem: "is missing".to_owned(),
-                    }),
+                    None => found.push(Difference::new(&field, "is missing")),
                 }
             }
             for name in bad.keys().filter(|name| !good.contains_key(*name)) {
                 let field = below(name);
                 if !OPTIONAL.contains(&field.as_str()) {
-                    found.push(Difference {
-                        field,
-                        problem: "is not in a valid message".to_owned(),
-                    });
+                    found.push(Difference::new(&field, "is not in a valid message"));
                 }
             }
         }
@@ -78,13 +72,12 @@ fn compare(path: &str, good: &Value, bad: &Value, found: &mut Vec<Difference>) {
             }
         }
         (good, bad) if kind(good) != kind(bad) => {
-            differs(
-                path,
-                format!("is {}, in a valid message {}", kind(bad), kind(good)),
-            );
+            let problem = format!("is {}, in a valid message {}", kind(bad), kind(good));
+            found.push(Difference::new(path, problem));
         }
         (good, bad) if good != bad && TELLING.contains(&path) => {
-            differs(path, format!("is {bad}, in a valid message {good}"))
+            let problem = format!("is {bad}, in a valid message {good}");
+            found.push(Difference::new(path, problem));
         }
         _ => {}
     }
