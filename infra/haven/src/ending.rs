@@ -27,69 +27,46 @@ pub fn report(error: &anyhow::Error) -> Exit {
 /// as the tip if one is known.
 fn failure_of(error: &anyhow::Error) -> Failure {
     let text = format!("{error:#}");
-    let tip = tip_of(error);
+    let (exit, tip) = remedy(error);
     // A failed call of AWS ends its own text with the next step.
     let message = tip.and_then(|tip| text.strip_suffix(tip)?.strip_suffix(": "));
-    let mut failure = Failure::new(exit_of(error), message.unwrap_or(&text));
+    let mut failure = Failure::new(exit, message.unwrap_or(&text));
     let is_new = |tip: &&str| message.is_some() || !text.contains(tip);
     failure.tip = tip.filter(is_new).map(ToOwned::to_owned);
     failure
 }
 
-/// Returns the next step after a failed command. `None` where the text itself says what to change.
-fn tip_of(error: &anyhow::Error) -> Option<&'static str> {
-    if let Some(failure) = error.downcast_ref::<AwsFailure>() {
-        return Some(failure.cause.next());
-    }
-    if let Some(failure) = error.downcast_ref::<MigrateError>() {
-        return match failure.kind() {
-            FailureKind::Unreachable => Some(NO_DATABASE),
-            FailureKind::Refused => Some(NO_LOGIN),
-            FailureKind::BadSetting | FailureKind::Failed => None,
-        };
-    }
-    match error.downcast_ref::<ConnectError>()? {
-        ConnectError::LoginRefused { .. } => Some(NO_LOGIN),
-        ConnectError::Unavailable(_) => Some(NO_DATABASE),
-        ConnectError::BadUrl(_) => None,
-    }
-}
-
-/// Returns the exit code of a command that failed.
-fn exit_of(error: &anyhow::Error) -> Exit {
+/// Returns the exit code of a command that failed, and the next step: `None` where the text itself
+/// says what to change.
+fn remedy(error: &anyhow::Error) -> (Exit, Option<&'static str>) {
     if error.is::<BadUsage>()
         || error.is::<BadSettings>()
         || error.is::<chassis::config::Problems>()
     {
-        return Exit::Usage;
+        return (Exit::Usage, None);
     }
     if error.is::<Interrupted>() || error.is::<platform::Interrupted>() {
-        return Exit::Interrupted;
+        return (Exit::Interrupted, None);
     }
-    let failure = error
-        .downcast_ref::<AwsFailure>()
-        .map(|failure| failure.cause);
-    if let Some(cause) = failure.or_else(|| error.downcast_ref::<Several>()?.cause) {
-        return match cause {
-            Cause::NoCredentials | Cause::Expired | Cause::Credentials => Exit::Denied,
-            Cause::Network | Cause::NotAws => Exit::Unavailable,
-            Cause::Endpoint => Exit::Usage,
-            Cause::Throttled | Cause::Busy | Cause::Refused => Exit::Failed,
-        };
+    if let Some(AwsFailure { cause, .. }) = error.downcast_ref() {
+        return (exit_of(*cause), Some(cause.next()));
+    }
+    if let Some(cause) = error.downcast_ref::<Several>().and_then(|all| all.cause) {
+        return (exit_of(cause), None);
     }
     if let Some(failure) = error.downcast_ref::<MigrateError>() {
         return match failure.kind() {
-            FailureKind::BadSetting => Exit::Usage,
-            FailureKind::Unreachable => Exit::Unavailable,
-            FailureKind::Refused => Exit::Denied,
-            FailureKind::Failed => Exit::Failed,
+            FailureKind::BadSetting => (Exit::Usage, None),
+            FailureKind::Unreachable => (Exit::Unavailable, Some(NO_DATABASE)),
+            FailureKind::Refused => (Exit::Denied, Some(NO_LOGIN)),
+            FailureKind::Failed => (Exit::Failed, None),
         };
     }
     if let Some(failure) = error.downcast_ref::<ConnectError>() {
         return match failure {
-            ConnectError::LoginRefused { .. } => Exit::Denied,
-            ConnectError::BadUrl(_) => Exit::Usage,
-            ConnectError::Unavailable(_) => Exit::Unavailable,
+            ConnectError::LoginRefused { .. } => (Exit::Denied, Some(NO_LOGIN)),
+            ConnectError::BadUrl(_) => (Exit::Usage, None),
+            ConnectError::Unavailable(_) => (Exit::Unavailable, Some(NO_DATABASE)),
         };
     }
     let is_network = |error: &(dyn std::error::Error + 'static)| {
@@ -97,10 +74,18 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             .downcast_ref::<reqwest::Error>()
             .is_some_and(|error| error.is_connect() || error.is_timeout())
     };
-    if error.chain().any(is_network) {
-        Exit::Unavailable
-    } else {
-        Exit::Failed
+    match error.chain().any(is_network) {
+        true => (Exit::Unavailable, None),
+        false => (Exit::Failed, None),
+    }
+}
+
+fn exit_of(cause: Cause) -> Exit {
+    match cause {
+        Cause::NoCredentials | Cause::Expired | Cause::Credentials => Exit::Denied,
+        Cause::Network | Cause::NotAws => Exit::Unavailable,
+        Cause::Endpoint => Exit::Usage,
+        Cause::Throttled | Cause::Busy | Cause::Refused => Exit::Failed,
     }
 }
 
@@ -194,17 +179,12 @@ mod tests {
                 .await
                 .context("migrate")
                 .expect_err("refused");
-            exit_of(&failed).code()
+            remedy(&failed).0.code()
         };
         let connecting = async |url: &str| {
             let store = worker::stores::Store::connect(url, &adapter_sql::Login::default()).await;
-            exit_of(
-                &store
-                    .context("open the shop's database")
-                    .err()
-                    .expect("refused"),
-            )
-            .code()
+            let refused = store.context("open the shop's database").err();
+            remedy(&refused.expect("refused")).0.code()
         };
         // Nothing listens on this port.
         for (url, code) in [("mysql://h/d", 64), ("postgres://127.0.0.1:1/x", 69)] {
@@ -251,7 +231,7 @@ mod tests {
         ] {
             let said = "why".to_owned();
             let failure = anyhow::Error::new(AwsFailure { cause, said });
-            assert_eq!(exit_of(&failure.context("look for a stack")).code(), code);
+            assert_eq!(remedy(&failure.context("look for a stack")).0.code(), code);
         }
     }
 
@@ -260,11 +240,11 @@ mod tests {
         let refused = platform::given::POSTGRES
             .url(Some("mysql://h"))
             .expect_err("another kind");
-        assert_eq!(exit_of(&refused).code(), 64, "{refused}");
+        assert_eq!(remedy(&refused).0.code(), 64, "{refused}");
         let state = platform::state::State::open(std::path::Path::new("/dev/null"));
         let refused = state
             .context("start the platform")
             .expect_err("it is no directory");
-        assert_eq!(exit_of(&refused).code(), 64, "{refused:#}");
+        assert_eq!(remedy(&refused).0.code(), 64, "{refused:#}");
     }
 }
