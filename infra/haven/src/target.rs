@@ -33,16 +33,21 @@ pub struct BadSettings {
 /// When the environment does not exist, or its settings are wrong. The error lists all problems.
 pub fn configuration(which: &arguments::Which) -> anyhow::Result<Configuration> {
     let overrides = overrides(&which.settings.set)?;
-    match &which.settings.environments {
-        Some(folder) => configuration_in(folder, &which.environment, &overrides),
-        None => {
-            let name = &which.environment;
-            let files =
-                blueprint::embedded(name).ok_or_else(|| unknown("environment", name, &OURS))?;
-            Ok(Configuration::load(name, &files, &overrides)
-                .map_err(|problems| wrong(name, problems))?)
+    let name = &which.environment;
+    let texts;
+    let files: Vec<File<'_>> = match &which.settings.environments {
+        Some(folder) => {
+            texts = read_files(folder, name)?;
+            let files = texts.iter().map(|(name, text)| File { name, text });
+            files.collect()
         }
-    }
+        None => blueprint::embedded(name).ok_or_else(|| unknown("environment", name, &OURS))?,
+    };
+    let wrong = |problems| BadSettings {
+        environment: name.clone(),
+        problems,
+    };
+    Ok(Configuration::load(name, &files, &overrides).map_err(wrong)?)
 }
 
 /// Returns the environment that the command line names.
@@ -160,11 +165,8 @@ fn overrides(set: &[String]) -> anyhow::Result<Vec<Override>> {
     Ok(variables.chain(arguments).collect::<Result<_, _>>()?)
 }
 
-fn configuration_in(
-    folder: &Path,
-    name: &str,
-    overrides: &[Override],
-) -> anyhow::Result<Configuration> {
+/// Reads the files of an environment, each with its path.
+fn read_files(folder: &Path, name: &str) -> anyhow::Result<Vec<(String, String)>> {
     let read = |file: String| -> anyhow::Result<(String, String)> {
         let path = folder.join(&file);
         let text =
@@ -176,16 +178,5 @@ fn configuration_in(
     if name != "local" {
         texts.push(read(format!("{name}.toml"))?);
     }
-    let files: Vec<File<'_>> = texts
-        .iter()
-        .map(|(name, text)| File { name, text })
-        .collect();
-    Ok(Configuration::load(name, &files, overrides).map_err(|problems| wrong(name, problems))?)
-}
-
-fn wrong(name: &str, problems: Problems) -> BadSettings {
-    BadSettings {
-        environment: name.to_owned(),
-        problems,
-    }
+    Ok(texts)
 }
