@@ -15,7 +15,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::MultiProgress;
 
@@ -51,6 +51,10 @@ macro_rules! eprintln {
 /// The error of the first failed write to standard output.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
+fn failed() -> MutexGuard<'static, Option<io::Error>> {
+    FAILED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes to standard output, as [`always`] does. Does nothing with `-q`, unless the text is JSON.
 pub fn to_stdout(text: fmt::Arguments<'_>) {
     if is_shown(&crate::settings::get()) {
@@ -77,7 +81,7 @@ pub fn aside(line: impl fmt::Display) {
 
 /// Writes to standard output and flushes. Remembers the first failure, and does nothing after it.
 fn write(text: fmt::Arguments<'_>) {
-    let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut failed = failed();
     if failed.is_none() {
         // Flush at once: progress output without a line end must appear now, and a failure must be
         // noticed here.
@@ -91,20 +95,14 @@ fn write(text: fmt::Arguments<'_>) {
 /// Remembers the failure of a write to standard output that another library made.
 pub fn note(written: io::Result<()>) {
     if let Err(error) = written {
-        FAILED
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
+        failed().get_or_insert(error);
     }
 }
 
 /// Returns whether a write to standard output has failed, so that no reader gets later output. For
 /// commands that print until they are stopped.
 pub fn has_failed() -> bool {
-    FAILED
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .is_some()
+    failed().is_some()
 }
 
 /// The lines of all running steps of this process, once one began on a terminal.
@@ -131,7 +129,7 @@ pub fn to_stderr(text: fmt::Arguments<'_>) {
 /// could not be written becomes a failure, because the result was not delivered. The code of a
 /// failed command stays the same.
 pub fn ending(program: &str, exit: Exit) -> ExitCode {
-    let failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let failed = failed().take();
     ending_with(program, exit, failed).into()
 }
 

@@ -22,7 +22,6 @@ pub enum Meaning {
     Replace,
     /// Changed outside CloudFormation.
     Drift,
-    Import,
     /// A check passed.
     Ok,
     /// Works, and needs attention.
@@ -55,7 +54,6 @@ impl Meaning {
             Meaning::Delete => ("-", color(AnsiColor::Red)),
             Meaning::Replace => ("-/+", color(AnsiColor::Red)),
             Meaning::Drift => ("!", color(AnsiColor::Yellow)),
-            Meaning::Import => ("=", color(AnsiColor::Cyan)),
             Meaning::Ok => ("ok", color(AnsiColor::Green)),
             Meaning::Warn => ("warn", color(AnsiColor::Yellow)),
             Meaning::Fail => ("FAIL", color(AnsiColor::Red).bold()),
