@@ -66,8 +66,8 @@ impl Page {
 /// When an environment on AWS is named, when no platform is running in the state directory, or when
 /// the link cannot be made.
 pub async fn command(options: &Open) -> anyhow::Result<Exit> {
-    let names: Vec<String> = options.environment.iter().cloned().collect();
-    let names = environments(&names, options.env.as_deref(), &[ENVIRONMENT])?;
+    let names = options.environment.as_slice();
+    let names = environments(names, options.env.as_deref(), &[ENVIRONMENT])?;
     if let Some(name) = names.iter().find(|name| *name != ENVIRONMENT) {
         return Err(only_here(options.page, name).into());
     }

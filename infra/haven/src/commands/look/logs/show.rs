@@ -112,8 +112,8 @@ impl Source {
 /// # Errors
 /// When the environment or the role is unknown, there are no logs, or AWS does not answer.
 pub async fn command(options: &Logs) -> anyhow::Result<Exit> {
-    let names: Vec<String> = options.environment.iter().cloned().collect();
-    let names = environments(&names, options.env.as_deref(), &[ENVIRONMENT])?;
+    let names = options.environment.as_slice();
+    let names = environments(names, options.env.as_deref(), &[ENVIRONMENT])?;
     let environment = names.first().map_or(ENVIRONMENT, String::as_str);
     let is_local = environment == ENVIRONMENT;
     let now = SystemSource.now();
