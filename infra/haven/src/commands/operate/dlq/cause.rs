@@ -27,33 +27,16 @@ pub struct Cause<'a> {
 }
 
 impl Cause<'_> {
-    /// Returns the time of the oldest dead letter, if known.
-    pub fn oldest(&self) -> Option<String> {
-        self.letters
-            .first()
-            .and_then(|letter| letter.parked.parked_at)
-            .map(time_text)
-    }
-
-    /// Returns the time of the newest dead letter, if known.
-    pub fn newest(&self) -> Option<String> {
-        self.letters
-            .last()
-            .and_then(|letter| letter.parked.parked_at)
-            .map(time_text)
-    }
-
     /// Returns the cause as a JSON document.
     pub fn json(&self) -> Value {
-        let ids: Vec<&str> = self
-            .letters
-            .iter()
-            .map(|letter| letter.parked.message_id.as_str())
-            .collect();
+        let ids = self.letters.iter().map(|letter| &letter.parked.message_id);
+        let ids: Vec<&String> = ids.collect();
+        let (oldest, newest) = (self.letters.first(), self.letters.last());
+        let time = |letter: Option<&&Letter>| Some(time_text(letter?.parked.parked_at?));
         json!({
             "fingerprint": self.fingerprint, "queue": self.queue.slug, "reason": self.reason, "count": ids.len(),
-            "oldest": self.oldest(), "newest": self.newest(), "messages": ids,
-            "example": self.letters.last().map(|letter| letter.parked.reason.as_str()),
+            "oldest": time(oldest), "newest": time(newest), "messages": ids,
+            "example": newest.map(|letter| &letter.parked.reason),
         })
     }
 }
