@@ -135,7 +135,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  eval \"$(haven env)\"\n  eval \"$(haven env)\" && aws sqs list-queues\n  haven env --state /tmp/shop --json\n\nThe aws command and any AWS SDK read these variables. The key pair is valid\nuntil this `haven up` stops. Keep it secret: it can read and change everything\nin the local AWS.\n\nPresigned URLs of S3 need Signature Version 4; boto3 and the aws command use\nversion 2 by default. For boto3, create the client with\n  boto3.client('s3', config=botocore.config.Config(signature_version='s3v4'))\nFor the aws command, run once\n  aws configure set default.s3.signature_version s3v4"
     )]
-    Env(env::Env),
+    Env(StateFolder),
     /// Run one role in the foreground, as its container does
     #[command(
         after_help = "Example:\n  HAVEN_ENV=local DATABASE_URL=sqlite://orders.db haven role order-worker\n\nThe role reads its settings from the environment. Missing settings are listed,\neach with its purpose."
@@ -236,7 +236,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  haven bootstrap dev\n\nCreates one stack, brew-haven-ENV-bootstrap, which costs nothing. Its role can\nbe assumed by CloudFormation only, for our stacks only, and has the permissions\nthat the resource types in our templates need. All change sets but those of\nsecurity use it. Needs IAM permissions, can be repeated at any time, and is not\ndeleted by `haven destroy`. No bucket is created: each template is below the\n51,200 bytes that an API call accepts."
     )]
-    Bootstrap(bootstrap::Bootstrap),
+    Bootstrap(Target),
     /// Show whether everything is healthy
     #[command(after_help = "Examples:\n  haven status\n  haven status prod\n  haven status --json")]
     Status(Target),

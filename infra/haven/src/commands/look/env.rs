@@ -3,30 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use chassis::config::{Environment, ProcessEnvironment};
-use clap::Args;
 use haven_console::exit::Exit;
 use haven_console::{output, settings};
 use platform::facts::Facts;
 use platform::state::State;
 
-use crate::arguments::STATE;
-
-#[derive(Debug, Args)]
-pub struct Env {
-    /// The state directory of `haven up`
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
-}
+use crate::arguments::StateFolder;
 
 /// Prints the variables.
 ///
 /// # Errors
 /// When no platform is running in the state directory.
-pub fn print(options: &Env) -> anyhow::Result<Exit> {
+pub fn print(options: &StateFolder) -> anyhow::Result<Exit> {
     let folder = &options.state;
     if !State::is_used(folder)? {
         bail!(
@@ -166,7 +157,9 @@ mod tests {
     #[test]
     fn without_a_running_shop_the_next_step_is_named() {
         let state = std::env::temp_dir().join("haven-env-nothing-runs");
-        let refused = print(&Env { state }).expect_err("nothing runs").to_string();
+        let refused = print(&StateFolder { state })
+            .expect_err("nothing runs")
+            .to_string();
         assert!(
             refused.contains("haven up") && refused.contains("--state DIR"),
             "{refused}"

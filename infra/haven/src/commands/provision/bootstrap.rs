@@ -1,7 +1,6 @@
 //! `haven bootstrap`: prepares an account once for deployments.
 
 use anyhow::Context as _;
-use clap::Args;
 use haven_console::exit::Exit;
 use haven_console::settings;
 use haven_console::table::{Column, Table};
@@ -17,12 +16,6 @@ use serde_json::json;
 
 use crate::arguments;
 use crate::target;
-
-#[derive(Debug, Args)]
-pub struct Bootstrap {
-    #[command(flatten)]
-    pub target: arguments::Target,
-}
 
 /// The result, for the JSON output.
 #[derive(Debug, Serialize)]
@@ -48,8 +41,8 @@ struct Resource {
 ///
 /// # Errors
 /// When the account differs from the settings, or the stack fails.
-pub async fn command(options: &Bootstrap) -> anyhow::Result<Exit> {
-    let (aws, environment) = target::resolve(&options.target).await?;
+pub async fn command(options: &arguments::Target) -> anyhow::Result<Exit> {
+    let (aws, environment) = target::resolve(options).await?;
     let target = aws.target(environment);
     let account = account::expected_account(&target).await?;
     let stack = blueprint::bootstrap(&target.environment);
@@ -106,14 +99,9 @@ fn text(made: &Bootstrapped, columns: usize) -> String {
 }
 
 fn verdict(made: &Bootstrapped) -> Verdict {
-    let Bootstrapped {
-        stack,
-        outcome,
-        environment,
-        ..
-    } = made;
+    let (stack, outcome) = (&made.stack, made.outcome);
     Verdict::good(format!("{stack} is {outcome}; the stack costs nothing."))
-        .next(format!("haven plan {environment}"))
+        .next(format!("haven plan {}", made.environment))
 }
 
 async fn made_of(target: &Target, stack: &str) -> anyhow::Result<Vec<Resource>> {
