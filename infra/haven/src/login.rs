@@ -15,14 +15,10 @@ pub fn migration_login() -> migrations::Login {
 
 /// Returns the same login for queries.
 pub fn database_login() -> adapter_sql::Login {
-    let migrations::Login {
-        user,
-        password,
-        root_certificates,
-    } = migration_login();
+    let login = migration_login();
     adapter_sql::Login {
-        user,
-        password,
-        root_certificates,
+        user: login.user,
+        password: login.password,
+        root_certificates: login.root_certificates,
     }
 }

@@ -252,14 +252,9 @@ impl Health {
             line("Alarms", &format!("{firing} of {total} in ALARM: {names}"));
         }
         if let [queue] = busy[..] {
-            let QueueStatus {
-                queue,
-                waiting,
-                in_hand,
-                parked,
-            } = queue;
-            let dead = dead_letters(*parked);
-            let numbers = format!("{queue}: {waiting} waiting, {in_hand} in flight, {dead}");
+            let (name, dead) = (&queue.queue, dead_letters(queue.parked));
+            let (waiting, in_hand) = (queue.waiting, queue.in_hand);
+            let numbers = format!("{name}: {waiting} waiting, {in_hand} in flight, {dead}");
             line("Queue", &numbers);
         }
         if self.is_well() {

@@ -62,10 +62,7 @@ pub async fn command(options: &Apply) -> anyhow::Result<Exit> {
 /// # Errors
 /// As [`Agreement::ask`].
 fn is_agreed(options: &Apply, plan: &Plan, environment: &Environment) -> anyhow::Result<bool> {
-    let Plan {
-        account, region, ..
-    } = plan;
-    let name = &environment.name;
+    let (name, account) = (&environment.name, &plan.account);
     let agreement = Agreement {
         command: "haven apply",
         review: format!("haven plan {name}"),
@@ -76,7 +73,10 @@ fn is_agreed(options: &Apply, plan: &Plan, environment: &Environment) -> anyhow:
         return Ok(true);
     }
     let count = present::count(&plan.changes());
-    let text = format!("Apply to {name} (account {account}, {region}): {count}?");
+    let text = format!(
+        "Apply to {name} (account {account}, {}): {count}?",
+        plan.region
+    );
     Ok(agreement.ask(&text, account)?)
 }
 

@@ -118,13 +118,8 @@ fn of_finding(finding: &Finding, columns: usize) -> String {
 
 /// Returns the rule, the stack and the resource of a finding.
 fn place(finding: &Finding) -> String {
-    let Finding {
-        rule,
-        stack,
-        resource,
-        ..
-    } = finding;
-    match resource.as_str() {
+    let (rule, stack) = (&finding.rule, &finding.stack);
+    match finding.resource.as_str() {
         "" => format!("{rule}  {stack}"),
         resource => format!("{rule}  {stack}/{resource}"),
     }

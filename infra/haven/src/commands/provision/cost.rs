@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use blueprint::cost::{self, Estimate, Line, MicroUsd, Part, Unpriced};
+use blueprint::cost::{self, Estimate, Line, MicroUsd, Part};
 use clap::Args;
 use haven_console::error::Failure;
 use haven_console::exit::Exit;
@@ -91,14 +91,9 @@ fn estimate(name: &str, options: &Cost) -> anyhow::Result<Priced> {
 /// Returns why an estimate exceeds a budget, if it does. A resource without a price counts as too
 /// expensive, because its cost is unknown.
 fn over_budget(estimate: &Estimate, usd: f64) -> Option<String> {
-    let Estimate {
-        environment,
-        total,
-        unpriced,
-        ..
-    } = estimate;
-    if *total > MicroUsd::from_usd(usd) {
-        let (total, most) = (amount(*total), decimal(usd, 2));
+    let (environment, unpriced) = (&estimate.environment, &estimate.unpriced);
+    if estimate.total > MicroUsd::from_usd(usd) {
+        let (total, most) = (amount(estimate.total), decimal(usd, 2));
         Some(format!("{environment} costs {total} of {most} USD a month"))
     } else if unpriced.is_empty() {
         None
@@ -151,15 +146,10 @@ fn text(priced: &[Priced], columns: usize, verbose: bool) -> String {
     }
     for Priced { estimate, .. } in priced {
         let missing = estimate.unpriced.iter().map(|missing| {
-            let Unpriced {
-                stack,
-                resource,
-                why,
-                ..
-            } = missing;
-            let place = format!("{} {stack}/{resource}: ", estimate.environment);
-            let first = Meaning::Warn.mark(6) + &place;
-            wrap(&format!("no price: {why}"), columns, &first, "      ") + "\n"
+            let place = format!("{}/{}: ", missing.stack, missing.resource);
+            let first = format!("{}{} {place}", Meaning::Warn.mark(6), estimate.environment);
+            let why = format!("no price: {}", missing.why);
+            wrap(&why, columns, &first, "      ") + "\n"
         });
         parts.extend(missing);
     }
@@ -176,29 +166,18 @@ fn text(priced: &[Priced], columns: usize, verbose: bool) -> String {
             if !lines.is_empty() {
                 parts.push(format!("\n{}\n", Meaning::Heading.paint(heading)));
             }
-            parts.extend(
-                lines
-                    .iter()
-                    .map(|line| wrap(line, columns, "  ", "    ") + "\n"),
-            );
+            let lines = lines.iter();
+            parts.extend(lines.map(|line| wrap(line, columns, "  ", "    ") + "\n"));
         }
     }
     parts.concat()
 }
 
 fn title(priced: &Priced, columns: usize) -> String {
-    let Priced {
-        estimate,
-        orders_per_month,
-    } = priced;
-    let Estimate {
-        environment,
-        region,
-        prices_of,
-        ..
-    } = estimate;
-    let orders = thousands(*orders_per_month);
-    let title = format!("{environment}, {region}, prices of {prices_of}, {orders} orders a month");
+    let (estimate, orders) = (&priced.estimate, thousands(priced.orders_per_month));
+    let (environment, prices_of) = (&estimate.environment, &estimate.prices_of);
+    let place = format!("{environment}, {}", estimate.region);
+    let title = format!("{place}, prices of {prices_of}, {orders} orders a month");
     wrap(&title, columns, "", "  ") + "\n\n"
 }
 
@@ -221,12 +200,8 @@ fn sums<'a, K: Ord>(lines: impl Iterator<Item = (K, &'a Line)>) -> Vec<(K, Micro
 
 /// Returns the costs of each stack, largest first.
 fn by_stack(estimate: &Estimate) -> Vec<(&str, MicroUsd)> {
-    sums(
-        estimate
-            .lines
-            .iter()
-            .map(|line| (line.stack.as_str(), line)),
-    )
+    let lines = estimate.lines.iter();
+    sums(lines.map(|line| (line.stack.as_str(), line)))
 }
 
 /// Returns the table of several environments.
@@ -256,13 +231,7 @@ fn environments(priced: &[Priced], columns: usize) -> String {
 /// Returns the table of one environment: the largest stacks, the rest as one row, and the total.
 fn stacks(estimate: &Estimate, columns: usize) -> String {
     const SHOWN: usize = 3;
-    let Estimate {
-        lines,
-        fixed,
-        usage,
-        total,
-        ..
-    } = estimate;
+    let total = estimate.total;
     let share = |month: MicroUsd| match total.0 {
         0 => "0%".to_owned(),
         _ => format!("{:.0}%", 100.0 * month.usd() / total.usd()),
@@ -275,7 +244,8 @@ fn stacks(estimate: &Estimate, columns: usize) -> String {
     ]);
     let stacks = by_stack(estimate);
     for (stack, month) in stacks.iter().take(SHOWN) {
-        let own = lines.iter().filter(|line| line.stack == *stack);
+        let own = estimate.lines.iter();
+        let own = own.filter(|line| line.stack == *stack);
         let items = sums(own.map(|line| (line.what.as_str(), line)));
         let largest = items.first();
         let largest = largest.map(|(what, month)| format!("{what}, {}", amount(*month)));
@@ -292,8 +262,9 @@ fn stacks(estimate: &Estimate, columns: usize) -> String {
             "(list: -v)".to_owned(),
         ]);
     }
-    let parts = format!("{} fixed, {} by usage", amount(*fixed), amount(*usage));
-    table.row(["Total".to_owned(), amount(*total), String::new(), parts]);
+    let (fixed, usage) = (amount(estimate.fixed), amount(estimate.usage));
+    let parts = format!("{fixed} fixed, {usage} by usage");
+    table.row(["Total".to_owned(), amount(total), String::new(), parts]);
     table.render(columns).text
 }
 

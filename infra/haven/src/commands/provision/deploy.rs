@@ -90,12 +90,7 @@ fn is_to_be_done(
     if !settings::get().json {
         show(plan);
     }
-    let Plan {
-        environment: name,
-        account,
-        region,
-        ..
-    } = plan;
-    let text = format!("Apply to {name} (account {account}, {region})?");
+    let (name, account) = (&plan.environment, &plan.account);
+    let text = format!("Apply to {name} (account {account}, {})?", plan.region);
     Ok(agreement.ask(&text, account)?)
 }

@@ -58,14 +58,9 @@ pub fn lines(slug: &str, drifted: &Drifted, columns: usize) -> String {
 }
 
 fn of_difference(difference: &Difference) -> String {
-    let Difference {
-        path,
-        expected,
-        actual,
-    } = difference;
-    let path = path.trim_start_matches('/').replace('/', ".");
-    let [expected, actual] =
-        [expected, actual].map(|value| value.as_deref().unwrap_or("(none)").to_owned());
+    let path = difference.path.trim_start_matches('/').replace('/', ".");
+    let [expected, actual] = [&difference.expected, &difference.actual]
+        .map(|value| value.as_deref().unwrap_or("(none)"));
     format!("{path}: template {expected}, now {actual}")
 }
 
@@ -193,12 +188,9 @@ fn verdict(stacks: &[StackDrift], resources: usize, took: Duration) -> Verdict {
 fn text(stacks: &[StackDrift], columns: usize) -> String {
     let mut text = String::new();
     for stack in stacks {
-        text.extend(
-            stack
-                .drift
-                .iter()
-                .map(|drifted| lines(stack.slug, drifted, columns)),
-        );
+        for drifted in &stack.drift {
+            text += &lines(stack.slug, drifted, columns);
+        }
         if let Some(unknown) = &stack.unknown {
             let first = format!("{}{}: drift unknown: ", Meaning::Warn.mark(6), stack.slug);
             text += &(wrap(unknown, columns, &first, "      ") + "\n");

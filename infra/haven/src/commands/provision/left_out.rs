@@ -22,15 +22,9 @@ pub fn text(left_out: &[LeftOut], columns: usize, verbose: bool) -> String {
     }
     // Group by type and reason, so that the resources of several stacks are on one line.
     let mut lines: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
-    for LeftOut {
-        stack,
-        kind,
-        how,
-        resources,
-        why,
-    } in left_out
-    {
-        let (title, what) = match how {
+    for one in left_out {
+        let (stack, kind) = (&one.stack, &one.kind);
+        let (title, what) = match &one.how {
             How::LeftOut => ("Not created", kind.clone()),
             How::Without(property) => (
                 "Created without a property",
@@ -38,8 +32,9 @@ pub fn text(left_out: &[LeftOut], columns: usize, verbose: bool) -> String {
             ),
             How::Idle => ("Created, with nothing behind it", kind.clone()),
         };
-        let names = resources.iter().map(|id| format!("{stack}/{id}"));
-        lines.entry((title, what, why)).or_default().extend(names);
+        let names = one.resources.iter().map(|id| format!("{stack}/{id}"));
+        let line = lines.entry((title, what, &one.why));
+        line.or_default().extend(names);
     }
     let (mut text, mut under) = (String::new(), "");
     for ((title, what, why), names) in lines {

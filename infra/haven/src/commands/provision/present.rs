@@ -76,14 +76,8 @@ impl Section {
 
 /// Returns the text of a plan without its verdict.
 pub fn text(plan: &Plan, columns: usize, verbose: bool) -> String {
-    let Plan {
-        environment,
-        account,
-        region,
-        stacks,
-        ..
-    } = plan;
-    let mut text = format!("{environment}, account {account}, {region}\n");
+    let (stacks, account) = (&plan.stacks, &plan.account);
+    let mut text = format!("{}, account {account}, {}\n", plan.environment, plan.region);
     text += &sections(&plan.changes(), &plan.named(), columns, verbose);
     let waiting = stacks.iter().filter(|stack| !stack.waits_for.is_empty());
     let waiting: Vec<&str> = waiting.map(|stack| stack.slug.as_str()).collect();
@@ -255,11 +249,9 @@ fn drift(plan: &Plan, columns: usize) -> String {
     if !drifted.is_empty() {
         let heading = format!("Changed outside CloudFormation ({})", drifted.len());
         text += &format!("{}\n", Meaning::Heading.paint(heading));
-        text.extend(
-            drifted
-                .iter()
-                .map(|(slug, drifted)| lines(slug, drifted, columns)),
-        );
+        for (slug, drifted) in drifted {
+            text += &lines(slug, drifted, columns);
+        }
         let revert = format!("`haven drift {} --revert`", plan.environment);
         let note = format!("This plan keeps these changes; {revert} undoes them.");
         text += &(wrap(&note, columns, "", "") + "\n");
@@ -282,17 +274,9 @@ fn drift(plan: &Plan, columns: usize) -> String {
 }
 
 fn of_cost(cost: &CostDelta, budget: Option<f64>, columns: usize, verbose: bool) -> String {
-    let CostDelta {
-        before,
-        after,
-        changes,
-    } = cost;
-    let amount = |amount: MicroUsd| decimal(amount.usd(), 2);
-    let mut text = format!(
-        "Cost: {} -> {} USD a month\n",
-        amount(*before),
-        amount(*after)
-    );
+    let changes = &cost.changes;
+    let [before, after] = [cost.before, cost.after].map(|amount| decimal(amount.usd(), 2));
+    let mut text = format!("Cost: {before} -> {after} USD a month\n");
     if verbose {
         for change in changes.iter().take(COST_LINES) {
             let more = format!("{:+10.2}  ", change.more().usd());
@@ -303,8 +287,8 @@ fn of_cost(cost: &CostDelta, budget: Option<f64>, columns: usize, verbose: bool)
             text += &format!("{INDENT}{} smaller changes\n", changes.len() - COST_LINES);
         }
     }
-    if let Some(budget) = budget.filter(|usd| *after > MicroUsd::from_usd(*usd)) {
-        let over = format!("{} of {} USD a month", amount(*after), decimal(budget, 2));
+    if let Some(budget) = budget.filter(|usd| cost.after > MicroUsd::from_usd(*usd)) {
+        let over = format!("{after} of {} USD a month", decimal(budget, 2));
         text += &format!("{}over budget: {over}\n", Meaning::Fail.mark(6));
     }
     text

@@ -204,18 +204,8 @@ async fn simulate(
 ) -> anyhow::Result<()> {
     let call = Call::new(config, &SIMULATE_PRINCIPAL_POLICY);
     let mut denied = Vec::new();
-    for (
-        Reading {
-            principal,
-            action,
-            resource,
-            what,
-            via,
-        },
-        roles,
-    ) in readings
-    {
-        let context = via.as_ref().map(|service| {
+    for (reading, roles) in readings {
+        let context = reading.via.as_ref().map(|service| {
             json!({ "member": [{
                 "ContextKeyName": "kms:ViaService",
                 "ContextKeyValues": { "member": [service] },
@@ -223,23 +213,24 @@ async fn simulate(
             }] })
         });
         let simulation = json!({
-            "PolicySourceArn": principal,
-            "ActionNames": { "member": [action] },
-            "ResourceArns": { "member": [resource] },
+            "PolicySourceArn": reading.principal,
+            "ActionNames": { "member": [reading.action] },
+            "ResourceArns": { "member": [reading.resource] },
             "ContextEntries": context,
         });
-        let simulated = call
-            .send(simulation)
-            .await
-            .map_err(|error| failed(format!("simulate what {principal} may do"), &error))?;
+        let what = || format!("simulate what {} may do", reading.principal);
+        let simulated = call.send(simulation).await;
+        let simulated = simulated.map_err(|error| failed(what(), &error))?;
         let result = simulated["EvaluationResults"]["member"]
             .get(0)
             .context("IAM returned no result of its simulation")?;
         if result["EvalDecision"] != "allowed" {
             let roles: Vec<&str> = roles.iter().copied().collect();
             denied.push(format!(
-                "{} may not read {what}: {action} {}",
+                "{} may not read {}: {} {}",
                 roles.join(", "),
+                reading.what,
+                reading.action,
                 refusal(result)
             ));
         }

@@ -119,37 +119,20 @@ fn row(label: &str, text: &str, columns: usize) -> String {
 }
 
 fn of_item(item: &Item, alarms: &[Watch], columns: usize) -> String {
-    let Item {
-        what,
-        slug,
-        about,
-        facts,
-        ..
-    } = item;
-    let name = Meaning::Name.paint(format!("{what} {slug}:")) + " ";
-    let mut text = wrap(about, columns, &name, "") + "\n";
-    text.extend(
-        facts
-            .iter()
-            .map(|fact| wrap(fact, columns, "  ", "    ") + "\n"),
-    );
-    text.extend(
-        alarms
-            .iter()
-            .map(|alarm| row("Alarm", &of_alarm(alarm), columns)),
-    );
+    let name = Meaning::Name.paint(format!("{} {}:", item.what, item.slug)) + " ";
+    let mut text = wrap(&item.about, columns, &name, "") + "\n";
+    for fact in &item.facts {
+        text += &(wrap(fact, columns, "  ", "    ") + "\n");
+    }
+    for alarm in alarms {
+        text += &row("Alarm", &of_alarm(alarm), columns);
+    }
     text
 }
 
 /// Returns the facts about a resource, each with its label.
 fn rows(resource: &Resource, verbose: bool) -> Vec<(&'static str, String)> {
-    let Resource {
-        about,
-        deletion_policy,
-        update_replace_policy,
-        ..
-    } = resource;
-    let mut rows = vec![("Stack", (*about).to_owned())];
+    let mut rows = vec![("Stack", resource.about.to_owned())];
     let left_out = resource.left_out.iter();
     rows.extend(left_out.map(|why| ("Lacks", why.clone())));
     for statement in resource.may.iter().chain(&resource.statements) {
@@ -160,15 +143,12 @@ fn rows(resource: &Resource, verbose: bool) -> Vec<(&'static str, String)> {
         let is_allowed = statement.effect == "Allow";
         rows.push((if is_allowed { "Allows" } else { "Denies" }, text));
     }
-    rows.extend(
-        resource
-            .alarms
-            .iter()
-            .map(|alarm| ("Alarm", of_alarm(alarm))),
-    );
+    let alarms = resource.alarms.iter();
+    rows.extend(alarms.map(|alarm| ("Alarm", of_alarm(alarm))));
     rows.extend(changes(resource, verbose));
     rows.extend(references(resource, verbose));
-    let policies = format!("{deletion_policy} when deleted, {update_replace_policy} when replaced");
+    let (deleted, replaced) = (&resource.deletion_policy, &resource.update_replace_policy);
+    let policies = format!("{deleted} when deleted, {replaced} when replaced");
     rows.push(("Policy", policies));
     let waivers = resource.waivers.iter();
     rows.extend(waivers.map(|waiver| ("Waived", format!("{}: {}", waiver.rule, waiver.reason))));
@@ -178,13 +158,10 @@ fn rows(resource: &Resource, verbose: bool) -> Vec<(&'static str, String)> {
 /// Returns who has a permission, and the first actions.
 fn in_short(statement: &Statement) -> String {
     const SHOWN: usize = 2;
-    let Statement {
-        of, actions, roles, ..
-    } = statement;
-    let who = if roles.is_empty() {
-        of.clone()
-    } else {
-        roles.join(", ")
+    let actions = &statement.actions;
+    let who = match statement.roles.as_slice() {
+        [] => statement.of.clone(),
+        roles => roles.join(", "),
     };
     let first: Vec<&str> = actions.iter().take(SHOWN).map(String::as_str).collect();
     let more = match actions.len().saturating_sub(SHOWN) {
@@ -196,25 +173,20 @@ fn in_short(statement: &Statement) -> String {
 
 /// Returns a statement with its reason, actions and resources.
 fn in_full(statement: &Statement) -> String {
-    let Statement {
-        sid,
-        of,
-        actions,
-        resources,
-        edge,
-        roles,
-        ..
-    } = statement;
-    let sid = if sid.is_empty() { "(no Sid)" } else { sid };
-    let roles = match roles.as_slice() {
+    let of = &statement.of;
+    let sid = match statement.sid.as_str() {
+        "" => "(no Sid)",
+        sid => sid,
+    };
+    let roles = match statement.roles.as_slice() {
         [] => String::new(),
         roles => format!(" for {}", roles.join(", ")),
     };
-    let because = match edge {
+    let because = match &statement.edge {
         Some(edge) => format!("because the contract says: {edge}"),
         None => "for the platform itself; not in the contract".to_owned(),
     };
-    let (actions, resources) = (actions.join(", "), resources.join(", "));
+    let (actions, resources) = (statement.actions.join(", "), statement.resources.join(", "));
     format!("{sid} in {of}{roles}\n{because}\n{actions}\non {resources}")
 }
 

@@ -80,28 +80,19 @@ impl Mix {
     }
 
     fn parse(text: &str) -> anyhow::Result<Mix> {
-        let File {
-            customer: customers,
-        } = toml::from_str(text)?;
+        let customers = toml::from_str::<File>(text)?.customer;
         for (index, customer) in customers.iter().enumerate() {
             let number = index + 1;
-            if !(customer.share > 0.0 && customer.share.is_finite()) {
-                bail!(
-                    "share of customer {number} must be above 0, not {}",
-                    customer.share
-                );
+            let (share, products, quantity) =
+                (customer.share, customer.products, customer.quantity);
+            if !(share > 0.0 && share.is_finite()) {
+                bail!("share of customer {number} must be above 0, not {share}");
             }
-            if !(1..=20).contains(&customer.products) {
-                bail!(
-                    "products of customer {number} must be 1 to 20, not {}",
-                    customer.products
-                );
+            if !(1..=20).contains(&products) {
+                bail!("products of customer {number} must be 1 to 20, not {products}");
             }
-            if !(1..=99).contains(&customer.quantity) {
-                bail!(
-                    "quantity of customer {number} must be 1 to 99, not {}",
-                    customer.quantity
-                );
+            if !(1..=99).contains(&quantity) {
+                bail!("quantity of customer {number} must be 1 to 99, not {quantity}");
             }
         }
         if customers.is_empty() {

@@ -129,12 +129,8 @@ impl Report {
                 line(label, &latencies);
             }
         }
-        let Notices {
-            at_least,
-            sent,
-            in_time,
-        } = self.notices;
-        let due = sent.max(at_least);
+        let in_time = self.notices.in_time;
+        let due = self.notices.sent.max(self.notices.at_least);
         line("Notifications", &format!("{in_time} of {due} within 30 s"));
         let books = match self.differences.as_slice() {
             [] => "orders, payments, gateway and stock agree".to_owned(),
