@@ -3,13 +3,16 @@
 
 use std::process::ExitCode;
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// How a command ended. The number of a variant is the exit code.
 ///
 /// ```
 /// use haven_console::exit::Exit;
 /// assert_eq!((Exit::No.code(), Exit::No.name()), (2, "no"));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum Exit {
     /// The command is done, or its answer is yes. Lists always end so.
@@ -32,16 +35,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every exit code, in ascending order.
-    pub const ALL: [Exit; 8] = [
-        Exit::Done,
-        Exit::Failed,
-        Exit::No,
-        Exit::Usage,
-        Exit::Unavailable,
-        Exit::Denied,
-        Exit::Interrupted,
-        Exit::ClosedPipe,
-    ];
+    pub const ALL: &'static [Exit] = Exit::VARIANTS;
 
     /// Returns the number that the program ends with.
     pub fn code(self) -> u8 {
@@ -50,16 +44,7 @@ impl Exit {
 
     /// Returns the name that JSON errors have as `code` unless the failure has its own.
     pub fn name(self) -> &'static str {
-        match self {
-            Exit::Done => "done",
-            Exit::Failed => "failed",
-            Exit::No => "no",
-            Exit::Usage => "usage",
-            Exit::Unavailable => "unavailable",
-            Exit::Denied => "denied",
-            Exit::Interrupted => "interrupted",
-            Exit::ClosedPipe => "closed_pipe",
-        }
+        self.into()
     }
 
     /// Returns the description that `haven help exit-codes` shows.
@@ -107,7 +92,7 @@ mod tests {
     #[test]
     fn exit_codes_are_stable() {
         assert_eq!(
-            Exit::ALL.map(Exit::code),
+            Exit::ALL.iter().map(|exit| exit.code()).collect::<Vec<_>>(),
             [0, 1, 2, 64, 69, 77, 130, 141],
             "ascending, and all of them"
         );
