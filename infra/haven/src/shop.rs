@@ -40,20 +40,20 @@ impl Shop {
     /// # Errors
     /// When the storefront does not answer with a menu.
     pub async fn menu(&self) -> anyhow::Result<Vec<String>> {
-        let menu: Value = self
-            .client
-            .get(format!("{}/api/v1/menu", self.url))
-            .send()
-            .await?
-            .json()
-            .await?;
+        let answer = self.client.get(format!("{}/api/v1/menu", self.url)).send();
+        let menu: Value = answer.await?.json().await?;
         let products = menu["products"]
             .as_array()
             .context("the storefront returned no menu")?;
-        Ok(products
-            .iter()
-            .filter_map(|product| product["product_id"].as_str().map(str::to_owned))
-            .collect())
+        let ids = products.iter().filter_map(|it| it["product_id"].as_str());
+        Ok(ids.map(str::to_owned).collect())
+    }
+
+    /// Reads a document of the staff API.
+    async fn read_as_staff(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.client.get(format!("{}/api/v1/admin/{path}", self.url));
+        let answer = request.bearer_auth(&self.staff).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
     }
 
     /// Restocks the products until each has `units` available.
@@ -61,11 +61,7 @@ impl Shop {
     /// # Errors
     /// When a product does not exist, or the storefront refuses.
     pub async fn fill_shelves(&self, products: &[String], units: u64) -> anyhow::Result<()> {
-        let answer = self
-            .client
-            .get(format!("{}/api/v1/admin/inventory", self.url))
-            .bearer_auth(&self.staff);
-        let inventory: Value = answer.send().await?.error_for_status()?.json().await?;
+        let inventory = self.read_as_staff("inventory").await?;
         let shelves = inventory["products"]
             .as_array()
             .context("the storefront returned no inventory")?;
@@ -84,16 +80,10 @@ impl Shop {
             };
             let missing = i64::try_from(units)? - there;
             if missing > 0 {
-                self.client
-                    .post(format!(
-                        "{}/api/v1/admin/inventory/{product}/restock",
-                        self.url
-                    ))
-                    .bearer_auth(&self.staff)
-                    .json(&json!({ "quantity": missing, "reason": self.name }))
-                    .send()
-                    .await?
-                    .error_for_status()?;
+                let url = format!("{}/api/v1/admin/inventory/{product}/restock", self.url);
+                let body = json!({ "quantity": missing, "reason": self.name });
+                let request = self.client.post(url).bearer_auth(&self.staff).json(&body);
+                request.send().await?.error_for_status()?;
             }
         }
         Ok(())
@@ -161,19 +151,10 @@ impl Shop {
     /// # Errors
     /// When the storefront does not answer with orders.
     pub async fn pending(&self) -> anyhow::Result<usize> {
-        let url = format!("{}/api/v1/admin/orders?status=pending&limit=200", self.url);
-        let answer = self
-            .client
-            .get(url)
-            .bearer_auth(&self.staff)
-            .send()
-            .await?
-            .error_for_status()?;
-        let answer: Value = answer.json().await?;
-        Ok(answer["orders"]
-            .as_array()
-            .context("the storefront returned no orders")?
-            .len())
+        let path = "orders?status=pending&limit=200";
+        let answer = self.read_as_staff(path).await?;
+        let orders = answer["orders"].as_array();
+        Ok(orders.context("the storefront returned no orders")?.len())
     }
 
     /// Waits until an order is confirmed or ended, or until `settled_by`, and returns its state.
@@ -187,26 +168,14 @@ impl Shop {
         settled_by: Instant,
     ) -> anyhow::Result<Standing> {
         loop {
-            let order: Value = self
-                .request(receipt, Method::GET, "")
-                .send()
-                .await?
-                .json()
-                .await?;
-            let history = order["history"]
-                .as_array()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let confirmed = history
-                .iter()
-                .find(|entry| entry["to_status"] == "confirmed");
+            let answer = self.request(receipt, Method::GET, "").send().await?;
+            let order: Value = answer.json().await?;
+            let mut history = order["history"].as_array().into_iter().flatten();
+            let confirmed = history.find(|entry| entry["to_status"] == "confirmed");
             let confirmed_at = confirmed.map(|entry| {
                 let at = entry["at"].as_str().context("a history without times")?;
-                Ok::<_, anyhow::Error>(
-                    UtcDateTime::parse(at, &Rfc3339)
-                        .context("a time in the history")?
-                        .into(),
-                )
+                let at = UtcDateTime::parse(at, &Rfc3339).context("a time in the history")?;
+                anyhow::Ok(at.into())
             });
             let standing = Standing {
                 status: order["status"].as_str().unwrap_or_default().to_owned(),
