@@ -75,12 +75,10 @@ impl Failure {
     /// code.
     pub fn print(&self) -> Exit {
         let settings = crate::settings::get();
-        let mut causes = Vec::new();
-        let mut below = self.source();
-        while let Some(cause) = below {
-            causes.push(terminal::text(&cause.to_string()));
-            below = cause.source();
-        }
+        let causes = std::iter::successors(self.source(), |cause| Error::source(*cause));
+        let causes: Vec<String> = causes
+            .map(|cause| terminal::text(&cause.to_string()))
+            .collect();
         // Messages can quote what people typed.
         let message = terminal::text(&without_numbers(&self.message));
         let tip = self

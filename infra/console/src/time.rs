@@ -94,9 +94,10 @@ pub fn thousands(number: impl Into<i128>) -> String {
 /// use haven_console::time::counted;
 /// assert_eq!([counted(1, "role"), counted(1_204, "order")], ["1 role", "1,204 orders"]);
 /// ```
-pub fn counted(count: usize, noun: &str) -> String {
+pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
     let plural = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", thousands(count as u64))
+    format!("{} {noun}{plural}", thousands(count))
 }
 
 /// Returns a number, its noun and the verb, such as "1 alarm is".

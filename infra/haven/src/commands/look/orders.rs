@@ -105,7 +105,7 @@ fn bill(order: &Order) -> String {
         "{}, {}, {}",
         order.totals.total,
         counted(order.items.len(), "product"),
-        counted(units.sum(), "unit")
+        counted(units.sum::<usize>(), "unit")
     )
 }
 

@@ -174,7 +174,7 @@ fn verdict(target: &Target, stacks: &[StackOutputs], parameters: &Parameters) ->
         let verdict = Verdict::no(format!("Nothing is deployed in {}.", environment.name));
         return verdict.next(format!("haven deploy {}", environment.name));
     }
-    let outputs = stacks.iter().map(|stack| stack.outputs.len()).sum();
+    let outputs: usize = stacks.iter().map(|stack| stack.outputs.len()).sum();
     let secrets = parameters.values().filter(|stored| stored.secret).count();
     let secrets = match secrets {
         0 => String::new(),

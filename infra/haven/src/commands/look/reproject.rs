@@ -66,7 +66,7 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<Exit> {
     )
     .await?;
     drop(rebuilding);
-    let orders = counted(usize::try_from(shown).unwrap_or(usize::MAX), "order");
+    let orders = counted(shown, "order");
     let verdict = Verdict::good(format!("Order view rebuilt: {orders}."));
     Ok(verdict.end("haven.reproject/1", after, || {}))
 }

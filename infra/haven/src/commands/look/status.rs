@@ -252,7 +252,7 @@ impl Health {
             line("Alarms", &format!("{firing} of {total} in ALARM: {names}"));
         }
         if let [queue] = busy[..] {
-            let (name, dead) = (&queue.queue, dead_letters(queue.parked));
+            let (name, dead) = (&queue.queue, counted(queue.parked, "dead letter"));
             let (waiting, in_hand) = (queue.waiting, queue.in_hand);
             let numbers = format!("{name}: {waiting} waiting, {in_hand} in flight, {dead}");
             line("Queue", &numbers);
@@ -354,10 +354,14 @@ impl Health {
         let dead: u64 = failing.iter().map(|queue| queue.parked).sum();
         match failing[..] {
             [] => {}
-            [queue] => parts.push(format!("{} in {}", dead_letters(dead), queue.queue)),
+            [queue] => parts.push(format!(
+                "{} in {}",
+                counted(dead, "dead letter"),
+                queue.queue
+            )),
             _ => parts.push(format!(
                 "{} in {} queues",
-                dead_letters(dead),
+                counted(dead, "dead letter"),
                 failing.len()
             )),
         }
@@ -402,10 +406,6 @@ fn queue_table(queues: &[&QueueStatus]) -> Table {
         ]);
     }
     table
-}
-
-fn dead_letters(number: u64) -> String {
-    counted(usize::try_from(number).unwrap_or(usize::MAX), "dead letter")
 }
 
 fn list(parts: impl Iterator<Item = String>) -> String {

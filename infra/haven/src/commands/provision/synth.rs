@@ -88,7 +88,7 @@ fn verdict(texts: &[String], out: Option<&Path>, findings: usize) -> Verdict {
         let findings = counted(findings, "finding");
         return Verdict::no(format!("Refused: {findings}; nothing was written."));
     }
-    let bytes = texts.iter().map(String::len).sum();
+    let bytes: usize = texts.iter().map(String::len).sum();
     let size = format!(
         "{}, {}",
         counted(texts.len(), "template"),
