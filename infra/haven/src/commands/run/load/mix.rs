@@ -15,7 +15,7 @@ pub struct Customer {
     #[serde(default = "one")]
     pub products: usize,
     /// The units of each product.
-    #[serde(default = "one_unit")]
+    #[serde(default = "one")]
     pub quantity: u32,
     #[serde(default = "good_card")]
     pub payment_token: String,
@@ -24,12 +24,8 @@ pub struct Customer {
     pub cancels: bool,
 }
 
-fn one() -> usize {
-    1
-}
-
-fn one_unit() -> u32 {
-    1
+fn one<T: From<u8>>() -> T {
+    T::from(1_u8)
 }
 
 fn good_card() -> String {
@@ -63,7 +59,7 @@ impl Mix {
         Mix(vec![Customer {
             share: 1.0,
             products: one(),
-            quantity: one_unit(),
+            quantity: one(),
             payment_token: good_card(),
             cancels: false,
         }])
