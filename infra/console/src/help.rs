@@ -59,13 +59,17 @@ fn groups_text(root: &Command, groups: &[Group], columns: usize) -> String {
         text.push('\n');
         for name in group.commands {
             // A test of the caller holds that each name is a command.
-            let about = root.find_subcommand(name).and_then(Command::get_about);
-            let about = about.map(ToString::to_string).unwrap_or_default();
+            let about = root.find_subcommand(name).map(about_of).unwrap_or_default();
             text += &line(name, &about, widest, columns);
         }
         text.push('\n');
     }
     text
+}
+
+fn about_of(command: &Command) -> String {
+    let about = command.get_about();
+    about.map(ToString::to_string).unwrap_or_default()
 }
 
 /// Returns one line of a list: a command, and what it does.
@@ -94,14 +98,10 @@ pub struct Section {
 /// ```
 pub fn first_screen(root: &Command, sections: &[Section], example: &str, columns: usize) -> String {
     let name = root.get_name();
-    let about = root
-        .get_about()
-        .map(ToString::to_string)
-        .unwrap_or_default();
     let usage = Meaning::Heading.paint("Usage:");
     let mut text = format!(
         "{}\n\n{usage} {name} [OPTIONS] <COMMAND>\n",
-        wrap(&about, columns, "", "")
+        wrap(&about_of(root), columns, "", "")
     );
     let lines = sections.iter().flat_map(|section| section.lines);
     let widest = lines
