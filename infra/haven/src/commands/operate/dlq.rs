@@ -185,16 +185,11 @@ fn kind_of(letter: &Letter) -> EventKind {
             Route::Bus => false,
         })
     };
-    let fields = body["data"]
-        .as_object()
-        .map(|data| data.keys().cloned().collect::<Vec<_>>())
-        .unwrap_or_default();
     let alike = |kind: &EventKind| {
         let sample: Value = serde_json::from_str(samples::of(*kind)).unwrap_or_default();
-        fields
-            .iter()
-            .filter(|field| sample["data"].get(field.as_str()).is_some())
-            .count()
+        let fields = body["data"].as_object().into_iter().flatten();
+        let known = fields.filter(|(field, _)| sample["data"].get(field).is_some());
+        known.count()
     };
     EventKind::ALL
         .into_iter()

@@ -11,7 +11,6 @@ use haven_console::table::{Column, Table};
 use haven_console::time::counted;
 use haven_console::{settings, width};
 use provision::deployed_stack::deployed_template;
-use serde::Serialize;
 
 use super::plan;
 use crate::arguments::{Guard, Place, PlanFile, Settings, Target, Which};
@@ -38,7 +37,7 @@ pub struct Promote {
 const IMAGE: &str = "compute.image_digest";
 
 /// A setting that differs between the environments.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Difference {
     pub key: &'static str,
     pub from: String,
