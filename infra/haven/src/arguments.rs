@@ -17,6 +17,7 @@ pub const DATABASE_URL: &str = "Database URL, such as postgres://host/db";
 pub const DRY_RUN: &str = "Show what would happen, and change nothing";
 pub const ENVIRONMENTS: &str = "Read environments from this directory, not the built-in ones";
 pub const FIX: &str = "Repair what is safe to repair";
+pub const LIMIT: &str = "Show at most this many, the newest";
 pub const ORDER: &str = "Show only what concerns this order";
 pub const OUT: &str = "Write to this file or directory";
 pub const RATE: &str = "Rate per second";

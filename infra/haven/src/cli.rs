@@ -272,7 +272,7 @@ pub enum Command {
         #[command(subcommand)]
         command: dlq::Dlq,
     },
-    /// Show an order's timeline, or rebuild the order view
+    /// List orders, or show one order's timeline
     #[command(alias = "order", after_help = "Example:\n  haven orders show A-047")]
     Orders {
         #[command(subcommand)]

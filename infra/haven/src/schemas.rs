@@ -48,6 +48,7 @@ pub const SCHEMAS: &[Schema] = schemas! {
     "notifications": "notify list";
     "open": "open";
     "order": "orders show";
+    "orders": "orders list";
     "output": "outputs";
     "outputs": "outputs";
     "plan": "plan", "promote";

@@ -411,6 +411,22 @@ async fn the_journey_of_an_order_is_one_line_of_time() {
             && short.trim_end().ends_with(" pending."),
         "{short}"
     );
+    let listed = json_of(&world.haven(&["orders", "list", "--status", "failed", "--json"]));
+    let failed = listed["orders"].as_array().expect("orders");
+    assert!(
+        failed.iter().all(|order| order["status"] == "failed")
+            && failed[0]["order_id"] == declined.body["order_id"]
+            && failed[0]["total_minor"] == declined.body["total_minor"],
+        "{listed:#}"
+    );
+    let listed = said(&world.haven(&["order", "ls"]));
+    assert!(
+        listed.starts_with("Order  Status")
+            && listed.contains(" orders, newest first.")
+            && listed.contains("Next: haven orders show ")
+            && listed.contains(confirmed.body["order_number"].as_str().expect("a number")),
+        "{listed}"
+    );
     let text = world.haven(&["orders", "show", &id(&declined), "-v"]);
     assert_eq!(code(&text), Some(0), "{}", said(&text));
     for part in [

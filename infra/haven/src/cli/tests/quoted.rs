@@ -27,7 +27,7 @@ const SOURCES: [&str; 5] = [
 ];
 const ID: &str = "01954f0c-6b00-7000-8000-000000000047";
 /// What stands for the words that a reader replaces.
-const VALUES: [(&str, &str); 14] = [
+const VALUES: [(&str, &str); 15] = [
     ("1..8760", "8"),
     ("CAUSE", "3f2a"),
     ("COMMAND", "plan"),
@@ -41,6 +41,7 @@ const VALUES: [(&str, &str); 14] = [
     ("PERCENT", "5"),
     ("R", "5"),
     ("RUNBOOK", "queue-age"),
+    ("STATUS", "failed"),
     ("URL", "http://127.0.0.1:4566"),
 ];
 

@@ -1,5 +1,7 @@
-//! `haven orders`: prints the order timeline, together with the dead letters and log lines of this
-//! machine, and rebuilds the order view.
+//! `haven orders`: lists orders, prints the order timeline, together with the dead letters and log
+//! lines of this machine, and rebuilds the order view.
+
+pub mod list;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +31,12 @@ use crate::commands::operate::dlq::desk::{Desk, Letter};
 
 #[derive(Debug, Subcommand)]
 pub enum Orders {
+    /// List orders, newest first
+    #[command(
+        alias = "ls",
+        after_help = "Examples:\n  haven orders list\n  haven orders list --status pending --limit 50 --json\n\nReads the database of the local platform."
+    )]
+    List(list::List),
     /// Show the timeline of an order and what is pending
     #[command(
         after_help = "Examples:\n  haven orders show A-047\n  haven orders show 01934d3c\n  haven orders show A-047 --json\n\nShows the history, payments, redrives and dead letters. -v and --json also show\nstock, messages with their deliveries, notifications, log lines and trace ids.\nNumbers restart each day. A number or a prefix of several orders asks which one\nis meant; where nobody can answer, it lists them and exits with 64.\nExit 2 if there is no such order."
@@ -54,9 +62,10 @@ pub struct Show {
 /// Runs a command.
 ///
 /// # Errors
-/// As [`show`] and [`reproject::reproject`].
+/// As [`list::print`], [`show`] and [`reproject::reproject`].
 pub async fn command(command: &Orders) -> anyhow::Result<Exit> {
     match command {
+        Orders::List(options) => list::print(options).await,
         Orders::Show(options) => show(options).await,
         Orders::Reproject(options) => reproject::reproject(options).await,
     }

@@ -27,7 +27,9 @@ use super::SURROUNDINGS;
 use super::cloudwatch::Groups;
 use super::entry::{Batch, Entry, Filter};
 use super::files::{self, Tail};
-use crate::arguments::{InvalidValue, ORDER, Place, Settings, Target, duration, environments};
+use crate::arguments::{
+    InvalidValue, LIMIT, ORDER, Place, Settings, Target, duration, environments,
+};
 use crate::target;
 
 /// The time between two reads of the files with `--follow`.
@@ -57,8 +59,7 @@ pub struct Logs {
     /// Show only lines of this last time, such as 15m or 2h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub since: Option<Duration>,
-    /// Show at most this many lines, the newest
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", help = LIMIT, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
     #[command(flatten)]
     pub settings: Settings,
