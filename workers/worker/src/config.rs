@@ -61,145 +61,61 @@ pub struct Setting {
     of: fn(&Role) -> bool,
 }
 
+/// Every setting except the secrets and addresses, which the contract lists. A setting is one row:
+/// whether it is required, its origin on AWS, the roles that have it, its variable and its meaning.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $visible:vis $name:ident: $needed:ident $origin:ident, $of:expr
+        => $variable:literal $about:literal;)*) => {
+        $($(#[$doc])* $visible const $name: Setting = Setting {
+            variable: $variable,
+            about: $about,
+            needed: Needed::$needed,
+            origin: Origin::$origin,
+            of: $of,
+        };)*
+
+        const SETTINGS: &[&Setting] = &[$(&$name),*];
+    };
+}
+
 const EVERY_ROLE: fn(&Role) -> bool = |_| true;
 
-const fn setting(variable: &'static str, about: &'static str, needed: Needed) -> Setting {
-    Setting {
-        variable,
-        about,
-        needed,
-        origin: Origin::Task,
-        of: EVERY_ROLE,
-    }
+settings! {
+    ENVIRONMENT: Always Task, EVERY_ROLE => "HAVEN_ENV" "read by chassis";
+    REGION: Always Task, EVERY_ROLE => "AWS_REGION" "read by chassis";
+    ENDPOINT: Never Local, EVERY_ROLE => "AWS_ENDPOINT_URL" "read by chassis";
+    DATABASE_URL: Always Task, |role| role.database
+        => "DATABASE_URL" "the orders: postgres://... or sqlite://...";
+    DATABASE_USER: OnAws Secret, |role| role.database
+        => "PGUSER" "the database's user, if its URL has none";
+    DATABASE_PASSWORD: OnAws Secret, |role| role.database => "PGPASSWORD" "the user's password";
+    DATABASE_ROOTS: OnAws Image, |role| role.database
+        => "PGSSLROOTCERT" "the file of the root certificates of RDS";
+    DATABASE_SECRET: OnAws Task, |role| role.database
+        => "HAVEN_DATABASE_LOGIN_ARN" "the secret that the database's login is read from again";
+    REDIS_URL: OnAws Task, |role| role.cache
+        => "REDIS_URL" "the carts: redis://... or rediss://...";
+    REDIS_PASSWORD: OnAws Secret, |role| role.cache
+        => "REDIS_PASSWORD" "the password of the cache";
+    CACHE_SECRET: OnAws Task, |role| role.cache
+        => "HAVEN_CACHE_LOGIN_ARN" "the secret that the cache's token is read from again";
+    PAYMENT_URL: Always Task, |role| role.gateway
+        => "PAYMENT_URL" "the payment gateway, such as http://127.0.0.1:8090";
+    BIND: OnAws Task, |role| role.public
+        => "HAVEN_BIND" "the storefront's address, such as 127.0.0.1:8080";
+    TRUSTED_PROXIES: OnAws Task, |role| role.public
+        => "HAVEN_TRUSTED_PROXIES" "the number of proxies that add to X-Forwarded-For, such as 1";
+    ORDERS_PER_MINUTE: Never Local, |role| role.public
+        => "HAVEN_ORDERS_PER_MINUTE" "orders a minute from one address; 0 for no limit";
+    /// The address of the health endpoints. The health check reads it too.
+    pub(crate) HEALTH_BIND: OnAws Task, EVERY_ROLE
+        => "HAVEN_HEALTH_BIND" "the address of health and metrics, such as 127.0.0.1:9000";
+    PUBLIC_URL: OnAws Task, |role| role.mail
+        => "HAVEN_PUBLIC_URL" "the URL of the shop for customers";
+    MAIL_FROM: OnAws Task, |role| role.mail => "HAVEN_MAIL_FROM" "the sender of emails";
+    STAFF_MAIL: OnAws Task, |role| role.mail
+        => "HAVEN_STAFF_MAIL" "the address for notifications to staff";
 }
-
-impl Setting {
-    const fn of(self, of: fn(&Role) -> bool) -> Setting {
-        Setting { of, ..self }
-    }
-
-    const fn from(self, origin: Origin) -> Setting {
-        Setting { origin, ..self }
-    }
-}
-
-const ENVIRONMENT: Setting = setting("HAVEN_ENV", "read by chassis", Needed::Always);
-const REGION: Setting = setting("AWS_REGION", "read by chassis", Needed::Always);
-const ENDPOINT: Setting =
-    setting("AWS_ENDPOINT_URL", "read by chassis", Needed::Never).from(Origin::Local);
-const DATABASE_URL: Setting = setting(
-    "DATABASE_URL",
-    "the orders: postgres://... or sqlite://...",
-    Needed::Always,
-)
-.of(|role| role.database);
-const DATABASE_USER: Setting = setting(
-    "PGUSER",
-    "the database's user, if its URL has none",
-    Needed::OnAws,
-)
-.of(|role| role.database)
-.from(Origin::Secret);
-const DATABASE_PASSWORD: Setting = setting("PGPASSWORD", "the user's password", Needed::OnAws)
-    .of(|role| role.database)
-    .from(Origin::Secret);
-const DATABASE_ROOTS: Setting = setting(
-    "PGSSLROOTCERT",
-    "the file of the root certificates of RDS",
-    Needed::OnAws,
-)
-.of(|role| role.database)
-.from(Origin::Image);
-const DATABASE_SECRET: Setting = setting(
-    "HAVEN_DATABASE_LOGIN_ARN",
-    "the secret that the database's login is read from again",
-    Needed::OnAws,
-)
-.of(|role| role.database);
-const REDIS_URL: Setting = setting(
-    "REDIS_URL",
-    "the carts: redis://... or rediss://...",
-    Needed::OnAws,
-)
-.of(|role| role.cache);
-const REDIS_PASSWORD: Setting =
-    setting("REDIS_PASSWORD", "the password of the cache", Needed::OnAws)
-        .of(|role| role.cache)
-        .from(Origin::Secret);
-const CACHE_SECRET: Setting = setting(
-    "HAVEN_CACHE_LOGIN_ARN",
-    "the secret that the cache's token is read from again",
-    Needed::OnAws,
-)
-.of(|role| role.cache);
-const PAYMENT_URL: Setting = setting(
-    "PAYMENT_URL",
-    "the payment gateway, such as http://127.0.0.1:8090",
-    Needed::Always,
-)
-.of(|role| role.gateway);
-const BIND: Setting = setting(
-    "HAVEN_BIND",
-    "the storefront's address, such as 127.0.0.1:8080",
-    Needed::OnAws,
-)
-.of(|role| role.public);
-const TRUSTED_PROXIES: Setting = setting(
-    "HAVEN_TRUSTED_PROXIES",
-    "the number of proxies that add to X-Forwarded-For, such as 1",
-    Needed::OnAws,
-)
-.of(|role| role.public);
-const ORDERS_PER_MINUTE: Setting = setting(
-    "HAVEN_ORDERS_PER_MINUTE",
-    "orders a minute from one address; 0 for no limit",
-    Needed::Never,
-)
-.of(|role| role.public)
-.from(Origin::Local);
-/// The address of the health endpoints. The health check reads it too.
-pub(crate) const HEALTH_BIND: Setting = setting(
-    "HAVEN_HEALTH_BIND",
-    "the address of health and metrics, such as 127.0.0.1:9000",
-    Needed::OnAws,
-);
-const PUBLIC_URL: Setting = setting(
-    "HAVEN_PUBLIC_URL",
-    "the URL of the shop for customers",
-    Needed::OnAws,
-)
-.of(|role| role.mail);
-const MAIL_FROM: Setting =
-    setting("HAVEN_MAIL_FROM", "the sender of emails", Needed::OnAws).of(|role| role.mail);
-const STAFF_MAIL: Setting = setting(
-    "HAVEN_STAFF_MAIL",
-    "the address for notifications to staff",
-    Needed::OnAws,
-)
-.of(|role| role.mail);
-
-/// Every setting except the secrets and addresses, which the contract lists.
-const SETTINGS: [&Setting; 19] = [
-    &ENVIRONMENT,
-    &REGION,
-    &ENDPOINT,
-    &DATABASE_URL,
-    &DATABASE_USER,
-    &DATABASE_PASSWORD,
-    &DATABASE_ROOTS,
-    &DATABASE_SECRET,
-    &REDIS_URL,
-    &REDIS_PASSWORD,
-    &CACHE_SECRET,
-    &PAYMENT_URL,
-    &BIND,
-    &TRUSTED_PROXIES,
-    &ORDERS_PER_MINUTE,
-    &HEALTH_BIND,
-    &PUBLIC_URL,
-    &MAIL_FROM,
-    &STAFF_MAIL,
-];
 
 /// Returns every variable that a role reads on AWS, with its origin. The task definition must set
 /// exactly these.
