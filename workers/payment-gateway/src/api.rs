@@ -91,7 +91,8 @@ async fn find_charge(
     State(gateway): State<Gateway>,
     lookup: Result<Query<Lookup>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(lookup) = lookup.map_err(|_| Problem::key_missing("ask with ?idempotency_key="))?;
+    let no_key = |_| Problem::key_missing().detailed("ask with ?idempotency_key=");
+    let Query(lookup) = lookup.map_err(no_key)?;
     let key = requests::usable_key(&lookup.idempotency_key)?;
     let charge = gateway
         .desk

@@ -39,44 +39,50 @@ impl FieldError {
     }
 }
 
-impl Problem {
+/// Makes a constructor for each problem from its status, the last part of its `type`, and its title.
+macro_rules! problems {
+    ($($(#[$doc:meta])* $constructor:ident $status:ident $name:literal $title:literal;)*) => {
+        impl Problem {
+            $($(#[$doc])*
+            pub fn $constructor() -> Problem {
+                Problem::new(StatusCode::$status, $name, $title)
+            })*
+        }
+    };
+}
+
+problems! {
     /// Returns 400 for a body that cannot be parsed.
-    pub fn malformed(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "malformed-request",
-            "The request cannot be read",
-        )
-        .detailed(detail)
-    }
-
+    malformed BAD_REQUEST "malformed-request" "The request cannot be read";
     /// Returns 400 for a missing or unusable idempotency key.
-    pub fn key_missing(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "idempotency-key-missing",
-            "A usable idempotency key is required",
-        )
-        .detailed(detail)
-    }
+    key_missing BAD_REQUEST "idempotency-key-missing" "A usable idempotency key is required";
+    /// Returns 422 for a key of another request.
+    key_reused UNPROCESSABLE_ENTITY "idempotency-key-reused"
+        "The idempotency key was used for another request";
+    /// Returns 404 for an unknown charge.
+    no_charge NOT_FOUND "charge-unknown" "There is no such charge";
+    /// Returns 404 for an unknown path.
+    no_route NOT_FOUND "not-found" "There is nothing here";
+    /// Returns 405.
+    no_method METHOD_NOT_ALLOWED "method-not-allowed" "This cannot be done here";
+    /// Returns 500, the failure of `tok_flaky`.
+    failed INTERNAL_SERVER_ERROR "internal-error" "The gateway failed";
+    /// Returns 503 while the gateway stops.
+    unavailable SERVICE_UNAVAILABLE "unavailable" "The gateway is stopping";
+}
 
+impl Problem {
     /// Returns 422 with all invalid fields.
     pub fn invalid(errors: Vec<FieldError>) -> Problem {
-        let problem = Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid-fields",
-            "Fields are invalid",
-        );
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let problem = Problem::new(status, "invalid-fields", "Fields are invalid");
         Problem { errors, ..problem }
     }
 
     /// Returns an error for a body that is too large or incomplete.
     pub fn body_unread(status: StatusCode) -> Problem {
-        Problem::new(
-            status,
-            "body-unread",
-            "The body is too large or did not arrive",
-        )
+        let title = "The body is too large or did not arrive";
+        Problem::new(status, "body-unread", title)
     }
 
     /// Returns 401.
@@ -85,56 +91,12 @@ impl Problem {
             .detailed("send `Authorization: Bearer <api key>` with the gateway's PAYMENT_API_KEY")
     }
 
-    /// Returns 404 for an unknown charge.
-    pub fn no_charge() -> Problem {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "charge-unknown",
-            "There is no such charge",
-        )
-    }
-
-    /// Returns 404 for an unknown path.
-    pub fn no_route() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here")
-    }
-
-    /// Returns 405.
-    pub fn no_method() -> Problem {
-        Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method-not-allowed",
-            "This cannot be done here",
-        )
-    }
-
-    /// Returns 500, the failure of `tok_flaky`.
-    pub fn failed() -> Problem {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal-error",
-            "The gateway failed",
-        )
-    }
-
     /// Returns 504 at the end of a held request, as a load balancer in front of a hanging gateway
     /// does.
     pub fn outcome_unknown() -> Problem {
-        Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "outcome-unknown",
-            "The gateway did not answer in time",
-        )
-        .detailed("the charge may or may not have been executed: ask by its idempotency key")
-    }
-
-    /// Returns 503 while the gateway stops.
-    pub fn unavailable() -> Problem {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "The gateway is stopping",
-        )
+        let title = "The gateway did not answer in time";
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome-unknown", title)
+            .detailed("the charge may or may not have been executed: ask by its idempotency key")
     }
 
     fn new(status: StatusCode, name: &'static str, title: &'static str) -> Problem {
@@ -147,7 +109,8 @@ impl Problem {
         }
     }
 
-    fn detailed(self, detail: impl Into<String>) -> Problem {
+    /// Adds what is wrong with this request.
+    pub fn detailed(self, detail: impl Into<String>) -> Problem {
         Problem {
             detail: Some(detail.into()),
             ..self
@@ -158,11 +121,7 @@ impl Problem {
 impl From<Turned> for Problem {
     fn from(turned: Turned) -> Problem {
         match turned {
-            Turned::Refused(Refusal::KeyReused) => Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "The idempotency key was used for another request",
-            ),
+            Turned::Refused(Refusal::KeyReused) => Problem::key_reused(),
             Turned::Refused(Refusal::UnknownCharge) => Problem::no_charge(),
             Turned::Refused(Refusal::MoreThanRefundable { refundable_minor }) => {
                 let rule = format!("at most {refundable_minor} of this charge can be refunded");

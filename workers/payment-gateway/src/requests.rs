@@ -25,9 +25,8 @@ const NO_CARD: &str = "must not contain a card number: none is ever kept here";
 pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let mut values = headers.get_all(KEY_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(Problem::key_missing(format!(
-            "send one {KEY_HEADER} header"
-        )));
+        let detail = format!("send one {KEY_HEADER} header");
+        return Err(Problem::key_missing().detailed(detail));
     };
     let key = usable_key(value.to_str().unwrap_or_default())?;
     if contains_card_number(&key) {
@@ -45,9 +44,8 @@ pub fn usable_key(key: &str) -> Result<String, Problem> {
         || key.len() > TEXT_BYTES_MAX
         || !key.bytes().all(|byte| byte.is_ascii_graphic())
     {
-        return Err(Problem::key_missing(format!(
-            "a key is 1 to {TEXT_BYTES_MAX} visible ASCII characters"
-        )));
+        let detail = format!("a key is 1 to {TEXT_BYTES_MAX} visible ASCII characters");
+        return Err(Problem::key_missing().detailed(detail));
     }
     Ok(key.to_owned())
 }
@@ -94,8 +92,8 @@ impl Form {
                 fields,
                 errors: Vec::new(),
             }),
-            Ok(_) => Err(Problem::malformed("the body must be a JSON object")),
-            Err(_) => Err(Problem::malformed("the body must be JSON")),
+            Ok(_) => Err(Problem::malformed().detailed("the body must be a JSON object")),
+            Err(_) => Err(Problem::malformed().detailed("the body must be JSON")),
         }
     }
 
