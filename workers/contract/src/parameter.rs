@@ -13,66 +13,47 @@ pub struct Parameter {
     pub pattern: &'static str,
 }
 
-/// The limit of unconfirmed orders.
-pub const MAX_QUEUE_SIZE: Parameter = Parameter {
-    key: "order/max_queue_size",
-    about: "Unconfirmed orders at which the shop refuses new orders",
-    default: "1000",
-    pattern: "^[0-9]{1,6}$",
-};
-/// The pause before the sweeper sends a command again.
-pub const PROCESSING_TIMEOUT: Parameter = Parameter {
-    key: "order/processing_timeout",
-    about: "Seconds after which the sweeper repeats the pending command of an unfinished order",
-    default: "20",
-    pattern: "^[0-9]{1,4}$",
-};
-/// The time after which staff are notified of an order.
-pub const PREPARATION_TIMEOUT: Parameter = Parameter {
-    key: "order/preparation_timeout",
-    about: "Seconds that an order may wait, first to be started and then to be ready, before staff are notified",
-    default: "600",
-    pattern: "^[0-9]{1,6}$",
-};
-/// The time after which a customer is notified to collect an order.
-pub const COLLECTION_TIMEOUT: Parameter = Parameter {
-    key: "order/collection_timeout",
-    about: "Seconds that a ready order may wait for pickup before its customer is notified",
-    default: "900",
-    pattern: "^[0-9]{1,6}$",
-};
-/// The further time after which an order that was not collected is completed.
-pub const UNCOLLECTED_TIMEOUT: Parameter = Parameter {
-    key: "order/uncollected_timeout",
-    about: "Further seconds after which an order that was not picked up is completed",
-    default: "7200",
-    pattern: "^[0-9]{1,6}$",
-};
-/// The switch for e-mails.
-pub const EMAIL_ENABLED: Parameter = Parameter {
-    key: "notification/email_enabled",
-    about: "Whether emails are sent",
-    default: "true",
-    pattern: "^(true|false)$",
-};
-/// The switch for text messages.
-pub const SMS_ENABLED: Parameter = Parameter {
-    key: "notification/sms_enabled",
-    about: "Whether text messages are sent to customers who chose them; otherwise they get an email",
-    default: "false",
-    pattern: "^(true|false)$",
-};
+/// Declares the live parameters, and the list of them. A parameter is one row: its key, its default,
+/// its pattern and its meaning.
+macro_rules! parameters {
+    ($($(#[$doc:meta])* $name:ident $key:literal $default:literal $pattern:literal
+        $about:literal;)*) => {
+        $($(#[$doc])*
+        pub const $name: Parameter = Parameter {
+            key: $key,
+            about: $about,
+            default: $default,
+            pattern: $pattern,
+        };)*
 
-/// Every live parameter.
-pub const PARAMETERS: &[&Parameter] = &[
-    &MAX_QUEUE_SIZE,
-    &PROCESSING_TIMEOUT,
-    &PREPARATION_TIMEOUT,
-    &COLLECTION_TIMEOUT,
-    &UNCOLLECTED_TIMEOUT,
-    &EMAIL_ENABLED,
-    &SMS_ENABLED,
-];
+        /// Every live parameter.
+        pub const PARAMETERS: &[&Parameter] = &[$(&$name),*];
+    };
+}
+
+parameters! {
+    /// The limit of unconfirmed orders.
+    MAX_QUEUE_SIZE "order/max_queue_size" "1000" "^[0-9]{1,6}$"
+        "Unconfirmed orders at which the shop refuses new orders";
+    /// The pause before the sweeper sends a command again.
+    PROCESSING_TIMEOUT "order/processing_timeout" "20" "^[0-9]{1,4}$"
+        "Seconds after which the sweeper repeats the pending command of an unfinished order";
+    /// The time after which staff are notified of an order.
+    PREPARATION_TIMEOUT "order/preparation_timeout" "600" "^[0-9]{1,6}$"
+        "Seconds that an order may wait, first to be started and then to be ready, before staff are notified";
+    /// The time after which a customer is notified to collect an order.
+    COLLECTION_TIMEOUT "order/collection_timeout" "900" "^[0-9]{1,6}$"
+        "Seconds that a ready order may wait for pickup before its customer is notified";
+    /// The further time after which an order that was not collected is completed.
+    UNCOLLECTED_TIMEOUT "order/uncollected_timeout" "7200" "^[0-9]{1,6}$"
+        "Further seconds after which an order that was not picked up is completed";
+    /// The switch for e-mails.
+    EMAIL_ENABLED "notification/email_enabled" "true" "^(true|false)$"
+        "Whether emails are sent";
+    /// The switch for text messages.
+    SMS_ENABLED "notification/sms_enabled" "false" "^(true|false)$"
+        "Whether text messages are sent to customers who chose them; otherwise they get an email";
+}
 
 /// A secret that Secrets Manager generates and stores. A container receives it by reference.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,46 +16,31 @@ pub struct Topic {
     pub about: &'static str,
 }
 
-/// The topic of new orders.
-pub const ORDER_CREATED: Topic = Topic {
-    slug: "order-created",
-    about: "An order was accepted",
-};
-/// The topic of status changes.
-pub const ORDER_STATUS_CHANGED: Topic = Topic {
-    slug: "order-status-changed",
-    about: "The status that a customer sees has changed",
-};
-/// The topic of order events for external subscribers.
-pub const ORDER_FEED: Topic = Topic {
-    slug: "order-feed",
-    about: "Events about orders from the event bus, for external subscribers",
-};
-/// The topic of failed orders for staff.
-pub const STAFF_ALERTS: Topic = Topic {
-    slug: "staff-alerts",
-    about: "Problems that staff must know of at once",
-};
-/// The topic of stock levels.
-pub const INVENTORY_ALERTS: Topic = Topic {
-    slug: "inventory-alerts",
-    about: "A product runs low or is sold out",
-};
-/// The topic of alarms.
-pub const SYSTEM_ALERTS: Topic = Topic {
-    slug: "system-alerts",
-    about: "Alarms for the person on call",
-};
+/// Declares the topics, and the list of them. A topic is one row.
+macro_rules! topics {
+    ($($(#[$doc:meta])* $name:ident $slug:literal $about:literal;)*) => {
+        $($(#[$doc])*
+        pub const $name: Topic = Topic { slug: $slug, about: $about };)*
 
-/// Every topic.
-pub const TOPICS: &[&Topic] = &[
-    &ORDER_CREATED,
-    &ORDER_STATUS_CHANGED,
-    &ORDER_FEED,
-    &STAFF_ALERTS,
-    &INVENTORY_ALERTS,
-    &SYSTEM_ALERTS,
-];
+        /// Every topic.
+        pub const TOPICS: &[&Topic] = &[$(&$name),*];
+    };
+}
+
+topics! {
+    /// The topic of new orders.
+    ORDER_CREATED "order-created" "An order was accepted";
+    /// The topic of status changes.
+    ORDER_STATUS_CHANGED "order-status-changed" "The status that a customer sees has changed";
+    /// The topic of order events for external subscribers.
+    ORDER_FEED "order-feed" "Events about orders from the event bus, for external subscribers";
+    /// The topic of failed orders for staff.
+    STAFF_ALERTS "staff-alerts" "Problems that staff must know of at once";
+    /// The topic of stock levels.
+    INVENTORY_ALERTS "inventory-alerts" "A product runs low or is sold out";
+    /// The topic of alarms.
+    SYSTEM_ALERTS "system-alerts" "Alarms for the person on call";
+}
 
 /// A subscription of a queue to a topic, with raw message delivery. With a filter, the queue
 /// receives only messages whose attribute has one of the values.
@@ -138,69 +123,43 @@ impl Target {
     }
 }
 
+/// Lists the rules. A rule is one row: the kind of event, the statuses that it selects (none for
+/// every event of the kind), its target, its slug and its purpose.
+macro_rules! rules {
+    ($($kind:ident [$($to:ident),*] => $target:ident($of:ident), $slug:literal $about:literal;)*) => {
+        &[$(Rule {
+            slug: $slug,
+            about: $about,
+            kind: EventKind::$kind,
+            to: &[$(Status::$to.code()),*],
+            target: Target::$target(&$of),
+        }),*]
+    };
+}
+
 /// Every rule of the bus.
-pub const RULES: &[Rule] = &[
+pub const RULES: &[Rule] = rules! {
     // Reserving stock and charging cards do not depend on these rules: the saga sends commands for
     // them, which are ordered and deduplicated. The rules serve the other consumers.
-    Rule {
-        slug: "order-created",
-        about: "External subscribers are notified of a new order",
-        kind: EventKind::OrderCreated,
-        to: &[],
-        target: Target::Topic(&ORDER_FEED),
-    },
-    Rule {
-        slug: "payment-completed",
-        about: "External subscribers are notified of a paid order",
-        kind: EventKind::PaymentCompleted,
-        to: &[],
-        target: Target::Topic(&ORDER_FEED),
-    },
-    Rule {
-        slug: "failed-orders",
-        about: "Staff are notified of an order that could not be fulfilled",
-        kind: EventKind::OrderStatusChanged,
-        to: &[Status::Failed.code()],
-        target: Target::Topic(&STAFF_ALERTS),
-    },
+    OrderCreated [] => Topic(ORDER_FEED),
+        "order-created" "External subscribers are notified of a new order";
+    PaymentCompleted [] => Topic(ORDER_FEED),
+        "payment-completed" "External subscribers are notified of a paid order";
+    OrderStatusChanged [Failed] => Topic(STAFF_ALERTS),
+        "failed-orders" "Staff are notified of an order that could not be fulfilled";
     // The rule does not select paid orders, because a paid order can still be refunded when its
     // stock hold has expired.
-    Rule {
-        slug: "confirmed-orders",
-        about: "A paid order whose stock is sold gets its ticket or parcel",
-        kind: EventKind::OrderStatusChanged,
-        to: &[Status::Confirmed.code()],
-        target: Target::Queue(&FULFILMENT),
-    },
-    Rule {
-        slug: "placed-orders-shown",
-        about: "A new order is added to its customer's list",
-        kind: EventKind::OrderCreated,
-        to: &[],
-        target: Target::Queue(&PROJECTIONS),
-    },
-    Rule {
-        slug: "changed-orders-shown",
-        about: "The customer's list shows the new status of an order",
-        kind: EventKind::OrderStatusChanged,
-        to: &[],
-        target: Target::Queue(&PROJECTIONS),
-    },
-    Rule {
-        slug: "shipped-orders",
-        about: "The customer is notified that the parcel was sent",
-        kind: EventKind::OrderShipped,
-        to: &[],
-        target: Target::Queue(&NOTIFICATIONS),
-    },
-    Rule {
-        slug: "overdue-orders",
-        about: "Staff or the customer are notified of an order that waits for them",
-        kind: EventKind::OrderOverdue,
-        to: &[],
-        target: Target::Queue(&NOTIFICATIONS),
-    },
-];
+    OrderStatusChanged [Confirmed] => Queue(FULFILMENT),
+        "confirmed-orders" "A paid order whose stock is sold gets its ticket or parcel";
+    OrderCreated [] => Queue(PROJECTIONS),
+        "placed-orders-shown" "A new order is added to its customer's list";
+    OrderStatusChanged [] => Queue(PROJECTIONS),
+        "changed-orders-shown" "The customer's list shows the new status of an order";
+    OrderShipped [] => Queue(NOTIFICATIONS),
+        "shipped-orders" "The customer is notified that the parcel was sent";
+    OrderOverdue [] => Queue(NOTIFICATIONS),
+        "overdue-orders" "Staff or the customer are notified of an order that waits for them";
+};
 
 /// A Kinesis stream that receives every event about an order from the bus. The events of one order
 /// are in one shard. Several readers can read the stream, because reading does not remove records.
