@@ -14,10 +14,12 @@ use crate::state::{App, Guarded};
 
 /// Passes a request to its handler if the actor may perform the route's action.
 ///
-/// Handlers decide on what depends on one order or on a signature. They call `may` as well.
+/// Handlers decide on what depends on one order or on a signature. They call `may` as well. A
+/// handler behind an action for staff gets the member of staff as an extension of the request: a
+/// request that was not checked has none, and fails.
 pub async fn check<P: Ports>(
     State(Guarded { app, route }): State<Guarded<P>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let decided_by_handler = match route.action {
@@ -43,11 +45,11 @@ pub async fn check<P: Ports>(
         | Action::SignOut
         | Action::ReadFiles => false,
     };
-    if !decided_by_handler
-        && route.action.staff().is_some()
-        && let Err(refusal) = authorize(&app, request.headers(), route.action)
-    {
-        return refusal.answer(route.surface);
+    if !decided_by_handler && route.action.staff().is_some() {
+        match authorize(&app, request.headers(), route.action) {
+            Ok(staff) => drop(request.extensions_mut().insert(staff)),
+            Err(refusal) => return refusal.answer(route.surface),
+        }
     }
     next.run(request).await
 }
@@ -59,7 +61,7 @@ pub fn actor(staff: Option<&Staff>) -> Actor {
 
 /// The result of a failed access check.
 #[derive(Debug, Clone, Copy)]
-pub struct Refused {
+struct Refused {
     denial: Denial,
     token: Option<TokenRefusal>,
     action: Action,
@@ -67,7 +69,7 @@ pub struct Refused {
 
 impl Refused {
     /// Returns the error response for a program: 401, 403 or 404.
-    pub fn problem(self) -> Problem {
+    fn problem(self) -> Problem {
         match self.denial {
             Denial::NotSignedIn => {
                 Problem::unauthorized(self.token.unwrap_or(TokenRefusal::Missing))
@@ -93,24 +95,17 @@ impl Refused {
 /// # Errors
 /// Returns the reason when the request has no accepted token, or its role may not perform the
 /// action.
-pub fn authorize<P: Ports>(
+fn authorize<P: Ports>(
     app: &App<P>,
     headers: &HeaderMap,
     action: Action,
 ) -> Result<Staff, Refused> {
     let staff = staff::of(headers, &app.settings, app.now());
-    match (
-        may(actor(staff.as_ref().ok()), action, Resource::Shop),
-        staff,
-    ) {
+    let allowed = may(actor(staff.as_ref().ok()), action, Resource::Shop);
+    match (allowed, staff) {
         (Ok(()), Ok(staff)) => Ok(staff),
-        (Ok(()), Err(token)) => Err(Refused {
-            denial: Denial::NotSignedIn,
-            token: Some(token),
-            action,
-        }),
-        (Err(denial), staff) => Err(Refused {
-            denial,
+        (allowed, staff) => Err(Refused {
+            denial: allowed.err().unwrap_or(Denial::NotSignedIn),
             token: staff.err(),
             action,
         }),

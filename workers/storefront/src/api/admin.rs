@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::use_cases::change_order::Move;
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use axum::{Extension, Json};
 use contract::route::RouteId;
 use deserr::Deserr;
 use domain::FieldError;
@@ -19,11 +19,11 @@ use utoipa::ToSchema;
 
 use super::order_view::{ListedOrder, OrderView, Reader};
 use crate::desk::orders::{history_after, may_set, move_order, newest_with_number, tickets_of};
-use crate::desk::staff::staff_only;
 use crate::ports::Ports;
 use crate::problem::{Kind, Problem};
 use crate::request::{self, Invalid, Note, Parsed};
 use crate::schema;
+use crate::staff::Staff;
 use crate::state::App;
 
 /// Maximum of orders on one page of the list.
@@ -55,9 +55,8 @@ pub struct Orders {
 pub async fn orders<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Json<Orders>, Problem> {
-    staff_only(&app, &headers)?;
     let mut filter = OrderFilter {
         limit: 50,
         ..OrderFilter::default()
@@ -125,10 +124,10 @@ pub struct StatusChange {
 pub async fn set_status<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
+    Extension(staff): Extension<Staff>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let staff = staff_only(&app, &headers)?;
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let StatusChange {
         status: Parsed(to),

@@ -2,11 +2,11 @@
 //! does not affect the others.
 
 use app::use_cases::change_order::{ChangeRefusal, Move};
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use contract::route::RouteId;
 use deserr::Deserr;
 use domain::ids::OrderId;
@@ -15,11 +15,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::desk::orders::{may_set, move_order};
-use crate::desk::staff::staff_only;
 use crate::ports::{Ports, SecurityEvent, SecurityEvents};
 use crate::problem::Problem;
 use crate::request::{self, Invalid, Note, Parsed, Rule};
 use crate::schema;
+use crate::staff::Staff;
 use crate::state::App;
 
 /// Maximum of changes in one request: more orders than a shop prepares at once.
@@ -148,10 +148,10 @@ impl ChangeResult {
 )]
 pub async fn set_statuses<P: Ports>(
     State(app): State<App<P>>,
+    Extension(staff): Extension<Staff>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let staff = staff_only(&app, &headers)?;
     let StatusChanges { changes } = request::body(&headers, &body)?;
     for change in &changes {
         may_set(&staff, change.status.0)?;

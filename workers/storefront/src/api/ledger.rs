@@ -4,19 +4,18 @@ use std::collections::HashMap;
 
 use app::ports::ledger::{ENTRIES_MAX, Entry};
 use app::use_cases::suggest_reorders::{DAYS, DAYS_MAX, Reorder, suggest_reorders};
-use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::{Extension, Json};
 use contract::route::RouteId;
 use domain::ids::ProductId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::desk::staff::staff_only;
 use crate::desk::stock::{LEDGER_PAGE, ledger_cursor, ledger_page};
 use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::request;
+use crate::staff::Staff;
 use crate::state::App;
 use crate::text::time_text;
 
@@ -77,9 +76,8 @@ pub async fn entries<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
     Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Json<LedgerView>, Problem> {
-    staff_only(&app, &headers)?;
     let (mut limit, mut before) = (LEDGER_PAGE, None);
     let rule =
         format!("is unknown or invalid; use limit (1-{ENTRIES_MAX}) or before (an entry's id)");
@@ -164,9 +162,8 @@ impl SuggestionView {
 pub async fn suggestions<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Json<Suggestions>, Problem> {
-    staff_only(&app, &headers)?;
     let mut days = DAYS;
     let rule = format!("is unknown or invalid; use days (1-{DAYS_MAX})");
     request::query(&query, &rule, |name, value| {

@@ -1,17 +1,16 @@
 //! Routes for staff about stock: counters, and changes of them.
 
 use app::ports::stock::{AdjustmentKind, Catalogue as _, StockedProduct};
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
+use axum::{Extension, Json};
 use contract::route::RouteId;
 use deserr::Deserr;
 use domain::ids::ProductId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::desk::staff::staff_only;
 use crate::desk::stock::{
     self, StockChange, UNITS_MAX, corrected, delivered, movement_id, written_off,
 };
@@ -150,9 +149,8 @@ pub struct Adjustment {
 )]
 pub async fn inventory<P: Ports>(
     State(app): State<App<P>>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Json<Inventory>, Problem> {
-    staff_only(&app, &headers)?;
     let products = app.stock().products().await?;
     let products = products.iter().map(StockView::of).collect();
     Ok(Json(Inventory { products }))
@@ -168,10 +166,10 @@ pub async fn inventory<P: Ports>(
 pub async fn restock<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
+    Extension(staff): Extension<Staff>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<StockView>, Problem> {
-    let staff = staff_only(&app, &headers)?;
     let body: Restock = request::body(&headers, &body)?;
     let (kind, reason) = (body.quantity, body.reason);
     change(&app, &product_id, staff, kind, reason, body.movement_id).await
@@ -187,10 +185,10 @@ pub async fn restock<P: Ports>(
 pub async fn adjust<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
+    Extension(staff): Extension<Staff>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<StockView>, Problem> {
-    let staff = staff_only(&app, &headers)?;
     let body: Adjustment = request::body(&headers, &body)?;
     let (kind, reason) = (body.change, body.reason);
     change(&app, &product_id, staff, kind, reason, body.movement_id).await
@@ -206,10 +204,10 @@ pub async fn adjust<P: Ports>(
 pub async fn write_off<P: Ports>(
     State(app): State<App<P>>,
     Path(product_id): Path<String>,
+    Extension(staff): Extension<Staff>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<StockView>, Problem> {
-    let staff = staff_only(&app, &headers)?;
     let body: WriteOff = request::body(&headers, &body)?;
     let (kind, reason) = (body.quantity, body.reason);
     change(&app, &product_id, staff, kind, reason, body.movement_id).await

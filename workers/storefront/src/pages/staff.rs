@@ -6,10 +6,10 @@ use app::ports::access::{StaffToken, StaffTokens as _};
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::{Source as _, StoreError};
 use app::use_cases::change_order::{ChangeRefusal, Move};
-use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::{Extension, Form};
 use contract::route::RouteId;
 use domain::Timestamp;
 use domain::access::{Action, Actor, Resource, may};
@@ -25,7 +25,6 @@ use super::views::{
 use crate::cookies::{self, SameSite};
 use crate::desk::cart::carry_cart;
 use crate::desk::orders::{may_set, move_order, newest_with_number, tickets_of};
-use crate::desk::staff::staff_of;
 use crate::desk::timeline;
 use crate::ports::{Ports, SecurityEvent};
 use crate::problem::Problem;
@@ -36,20 +35,12 @@ use crate::{audit, session, sign_in_link};
 /// Preparation time of an order without a pickup time.
 const USUAL: time::Duration = time::Duration::minutes(10);
 
-/// Redirects to the sign-in page.
-pub fn to_sign_in() -> Result<Response, Problem> {
-    Ok(Redirect::to("/staff/sign-in").into_response())
-}
-
 /// Shows the staff board.
 pub async fn board<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Response, Problem> {
-    if staff_of(&app, &headers).is_none() {
-        return to_sign_in();
-    }
     let faster = match query.get("late") {
         Some(id) => Some(changed_meanwhile(&app, id).await?),
         None => None,
@@ -73,11 +64,8 @@ pub async fn board<P: Ports>(
 /// Shows the columns of the staff board, for its script.
 pub async fn board_fragment<P: Ports>(
     State(app): State<App<P>>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Response, Problem> {
-    if staff_of(&app, &headers).is_none() {
-        return to_sign_in();
-    }
     page(&BoardFragment {
         board: open_orders(&app).await?,
     })
@@ -279,12 +267,9 @@ fn card(
 pub async fn set_status<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    Extension(staff): Extension<Staff>,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = staff_of(&app, &headers) else {
-        return to_sign_in();
-    };
     let order_id: OrderId = id.parse().map_err(|_| Problem::no_such_order())?;
     let to = form
         .get("status")
@@ -316,11 +301,8 @@ pub async fn set_status<P: Ports>(
 pub async fn search<P: Ports>(
     State(app): State<App<P>>,
     Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Response, Problem> {
-    if staff_of(&app, &headers).is_none() {
-        return to_sign_in();
-    }
     let number = query.get("number").map(String::as_str).unwrap_or_default();
     let Some(number) = OrderNumber::parse(number) else {
         return Err(
@@ -340,11 +322,8 @@ pub async fn search<P: Ports>(
 pub async fn journey<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Response, Problem> {
-    if staff_of(&app, &headers).is_none() {
-        return to_sign_in();
-    }
     let journey = timeline::of(&app, &id).await?;
     page(&JourneyPage::of(
         journey,
@@ -425,11 +404,8 @@ fn not_signed_in<P: Ports>(app: &App<P>, reason: &'static str) -> Result<Respons
 /// Revokes the token, so that copies of it are refused too, and removes the cookie.
 pub async fn sign_out<P: Ports>(
     State(app): State<App<P>>,
-    headers: HeaderMap,
+    Extension(staff): Extension<Staff>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = staff_of(&app, &headers) else {
-        return to_sign_in();
-    };
     let (orders, now) = (app.ports.orders(), app.ports.source().now());
     let unsure = |error: StoreError| {
         Problem::uncertain(

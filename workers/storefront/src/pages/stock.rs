@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use app::ports::ledger::Entry;
 use app::ports::stock::AdjustmentKind;
 use app::use_cases::suggest_reorders::{DAYS, Reorder, suggest_reorders};
-use axum::Form;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::{Extension, Form};
 use domain::access::{Action, Actor, Resource, may};
 use domain::hours::Zone;
 use domain::stock::Movement;
@@ -16,9 +15,7 @@ use domain::text::line;
 
 use super::menu::badge;
 use super::shell::{Shell, page};
-use super::staff::to_sign_in;
 use super::views::{LedgerPage, LedgerRow, StockForm, StockPage, StockRow, UnsurePage};
-use crate::desk::staff::staff_of;
 use crate::desk::stock::{
     LEDGER_PAGE, StockChange, adjust as adjust_stock, corrected, delivered, ledger_cursor,
     ledger_page, movement_id, written_off,
@@ -33,11 +30,8 @@ use crate::state::App;
 /// Shows the stock of every product.
 pub async fn show<P: Ports>(
     State(app): State<App<P>>,
-    headers: HeaderMap,
+    Extension(staff): Extension<Staff>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = staff_of(&app, &headers) else {
-        return to_sign_in();
-    };
     stock_page(&app, &staff, None).await
 }
 
@@ -108,30 +102,30 @@ fn row(reorder: &Reorder) -> StockRow {
 pub async fn restock<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    Extension(staff): Extension<Staff>,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, "restock", delivered).await
+    change(&app, &id, &staff, &form, "restock", delivered).await
 }
 
 /// Corrects the stock after a count.
 pub async fn adjust<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    Extension(staff): Extension<Staff>,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, "adjust", corrected).await
+    change(&app, &id, &staff, &form, "adjust", corrected).await
 }
 
 /// Removes units that were spilled, broken or too old.
 pub async fn write_off<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    Extension(staff): Extension<Staff>,
     Form(form): Form<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    change(&app, &id, &headers, &form, "write-off", written_off).await
+    change(&app, &id, &staff, &form, "write-off", written_off).await
 }
 
 /// Shows the ledger of a product.
@@ -139,11 +133,8 @@ pub async fn ledger<P: Ports>(
     State(app): State<App<P>>,
     Path(id): Path<String>,
     Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
+    _staff: Extension<Staff>,
 ) -> Result<Response, Problem> {
-    if staff_of(&app, &headers).is_none() {
-        return to_sign_in();
-    }
     // An invalid cursor shows the newest page.
     let before = query.get("before").and_then(|before| ledger_cursor(before));
     let (product, entries) = ledger_page(&app, &id, before, LEDGER_PAGE).await?;
@@ -231,14 +222,11 @@ fn input<'a>(form: &'a HashMap<String, String>, name: &str) -> &'a str {
 async fn change<P: Ports>(
     app: &App<P>,
     id: &str,
-    headers: &HeaderMap,
+    staff: &Staff,
     form: &HashMap<String, String>,
     action: &str,
     legal: fn(i64) -> Option<AdjustmentKind>,
 ) -> Result<Response, Problem> {
-    let Some(staff) = staff_of(app, headers) else {
-        return to_sign_in();
-    };
     let changed = match read(form, legal) {
         Ok(change) => adjust_stock(app, id, change, staff.name.clone()).await,
         Err(problem) => Err(problem),
@@ -262,7 +250,7 @@ async fn change<P: Ports>(
             };
             Ok((
                 problem.status,
-                stock_page(app, &staff, Some((id, change))).await?,
+                stock_page(app, staff, Some((id, change))).await?,
             )
                 .into_response())
         }
