@@ -16,57 +16,38 @@ use domain::text::{printable, shown};
 
 use crate::Clients;
 use crate::items::{Item, get_number, get_text, item_of, number, text};
-use crate::tables::{ReadTable, Readable as _, WriteTable};
+use crate::tables::{ReadTable, Readable, WriteTable};
 
 /// Orders in one transaction. DynamoDB accepts at most 100 actions.
 const AT_ONCE: usize = 50;
 /// The condition that the item is new, or older than the version to write.
 const NEWER: &str = "attribute_not_exists(order_id) OR version < :version";
 
-/// Writes and reads the order view.
+/// Reads the order view. Writes it, unless `T` is a table that can only be read.
 #[derive(Clone)]
-pub struct DynamoViews {
+pub struct DynamoViews<T = WriteTable> {
     client: Client,
-    table: WriteTable,
+    table: T,
 }
 
 /// Reads the order view, for a role that must not write it.
-#[derive(Clone)]
-pub struct DynamoViewReader {
-    client: Client,
-    table: ReadTable,
-}
-
-impl DynamoViewReader {
-    /// Creates a reader of the order view.
-    pub fn new(clients: &Clients, table: ReadTable) -> DynamoViewReader {
-        DynamoViewReader {
-            client: clients.dynamodb(),
-            table,
-        }
-    }
-}
+pub type DynamoViewReader = DynamoViews<ReadTable>;
 
 fn unavailable(why: impl Into<BoxError>) -> StoreError {
     StoreError::new(Backend::OrderView, why)
 }
 
-impl DynamoViews {
-    /// Creates a writer of the order view.
-    pub fn new(clients: &Clients, table: WriteTable) -> DynamoViews {
+impl<T: Readable> DynamoViews<T> {
+    /// Creates a store of order views that uses a table.
+    pub fn new(clients: &Clients, table: T) -> DynamoViews<T> {
         DynamoViews {
             client: clients.dynamodb(),
             table,
         }
     }
+}
 
-    fn reader(&self) -> DynamoViewReader {
-        DynamoViewReader {
-            client: self.client.clone(),
-            table: self.table.as_read().clone(),
-        }
-    }
-
+impl DynamoViews {
     async fn show_alone(&self, view: &OrderView) -> Result<(), StoreError> {
         let put = self
             .table
@@ -197,21 +178,9 @@ impl OrderViews for DynamoViews {
         })
         .transpose()
     }
-
-    async fn of_session(
-        &self,
-        scope: &Scope,
-        session_hash: &str,
-        limit: u32,
-        before: Option<OrderId>,
-    ) -> Result<Vec<OrderView>, StoreError> {
-        self.reader()
-            .of_session(scope, session_hash, limit, before)
-            .await
-    }
 }
 
-impl OrderViewReader for DynamoViewReader {
+impl<T: Readable> OrderViewReader for DynamoViews<T> {
     async fn of_session(
         &self,
         scope: &Scope,
@@ -221,6 +190,7 @@ impl OrderViewReader for DynamoViewReader {
     ) -> Result<Vec<OrderView>, StoreError> {
         let mut query = self
             .table
+            .as_read()
             .query(&self.client)
             .index_name(BY_SESSION.name)
             .scan_index_forward(false)

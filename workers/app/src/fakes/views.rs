@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use domain::ids::OrderId;
 
 use crate::ports::scope::Scope;
-use crate::ports::views::{OrderView, OrderViews};
+use crate::ports::views::{OrderView, OrderViewReader, OrderViews};
 use crate::ports::{Backend, StoreError};
 use crate::use_cases::project::Show;
 
@@ -63,7 +63,9 @@ impl OrderViews for MemoryViews {
         }
         Ok(shown.views.get(&order_id).map(|view| view.version))
     }
+}
 
+impl OrderViewReader for MemoryViews {
     async fn of_session(
         &self,
         scope: &Scope,

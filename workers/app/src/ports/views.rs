@@ -109,16 +109,8 @@ impl OrderView {
     }
 }
 
-/// The store of order views.
-pub trait OrderViews: Send + Sync {
-    /// Writes views. A view is skipped when the stored one has the same version or a newer one.
-    /// Returns one result for each view, in the same order.
-    fn show(&self, views: &[OrderView])
-    -> impl Future<Output = Vec<Result<(), StoreError>>> + Send;
-
-    /// Returns the version of the stored view of an order. `None` when there is none.
-    fn shown_version(&self, order_id: OrderId) -> impl PortFuture<Option<i64>>;
-
+/// Read access to order views.
+pub trait OrderViewReader: Send + Sync {
     /// Returns at most `limit` orders of a session in scope, newest first, created before the order
     /// `before`.
     fn of_session(
@@ -130,26 +122,13 @@ pub trait OrderViews: Send + Sync {
     ) -> impl PortFuture<Vec<OrderView>>;
 }
 
-/// Read access to order views.
-pub trait OrderViewReader: Send + Sync {
-    /// Returns orders like [`OrderViews::of_session`].
-    fn of_session(
-        &self,
-        scope: &Scope,
-        session_hash: &str,
-        limit: u32,
-        before: Option<OrderId>,
-    ) -> impl PortFuture<Vec<OrderView>>;
-}
+/// The store of order views.
+pub trait OrderViews: OrderViewReader {
+    /// Writes views. A view is skipped when the stored one has the same version or a newer one.
+    /// Returns one result for each view, in the same order.
+    fn show(&self, views: &[OrderView])
+    -> impl Future<Output = Vec<Result<(), StoreError>>> + Send;
 
-impl<T: OrderViews> OrderViewReader for T {
-    fn of_session(
-        &self,
-        scope: &Scope,
-        session_hash: &str,
-        limit: u32,
-        before: Option<OrderId>,
-    ) -> impl PortFuture<Vec<OrderView>> {
-        OrderViews::of_session(self, scope, session_hash, limit, before)
-    }
+    /// Returns the version of the stored view of an order. `None` when there is none.
+    fn shown_version(&self, order_id: OrderId) -> impl PortFuture<Option<i64>>;
 }

@@ -79,6 +79,7 @@ mod tests {
     use crate::fakes::orders::MemoryOrders;
     use crate::fakes::views::MemoryViews;
     use crate::laws::orders::{new_order, step};
+    use crate::ports::views::OrderViewReader as _;
 
     #[test]
     fn the_order_view_is_rebuilt_from_the_orders() {
