@@ -21,7 +21,7 @@ use domain::ids::ProductId;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
-use crate::ports::Ports;
+use crate::ports::{Ports, within};
 
 /// Maximum age of the copy. An order checks the stock again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -153,15 +153,9 @@ impl Menu {
     /// Reads the table and stores the result. Holds `turn` until the result is stored.
     async fn read<P: Ports>(self, ports: P, changes: u64, turn: OwnedMutexGuard<()>) {
         let asked_at = Instant::now();
-        let answer = timeout(READ_WITHIN, ports.stock().products()).await;
-        let answer = answer.unwrap_or_else(|_| {
-            Err(StoreError::new(
-                Backend::Stock,
-                format!("no answer in {READ_WITHIN:?}"),
-            ))
-        });
+        let answer = within(READ_WITHIN, Backend::Stock, ports.stock().products()).await;
         let mut known = self.known();
-        match answer {
+        match answer.flatten() {
             Ok(products) => {
                 let before = known.last.take();
                 for old in before.iter().flat_map(|copy| copy.products.iter()) {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use app::ports::Source;
 use app::ports::access::{AuditLog, StaffTokens};
 use app::ports::carts::CartStore;
 use app::ports::fulfilment::FulfilmentStore;
@@ -12,8 +11,10 @@ use app::ports::locations::LocationStore;
 use app::ports::orders::OrderStore;
 use app::ports::stock::{Adjustments, Catalogue, Reservations};
 use app::ports::views::OrderViewReader;
+use app::ports::{Backend, Source, StoreError};
 use contract::dependency::Dependency;
 use strum::{IntoStaticStr, VariantArray};
+use tokio::time::timeout;
 
 /// The ports that the storefront uses.
 pub trait Ports: Clone + Send + Sync + 'static {
@@ -131,3 +132,16 @@ impl SecurityEvent {
 /// The events of a response to a request with several parts, such as a list of status changes.
 #[derive(Debug, Clone)]
 pub struct SecurityEvents(pub Vec<SecurityEvent>);
+
+/// Returns the answer of a store, or the error that it did not answer in time.
+///
+/// # Errors
+/// Returns the error that names the store and the limit.
+pub async fn within<T>(
+    limit: Duration,
+    store: Backend,
+    answer: impl Future<Output = T>,
+) -> Result<T, StoreError> {
+    let answered = timeout(limit, answer).await;
+    answered.map_err(|_| StoreError::new(store, format!("no answer in {limit:?}")))
+}

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use app::ports::Backend;
 use app::ports::fulfilment::{FulfilmentStore as _, Ticket};
 use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::scope::Scope;
-use app::ports::{Backend, StoreError};
 use app::use_cases::change_order::{
     CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff,
 };
@@ -16,11 +16,10 @@ use contract::cause::chain;
 use domain::access::{Action, Actor, Denial, Resource, may};
 use domain::ids::{OrderId, OrderNumber};
 use domain::order::{HistoryEntry, Order, Status};
-use tokio::time::timeout;
 
 use super::staff::staff_of;
 use crate::menu::Offered;
-use crate::ports::{Observation, Ports};
+use crate::ports::{Observation, Ports, within};
 use crate::problem::Problem;
 use crate::random::{digest, random_token};
 use crate::staff::Staff;
@@ -53,13 +52,8 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
     let placing = place_order(app.orders(), &offers, &shop, deps, request);
     // This limit is shorter than the limit of the request, so the customer keeps the form and its
     // key.
-    let placed = timeout(PLACED_WITHIN, placing).await;
-    let accepted = placed.unwrap_or_else(|_| {
-        Err(Refusal::Uncertain(StoreError::new(
-            Backend::Orders,
-            format!("no answer in {PLACED_WITHIN:?}"),
-        )))
-    })?;
+    let placed = within(PLACED_WITHIN, Backend::Orders, placing).await;
+    let accepted = placed.map_err(Refusal::Uncertain)??;
     app.ports.observe(if accepted.replayed {
         Observation::Replayed
     } else {

@@ -6,18 +6,17 @@ use app::ports::ledger::{Entry, Ledger as _};
 use app::ports::stock::{
     Adjusted, Adjustment, AdjustmentKind, Adjustments as _, Catalogue as _, StockedProduct,
 };
-use app::ports::{Backend, Source as _, StoreError};
+use app::ports::{Backend, Source as _};
 use domain::FieldError;
 use domain::access::Action;
 use domain::customer::NAME_MAX;
 use domain::ids::ProductId;
 use domain::text::line;
 use serde_json::json;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::audit;
-use crate::ports::Ports;
+use crate::ports::{Ports, within};
 use crate::problem::{Kind, Problem};
 use crate::state::App;
 
@@ -100,15 +99,10 @@ pub async fn adjust<P: Ports>(
         reason: change.reason,
         at: source.now(),
     };
-    let adjusted = timeout(ADJUSTED_WITHIN, app.stock().adjust(&adjustment)).await;
+    let adjusted = app.stock().adjust(&adjustment);
+    let adjusted = within(ADJUSTED_WITHIN, Backend::Stock, adjusted).await;
     app.menu.forget();
-    let no_answer = |_| {
-        Err(StoreError::new(
-            Backend::Stock,
-            format!("no answer in {ADJUSTED_WITHIN:?}"),
-        ))
-    };
-    let adjusted = adjusted.unwrap_or_else(no_answer).map_err(|error| {
+    let adjusted = adjusted.flatten().map_err(|error| {
         let detail = format!(
             "We do not know yet whether the stock was changed. Send the same change again with movement_id \
              {movement_id}. It counts only once."

@@ -7,9 +7,8 @@ use app::ports::{Backend, StoreError};
 use app::use_cases::journey::{Journey, journey};
 use contract::cause::chain;
 use domain::ids::OrderId;
-use tokio::time::timeout;
 
-use crate::ports::Ports;
+use crate::ports::{Ports, within};
 use crate::problem::Problem;
 use crate::state::App;
 
@@ -41,12 +40,7 @@ struct Timely<'a, R>(&'a R);
 
 impl<R: Reservations> Reservations for Timely<'_, R> {
     async fn reservation(&self, order_id: OrderId) -> Result<Option<Reservation>, StoreError> {
-        let answer = timeout(STOCK_WITHIN, self.0.reservation(order_id)).await;
-        answer.unwrap_or_else(|_| {
-            Err(StoreError::new(
-                Backend::Stock,
-                format!("no answer in {STOCK_WITHIN:?}"),
-            ))
-        })
+        let answer = self.0.reservation(order_id);
+        within(STOCK_WITHIN, Backend::Stock, answer).await?
     }
 }
