@@ -18,7 +18,7 @@ use body::{Body, InvalidField};
 
 use crate::ports::SecurityEvent;
 use crate::staff::TokenRefusal;
-use crate::text::seconds;
+use crate::text::{header_text, seconds};
 
 /// Seconds after which a client may retry while a dependency is unavailable.
 const RETRY_AFTER_S: u32 = 2;
@@ -352,10 +352,7 @@ impl IntoResponse for Problem {
 
 /// Returns true if a browser asks for a page, outside the API.
 pub fn wants_page(headers: &HeaderMap, path: &str) -> bool {
-    let accepts = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .unwrap_or_default();
+    let accepts = header_text(headers, header::ACCEPT).unwrap_or_default();
     accepts.contains("text/html") && !path.starts_with("/api/")
 }
 

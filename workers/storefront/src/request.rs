@@ -18,6 +18,7 @@ use domain::{FieldError, Timestamp};
 use time::format_description::well_known::Rfc3339;
 
 use crate::problem::{Kind, Problem};
+use crate::text::header_text;
 
 /// Parses the body as one JSON object.
 ///
@@ -25,10 +26,7 @@ use crate::problem::{Kind, Problem};
 /// Returns 415 for another content type, 400 for a body that is not a JSON object, and 422 with all
 /// invalid fields.
 pub fn body<T: Deserr<Invalid>>(headers: &HeaderMap, body: &Bytes) -> Result<T, Problem> {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
+    let kind = header_text(headers, header::CONTENT_TYPE).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
         return Err(Problem::new(

@@ -17,6 +17,7 @@ use crate::problem::{Kind, Problem, wants_page};
 use crate::rates::Client;
 use crate::session;
 use crate::state::App;
+use crate::text::header_text;
 
 /// The header with the id of the request, on every response.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,10 +42,7 @@ pub async fn outermost<P: Ports>(
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
     let (method, Client(client)) = (request.method().to_string(), app.rates.client(&request));
-    let traceparent = request
-        .headers()
-        .get(contract::TRACEPARENT_ATTRIBUTE)
-        .and_then(|value| value.to_str().ok());
+    let traceparent = header_text(request.headers(), contract::TRACEPARENT_ATTRIBUTE);
     let trace = chassis::trace::Traceparent::continuing(traceparent);
     let foreign = writes && from_another_site(request.headers());
     let response = if foreign {
@@ -188,10 +186,7 @@ pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
 }
 
 fn is_page(response: &Response) -> bool {
-    let kind = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
+    let kind = header_text(response.headers(), header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.starts_with("text/html"))
 }
 
@@ -202,7 +197,7 @@ fn is_unsafe(method: &Method) -> bool {
 /// Returns true if another site made a browser send the request. Browsers state the origin;
 /// programs state none, and carry no other person's cookies.
 fn from_another_site(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: &str| header_text(headers, name);
     // Pages cannot forge this header. Browsers before 2023 do not send it.
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");

@@ -18,7 +18,7 @@ use crate::admission::Admission;
 use crate::ports::{Observation, Ports, Shed};
 use crate::problem::{Kind, Problem};
 use crate::state::Guarded;
-use crate::text::seconds;
+use crate::text::{header_text, seconds};
 
 /// Maximum size of a request body. An order of fifty lines with the longest texts is below 10 KiB.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -102,10 +102,8 @@ pub async fn guard<P: Ports>(
 /// cannot be read to its end.
 pub async fn with_body(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
-    let declared = parts
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let declared =
+        header_text(&parts.headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     if declared.is_some_and(|length: usize| length > BODY_MAX) {
         return Err(Problem::too_large(BODY_MAX));
     }

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::cookies;
 use crate::settings::Settings;
+use crate::text::header_text;
 
 /// The first part of a token. Tokens of the older format begin with [`VERSION_BEFORE`]; they have
 /// no id and cannot be revoked.
@@ -185,9 +186,7 @@ pub(crate) fn verify_version(
 
 /// Returns the token of a request: the bearer token, or the cookie of the staff pages.
 pub fn token(headers: &HeaderMap, settings: &Settings) -> Option<String> {
-    let authorization = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let authorization = header_text(headers, header::AUTHORIZATION);
     // RFC 9110, section 11.1: the scheme is case-insensitive.
     let bearer = authorization.and_then(|value| value.trim().split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::problem::Problem;
 use crate::random::digest;
+use crate::text::header_text;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
@@ -55,9 +56,7 @@ pub async fn serve(Path(path): Path<String>, headers: HeaderMap) -> Result<Respo
         _ => "image/svg+xml",
     };
     let tag = format!("\"{}\"", &digest(bytes)[..16]);
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|tag| tag.to_str().ok());
+    let known = header_text(&headers, header::IF_NONE_MATCH);
     let caching = [
         (header::ETAG, tag.as_str()),
         (header::CACHE_CONTROL, "public, max-age=300"),

@@ -1,7 +1,9 @@
-//! Numbers and times as text, for every kind of response.
+//! Numbers and times as text, for every kind of response, and the text of headers.
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
+use axum::http::header::AsHeaderName;
 use domain::Timestamp;
 use time::format_description::well_known::Rfc3339;
 
@@ -16,4 +18,9 @@ pub fn seconds(after: Duration) -> u32 {
     u32::try_from(after.as_millis().div_ceil(1_000))
         .unwrap_or(u32::MAX)
         .max(1)
+}
+
+/// Returns the value of a header, if it is text.
+pub fn header_text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
 }

@@ -12,6 +12,7 @@ use domain::ids::OrderId;
 use crate::cookies::{self, SameSite};
 use crate::session;
 use crate::settings::Settings;
+use crate::text::header_text;
 
 const HEADER: &str = "tracking-token";
 /// Maximum of orders that one browser follows by token; a new one replaces the oldest.
@@ -35,7 +36,7 @@ pub fn is_carried(
     headers: &HeaderMap,
     settings: &Settings,
 ) -> bool {
-    let in_header = headers.get(HEADER).and_then(|value| value.to_str().ok());
+    let in_header = header_text(headers, HEADER);
     let in_query = query.get("token").map(String::as_str);
     let kept = kept(headers, settings);
     let in_cookie = kept

@@ -27,7 +27,7 @@ use crate::ports::Ports;
 use crate::problem::Problem;
 use crate::rates::Client;
 use crate::state::App;
-use crate::text::time_text;
+use crate::text::{header_text, time_text};
 
 /// Maximum of followers of one order: enough for a family, and too few to use up all places with
 /// one link.
@@ -60,7 +60,7 @@ pub async fn follow<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = visible(&app, Action::ReadOrder, &id, &query, &headers).await?;
-    let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let last_id = header_text(&headers, "last-event-id");
     let last_id = last_id.or_else(|| query.get("last_event_id").map(String::as_str));
     let after: i64 = last_id
         .and_then(|id| id.parse().ok())

@@ -16,6 +16,7 @@ use crate::ports::{Ports, SecurityEvent};
 use crate::problem::Problem;
 use crate::signature;
 use crate::state::App;
+use crate::text::header_text;
 
 /// An event of the payment gateway. Its other members are ignored.
 #[derive(Deserialize, ToSchema)]
@@ -39,10 +40,7 @@ pub async fn payment<P: Ports>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
-    let signed = headers
-        .get(signature::HEADER)
-        .and_then(|header| header.to_str().ok())
-        .unwrap_or_default();
+    let signed = header_text(&headers, signature::HEADER).unwrap_or_default();
     let now = app.now().unix_timestamp();
     let verified = |secret: &str| signature::verify(secret, signed, &body, now).then_some(());
     let sender = app
