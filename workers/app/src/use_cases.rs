@@ -29,7 +29,7 @@ use domain::Timestamp;
 use domain::ids::{EventId, OrderId};
 use domain::order::Status;
 
-use crate::ports::orders::{Applied, Change, OrderStore};
+use crate::ports::orders::{Applied, Change, OrderStore, StoredOrder};
 use crate::ports::{Backend, Source, StoreError};
 
 /// Time from the reservation of an order's stock until the hold expires. It is longer than
@@ -147,6 +147,14 @@ impl Handled {
             ..Handled::done()
         }
     }
+}
+
+/// Returns the order of a message. Messages are written in the transaction that places their order,
+/// so a message about an order that does not exist is not from this system: it becomes a dead
+/// letter.
+async fn load(orders: &impl OrderStore, order_id: OrderId) -> Result<StoredOrder, Handled> {
+    let stored = orders.load(order_id).await?;
+    stored.ok_or_else(|| Handled::park(format!("order {order_id} does not exist")))
 }
 
 /// Applies one change, in a transaction of its own.

@@ -8,7 +8,7 @@ use domain::ids::{EventId, OrderId};
 use domain::order::{Order, OrderType, Status};
 use uuid::Uuid;
 
-use super::{Handled, Maker};
+use super::{Handled, Maker, load};
 use crate::ports::Source;
 use crate::ports::fulfilment::{Fulfilment, FulfilmentStore, Work};
 use crate::ports::locations::LocationStore;
@@ -50,11 +50,7 @@ pub async fn decide(
     if to != Status::Confirmed.code() {
         return Err(Handled::park_misrouted(envelope));
     }
-    let order = match store.load(order_id).await {
-        Ok(Some(stored)) => stored.order,
-        Ok(None) => return Err(Handled::park(format!("order {order_id} does not exist"))),
-        Err(error) => return Err(error.into()),
-    };
+    let order = load(store, order_id).await?.order;
     // A cancelled order gets no ticket. An existing ticket need not be removed, because the staff
     // board shows only tickets of open orders.
     match order.status {
@@ -68,22 +64,18 @@ pub async fn decide(
     }
     let work = match order.order_type {
         OrderType::Pickup | OrderType::DineIn => {
-            let zone = match store.locations().await {
-                Ok(all) => all
-                    .into_iter()
-                    .find(|shop| is_at(shop, &order))
-                    .map(|shop| shop.hours.zone),
-                Err(error) => return Err(error.into()),
-            };
-            // The row of the location is missing or invalid. A retry creates the ticket without a
-            // redrive as soon as the row is corrected.
-            let Some(zone) = zone else {
+            let shops = store.locations().await?;
+            let shop = shops.into_iter().find(|shop| is_at(shop, &order));
+            let Some(shop) = shop else {
                 return Err(Handled::retry(format!(
                     "{} has no usable row in the table locations",
                     order.location_id
                 )));
             };
-            let day = zone.date_of(order.pickup_at.unwrap_or(order.created_at));
+            let day = shop
+                .hours
+                .zone
+                .date_of(order.pickup_at.unwrap_or(order.created_at));
             let (tenant_id, location_id) = (order.tenant_id.clone(), order.location_id.clone());
             Work::Ticket {
                 tenant_id,

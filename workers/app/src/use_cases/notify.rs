@@ -14,9 +14,9 @@ use domain::ids::{EventId, OrderId};
 use domain::order::{Order, Status};
 use domain::stock::Availability;
 
-use super::Handled;
 use super::for_customers::{Charged, charged};
 use super::fulfil::shipped_id;
+use super::{Handled, load};
 use crate::ports::notices::{
     Mail, Mailer, Notice, NoticeEnd, NoticeFilter, NoticeKind, NoticeRow, NoticeState,
     NoticeStatus, NoticeStore, SEND_WITHIN, SendError, Text, Texter,
@@ -460,12 +460,6 @@ pub(super) async fn news_of<'a>(
         ) => Err(Handled::park_misrouted(envelope)),
     }
 }
-
-async fn load(store: &impl OrderStore, order_id: OrderId) -> Result<StoredOrder, Handled> {
-    let stored = store.load(order_id).await?;
-    stored.ok_or_else(|| Handled::park(format!("order {order_id} does not exist")))
-}
-
 /// Returns whether the order has or must have had the status. Customers are not notified of a
 /// status that their order never had.
 fn happened(order: &Order, status: Status) -> bool {

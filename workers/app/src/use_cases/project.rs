@@ -6,7 +6,7 @@
 
 use contract::messages::Envelope;
 
-use super::Handled;
+use super::{Handled, load};
 use crate::ports::orders::{OrderFilter, OrderStore};
 use crate::ports::scope::Scope;
 use crate::ports::views::{OrderView, OrderViews};
@@ -28,10 +28,9 @@ pub async fn project<O: OrderStore, V: Show>(
     let Some(order_id) = envelope.order_id else {
         return Handled::park("no order id in a message about an order");
     };
-    let stored = match orders.load(order_id).await {
-        Ok(Some(stored)) => stored,
-        Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
-        Err(error) => return error.into(),
+    let stored = match load(orders, order_id).await {
+        Ok(stored) => stored,
+        Err(handled) => return handled,
     };
     match views.show_one(OrderView::of(&stored)).await {
         Ok(()) => Handled::done(),

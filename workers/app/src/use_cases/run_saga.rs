@@ -13,7 +13,7 @@ use domain::saga::{Decision, Event, State};
 use domain::{FieldError, Timestamp};
 
 use super::progress::Progress;
-use super::{CONFLICTS_MAX, HOLD, Handled, Maker};
+use super::{CONFLICTS_MAX, HOLD, Handled, Maker, load};
 use crate::ports::orders::{Applied, Change, OrderStore};
 use crate::ports::stock::{Confirmed, MoveTo, Moved, OrderMove, Reserved, Stock};
 use crate::ports::{Backend, PortFuture, Source, StoreError};
@@ -59,12 +59,9 @@ pub async fn run_saga(
         return Handled::park("no order id in a message about an order");
     };
     for _ in 0..CONFLICTS_MAX {
-        let order = match orders.load(order_id).await {
-            Ok(Some(stored)) => stored.order,
-            // Messages are written in the transaction that places their order. A message without an
-            // order is therefore not from this system.
-            Ok(None) => return Handled::park(format!("order {order_id} does not exist")),
-            Err(error) => return error.into(),
+        let order = match load(orders, order_id).await {
+            Ok(stored) => stored.order,
+            Err(handled) => return handled,
         };
         let before = order.status;
         let mut progress = Progress::of(order, source, maker);
