@@ -21,8 +21,6 @@ pub mod stock;
 pub mod stock_watch;
 pub mod views;
 
-use std::fmt;
-
 use contract::cause::{BoxError, Cause};
 use domain::Timestamp;
 use uuid::Uuid;
@@ -42,7 +40,8 @@ pub trait PortFuture<T, E = StoreError>: Future<Output = Result<T, E>> + Send {}
 impl<F: Future<Output = Result<T, E>> + Send, T, E> PortFuture<T, E> for F {}
 
 /// A store or a service behind a port. Errors name it in logs; no code decides by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Backend {
     /// The database with the orders and everything that is stored with them.
     Orders,
@@ -51,6 +50,7 @@ pub enum Backend {
     /// The copy of the products that the storefront keeps in memory.
     Menu,
     /// The table with the order views.
+    #[strum(serialize = "order view")]
     OrderView,
     /// The cache with the carts.
     Carts,
@@ -66,24 +66,6 @@ pub enum Backend {
     Stream,
     /// The leases of the stream's shards.
     Leases,
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Backend::Orders => "orders",
-            Backend::Stock => "stock",
-            Backend::Menu => "menu",
-            Backend::OrderView => "order view",
-            Backend::Carts => "carts",
-            Backend::Locations => "locations",
-            Backend::Mailbox => "mailbox",
-            Backend::Parameters => "parameters",
-            Backend::Secrets => "secrets",
-            Backend::Stream => "stream",
-            Backend::Leases => "leases",
-        })
-    }
 }
 
 /// The reason why a store did not do what it was asked. Logs print it with its causes, see

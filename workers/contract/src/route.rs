@@ -24,7 +24,8 @@ impl RouteId {
 }
 
 /// The HTTP methods of routes. A route with `Get` also answers `HEAD`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE", const_into_str)]
 pub enum Method {
     Get,
     Post,
@@ -35,12 +36,7 @@ pub enum Method {
 impl Method {
     /// Returns the name of the method in a request.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Method::Get => "GET",
-            Method::Post => "POST",
-            Method::Put => "PUT",
-            Method::Delete => "DELETE",
-        }
+        self.into_str()
     }
 }
 

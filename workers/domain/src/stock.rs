@@ -81,49 +81,22 @@ impl Movement {
     /// Returns the change of each counter. The change of `received` equals the sum of the other
     /// changes, which preserves the conservation law.
     pub const fn delta(self) -> Counters {
-        const NONE: Counters = Counters {
-            available: 0,
-            reserved: 0,
-            sold: 0,
-            written_off: 0,
-            received: 0,
+        let n = self.units() as i64;
+        let [available, reserved, sold, written_off, received] = match self {
+            Movement::Reserve(_) => [-n, n, 0, 0, 0],
+            Movement::Confirm(_) => [0, -n, n, 0, 0],
+            Movement::Release(_) => [n, -n, 0, 0, 0],
+            Movement::Return(_) => [n, 0, -n, 0, 0],
+            Movement::Restock(_) => [n, 0, 0, 0, n],
+            Movement::WriteOff(_) => [-n, 0, 0, n, 0],
+            Movement::WriteOn(_) => [n, 0, 0, -n, 0],
         };
-        match self {
-            Movement::Reserve(n) => Counters {
-                available: -(n as i64),
-                reserved: n as i64,
-                ..NONE
-            },
-            Movement::Confirm(n) => Counters {
-                reserved: -(n as i64),
-                sold: n as i64,
-                ..NONE
-            },
-            Movement::Release(n) => Counters {
-                reserved: -(n as i64),
-                available: n as i64,
-                ..NONE
-            },
-            Movement::Return(n) => Counters {
-                sold: -(n as i64),
-                available: n as i64,
-                ..NONE
-            },
-            Movement::Restock(n) => Counters {
-                available: n as i64,
-                received: n as i64,
-                ..NONE
-            },
-            Movement::WriteOff(n) => Counters {
-                available: -(n as i64),
-                written_off: n as i64,
-                ..NONE
-            },
-            Movement::WriteOn(n) => Counters {
-                written_off: -(n as i64),
-                available: n as i64,
-                ..NONE
-            },
+        Counters {
+            available,
+            reserved,
+            sold,
+            written_off,
+            received,
         }
     }
 }

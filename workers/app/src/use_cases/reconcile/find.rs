@@ -1,7 +1,7 @@
 //! Finds the differences in records that were already read. No function here uses a clock or a
 //! store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::Timestamp;
 use domain::cart::Line;
@@ -308,15 +308,11 @@ impl OfOrder<'_> {
 
 /// Finds stock holds and charges whose order does not exist.
 fn of_nobody(books: &ComparedRecords, found: &mut Vec<Difference>) {
-    let known: HashMap<OrderId, ()> = books
-        .orders
-        .iter()
-        .map(|order| (order.order_id, ()))
-        .collect();
+    let known: HashSet<OrderId> = books.orders.iter().map(|order| order.order_id).collect();
     for hold in books
         .holds
         .iter()
-        .filter(|hold| !known.contains_key(&hold.order_id))
+        .filter(|hold| !known.contains(&hold.order_id))
     {
         let (kind, repair) = match hold.state {
             HoldState::Held => (Kind::HoldWithoutOrder, Some(Repair::Release(hold.order_id))),
@@ -337,7 +333,7 @@ fn of_nobody(books: &ComparedRecords, found: &mut Vec<Difference>) {
     let mut kept: BTreeMap<(&str, &str), Money> = BTreeMap::new();
     for movement in &books.gateway {
         let order_id: Option<OrderId> = movement.reference.parse().ok();
-        if order_id.is_some_and(|order_id| known.contains_key(&order_id)) {
+        if order_id.is_some_and(|order_id| known.contains(&order_id)) {
             continue;
         }
         let nothing = Money::zero(movement.amount.currency);
