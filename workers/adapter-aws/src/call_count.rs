@@ -170,27 +170,18 @@ fn billed(service: Service, call: &BeforeSerialization<'_>) -> Option<(Billed, u
 
 /// Returns the queue URL of a call that consumers or senders make.
 fn queue_url<'a>(call: &'a BeforeSerialization<'_>) -> Option<&'a str> {
-    None.or_else(|| {
-        call.input()
-            .downcast_ref::<ReceiveMessageInput>()?
-            .queue_url()
-    })
-    .or_else(|| {
-        call.input()
-            .downcast_ref::<DeleteMessageBatchInput>()?
-            .queue_url()
-    })
-    .or_else(|| {
-        call.input()
-            .downcast_ref::<ChangeMessageVisibilityBatchInput>()?
-            .queue_url()
-    })
-    .or_else(|| {
-        call.input()
-            .downcast_ref::<SendMessageBatchInput>()?
-            .queue_url()
-    })
-    .or_else(|| call.input().downcast_ref::<SendMessageInput>()?.queue_url())
+    macro_rules! url_of {
+        ($($input:ty),*) => {
+            None$(.or_else(|| call.input().downcast_ref::<$input>()?.queue_url()))*
+        };
+    }
+    url_of!(
+        ReceiveMessageInput,
+        DeleteMessageBatchInput,
+        ChangeMessageVisibilityBatchInput,
+        SendMessageBatchInput,
+        SendMessageInput
+    )
 }
 
 /// Returns the billing unit of a queue. SQS requires the suffix `.fifo` (Amazon SQS Developer

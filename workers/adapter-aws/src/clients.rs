@@ -139,13 +139,6 @@ impl Clients {
         &self.config
     }
 
-    /// Returns a client of SQS.
-    pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        let config =
-            aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.count(Service::Sqs));
-        aws_sdk_sqs::Client::from_conf(config.build())
-    }
-
     /// Returns a client of SQS for receives: one attempt, which may last as long as the poll.
     pub fn sqs_polls(&self) -> aws_sdk_sqs::Client {
         let timeouts = TimeoutConfig::builder()
@@ -176,20 +169,6 @@ impl Clients {
         Call::observed(&self.config, &PUT_EVENTS, self.count(Service::EventBridge))
     }
 
-    /// Returns a client of DynamoDB.
-    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let config = aws_sdk_dynamodb::config::Builder::from(&self.config)
-            .interceptor(self.count(Service::DynamoDb));
-        aws_sdk_dynamodb::Client::from_conf(config.build())
-    }
-
-    /// Returns a client of DynamoDB Streams.
-    pub fn streams(&self) -> aws_sdk_dynamodbstreams::Client {
-        let config = aws_sdk_dynamodbstreams::config::Builder::from(&self.config)
-            .interceptor(self.count(Service::DynamoDbStreams));
-        aws_sdk_dynamodbstreams::Client::from_conf(config.build())
-    }
-
     /// Prepares calls of `ses:SendEmail`. A repeat would send a second mail, so an attempt without
     /// an answer is not repeated here. The queue retries later.
     pub fn send_email(&self) -> Call {
@@ -202,33 +181,41 @@ impl Clients {
         config.retry_config(RetryConfig::disabled()).build()
     }
 
-    /// Returns a client of Parameter Store.
-    pub fn ssm(&self) -> aws_sdk_ssm::Client {
-        let config = aws_sdk_ssm::config::Builder::from(&self.config)
-            .interceptor(self.count(Service::ParameterStore));
-        aws_sdk_ssm::Client::from_conf(config.build())
-    }
-
-    /// Returns a client of Secrets Manager.
-    pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
-        let config = aws_sdk_secretsmanager::config::Builder::from(&self.config)
-            .interceptor(self.count(Service::SecretsManager));
-        aws_sdk_secretsmanager::Client::from_conf(config.build())
-    }
-
-    /// Returns a client of CloudWatch.
-    pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
-        let config = aws_sdk_cloudwatch::config::Builder::from(&self.config)
-            .interceptor(self.count(Service::CloudWatch));
-        aws_sdk_cloudwatch::Client::from_conf(config.build())
-    }
-
     fn count(&self, service: Service) -> CallCount {
         CallCount {
             service,
             on_call: self.on_call.clone(),
         }
     }
+}
+
+/// Makes the method for the client of each service, which counts its calls.
+macro_rules! clients {
+    ($($(#[$doc:meta])* $method:ident: $sdk:ident counts $service:ident;)*) => {
+        impl Clients {
+            $($(#[$doc])*
+            pub fn $method(&self) -> $sdk::Client {
+                let config = $sdk::config::Builder::from(&self.config);
+                let config = config.interceptor(self.count(Service::$service));
+                $sdk::Client::from_conf(config.build())
+            })*
+        }
+    };
+}
+
+clients! {
+    /// Returns a client of SQS.
+    sqs: aws_sdk_sqs counts Sqs;
+    /// Returns a client of DynamoDB.
+    dynamodb: aws_sdk_dynamodb counts DynamoDb;
+    /// Returns a client of DynamoDB Streams.
+    streams: aws_sdk_dynamodbstreams counts DynamoDbStreams;
+    /// Returns a client of Parameter Store.
+    ssm: aws_sdk_ssm counts ParameterStore;
+    /// Returns a client of Secrets Manager.
+    secrets: aws_sdk_secretsmanager counts SecretsManager;
+    /// Returns a client of CloudWatch.
+    cloudwatch: aws_sdk_cloudwatch counts CloudWatch;
 }
 
 /// Returns the HTTP client of all services, so that they share connections and certificates.

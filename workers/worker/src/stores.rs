@@ -49,19 +49,23 @@ impl Carts {
     }
 }
 
+/// Makes a call on the carts, wherever they are.
+macro_rules! on_either {
+    ($either:expr, $carts:ident => $call:expr) => {
+        match $either {
+            Carts::Memory($carts) => $call.await,
+            Carts::Redis($carts) => $call.await,
+        }
+    };
+}
+
 impl CartStore for Carts {
     async fn get(&self, session: &str) -> Result<Cart, StoreError> {
-        match self {
-            Carts::Memory(carts) => carts.get(session).await,
-            Carts::Redis(carts) => carts.get(session).await,
-        }
+        on_either!(self, carts => carts.get(session))
     }
 
     async fn add(&self, session: &str, line: &Line, price_minor: i64) -> Result<Cart, CartError> {
-        match self {
-            Carts::Memory(carts) => carts.add(session, line, price_minor).await,
-            Carts::Redis(carts) => carts.add(session, line, price_minor).await,
-        }
+        on_either!(self, carts => carts.add(session, line, price_minor))
     }
 
     async fn set(
@@ -70,31 +74,19 @@ impl CartStore for Carts {
         product_id: &ProductId,
         quantity: Quantity,
     ) -> Result<Option<Cart>, StoreError> {
-        match self {
-            Carts::Memory(carts) => carts.set(session, product_id, quantity).await,
-            Carts::Redis(carts) => carts.set(session, product_id, quantity).await,
-        }
+        on_either!(self, carts => carts.set(session, product_id, quantity))
     }
 
     async fn remove(&self, session: &str, product_id: &ProductId) -> Result<Cart, StoreError> {
-        match self {
-            Carts::Memory(carts) => carts.remove(session, product_id).await,
-            Carts::Redis(carts) => carts.remove(session, product_id).await,
-        }
+        on_either!(self, carts => carts.remove(session, product_id))
     }
 
     async fn take_out(&self, session: &str, ordered: &Lines) -> Result<(), StoreError> {
-        match self {
-            Carts::Memory(carts) => carts.take_out(session, ordered).await,
-            Carts::Redis(carts) => carts.take_out(session, ordered).await,
-        }
+        on_either!(self, carts => carts.take_out(session, ordered))
     }
 
     async fn clear(&self, session: &str) -> Result<(), StoreError> {
-        match self {
-            Carts::Memory(carts) => carts.clear(session).await,
-            Carts::Redis(carts) => carts.clear(session).await,
-        }
+        on_either!(self, carts => carts.clear(session))
     }
 }
 
