@@ -84,7 +84,7 @@ async fn again<P: Ports>(
 pub async fn place<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
-    Form(form): Form<CheckoutForm>,
+    Form(mut form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
     // An expired session has no cart. The form with its errors is returned under a new session, so
     // no input is lost.
@@ -92,7 +92,8 @@ pub async fn place<P: Ports>(
     let cart = app.carts().get(&session.hash).await?;
     let ordered = cart.lines.clone();
     let again = async |status, form, errors| again(&app, &session, status, form, errors).await;
-    let wrong = |field: &str, message: &str| vec![ErrorView::of(&FieldError::new(field, message))];
+    let views = |errors: &[FieldError]| errors.iter().map(ErrorView::of).collect::<Vec<_>>();
+    let wrong = |field: &str, message: &str| views(&[FieldError::new(field, message)]);
     let Ok(pickup_at) = wanted_time(&form.pickup_at) else {
         let errors = wrong("pickup_at", "must be a time from the list");
         return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
@@ -100,8 +101,7 @@ pub async fn place<P: Ports>(
     let delivery_address = match form.address() {
         Ok(address) => address,
         Err(errors) => {
-            let errors = errors.iter().map(ErrorView::of).collect();
-            return again(StatusCode::UNPROCESSABLE_ENTITY, form, errors).await;
+            return again(StatusCode::UNPROCESSABLE_ENTITY, form, views(&errors)).await;
         }
     };
     let Some(notify) = wishes(&form.notify) else {
@@ -138,7 +138,7 @@ pub async fn place<P: Ports>(
         traceparent: chassis::trace::current(),
         expected,
     };
-    match accept(&app, request).await {
+    let refusal = match accept(&app, request).await {
         Ok(accepted) => {
             // Lines that another tab added meanwhile stay in the cart. A repeated request removes
             // nothing.
@@ -146,68 +146,50 @@ pub async fn place<P: Ports>(
                 let _ = app.carts().take_out(&session.hash, &ordered).await;
             }
             carry_cart(&app, &session, &after).await;
-            Ok(after.onto(
-                Redirect::to(&order_url(&accepted.order.order_id.to_string(), "")).into_response(),
-            ))
+            let to = order_url(&accepted.order.order_id.to_string(), "");
+            return Ok(after.onto(Redirect::to(&to).into_response()));
         }
+        Err(refusal) => refusal,
+    };
+    let known = app.menu.last();
+    let (status, errors) = match refusal {
         // The same key with changed fields, such as another name: the placed order stays as it is.
-        Err(Refusal::KeyReused) => {
+        Refusal::KeyReused => {
             let (scope, home) = (app.customer_scope(), app.settings.shops.home());
             let (orders, key) = (app.orders(), &form.idempotency_key);
-            match key_use(orders, &scope, &home.tenant_id, key, digest).await? {
-                Some(used)
-                    if used
-                        .session_hash
-                        .as_deref()
-                        .is_some_and(|owner| after.owns(owner)) =>
-                {
-                    let to = order_url(&used.order_id.to_string(), "");
-                    // The answer that began the order's session may be lost, so it is sent again.
-                    let session = if used.session_hash.as_deref() == Some(&after.hash) {
-                        after
-                    } else {
-                        session
-                    };
-                    Ok(session.onto(Redirect::to(&to).into_response()))
-                }
-                // The order belongs to another session, for example to one that has expired.
-                Some(_) | None => {
-                    let message = "This form was already sent and may have placed an order. Look it up under Track order \
-                                   before you order again.";
-                    let form = CheckoutForm {
-                        idempotency_key: random_token(),
-                        ..form
-                    };
-                    again(
-                        StatusCode::CONFLICT,
-                        form,
-                        vec![ErrorView::general(message)],
-                    )
-                    .await
-                }
+            let used = key_use(orders, &scope, &home.tenant_id, key, digest).await?;
+            let owns = |owner: &String| after.owns(owner);
+            if let Some(used) = &used
+                && used.session_hash.as_ref().is_some_and(owns)
+            {
+                let to = order_url(&used.order_id.to_string(), "");
+                // The answer that began the order's session may be lost, so it is sent again.
+                let session = if used.session_hash.as_deref() == Some(&after.hash) {
+                    after
+                } else {
+                    session
+                };
+                return Ok(session.onto(Redirect::to(&to).into_response()));
             }
+            // The order belongs to another session, for example to one that has expired.
+            let message = "This form was already sent and may have placed an order. Look it up under Track order \
+                           before you order again.";
+            form.idempotency_key = random_token();
+            (StatusCode::CONFLICT, vec![ErrorView::general(message)])
         }
-        Err(Refusal::Fields(errors)) => {
-            let views = errors.iter().map(ErrorView::of).collect();
-            again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
-        }
+        Refusal::Fields(errors) => (StatusCode::UNPROCESSABLE_ENTITY, views(&errors)),
         // An invalid key is replaced by a new one.
-        Err(Refusal::Key(errors)) => {
-            let form = CheckoutForm {
-                idempotency_key: random_token(),
-                ..form
-            };
-            let views = errors.iter().map(ErrorView::of).collect();
-            again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
+        Refusal::Key(errors) => {
+            form.idempotency_key = random_token();
+            (StatusCode::UNPROCESSABLE_ENTITY, views(&errors))
         }
-        Err(Refusal::Pickup(refusal)) => {
+        Refusal::Pickup(refusal) => {
             let shop = app.settings.shops.home();
             let message = time_error(&shop.hours, app.now(), refusal);
-            let views = vec![ErrorView::about(&refusal.field_error(), message)];
-            again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
+            let view = ErrorView::about(&refusal.field_error(), message);
+            (StatusCode::UNPROCESSABLE_ENTITY, vec![view])
         }
-        Err(Refusal::NotOnMenu(lines)) => {
-            let known = app.menu.last();
+        Refusal::NotOnMenu(lines) => {
             let gone = |line: &UnknownLine| {
                 let name = menu::name_of(&known, &line.product_id);
                 ErrorView::general(format!(
@@ -215,11 +197,10 @@ pub async fn place<P: Ports>(
                 ))
             };
             let views = lines.iter().map(gone).collect();
-            again(StatusCode::UNPROCESSABLE_ENTITY, form, views).await
+            (StatusCode::UNPROCESSABLE_ENTITY, views)
         }
         // The page shows the current price, and its button places the order for that price.
-        Err(Refusal::Changed(mut changed)) => {
-            let known = app.menu.last();
+        Refusal::Changed(mut changed) => {
             for (product_id, name) in changed
                 .differences
                 .iter_mut()
@@ -227,52 +208,40 @@ pub async fn place<P: Ports>(
             {
                 *name = menu::name_of(&known, product_id);
             }
-            let errors = match shown {
-                Some(_) => what_changed(&changed)
-                    .into_iter()
-                    .map(ErrorView::general)
-                    .collect(),
-                None => vec![ErrorView::general(
-                    "Please check the total below and place your order again.",
-                )],
+            let messages = match shown {
+                Some(_) => what_changed(&changed),
+                None => vec!["Please check the total below and place your order again.".to_owned()],
             };
-            again(StatusCode::CONFLICT, form, errors).await
+            let views = messages.into_iter().map(ErrorView::general).collect();
+            (StatusCode::CONFLICT, views)
         }
-        Err(Refusal::SlotFull(_)) => {
-            let form = CheckoutForm {
-                pickup_at: String::new(),
-                ..form
-            };
+        Refusal::SlotFull(_) => {
+            form.pickup_at.clear();
             let errors = wrong("pickup_at", "is fully booked: choose another time");
-            again(StatusCode::CONFLICT, form, errors).await
+            (StatusCode::CONFLICT, errors)
         }
-        Err(Refusal::SoldOut(products)) => {
-            let known = app.menu.last();
+        Refusal::SoldOut(products) => {
             let left = |id| {
                 let name = menu::name_of(&known, id);
                 ErrorView::general(format!(
                     "{name} is sold out or has too few left. Please change your cart."
                 ))
             };
-            again(
-                StatusCode::CONFLICT,
-                form,
-                products.iter().map(left).collect(),
-            )
-            .await
+            (StatusCode::CONFLICT, products.iter().map(left).collect())
         }
         // Temporary failures: the layer `kept_form` returns the form.
-        Err(
-            refusal @ (Refusal::Uncertain(_) | Refusal::ShopFull { .. } | Refusal::Unavailable(_)),
-        ) => Err(refusal.into()),
-    }
+        refusal @ (Refusal::Uncertain(_) | Refusal::ShopFull { .. } | Refusal::Unavailable(_)) => {
+            return Err(refusal.into());
+        }
+    };
+    again(status, form, errors).await
 }
 
 /// Shows the form with the times of another day, for browsers without scripts. Places no order.
 pub async fn other_day<P: Ports>(
     State(app): State<App<P>>,
     headers: HeaderMap,
-    Form(form): Form<CheckoutForm>,
+    Form(mut form): Form<CheckoutForm>,
 ) -> Result<Response, Problem> {
     let session = session::of_or_new(&headers, &app.settings);
     let receipt = receipt_of(&app, &app.carts().get(&session.hash).await?).await?;
@@ -281,48 +250,34 @@ pub async fn other_day<P: Ports>(
         .ok()
         .flatten()
         .filter(|at| zone.date_of(*at).to_string() == form.pickup_day);
-    let pickup_at = if chosen.is_some() {
-        form.pickup_at.clone()
-    } else {
-        String::new()
-    };
-    let page = form_page(
-        &app,
-        CheckoutForm { pickup_at, ..form },
-        Vec::new(),
-        receipt,
-    )
-    .await?;
+    if chosen.is_none() {
+        form.pickup_at.clear();
+    }
+    let page = form_page(&app, form, Vec::new(), receipt).await?;
     Ok(session.onto(page))
 }
 
 /// Returns what is wrong with the chosen time, in the shop's local time. The API's messages use
 /// UTC.
 fn time_error(hours: &Hours, now: Timestamp, refusal: PickupRefusal) -> String {
-    match refusal {
-        PickupRefusal::Required { .. } => match hours.closed_notice(now) {
-            Some(closed) => format!("{closed} Choose a time."),
-            None => format!("The time {}.", refusal.reason()),
-        },
-        PickupRefusal::Past | PickupRefusal::TooFarAhead | PickupRefusal::Closed { .. } => {
-            format!("The time {}.", refusal.reason())
-        }
+    let closed = match refusal {
+        PickupRefusal::Required { .. } => hours.closed_notice(now),
+        PickupRefusal::Past | PickupRefusal::TooFarAhead | PickupRefusal::Closed { .. } => None,
+    };
+    match closed {
+        Some(closed) => format!("{closed} Choose a time."),
+        None => format!("The time {}.", refusal.reason()),
     }
 }
 
 /// Returns the notification preferences of the form's choice. Forms of an older release have an
 /// empty value.
 fn wishes(choice: &str) -> Option<Preferences> {
-    match choice {
-        "" | "email" => Some(Preferences::default()),
-        "sms" => Some(Preferences {
-            email: true,
-            sms: true,
-        }),
-        "none" => Some(Preferences {
-            email: false,
-            sms: false,
-        }),
-        _ => None,
-    }
+    let (email, sms) = match choice {
+        "" | "email" => return Some(Preferences::default()),
+        "sms" => (true, true),
+        "none" => (false, false),
+        _ => return None,
+    };
+    Some(Preferences { email, sms })
 }
