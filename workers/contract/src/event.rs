@@ -3,7 +3,7 @@
 use crate::queue::{ORDERS, PAYMENTS, Queue};
 use crate::topic::{INVENTORY_ALERTS, ORDER_CREATED, ORDER_STATUS_CHANGED, Topic};
 
-pub use crate::kind::EventKind;
+pub use crate::messages::EventKind;
 
 /// The destination of a message in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,25 +1,8 @@
 //! The kinds of messages.
 
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use strum::VariantArray as _;
 
-/// Every kind of message. Its name is the `type` of the envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
-#[strum(const_into_str)]
-pub enum EventKind {
-    ReserveStock,
-    ReleaseStock,
-    ChargeCard,
-    RefundCard,
-    OrderCreated,
-    InventoryReserved,
-    PaymentCompleted,
-    PaymentFailed,
-    PaymentRefunded,
-    OrderStatusChanged,
-    OrderShipped,
-    OrderOverdue,
-    StockLevelReached,
-}
+use crate::messages::EventKind;
 
 impl EventKind {
     /// Every kind.

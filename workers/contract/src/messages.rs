@@ -9,10 +9,9 @@ use domain::ids::{EventId, OrderId};
 use domain::stock::Availability;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
-
-use crate::event::EventKind;
 
 pub mod samples;
 mod schemas;
@@ -51,8 +50,14 @@ pub struct Metadata {
 }
 
 /// The body, by kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, EnumDiscriminants)]
 #[serde(tag = "type", content = "data")]
+#[strum_discriminants(
+    name(EventKind),
+    derive(Hash, EnumString, IntoStaticStr, VariantArray),
+    strum(const_into_str),
+    doc = "Every kind of message. Its name is the `type` of the envelope."
+)]
 pub enum Message {
     /// Reserve the stock of the order.
     ReserveStock {},
@@ -166,22 +171,8 @@ pub struct ReservedItem {
 
 impl Message {
     /// Returns the kind of the message.
-    pub const fn kind(&self) -> EventKind {
-        match self {
-            Message::ReserveStock {} => EventKind::ReserveStock,
-            Message::ReleaseStock {} => EventKind::ReleaseStock,
-            Message::ChargeCard { .. } => EventKind::ChargeCard,
-            Message::RefundCard { .. } => EventKind::RefundCard,
-            Message::OrderCreated { .. } => EventKind::OrderCreated,
-            Message::InventoryReserved { .. } => EventKind::InventoryReserved,
-            Message::PaymentCompleted { .. } => EventKind::PaymentCompleted,
-            Message::PaymentFailed { .. } => EventKind::PaymentFailed,
-            Message::PaymentRefunded { .. } => EventKind::PaymentRefunded,
-            Message::OrderStatusChanged { .. } => EventKind::OrderStatusChanged,
-            Message::OrderShipped { .. } => EventKind::OrderShipped,
-            Message::OrderOverdue { .. } => EventKind::OrderOverdue,
-            Message::StockLevelReached { .. } => EventKind::StockLevelReached,
-        }
+    pub fn kind(&self) -> EventKind {
+        self.into()
     }
 }
 

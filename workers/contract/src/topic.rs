@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::order::Status;
 
-use crate::kind::EventKind;
+use crate::messages::EventKind;
 use crate::queue::{FULFILMENT, NOTIFICATIONS, PROJECTIONS, Queue};
 
 /// A standard SNS topic.

@@ -3,7 +3,7 @@
 //! Never edit a sample: consumers must be able to read every message that was ever written. Add a
 //! file for a new version.
 
-use crate::event::EventKind;
+use super::EventKind;
 
 /// Reads the sample files by kind and version.
 macro_rules! samples {

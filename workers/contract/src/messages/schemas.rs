@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Envelope;
-use crate::event::EventKind;
+use super::{Envelope, EventKind};
 
 impl Envelope {
     /// Returns the file name and the JSON Schema of every kind in the version that producers write.

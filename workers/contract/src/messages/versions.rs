@@ -10,9 +10,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Envelope;
+use super::{Envelope, EventKind};
 use crate::cause::Cause;
-use crate::event::EventKind;
 
 /// The reason why a message body cannot be decoded. A retry would fail again, so the message is
 /// parked.
