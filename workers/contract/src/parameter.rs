@@ -13,8 +13,8 @@ pub struct Parameter {
     pub pattern: &'static str,
 }
 
-/// Declares the live parameters, and the list of them. A parameter is one row: its key, its default,
-/// its pattern and its meaning.
+/// Declares the live parameters, and the list of them. A parameter is one row: its key, its
+/// default, its pattern and its meaning.
 macro_rules! parameters {
     ($($(#[$doc:meta])* $name:ident $key:literal $default:literal $pattern:literal
         $about:literal;)*) => {

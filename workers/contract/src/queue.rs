@@ -15,17 +15,6 @@ pub const PARKING_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
 /// messages longer.
 pub const RETENTION: Duration = Duration::from_secs(4 * 24 * 3600);
 
-/// The identity of a [`Queue`]. Code that treats queues differently matches on it exhaustively and
-/// does not compile when a new queue is not handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum QueueId {
-    Orders,
-    Payments,
-    Notifications,
-    Fulfilment,
-    Projections,
-}
-
 /// A work queue and its dead-letter queue.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Queue {
@@ -55,53 +44,12 @@ pub struct Queue {
     pub age_alarm: Duration,
 }
 
-/// Commands and payment results for the saga.
-pub const ORDERS: Queue = Queue {
+/// What most queues have in common, as a base for all of them.
+const QUEUE: Queue = Queue {
+    // A placeholder: every queue has its own id.
     id: QueueId::Orders,
-    slug: "orders",
-    about: "Saga commands and payment results, in order for each order",
-    fifo: true,
-    handler_timeout: Duration::from_secs(15),
-    visibility_timeout: Duration::from_secs(300),
-    lease: Duration::from_secs(20),
-    deliveries_max: 100,
-    crashes_max: 5,
-    age_alarm: Duration::from_secs(60),
-};
-
-/// Commands to charge and refund cards.
-pub const PAYMENTS: Queue = Queue {
-    id: QueueId::Payments,
-    slug: "payments",
-    about: "Charges and refunds for the payment gateway",
-    fifo: false,
-    handler_timeout: Duration::from_secs(15),
-    visibility_timeout: Duration::from_secs(120),
-    lease: Duration::from_secs(20),
-    deliveries_max: 300,
-    crashes_max: 5,
-    age_alarm: Duration::from_secs(60),
-};
-
-/// Events that customers and staff are notified of.
-pub const NOTIFICATIONS: Queue = Queue {
-    id: QueueId::Notifications,
-    slug: "notifications",
-    about: "Events that customers or staff are notified of",
-    fifo: false,
-    handler_timeout: Duration::from_secs(10),
-    visibility_timeout: Duration::from_secs(120),
-    lease: Duration::from_secs(20),
-    deliveries_max: 500,
-    crashes_max: 5,
-    age_alarm: Duration::from_secs(300),
-};
-
-/// Confirmed orders, for tickets and parcels.
-pub const FULFILMENT: Queue = Queue {
-    id: QueueId::Fulfilment,
-    slug: "fulfilment",
-    about: "Confirmed orders that need a ticket or a parcel",
+    slug: "",
+    about: "",
     fifo: false,
     handler_timeout: Duration::from_secs(10),
     visibility_timeout: Duration::from_secs(120),
@@ -111,28 +59,68 @@ pub const FULFILMENT: Queue = Queue {
     age_alarm: Duration::from_secs(60),
 };
 
-/// Events after which an order view must be written again.
-pub const PROJECTIONS: Queue = Queue {
-    id: QueueId::Projections,
-    slug: "projections",
-    about: "Events that change the order view",
-    fifo: false,
-    handler_timeout: Duration::from_secs(10),
-    visibility_timeout: Duration::from_secs(120),
-    lease: Duration::from_secs(20),
-    deliveries_max: 500,
-    crashes_max: 5,
-    age_alarm: Duration::from_secs(300),
-};
+/// Declares the queues, their identities, and the list of them.
+macro_rules! queues {
+    ($($(#[$doc:meta])* $name:ident $id:ident { $($field:ident: $value:expr,)* })*) => {
+        /// The identity of a [`Queue`]. Code that treats queues differently matches on it
+        /// exhaustively and does not compile when a new queue is not handled.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum QueueId {
+            $($id,)*
+        }
 
-/// Every queue, in the order of [`QueueId`].
-pub const QUEUES: &[&Queue] = &[
-    &ORDERS,
-    &PAYMENTS,
-    &NOTIFICATIONS,
-    &FULFILMENT,
-    &PROJECTIONS,
-];
+        $($(#[$doc])*
+        pub const $name: Queue = Queue {
+            id: QueueId::$id,
+            $($field: $value,)*
+            ..QUEUE
+        };)*
+
+        /// Every queue, in the order of [`QueueId`].
+        pub const QUEUES: &[&Queue] = &[$(&$name),*];
+    };
+}
+
+queues! {
+    /// Commands and payment results for the saga.
+    ORDERS Orders {
+        slug: "orders",
+        about: "Saga commands and payment results, in order for each order",
+        fifo: true,
+        handler_timeout: Duration::from_secs(15),
+        visibility_timeout: Duration::from_secs(300),
+        deliveries_max: 100,
+    }
+
+    /// Commands to charge and refund cards.
+    PAYMENTS Payments {
+        slug: "payments",
+        about: "Charges and refunds for the payment gateway",
+        handler_timeout: Duration::from_secs(15),
+    }
+
+    /// Events that customers and staff are notified of.
+    NOTIFICATIONS Notifications {
+        slug: "notifications",
+        about: "Events that customers or staff are notified of",
+        deliveries_max: 500,
+        age_alarm: Duration::from_secs(300),
+    }
+
+    /// Confirmed orders, for tickets and parcels.
+    FULFILMENT Fulfilment {
+        slug: "fulfilment",
+        about: "Confirmed orders that need a ticket or a parcel",
+    }
+
+    /// Events after which an order view must be written again.
+    PROJECTIONS Projections {
+        slug: "projections",
+        about: "Events that change the order view",
+        deliveries_max: 500,
+        age_alarm: Duration::from_secs(300),
+    }
+}
 
 /// The shortest handler timeout of all queues. Each call that a handler makes must time out sooner,
 /// so that the call fails before the handler is cancelled.
@@ -160,10 +148,6 @@ const _: () = {
     let mut i = 0;
     while i < QUEUES.len() {
         let queue = QUEUES[i];
-        assert!(
-            queue.id as usize == i,
-            "QUEUES is not in the order of QueueId"
-        );
         // AWS recommends a visibility timeout of at least six times the handler timeout.
         assert!(
             queue.visibility_timeout.as_secs() >= 6 * queue.handler_timeout.as_secs(),
@@ -197,10 +181,6 @@ const _: () = {
         );
         i += 1;
     }
-    assert!(
-        QUEUES.len() == QueueId::Projections as usize + 1,
-        "a queue of QueueId is not in QUEUES"
-    );
     assert!(
         PARKING_RETENTION.as_secs() > RETENTION.as_secs(),
         "a dead-letter queue retains messages for a shorter time"

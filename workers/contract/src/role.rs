@@ -27,21 +27,6 @@ pub enum Access {
     Write,
 }
 
-/// The identity of a [`Role`]. Code that treats roles differently matches on it exhaustively and
-/// does not compile when a new role is not handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RoleId {
-    Storefront,
-    OutboxRelay,
-    OrderWorker,
-    PaymentWorker,
-    InventoryWorker,
-    FulfilmentWorker,
-    NotificationWorker,
-    ProjectionWorker,
-    Sweeper,
-}
-
 /// One long-running ECS service, with everything that it may use.
 #[derive(Debug)]
 pub struct Role {
@@ -91,7 +76,7 @@ pub struct Role {
 
 /// A role without any permission, as a base for the others.
 const NOTHING: Role = Role {
-    // A placeholder. Every role sets its own id, which an assertion below compares with its index.
+    // A placeholder: every role has its own id.
     id: RoleId::Storefront,
     slug: "",
     about: "",
@@ -115,150 +100,142 @@ const NOTHING: Role = Role {
     memory_mib: 512,
 };
 
-/// The web server of customers and staff.
-pub const STOREFRONT: Role = Role {
-    id: RoleId::Storefront,
-    slug: "storefront",
-    about: "Serves the API and the pages: menu, carts, orders and the staff pages",
-    tables: &[
-        (&PRODUCTS, Access::Write),
-        (&MOVEMENTS, Access::Write),
-        // The timeline of an order shows its stock hold.
-        (&RESERVATIONS, Access::Read),
-        (&ORDER_VIEWS, Access::Read),
-    ],
-    parameters: &[&MAX_QUEUE_SIZE],
-    secrets: &[&PAYMENT_WEBHOOK, &SIGNING_KEY],
-    database: true,
-    cache: true,
-    public: true,
-    concurrency: 256,
-    ..NOTHING
-};
+/// Declares the roles, their identities, and the list of them.
+macro_rules! roles {
+    ($($(#[$doc:meta])* $name:ident $id:ident { $($field:ident: $value:expr,)* })*) => {
+        /// The identity of a [`Role`]. Code that treats roles differently matches on it
+        /// exhaustively and does not compile when a new role is not handled.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum RoleId {
+            $($id,)*
+        }
 
-/// The sender of the outbox.
-pub const OUTBOX_RELAY: Role = Role {
-    id: RoleId::OutboxRelay,
-    slug: "outbox-relay",
-    about: "Sends the messages in the outbox to queues, topics and the event bus",
-    sends: &[&ORDERS, &PAYMENTS],
-    publishes: &[&ORDER_CREATED, &ORDER_STATUS_CHANGED, &INVENTORY_ALERTS],
-    puts_events: &[&BUS],
-    database: true,
-    ..NOTHING
-};
+        $($(#[$doc])*
+        pub const $name: Role = Role {
+            id: RoleId::$id,
+            $($field: $value,)*
+            ..NOTHING
+        };)*
 
-/// The consumer of the orders queue.
-pub const ORDER_WORKER: Role = Role {
-    id: RoleId::OrderWorker,
-    slug: "order-worker",
-    about: "Runs the saga of each order: reserve, confirm, release",
-    consumes: &[&ORDERS],
-    sends: &[],
-    tables: &[
-        (&PRODUCTS, Access::Write),
-        (&RESERVATIONS, Access::Write),
-        (&MOVEMENTS, Access::Write),
-    ],
-    database: true,
-    concurrency: 20,
-    ..NOTHING
-};
+        /// Every role, in the order of [`RoleId`].
+        pub const ROLES: &[&Role] = &[$(&$name),*];
+    };
+}
 
-/// The consumer of the payments queue.
-pub const PAYMENT_WORKER: Role = Role {
-    id: RoleId::PaymentWorker,
-    slug: "payment-worker",
-    about: "Charges and refunds through the payment gateway, each exactly once",
-    consumes: &[&PAYMENTS],
-    secrets: &[&PAYMENT_API],
-    database: true,
-    gateway: true,
-    concurrency: 20,
-    ..NOTHING
-};
+roles! {
+    /// The web server of customers and staff.
+    STOREFRONT Storefront {
+        slug: "storefront",
+        about: "Serves the API and the pages: menu, carts, orders and the staff pages",
+        tables: &[
+            (&PRODUCTS, Access::Write),
+            (&MOVEMENTS, Access::Write),
+            // The timeline of an order shows its stock hold.
+            (&RESERVATIONS, Access::Read),
+            (&ORDER_VIEWS, Access::Read),
+        ],
+        parameters: &[&MAX_QUEUE_SIZE],
+        secrets: &[&PAYMENT_WEBHOOK, &SIGNING_KEY],
+        database: true,
+        cache: true,
+        public: true,
+        concurrency: 256,
+    }
 
-/// The reader of the stream of the products table.
-pub const INVENTORY_WORKER: Role = Role {
-    id: RoleId::InventoryWorker,
-    slug: "inventory-worker",
-    about: "Reads changes of stock and notifies staff when a product runs low or is sold out",
-    tables: &[(&PRODUCTS, Access::Read), (&LEASES, Access::Write)],
-    streams: &[&PRODUCTS],
-    database: true,
-    ..NOTHING
-};
+    /// The sender of the outbox.
+    OUTBOX_RELAY OutboxRelay {
+        slug: "outbox-relay",
+        about: "Sends the messages in the outbox to queues, topics and the event bus",
+        sends: &[&ORDERS, &PAYMENTS],
+        publishes: &[&ORDER_CREATED, &ORDER_STATUS_CHANGED, &INVENTORY_ALERTS],
+        puts_events: &[&BUS],
+        database: true,
+    }
 
-/// The consumer of the notifications queue.
-pub const NOTIFICATION_WORKER: Role = Role {
-    id: RoleId::NotificationWorker,
-    slug: "notification-worker",
-    about: "Notifies customers and staff, once for each event",
-    consumes: &[&NOTIFICATIONS],
-    parameters: &[&EMAIL_ENABLED, &SMS_ENABLED],
-    database: true,
-    mail: true,
-    text_messages: true,
-    concurrency: 10,
-    ..NOTHING
-};
+    /// The consumer of the orders queue.
+    ORDER_WORKER OrderWorker {
+        slug: "order-worker",
+        about: "Runs the saga of each order: reserve, confirm, release",
+        consumes: &[&ORDERS],
+        tables: &[
+            (&PRODUCTS, Access::Write),
+            (&RESERVATIONS, Access::Write),
+            (&MOVEMENTS, Access::Write),
+        ],
+        database: true,
+        concurrency: 20,
+    }
 
-/// The consumer of the fulfilment queue.
-pub const FULFILMENT_WORKER: Role = Role {
-    id: RoleId::FulfilmentWorker,
-    slug: "fulfilment-worker",
-    about: "Creates the ticket or the parcel of each confirmed order, exactly once",
-    consumes: &[&FULFILMENT],
-    database: true,
-    concurrency: 10,
-    ..NOTHING
-};
+    /// The consumer of the payments queue.
+    PAYMENT_WORKER PaymentWorker {
+        slug: "payment-worker",
+        about: "Charges and refunds through the payment gateway, each exactly once",
+        consumes: &[&PAYMENTS],
+        secrets: &[&PAYMENT_API],
+        database: true,
+        gateway: true,
+        concurrency: 20,
+    }
 
-/// The consumer of the projections queue.
-pub const PROJECTION_WORKER: Role = Role {
-    id: RoleId::ProjectionWorker,
-    slug: "projection-worker",
-    about: "Writes the order view, from which customers' lists are read",
-    consumes: &[&PROJECTIONS],
-    tables: &[(&ORDER_VIEWS, Access::Write)],
-    database: true,
-    concurrency: 20,
-    ..NOTHING
-};
+    /// The reader of the stream of the products table.
+    INVENTORY_WORKER InventoryWorker {
+        slug: "inventory-worker",
+        about: "Reads changes of stock and notifies staff when a product runs low or is sold out",
+        tables: &[(&PRODUCTS, Access::Read), (&LEASES, Access::Write)],
+        streams: &[&PRODUCTS],
+        database: true,
+    }
 
-/// The periodic checks of orders and stock holds.
-pub const SWEEPER: Role = Role {
-    id: RoleId::Sweeper,
-    slug: "sweeper",
-    about: "Requests overdue results again, notifies people who keep an order waiting, and releases stock holds of ended \
-        orders",
-    tables: &[
-        (&PRODUCTS, Access::Write),
-        (&RESERVATIONS, Access::Write),
-        (&MOVEMENTS, Access::Write),
-    ],
-    parameters: &[
-        &PROCESSING_TIMEOUT,
-        &PREPARATION_TIMEOUT,
-        &COLLECTION_TIMEOUT,
-        &UNCOLLECTED_TIMEOUT,
-    ],
-    database: true,
-    ..NOTHING
-};
+    /// The consumer of the fulfilment queue.
+    FULFILMENT_WORKER FulfilmentWorker {
+        slug: "fulfilment-worker",
+        about: "Creates the ticket or the parcel of each confirmed order, exactly once",
+        consumes: &[&FULFILMENT],
+        database: true,
+        concurrency: 10,
+    }
 
-/// Every role, in the order of [`RoleId`].
-pub const ROLES: &[&Role] = &[
-    &STOREFRONT,
-    &OUTBOX_RELAY,
-    &ORDER_WORKER,
-    &PAYMENT_WORKER,
-    &INVENTORY_WORKER,
-    &FULFILMENT_WORKER,
-    &NOTIFICATION_WORKER,
-    &PROJECTION_WORKER,
-    &SWEEPER,
-];
+    /// The consumer of the notifications queue.
+    NOTIFICATION_WORKER NotificationWorker {
+        slug: "notification-worker",
+        about: "Notifies customers and staff, once for each event",
+        consumes: &[&NOTIFICATIONS],
+        parameters: &[&EMAIL_ENABLED, &SMS_ENABLED],
+        database: true,
+        mail: true,
+        text_messages: true,
+        concurrency: 10,
+    }
+
+    /// The consumer of the projections queue.
+    PROJECTION_WORKER ProjectionWorker {
+        slug: "projection-worker",
+        about: "Writes the order view, from which customers' lists are read",
+        consumes: &[&PROJECTIONS],
+        tables: &[(&ORDER_VIEWS, Access::Write)],
+        database: true,
+        concurrency: 20,
+    }
+
+    /// The periodic checks of orders and stock holds.
+    SWEEPER Sweeper {
+        slug: "sweeper",
+        about: "Requests overdue results again, notifies people who keep an order waiting, and releases stock holds of ended \
+            orders",
+        tables: &[
+            (&PRODUCTS, Access::Write),
+            (&RESERVATIONS, Access::Write),
+            (&MOVEMENTS, Access::Write),
+        ],
+        parameters: &[
+            &PROCESSING_TIMEOUT,
+            &PREPARATION_TIMEOUT,
+            &COLLECTION_TIMEOUT,
+            &UNCOLLECTED_TIMEOUT,
+        ],
+        database: true,
+    }
+}
 
 impl Role {
     /// Returns the role with this slug.
@@ -292,7 +269,6 @@ const _: () = {
     let mut i = 0;
     while i < ROLES.len() {
         let role = ROLES[i];
-        assert!(role.id as usize == i, "ROLES is not in the order of RoleId");
         assert!(
             role.stop_timeout().as_secs() <= STOP_TIMEOUT_MAX.as_secs(),
             "a drain outlives its container"
@@ -316,10 +292,6 @@ const _: () = {
         }
         i += 1;
     }
-    assert!(
-        ROLES.len() == RoleId::Sweeper as usize + 1,
-        "a role of RoleId is not in ROLES"
-    );
 };
 
 #[cfg(test)]

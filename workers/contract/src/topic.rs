@@ -126,7 +126,8 @@ impl Target {
 /// Lists the rules. A rule is one row: the kind of event, the statuses that it selects (none for
 /// every event of the kind), its target, its slug and its purpose.
 macro_rules! rules {
-    ($($kind:ident [$($to:ident),*] => $target:ident($of:ident), $slug:literal $about:literal;)*) => {
+    ($($kind:ident [$($to:ident),*] => $target:ident($of:ident),
+        $slug:literal $about:literal;)*) => {
         &[$(Rule {
             slug: $slug,
             about: $about,
