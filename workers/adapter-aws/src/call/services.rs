@@ -23,70 +23,43 @@ pub(super) enum Protocol {
     Rest,
 }
 
-const fn service(
-    id: &'static str,
-    host: &'static str,
-    sign_as: &'static str,
-    protocol: Protocol,
-) -> Service {
-    Service {
-        id,
-        host,
-        sign_as,
-        protocol,
-    }
-}
-
-/// Elastic Container Registry.
-pub const ECR: Service = service(
-    "ECR",
-    "api.ecr",
-    "ecr",
-    Protocol::Json("AmazonEC2ContainerRegistry_V20150921"),
-);
-/// Elastic Container Service.
-pub const ECS: Service = service(
-    "ECS",
-    "ecs",
-    "ecs",
-    Protocol::Json("AmazonEC2ContainerServiceV20141113"),
-);
-/// EventBridge.
-pub const EVENT_BRIDGE: Service = service(
-    "EventBridge",
-    "events",
-    "events",
-    Protocol::Json("AWSEvents"),
-);
-/// Identity and Access Management. It is the one service here with one endpoint for all regions.
-pub const IAM: Service = service("IAM", GLOBAL_HOST, "iam", Protocol::Query("2010-05-08"));
 /// The host of the global service.
 pub(super) const GLOBAL_HOST: &str = "iam";
-/// Elastic Load Balancing, version 2.
-pub const LOAD_BALANCERS: Service = service(
-    "Elastic Load Balancing v2",
-    "elasticloadbalancing",
-    "elasticloadbalancing",
-    Protocol::Query("2015-12-01"),
-);
-/// CloudWatch Logs.
-pub const LOGS: Service = service(
-    "CloudWatch Logs",
-    "logs",
-    "logs",
-    Protocol::Json("Logs_20140328"),
-);
-/// Service Quotas.
-pub const QUOTAS: Service = service(
-    "Service Quotas",
-    "servicequotas",
-    "servicequotas",
-    Protocol::Json("ServiceQuotasV20190624"),
-);
-/// Simple Email Service, version 2.
-pub const SES: Service = service("SESv2", "email", "ses", Protocol::Rest);
-/// Simple Notification Service.
-pub const SNS: Service = service("SNS", "sns", "sns", Protocol::Query("2010-03-31"));
+
+/// Declares the services. A service is one row: its id, host and signed name, and its protocol.
+macro_rules! services {
+    ($($(#[$doc:meta])* $name:ident $id:literal, $host:expr, $sign_as:literal,
+        $protocol:ident$(($version:literal))?;)*) => {
+        $($(#[$doc])*
+        pub const $name: Service = Service {
+            id: $id,
+            host: $host,
+            sign_as: $sign_as,
+            protocol: Protocol::$protocol$(($version))?,
+        };)*
+    };
+}
+
+services! {
+    /// Elastic Container Registry.
+    ECR "ECR", "api.ecr", "ecr", Json("AmazonEC2ContainerRegistry_V20150921");
+    /// Elastic Container Service.
+    ECS "ECS", "ecs", "ecs", Json("AmazonEC2ContainerServiceV20141113");
+    /// EventBridge.
+    EVENT_BRIDGE "EventBridge", "events", "events", Json("AWSEvents");
+    /// Identity and Access Management. It is the one service here with one endpoint for all regions.
+    IAM "IAM", GLOBAL_HOST, "iam", Query("2010-05-08");
+    /// Elastic Load Balancing, version 2.
+    LOAD_BALANCERS "Elastic Load Balancing v2", "elasticloadbalancing", "elasticloadbalancing", Query("2015-12-01");
+    /// CloudWatch Logs.
+    LOGS "CloudWatch Logs", "logs", "logs", Json("Logs_20140328");
+    /// Service Quotas.
+    QUOTAS "Service Quotas", "servicequotas", "servicequotas", Json("ServiceQuotasV20190624");
+    /// Simple Email Service, version 2.
+    SES "SESv2", "email", "ses", Rest;
+    /// Simple Notification Service.
+    SNS "SNS", "sns", "sns", Query("2010-03-31");
+}
 
 /// An operation of a service.
 #[derive(Debug)]
