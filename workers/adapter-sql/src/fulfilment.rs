@@ -16,13 +16,8 @@ use crate::values::{At, Id, List};
 impl FulfilmentStore for Store {
     async fn fulfil(&self, fulfilment: &Fulfilment) -> Result<Applied, StoreError> {
         let change = Change {
-            consumer: fulfilment.consumer,
-            event_id: fulfilment.event_id,
-            order: None,
-            payment: None,
             outbox: fulfilment.outbox.clone(),
-            at: fulfilment.at,
-            delivery: None,
+            ..Change::of(fulfilment.consumer, fulfilment.event_id, fulfilment.at)
         };
         let mut transaction = self.begin().await?;
         let mut applied = apply(&mut transaction, &[change]).await?;

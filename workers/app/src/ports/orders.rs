@@ -96,6 +96,21 @@ pub struct Change {
     pub delivery: Option<u32>,
 }
 
+impl Change {
+    /// Returns a change that takes in an event and does nothing else.
+    pub fn of(consumer: &'static str, event_id: EventId, at: Timestamp) -> Change {
+        Change {
+            consumer,
+            event_id,
+            order: None,
+            payment: None,
+            outbox: Vec::new(),
+            at,
+            delivery: None,
+        }
+    }
+}
+
 /// One or more transitions of an order's saga.
 #[derive(Debug, Clone)]
 pub struct OrderChange {
@@ -166,6 +181,21 @@ pub struct Payment {
     pub charge_id: Option<String>,
     /// The reason of a failure.
     pub reason: Option<String>,
+}
+
+impl Payment {
+    /// Returns the refund of this charge.
+    pub fn refund(&self, state: PaymentState, charge_id: &str, amount: Money) -> Payment {
+        Payment {
+            order_id: self.order_id,
+            kind: PaymentKind::Refund,
+            amount,
+            state,
+            token: None,
+            charge_id: Some(charge_id.to_owned()),
+            reason: None,
+        }
+    }
 }
 
 /// A change of a payment's state.

@@ -121,15 +121,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                     self.refund_charge(&charge_id, amount).await?;
                     // The customer's statement shows the charge and the refund. Both are stored,
                     // with the amount that was charged.
-                    let refunded = Payment {
-                        kind: PaymentKind::Refund,
-                        amount,
-                        state: PaymentState::Refunded,
-                        token: None,
-                        charge_id: Some(charge_id.clone()),
-                        reason: None,
-                        ..charge.clone()
-                    };
+                    let refunded = charge.refund(PaymentState::Refunded, &charge_id, amount);
                     self.remember(None, refunded).await?;
                     let reason = format!("{amount} {WRONG_AMOUNT} {}, and refunded", charge.amount);
                     let wrong = Payment {
@@ -260,14 +252,7 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
         {
             Some(refund) => refund,
             None => {
-                let wanted = Payment {
-                    kind: PaymentKind::Refund,
-                    state: PaymentState::Requested,
-                    token: None,
-                    charge_id: Some(charge_id.clone()),
-                    reason: None,
-                    ..charge.clone()
-                };
+                let wanted = charge.refund(PaymentState::Requested, &charge_id, charge.amount);
                 let change = Some(PaymentChange {
                     expected: None,
                     payment: wanted.clone(),
@@ -331,13 +316,9 @@ impl<O: OrderStore, A: Apply, G: Gateway, S: Source> Worker<'_, O, A, G, S> {
                 .envelope_with(event_id, self.source.now(), Some(self.order_id), message)
         };
         let change = Change {
-            consumer: self.maker.role,
-            event_id,
-            order: None,
             payment,
             outbox: messages.into_iter().map(envelope).collect(),
-            at: self.source.now(),
-            delivery: None,
+            ..Change::of(self.maker.role, event_id, self.source.now())
         };
         self.applier.apply_one(change).await
     }

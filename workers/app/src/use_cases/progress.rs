@@ -110,13 +110,9 @@ impl<'a, S: Source> Progress<'a, S> {
             audit: None,
         };
         let change = Change {
-            consumer: self.maker.role,
-            event_id,
             order: Some(change),
-            payment: None,
             outbox: self.outbox,
-            at,
-            delivery: None,
+            ..Change::of(self.maker.role, event_id, at)
         };
         (change, self.order)
     }

@@ -129,14 +129,10 @@ async fn sweep_order(
         };
         swept.asked_again += 1;
         let message = ask_for(command, &stored.order);
+        let event_id = EventId(source.uuid());
         Change {
-            consumer: maker.role,
-            event_id: EventId(source.uuid()),
-            order: None,
-            payment: None,
             outbox: vec![maker.envelope(source, Some(due.order_id), message)],
-            at: now,
-            delivery: None,
+            ..Change::of(maker.role, event_id, now)
         }
     };
     // A conflict means that the order has advanced in the meantime, so nothing is left to do.

@@ -188,13 +188,8 @@ fn tell(order: &Order, audience: Audience, source: &impl Source, maker: &Maker) 
         since: order.updated_at,
     };
     Change {
-        consumer: maker.role,
-        event_id,
-        order: None,
-        payment: None,
         outbox: vec![maker.envelope_with(event_id, source.now(), Some(order.order_id), message)],
-        at: source.now(),
-        delivery: None,
+        ..Change::of(maker.role, event_id, source.now())
     }
 }
 

@@ -276,15 +276,8 @@ impl OfOrder<'_> {
             (Some(capture), Some(refund))
                 if refund_row.is_none_or(|row| row.state != PaymentState::Refunded) =>
             {
-                let payment = Payment {
-                    kind: PaymentKind::Refund,
-                    amount: refund.amount,
-                    state: PaymentState::Refunded,
-                    token: None,
-                    charge_id: Some(capture.charge_id.clone()),
-                    reason: None,
-                    ..charge.clone()
-                };
+                let payment =
+                    charge.refund(PaymentState::Refunded, &capture.charge_id, refund.amount);
                 record(refund_row.map(|row| row.state), payment)
             }
             _ => None,

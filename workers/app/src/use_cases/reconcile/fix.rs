@@ -95,13 +95,10 @@ async fn apply(
         audit: None,
     };
     let change = Change {
-        consumer: ACTOR,
-        event_id: EventId(source.uuid()),
         order: Some(moved),
         payment,
         outbox,
-        at,
-        delivery: None,
+        ..Change::of(ACTOR, EventId(source.uuid()), at)
     };
     Ok(apply_alone(orders, change).await? == Applied::Applied)
 }
