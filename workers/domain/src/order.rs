@@ -35,6 +35,14 @@ pub struct Item {
     pub unit_price: Money,
 }
 
+impl Item {
+    /// Returns the price of all units. [`Totals::of`] refused an order whose amounts overflow.
+    pub fn total(&self) -> Money {
+        let total = self.unit_price.times(self.quantity.get());
+        total.unwrap_or(self.unit_price)
+    }
+}
+
 /// The amounts of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {

@@ -290,11 +290,7 @@ impl Words {
                 .map(|item| LineView {
                     quantity: item.quantity.get(),
                     name: item.name.clone(),
-                    price: item
-                        .unit_price
-                        .times(item.quantity.get())
-                        .unwrap_or(item.unit_price)
-                        .to_string(),
+                    price: item.total().to_string(),
                 })
                 .collect(),
             tax: order.totals.tax.to_string(),

@@ -193,16 +193,12 @@ struct OrderItem {
 
 impl OrderItem {
     fn of(item: &Item) -> OrderItem {
-        let line_total = item
-            .unit_price
-            .times(item.quantity.get())
-            .unwrap_or(item.unit_price);
         OrderItem {
             product_id: item.product_id.clone(),
             name: item.name.clone(),
             quantity: item.quantity.get(),
             unit_price_minor: item.unit_price.minor,
-            line_total_minor: line_total.minor,
+            line_total_minor: item.total().minor,
         }
     }
 }

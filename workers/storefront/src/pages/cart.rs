@@ -61,12 +61,8 @@ pub async fn show<P: Ports>(
         [priced.subtotal, priced.tax, priced.total].map(|money| money.to_string());
     let lines: Vec<_> = priced.lines.into_iter().map(line_view).collect();
     let blocked = lines.iter().any(|line| line.conflict.is_some());
-    let shell = Shell {
-        cart_count: Some(cart.lines.units()),
-        ..Shell::of(&app)
-    };
     Ok(session.onto(page(&CartPage {
-        shell,
+        shell: Shell::counting(&app, cart.lines.units()),
         lines,
         subtotal,
         tax,

@@ -324,13 +324,9 @@ impl CheckoutPage {
             totals: [subtotal, tax, total],
             shown,
         } = receipt;
-        let shell = Shell {
-            cart_count: Some(units),
-            ..Shell::of(app)
-        };
         let address = AddressField::all(&form, &errors);
         CheckoutPage {
-            shell,
+            shell: Shell::counting(app, units),
             form,
             errors,
             unsure,

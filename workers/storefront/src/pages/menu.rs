@@ -76,13 +76,9 @@ pub async fn show<P: Ports>(
         .into_iter()
         .filter(|section| !section.products.is_empty())
         .collect();
-    let shell = Shell {
-        cart_count: Some(cart.lines.units()),
-        ..Shell::of(&app)
-    };
     let as_of = products.as_of.map(|at| time_of(&app, at));
     let page = page(&MenuPage {
-        shell,
+        shell: Shell::counting(&app, cart.lines.units()),
         sections,
         as_of,
     })?;

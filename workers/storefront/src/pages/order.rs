@@ -214,11 +214,7 @@ fn view(
             .map(|item| OrderLineView {
                 quantity: item.quantity.get(),
                 name: item.name.clone(),
-                line_total: item
-                    .unit_price
-                    .times(item.quantity.get())
-                    .unwrap_or(item.unit_price)
-                    .to_string(),
+                line_total: item.total().to_string(),
             })
             .collect(),
         subtotal: order.totals.subtotal.to_string(),

@@ -36,14 +36,19 @@ impl Shell {
         }
     }
 
+    /// Creates the frame with the number of units in the cart.
+    pub fn counting<P: Ports>(app: &App<P>, units: u32) -> Shell {
+        Shell {
+            cart_count: Some(units),
+            ..Shell::of(app)
+        }
+    }
+
     /// Creates the frame with the number of units in the session's cart, or zero when the cart
     /// cannot be read.
     pub async fn with_cart<P: Ports>(app: &App<P>, session: &Session) -> Shell {
         let cart = app.carts().get(&session.hash).await;
-        Shell {
-            cart_count: Some(cart.unwrap_or_default().lines.units()),
-            ..Shell::of(app)
-        }
+        Shell::counting(app, cart.unwrap_or_default().lines.units())
     }
 }
 
