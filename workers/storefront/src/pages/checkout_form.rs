@@ -136,50 +136,22 @@ impl CheckoutForm {
     }
 }
 
-/// The inputs of an address: name, field of the API, label, `autocomplete` value, maximum length,
-/// and whether it may be empty.
-const ADDRESS: [(&str, &str, &str, &str, usize, bool); 5] = [
-    (
-        "address_line1",
-        "delivery_address.line1",
-        "Street and number",
-        "address-line1",
-        address::LINE_MAX,
-        false,
-    ),
-    (
-        "address_line2",
-        "delivery_address.line2",
-        "Apartment or floor",
-        "address-line2",
-        address::LINE_MAX,
-        true,
-    ),
-    (
-        "address_city",
-        "delivery_address.city",
-        "City",
-        "address-level2",
-        address::CITY_MAX,
-        false,
-    ),
-    (
-        "address_postal_code",
-        "delivery_address.postal_code",
-        "ZIP code",
-        "postal-code",
-        address::POSTAL_CODE_MAX,
-        false,
-    ),
-    (
-        "address_note",
-        "delivery_address.note",
-        "Note for the rider",
-        "off",
-        address::NOTE_MAX,
-        true,
-    ),
-];
+macro_rules! address {
+    ($($name:literal $field:literal $label:literal $autocomplete:literal $max:ident $optional:literal;)*) => {
+        /// The inputs of an address: name, field of the API, label, `autocomplete` value, maximum
+        /// length, and whether it may be empty.
+        const ADDRESS: &[(&str, &str, &str, &str, usize, bool)] =
+            &[$(($name, $field, $label, $autocomplete, address::$max, $optional)),*];
+    };
+}
+
+address! {
+    "address_line1" "delivery_address.line1" "Street and number" "address-line1" LINE_MAX false;
+    "address_line2" "delivery_address.line2" "Apartment or floor" "address-line2" LINE_MAX true;
+    "address_city" "delivery_address.city" "City" "address-level2" CITY_MAX false;
+    "address_postal_code" "delivery_address.postal_code" "ZIP code" "postal-code" POSTAL_CODE_MAX false;
+    "address_note" "delivery_address.note" "Note for the rider" "off" NOTE_MAX true;
+}
 
 /// An input of the delivery address.
 pub struct AddressField {
@@ -202,7 +174,7 @@ impl AddressField {
             &form.address_postal_code,
             &form.address_note,
         ];
-        let fields = ADDRESS.into_iter().zip(values);
+        let fields = ADDRESS.iter().copied().zip(values);
         fields
             .map(
                 |((name, field, label, autocomplete, max, optional), value)| AddressField {
