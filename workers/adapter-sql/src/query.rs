@@ -102,6 +102,24 @@ enum Either<'c> {
     Sqlite(Statement<'c, Sqlite>),
 }
 
+/// Runs the same code for a statement of either database, with its query and its connection.
+macro_rules! on_either {
+    ($statement:ident, $store:ident, |$query:ident, $connection:ident| $run:block) => {
+        match $statement {
+            Either::Postgres(statement) => {
+                let (mut connection, $query) = statement.ready($store).await?;
+                let $connection = &mut *connection;
+                $run
+            }
+            Either::Sqlite(statement) => {
+                let (mut connection, $query) = statement.ready($store).await?;
+                let $connection = &mut *connection;
+                $run
+            }
+        }
+    };
+}
+
 /// A statement with its values.
 #[must_use]
 pub struct Query<'c> {
@@ -148,16 +166,9 @@ impl<'c> Query<'c> {
     pub async fn execute(self) -> Result<u64, StoreError> {
         let (store, alone, statement) = self.checked()?;
         let done = async {
-            Ok(match statement {
-                Either::Postgres(statement) => {
-                    let (mut connection, query) = statement.ready(store).await?;
-                    query.execute(&mut *connection).await?.rows_affected()
-                }
-                Either::Sqlite(statement) => {
-                    let (mut connection, query) = statement.ready(store).await?;
-                    query.execute(&mut *connection).await?.rows_affected()
-                }
-            })
+            Ok(on_either!(statement, store, |query, connection| {
+                query.execute(connection).await?.rows_affected()
+            }))
         };
         store.answered(done.await, alone)
     }
@@ -166,18 +177,10 @@ impl<'c> Query<'c> {
     pub async fn fetch_optional<T: Row>(self) -> Result<Option<T>, StoreError> {
         let (store, alone, statement) = self.checked()?;
         let row = async {
-            Ok(match statement {
-                Either::Postgres(statement) => {
-                    let (mut connection, query) = statement.ready(store).await?;
-                    let row = query.fetch_optional(&mut *connection).await?;
-                    row.map(|row| T::from_row(&row))
-                }
-                Either::Sqlite(statement) => {
-                    let (mut connection, query) = statement.ready(store).await?;
-                    let row = query.fetch_optional(&mut *connection).await?;
-                    row.map(|row| T::from_row(&row))
-                }
-            })
+            Ok(on_either!(statement, store, |query, connection| {
+                let row = query.fetch_optional(connection).await?;
+                row.map(|row| T::from_row(&row))
+            }))
         };
         store
             .answered(row.await, alone)?
@@ -195,18 +198,10 @@ impl<'c> Query<'c> {
     pub async fn fetch_each<T: Row>(self) -> Result<Vec<Result<T, StoreError>>, StoreError> {
         let (store, alone, statement) = self.checked()?;
         let rows = async {
-            Ok(match statement {
-                Either::Postgres(statement) => {
-                    let (mut connection, query) = statement.ready(store).await?;
-                    let rows = query.fetch_all(&mut *connection).await?;
-                    rows.iter().map(T::from_row).collect::<Vec<_>>()
-                }
-                Either::Sqlite(statement) => {
-                    let (mut connection, query) = statement.ready(store).await?;
-                    let rows = query.fetch_all(&mut *connection).await?;
-                    rows.iter().map(T::from_row).collect()
-                }
-            })
+            Ok(on_either!(statement, store, |query, connection| {
+                let rows = query.fetch_all(connection).await?;
+                rows.iter().map(T::from_row).collect::<Vec<_>>()
+            }))
         };
         let rows = store.answered(rows.await, alone)?;
         Ok(rows
