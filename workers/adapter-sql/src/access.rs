@@ -87,15 +87,7 @@ impl StaffTokens for Store {
 }
 
 row! {
-    struct AuditRow {
-        at: Timestamp,
-        actor: String,
-        action: String,
-        subject: String,
-        before: Option<String>,
-        after: Option<String>,
-        act_id: Option<String>,
-    }
+    struct AuditRow(AuditEntry) { at, actor, action, subject, before, after, act_id }
 }
 
 impl AuditLog for Store {
@@ -119,15 +111,6 @@ impl AuditLog for Store {
             ORDER BY audit_id DESC LIMIT $1"#;
         let query = self.read(NEWEST).bind(i64::from(limit));
         let rows: Vec<AuditRow> = query.fetch_all().await?;
-        let entry = |row: AuditRow| AuditEntry {
-            at: row.at,
-            actor: row.actor,
-            action: row.action,
-            subject: row.subject,
-            before: row.before,
-            after: row.after,
-            act_id: row.act_id,
-        };
-        Ok(rows.into_iter().map(entry).collect())
+        Ok(rows.into_iter().map(|AuditRow(entry)| entry).collect())
     }
 }

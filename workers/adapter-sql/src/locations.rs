@@ -11,53 +11,14 @@ use crate::Store;
 use crate::values::At;
 
 row! {
-    /// A row of `locations`, without the opening hours.
-    struct Row {
-        tenant_id: String,
-        location_id: String,
-        name: String,
-        currency: String,
-        tax_basis_points: i32,
-        tax_rate_millionths: Option<i32>,
-        time_zone: String,
-        slot_minutes: i32,
-        slot_capacity: i32,
-        country: String,
-    }
+    struct Row(LocationRow) {
+        tenant_id, location_id, name, currency, tax_basis_points, tax_rate_millionths, time_zone,
+        slot_minutes, slot_capacity, country
+    } with hours: Vec::new()
 }
 
-row! {
-    struct HoursRow {
-        tenant_id: String,
-        location_id: String,
-        weekday: i32,
-        opens: i32,
-        closes: i32,
-    }
-}
-
-impl Row {
-    fn with_hours(self, hours: &[HoursRow]) -> LocationRow {
-        let own = hours
-            .iter()
-            .filter(|day| day.tenant_id == self.tenant_id && day.location_id == self.location_id);
-        LocationRow {
-            hours: own
-                .map(|day| (day.weekday, day.opens, day.closes))
-                .collect(),
-            tenant_id: self.tenant_id,
-            location_id: self.location_id,
-            name: self.name,
-            currency: self.currency,
-            tax_basis_points: self.tax_basis_points,
-            tax_rate_millionths: self.tax_rate_millionths,
-            time_zone: self.time_zone,
-            slot_minutes: self.slot_minutes,
-            slot_capacity: self.slot_capacity,
-            country: self.country,
-        }
-    }
-}
+/// Tenant, location, weekday, opening and closing time.
+type HoursRow = (String, String, i32, i32, i32);
 
 impl LocationStore for Store {
     async fn locations(&self) -> Result<Vec<Location>, StoreError> {
@@ -69,8 +30,13 @@ impl LocationStore for Store {
             "SELECT tenant_id, location_id, weekday, opens, closes FROM opening_hours";
         let rows: Vec<Row> = self.read(LOCATIONS).fetch_all().await?;
         let hours: Vec<HoursRow> = self.read(HOURS).fetch_all().await?;
-        let read = |row: Row| {
-            let shop = row.with_hours(&hours).read();
+        let read = |Row(mut row): Row| {
+            for (tenant, location, weekday, opens, closes) in &hours {
+                if *tenant == row.tenant_id && *location == row.location_id {
+                    row.hours.push((*weekday, *opens, *closes));
+                }
+            }
+            let shop = row.read();
             shop.inspect_err(|error| tracing::error!(error = %chain(error), "A location with an invalid row was skipped")).ok()
         };
         Ok(rows.into_iter().filter_map(read).collect())
