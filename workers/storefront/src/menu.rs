@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use app::ports::stock::{Catalogue as _, StockedProduct};
 use app::ports::{Backend, Source as _, StoreError};
-use app::use_cases::place_order::Offers;
 use contract::cause::chain;
 use domain::Timestamp;
-use domain::cart::Line;
 use domain::ids::ProductId;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
@@ -211,27 +209,6 @@ impl Menu {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Offers for the checkout. Looks up a product on the cached menu, and in the stock itself when the
-/// menu shows too few: units may have arrived a moment ago. An order for units that were sold a
-/// moment ago is refused later, when its stock is reserved.
-pub struct Offered<'a, P: Ports> {
-    /// The cached menu.
-    pub menu: &'a Menu,
-    /// The stock.
-    pub ports: &'a P,
-}
-
-impl<P: Ports> Offers for Offered<'_, P> {
-    async fn offer(&self, line: &Line) -> Result<Option<StockedProduct>, StoreError> {
-        let products = self.menu.products(self.ports).await?;
-        let wanted = i64::from(line.quantity.get());
-        match find(&products, &line.product_id) {
-            Some(product) if product.counters.available >= wanted => Ok(Some(product.clone())),
-            _ => self.ports.stock().product(&line.product_id).await,
-        }
     }
 }
 

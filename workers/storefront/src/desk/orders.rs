@@ -3,32 +3,49 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use app::ports::Backend;
 use app::ports::fulfilment::{FulfilmentStore as _, Ticket};
 use app::ports::orders::{OrderStore as _, StoredOrder};
 use app::ports::scope::Scope;
+use app::ports::stock::{Catalogue as _, StockedProduct};
+use app::ports::{Backend, StoreError};
 use app::use_cases::change_order::{
     CUSTOMER, ChangeRefusal, Move, cancel_by_customer, move_by_staff,
 };
-use app::use_cases::place_order::{Accepted, PlaceOrderDeps, Refusal, Request, place_order};
+use app::use_cases::place_order::{
+    Accepted, Offers, PlaceOrderDeps, Refusal, Request, place_order,
+};
 use axum::http::HeaderMap;
 use contract::cause::chain;
 use domain::access::{Action, Actor, Denial, Resource, may};
+use domain::cart::Line;
 use domain::ids::{OrderId, OrderNumber};
 use domain::order::{HistoryEntry, Order, Status};
 
 use super::staff::staff_of;
-use crate::menu::Offered;
 use crate::ports::{Observation, Ports, within};
 use crate::problem::Problem;
 use crate::random::{digest, random_token};
 use crate::staff::Staff;
 use crate::state::App;
-use crate::{access, session, staff, tracking};
+use crate::{access, menu, session, staff, tracking};
 
 /// Maximum time to place an order. Placing normally takes milliseconds; after this limit the client
 /// is told that the result is unknown.
 const PLACED_WITHIN: Duration = Duration::from_secs(7);
+
+/// Looks up a product on the cached menu, and in the stock itself when the menu shows too few: units
+/// may have arrived a moment ago. An order for units that were sold a moment ago is refused later,
+/// when its stock is reserved.
+impl<P: Ports> Offers for App<P> {
+    async fn offer(&self, line: &Line) -> Result<Option<StockedProduct>, StoreError> {
+        let products = self.menu.products(&self.ports).await?;
+        let wanted = i64::from(line.quantity.get());
+        match menu::find(&products, &line.product_id) {
+            Some(product) if product.counters.available >= wanted => Ok(Some(product.clone())),
+            _ => self.ports.stock().product(&line.product_id).await,
+        }
+    }
+}
 
 /// Places an order that came as JSON or from a form.
 ///
@@ -45,11 +62,7 @@ pub async fn accept<P: Ports>(app: &App<P>, request: Request) -> Result<Accepted
     };
     let shop = app.settings.shops.named(request.location_id.as_ref());
     let shop = shop.map_err(|error| Refusal::Fields(vec![error]))?;
-    let offers = Offered {
-        menu: &app.menu,
-        ports: &app.ports,
-    };
-    let placing = place_order(app.orders(), &offers, &shop, deps, request);
+    let placing = place_order(app.orders(), app, &shop, deps, request);
     // This limit is shorter than the limit of the request, so the customer keeps the form and its
     // key.
     let placed = within(PLACED_WITHIN, Backend::Orders, placing).await;
