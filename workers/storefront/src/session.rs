@@ -229,7 +229,8 @@ fn is_over(issued_at: i64, now: i64) -> bool {
     now - issued_at >= ABSOLUTE.whole_seconds() || issued_at - now > 60
 }
 
-fn mac_key(key: &str) -> hmac::Key {
+/// Returns the key that signs sessions and staff tokens.
+pub fn mac_key(key: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes())
 }
 

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::cookies;
+use crate::session::mac_key;
 use crate::settings::Settings;
 use crate::text::header_text;
 
@@ -124,10 +125,7 @@ pub(crate) fn sign(version: &str, key: &str, token: &StaffToken) -> String {
         "{version}.{}",
         BASE64.encode(serde_json::to_vec(&payload).unwrap_or_default())
     );
-    let signature = hmac::sign(
-        &hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()),
-        body.as_bytes(),
-    );
+    let signature = hmac::sign(&mac_key(key), body.as_bytes());
     format!("{body}.{}", BASE64.encode(signature))
 }
 
@@ -153,12 +151,7 @@ pub(crate) fn verify_version(
     let (body, signature) = token.rsplit_once('.').ok_or(TokenRefusal::Forged)?;
     let signature = BASE64.decode(signature).map_err(|_| TokenRefusal::Forged)?;
     // The check takes constant time and comes before the content is parsed.
-    hmac::verify(
-        &hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()),
-        body.as_bytes(),
-        &signature,
-    )
-    .map_err(|_| TokenRefusal::Forged)?;
+    hmac::verify(&mac_key(key), body.as_bytes(), &signature).map_err(|_| TokenRefusal::Forged)?;
     let payload = body
         .strip_prefix(version)
         .and_then(|body| body.strip_prefix('.'))
