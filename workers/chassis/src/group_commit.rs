@@ -38,22 +38,13 @@ struct Submitted<T, R> {
 }
 
 impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
-    /// Starts a group commit that never waits for more items ([`GroupCommit::start_lingering`]).
-    pub fn start<F, C>(max: usize, commit: F) -> Self
-    where
-        F: Fn(Vec<T>) -> C + Send + Sync + 'static,
-        C: Future<Output = Vec<R>> + Send + 'static,
-    {
-        Self::start_lingering(max, Duration::ZERO, commit)
-    }
-
     /// Starts a group commit. `commit` receives up to `max` items and returns one answer for each,
     /// in their order. One commit runs at a time. After a commit of several items, the next one
     /// waits up to `linger` for more items.
     ///
     /// At most `max` items wait for the running commit to end; further callers wait for room in the
     /// queue. The task ends when the last clone is dropped and all submitted items are committed.
-    pub fn start_lingering<F, C>(max: usize, linger: Duration, commit: F) -> Self
+    pub fn start<F, C>(max: usize, linger: Duration, commit: F) -> Self
     where
         F: Fn(Vec<T>) -> C + Send + Sync + 'static,
         C: Future<Output = Vec<R>> + Send + 'static,
@@ -129,7 +120,7 @@ mod tests {
     fn lingering(max: usize, linger: Duration) -> (GroupCommit<u32, u32>, Sizes) {
         let sizes = Sizes::default();
         let seen = sizes.clone();
-        let commit = GroupCommit::start_lingering(max, linger, move |items: Vec<u32>| {
+        let commit = GroupCommit::start(max, linger, move |items: Vec<u32>| {
             seen.lock().expect("not poisoned").push(items.len());
             async move {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -260,6 +260,7 @@ impl Applier {
     fn new(store: Store) -> Self {
         Self(GroupCommit::start(
             Applier::MAX,
+            Duration::ZERO,
             move |changes: Vec<Change>| {
                 let store = store.clone();
                 async move { store.apply(&changes).await }

@@ -69,14 +69,10 @@ impl GroupedStock {
 
     fn new(stock: DynamoStock) -> GroupedStock {
         let counters = stock.clone();
-        let moves = GroupCommit::start_lingering(
-            GroupedStock::MAX,
-            LINGER,
-            move |moves: Vec<OrderMove>| {
-                let stock = counters.clone();
-                async move { stock.move_orders(&moves).await }
-            },
-        );
+        let moves = GroupCommit::start(GroupedStock::MAX, LINGER, move |moves: Vec<OrderMove>| {
+            let stock = counters.clone();
+            async move { stock.move_orders(&moves).await }
+        });
         GroupedStock { moves, stock }
     }
 }

@@ -53,7 +53,7 @@ impl GroupedViews {
     const MAX: usize = 20;
 
     fn new(views: DynamoViews) -> GroupedViews {
-        GroupedViews(GroupCommit::start_lingering(
+        GroupedViews(GroupCommit::start(
             GroupedViews::MAX,
             LINGER,
             move |some: Vec<OrderView>| {
