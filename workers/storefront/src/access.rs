@@ -1,5 +1,6 @@
 //! The access check in front of every handler, by the action of its route.
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
@@ -130,11 +131,7 @@ pub const fn event_of(token: Option<TokenRefusal>) -> SecurityEvent {
 /// Redirects a browser to the sign-in page. Records a security event only for a token that was sent
 /// and not accepted; a request without a token is harmless.
 pub fn to_sign_in(token: Option<TokenRefusal>) -> Response {
-    let mut response = Redirect::to("/staff/sign-in").into_response();
-    if event_of(token) == SecurityEvent::Unauthorized {
-        response
-            .extensions_mut()
-            .insert(SecurityEvent::Unauthorized);
-    }
-    response
+    let refused = event_of(token) == SecurityEvent::Unauthorized;
+    let event = refused.then_some(Extension(SecurityEvent::Unauthorized));
+    (event, Redirect::to("/staff/sign-in")).into_response()
 }

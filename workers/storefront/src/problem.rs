@@ -7,7 +7,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use app::ports::StoreError;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::Extension;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contract::cause::chain;
 use domain::FieldError;
@@ -334,19 +335,11 @@ fn title(status: StatusCode) -> String {
 /// whether a browser asks.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
-        let headers = response.headers_mut();
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"staff\""),
-            );
-        }
-        response.extensions_mut().insert(self);
-        response
+        let retry = self.retry_after_s;
+        let retry = retry.map(|seconds| [(header::RETRY_AFTER, seconds)]);
+        let realm = [(header::WWW_AUTHENTICATE, "Bearer realm=\"staff\"")];
+        let realm = (self.status == StatusCode::UNAUTHORIZED).then_some(realm);
+        (self.status, retry, realm, Extension(self)).into_response()
     }
 }
 

@@ -176,7 +176,6 @@ pub async fn set_statuses<P: Ports>(
             Err(refusal) => ChangeResult::refused(order_id, refusal),
         });
     }
-    let mut response = Json(Results { results }).into_response();
-    response.extensions_mut().insert(SecurityEvents(foreign));
-    Ok(response)
+    let events = Extension(SecurityEvents(foreign));
+    Ok((events, Json(Results { results })).into_response())
 }

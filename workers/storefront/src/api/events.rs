@@ -9,7 +9,7 @@ use app::ports::orders::OrderStore as _;
 use app::use_cases::for_customers::public_note;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use contract::route::RouteId;
@@ -92,15 +92,9 @@ pub async fn follow<P: Ports>(
         ended: false,
         place,
     };
-    let mut response = Sse::new(events(follower))
-        .keep_alive(KeepAlive::new().interval(HEARTBEAT))
-        .into_response();
+    let events = Sse::new(events(follower)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
     // Tells nginx-style proxies to pass on each event without buffering.
-    response.headers_mut().insert(
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    );
-    Ok(response)
+    Ok(([("x-accel-buffering", "no")], events).into_response())
 }
 
 /// Returns the order's watcher and starts one if there is none. The watcher ends after its last

@@ -4,7 +4,7 @@ use app::ports::fulfilment::Ticket;
 use app::use_cases::for_customers::{public_note, public_reason};
 use app::use_cases::place_order::Accepted;
 use axum::Json;
-use axum::http::{HeaderValue, header};
+use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use domain::address::DeliveryAddress;
 use domain::ids::{LocationId, OrderId, ProductId};
@@ -376,11 +376,7 @@ impl OrderView {
 
     /// Returns the response, with the order's version as `ETag`.
     pub fn tagged(self) -> Response {
-        let tag = HeaderValue::from_str(&format!("\"{}\"", self.version));
-        let mut response = Json(self).into_response();
-        if let Ok(tag) = tag {
-            response.headers_mut().insert(header::ETAG, tag);
-        }
-        response
+        let tag = [(header::ETAG, format!("\"{}\"", self.version))];
+        (tag, Json(self)).into_response()
     }
 }

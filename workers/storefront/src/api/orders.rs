@@ -13,7 +13,7 @@ use app::use_cases::place_order::{Request, ShownLine};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use contract::cause::chain;
 use contract::route::RouteId;
@@ -118,17 +118,11 @@ pub async fn place<P: Ports>(
         carry_cart(&app, before, after).await;
     }
     let location = format!("/api/v1/orders/{}", accepted.order.order_id);
+    let location = [(header::LOCATION, location)];
+    let warning = format!("299 - \"delivery_address {ADDRESS_WARNING}\"");
+    let warning = lacks_address(&accepted.order).then_some([(header::WARNING, warning)]);
     let receipt = Json(Receipt::of(&accepted));
-    let mut response = (StatusCode::ACCEPTED, receipt).into_response();
-    if let Ok(location) = HeaderValue::from_str(&location) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    if lacks_address(&accepted.order)
-        && let Ok(warning) =
-            HeaderValue::from_str(&format!("299 - \"delivery_address {ADDRESS_WARNING}\""))
-    {
-        response.headers_mut().insert(header::WARNING, warning);
-    }
+    let response = (StatusCode::ACCEPTED, location, warning, receipt).into_response();
     Ok(match after {
         Some(after) => after.onto(response),
         None => response,

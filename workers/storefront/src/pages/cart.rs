@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use app::ports::carts::CartStore as _;
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Extension, Form};
 use domain::cart::{Line, Quantity};
@@ -122,15 +122,13 @@ pub async fn add<P: Ports>(
     let session = session::of_or_new(&headers, &app.settings);
     let cart = add_to(&app, client, &session, &line).await?;
     // A script needs the new count; a browser needs a page to go to.
-    let mut response = if headers.contains_key("x-requested-with") {
+    let response = if headers.contains_key("x-requested-with") {
         StatusCode::NO_CONTENT.into_response()
     } else {
         Redirect::to("/cart").into_response()
     };
-    response
-        .headers_mut()
-        .insert("x-cart-count", HeaderValue::from(cart.lines.units()));
-    Ok(session.onto(response))
+    let count = [("x-cart-count", cart.lines.units())];
+    Ok(session.onto((count, response).into_response()))
 }
 
 /// Sets the quantity of a product in the cart.

@@ -5,12 +5,12 @@
 //! The page is made from the form and from data in memory. It calls no dependency, because the
 //! failure may be an overload of that dependency.
 
-use axum::Form;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Form};
 use contract::route::RouteId;
 use domain::money::Money;
 
@@ -80,16 +80,10 @@ pub async fn keep<P: Ports>(
     );
     match kept {
         Ok(kept) => {
-            let mut response = (problem.status, kept).into_response();
-            if let Some(after) = refused.headers().get(header::RETRY_AFTER) {
-                response
-                    .headers_mut()
-                    .insert(header::RETRY_AFTER, after.clone());
-            }
-            if let Some(event) = problem.security {
-                response.extensions_mut().insert(event);
-            }
-            response
+            let after = refused.headers().get(header::RETRY_AFTER);
+            let after = after.map(|after| [(header::RETRY_AFTER, after.clone())]);
+            let event = problem.security.map(Extension);
+            (problem.status, after, event, kept).into_response()
         }
         Err(_) => refused,
     }

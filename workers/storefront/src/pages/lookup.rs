@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use app::ports::orders::{OrderStore as _, StoredOrder};
 use askama::Template;
-use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::{Extension, Form};
 use domain::email;
 use domain::ids::{OrderId, OrderNumber};
 
@@ -136,10 +136,7 @@ pub async fn not_found<P: Ports>(
 ) -> Result<Response, Problem> {
     let session = session::of_or_new(headers, &app.settings);
     let page = page(&lookup_page(app, &session, form, error).await)?;
-    let mut response = (StatusCode::NOT_FOUND, page).into_response();
-    if let Some(event) = event {
-        response.extensions_mut().insert(event);
-    }
+    let response = (StatusCode::NOT_FOUND, event.map(Extension), page).into_response();
     Ok(session.onto(response))
 }
 

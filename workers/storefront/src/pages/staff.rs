@@ -48,17 +48,15 @@ pub async fn board<P: Ports>(
     let is_foreign = faster == Some(None);
     let notice = faster
         .map(|who| who.unwrap_or_else(|| "Somebody else already changed this order.".to_owned()));
-    let mut board = page(&BoardPage {
+    let board = page(&BoardPage {
         shell: Shell {
             notice,
             ..Shell::of(&app)
         },
         board: open_orders(&app).await?,
     })?;
-    if is_foreign {
-        board.extensions_mut().insert(SecurityEvent::ForeignLookup);
-    }
-    Ok(board)
+    let event = is_foreign.then_some(Extension(SecurityEvent::ForeignLookup));
+    Ok((event, board).into_response())
 }
 
 /// Shows the columns of the staff board, for its script.
@@ -394,11 +392,8 @@ fn not_signed_in<P: Ports>(app: &App<P>, reason: &'static str) -> Result<Respons
         shell: Shell::of(app),
         error: Some(reason),
     })?;
-    let mut response = (StatusCode::UNPROCESSABLE_ENTITY, page).into_response();
-    response
-        .extensions_mut()
-        .insert(SecurityEvent::SignInFailed);
-    Ok(response)
+    let event = Extension(SecurityEvent::SignInFailed);
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, event, page).into_response())
 }
 
 /// Revokes the token, so that copies of it are refused too, and removes the cookie.
