@@ -116,24 +116,7 @@ impl Inbox for SqsInbox {
         &self,
         handles: &[(String, Duration)],
     ) -> Result<Vec<Result<(), EntryError>>, QueueError> {
-        if handles.is_empty() {
-            return Ok(Vec::new());
-        }
-        let entries = handles.iter().enumerate().map(|(index, (handle, hidden))| {
-            ChangeMessageVisibilityBatchRequestEntry::builder()
-                .id(index.to_string())
-                .receipt_handle(handle)
-                .visibility_timeout(whole_seconds(*hidden))
-                .build()
-        });
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unfit)?;
-        let call = self
-            .client
-            .change_message_visibility_batch()
-            .queue_url(&self.url)
-            .set_entries(Some(entries));
-        let answer = call.send().await.map_err(failed)?;
-        Ok(per_entry(handles.len(), &answer.failed))
+        hide(&self.client, &self.url, handles).await
     }
 
     async fn park(&self, delivery: &Delivery, reason: &str) -> Result<(), QueueError> {
@@ -164,6 +147,29 @@ impl Inbox for SqsInbox {
         }
         call.send().await.map(|_| ()).map_err(failed)
     }
+}
+
+/// Makes messages of a queue invisible for these times, or visible after a time of zero.
+pub async fn hide(
+    client: &Client,
+    url: &str,
+    handles: &[(String, Duration)],
+) -> Result<Vec<Result<(), EntryError>>, QueueError> {
+    if handles.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entries = handles.iter().enumerate().map(|(index, (handle, hidden))| {
+        ChangeMessageVisibilityBatchRequestEntry::builder()
+            .id(index.to_string())
+            .receipt_handle(handle)
+            .visibility_timeout(whole_seconds(*hidden))
+            .build()
+    });
+    let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unfit)?;
+    let call = client.change_message_visibility_batch().queue_url(url);
+    let answer = call.set_entries(Some(entries)).send().await;
+    let answer = answer.map_err(failed)?;
+    Ok(per_entry(handles.len(), &answer.failed))
 }
 
 /// Returns a reason that SQS accepts as an attribute: without control characters and noncharacters,

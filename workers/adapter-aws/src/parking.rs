@@ -1,10 +1,10 @@
 //! The dead-letter queue of a work queue, for operators: reading, returning and redriving dead
 //! letters.
 
+use std::time::Duration;
+
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName,
-};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use chassis::inbox::QueueError;
 use contract::queue::{BATCH_MAX, Queue};
 use contract::{
@@ -13,6 +13,7 @@ use contract::{
 use domain::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::inbox::hide;
 use crate::messages::{failed, sent_at, system, text_of, text_value, unfit};
 
 /// Visibility timeout in seconds of a receive: long enough to read all dead letters and return
@@ -122,22 +123,9 @@ impl SqsParking {
     /// Returns the cause when a call fails.
     pub async fn hand_back(&self, parked: &[Parked]) -> Result<(), QueueError> {
         for batch in parked.chunks(BATCH_MAX) {
-            let entries = batch.iter().enumerate().map(|(index, parked)| {
-                ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(index.to_string())
-                    .receipt_handle(&parked.handle)
-                    .visibility_timeout(0)
-                    .build()
-            });
-            let entries = entries.collect::<Result<Vec<_>, _>>().map_err(unfit)?;
-            let call = self
-                .client
-                .change_message_visibility_batch()
-                .queue_url(&self.parking_url);
-            call.set_entries(Some(entries))
-                .send()
-                .await
-                .map_err(failed)?;
+            let batch = batch.iter().map(|it| (it.handle.clone(), Duration::ZERO));
+            let batch: Vec<_> = batch.collect();
+            hide(&self.client, &self.parking_url, &batch).await?;
         }
         Ok(())
     }
