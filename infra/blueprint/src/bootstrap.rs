@@ -99,15 +99,12 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         template.waive(&id, &["IAM-2"], reason);
         policies.push(reference(&id));
     }
-    let role = template.add(
-        "execution role",
-        kind::IAM_ROLE,
-        json!({
-            "AssumeRolePolicyDocument": cloudformation_trust(environment),
-            "ManagedPolicyArns": policies,
-            "Tags": environment.tags(),
-        }),
-    );
+    let properties = json!({
+        "AssumeRolePolicyDocument": cloudformation_trust(environment),
+        "ManagedPolicyArns": policies,
+        "Tags": environment.tags(),
+    });
+    let role = template.add("execution role", kind::IAM_ROLE, properties);
     template.waive(
         &role,
         &["IAM-4"],

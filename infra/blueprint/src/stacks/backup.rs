@@ -118,13 +118,10 @@ fn plan(template: &mut Template<'_>, vault: &LogicalId) -> LogicalId {
         "cron(0 4 1 * ? *)",
         lifecycle,
     );
-    template.add(
-        "plan",
-        kind::BACKUP_PLAN,
-        json!({
-            "BackupPlan": { "BackupPlanName": environment.stack_name("backups"), "BackupPlanRule": [daily, monthly] },
-        }),
-    )
+    let properties = json!({
+        "BackupPlan": { "BackupPlanName": environment.stack_name("backups"), "BackupPlanRule": [daily, monthly] },
+    });
+    template.add("plan", kind::BACKUP_PLAN, properties)
 }
 
 fn rule(
@@ -188,14 +185,12 @@ fn selection(
     name: &str,
     resources: Vec<Value>,
 ) {
-    template.add(
-        &format!("{name} selection"),
-        kind::BACKUP_SELECTION,
-        json!({
-            "BackupPlanId": reference(plan),
-            "BackupSelection": { "SelectionName": name, "IamRoleArn": get_att(role, "Arn"), "Resources": resources },
-        }),
-    );
+    let words = format!("{name} selection");
+    let properties = json!({
+        "BackupPlanId": reference(plan),
+        "BackupSelection": { "SelectionName": name, "IamRoleArn": get_att(role, "Arn"), "Resources": resources },
+    });
+    template.add(&words, kind::BACKUP_SELECTION, properties);
 }
 
 fn database(environment: &Environment) -> Value {

@@ -81,17 +81,13 @@ fn images(template: &mut Template<'_>) -> LogicalId {
         // Far more images than any rollback needs.
         rule(2, "Old", json!({ "tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 100 })),
     ] });
-    template.add_kept(
-        "images",
-        kind::ECR_REPOSITORY,
-        json!({
-            "ImageTagMutability": "IMMUTABLE",
-            "ImageScanningConfiguration": { "ScanOnPush": true },
-            "EncryptionConfiguration": { "EncryptionType": "KMS", "KmsKey": Shared::StorageKey.import(environment) },
-            "LifecyclePolicy": { "LifecyclePolicyText": sorted(lifecycle).to_string() },
-        }),
-        Keep::Data,
-    )
+    let properties = json!({
+        "ImageTagMutability": "IMMUTABLE",
+        "ImageScanningConfiguration": { "ScanOnPush": true },
+        "EncryptionConfiguration": { "EncryptionType": "KMS", "KmsKey": Shared::StorageKey.import(environment) },
+        "LifecyclePolicy": { "LifecyclePolicyText": sorted(lifecycle).to_string() },
+    });
+    template.add_kept("images", kind::ECR_REPOSITORY, properties, Keep::Data)
 }
 
 fn cluster(template: &mut Template<'_>) -> LogicalId {
@@ -104,16 +100,13 @@ fn cluster(template: &mut Template<'_>) -> LogicalId {
         "insights logs",
         &format!("/aws/ecs/containerinsights/{name}/performance"),
     );
-    let cluster = template.add(
-        "cluster",
-        kind::ECS_CLUSTER,
-        json!({
-            "ClusterName": name,
-            "ClusterSettings": [{ "Name": "containerInsights", "Value": "enabled" }],
-            "CapacityProviders": ["FARGATE", "FARGATE_SPOT"],
-            "DefaultCapacityProviderStrategy": [{ "CapacityProvider": "FARGATE", "Weight": 1 }],
-        }),
-    );
+    let properties = json!({
+        "ClusterName": name,
+        "ClusterSettings": [{ "Name": "containerInsights", "Value": "enabled" }],
+        "CapacityProviders": ["FARGATE", "FARGATE_SPOT"],
+        "DefaultCapacityProviderStrategy": [{ "CapacityProvider": "FARGATE", "Weight": 1 }],
+    });
+    let cluster = template.add("cluster", kind::ECS_CLUSTER, properties);
     template.after(&cluster, &[&insights]);
     Shared::ClusterName.export(template, reference(&cluster));
     Shared::ClusterArn.export(template, get_att(&cluster, "Arn"));
@@ -133,16 +126,12 @@ fn role_logs(template: &mut Template<'_>, role: &Role) -> LogicalId {
 
 fn log_group(template: &mut Template<'_>, words: &str, name: &str) -> LogicalId {
     let environment = template.environment;
-    template.add_kept(
-        words,
-        kind::LOG_GROUP,
-        json!({
-            "LogGroupName": name,
-            "RetentionInDays": environment.settings.observability.log_days,
-            "KmsKeyId": Shared::LogsKey.import(environment),
-        }),
-        Keep::Data,
-    )
+    let properties = json!({
+        "LogGroupName": name,
+        "RetentionInDays": environment.settings.observability.log_days,
+        "KmsKeyId": Shared::LogsKey.import(environment),
+    });
+    template.add_kept(words, kind::LOG_GROUP, properties, Keep::Data)
 }
 
 /// The execution role with which ECS starts tasks: it fetches the image, reads secrets and writes

@@ -62,18 +62,15 @@ fn certificate(template: &mut Template<'_>) -> LogicalId {
     let validation = names
         .each_ref()
         .map(|name| json!({ "DomainName": name, "HostedZoneId": edge.hosted_zone_id }));
-    template.add(
-        "certificate",
-        kind::ACM_CERTIFICATE,
-        json!({
-            "DomainName": names[0],
-            "SubjectAlternativeNames": [names[1]],
-            "ValidationMethod": "DNS",
-            "DomainValidationOptions": validation,
-            "KeyAlgorithm": "RSA_2048",
-            "CertificateTransparencyLoggingPreference": "ENABLED",
-        }),
-    )
+    let properties = json!({
+        "DomainName": names[0],
+        "SubjectAlternativeNames": [names[1]],
+        "ValidationMethod": "DNS",
+        "DomainValidationOptions": validation,
+        "KeyAlgorithm": "RSA_2048",
+        "CertificateTransparencyLoggingPreference": "ENABLED",
+    });
+    template.add("certificate", kind::ACM_CERTIFICATE, properties)
 }
 
 fn group(
@@ -120,15 +117,12 @@ fn private_link(template: &mut Template<'_>) -> LogicalId {
             "DestinationSecurityGroupId": Shared::BalancerGroup.import(template.environment),
         }]),
     );
-    template.add(
-        "api link",
-        kind::API_V2_VPC_LINK,
-        json!({
-            "Name": template.environment.stack_name("api"),
-            "SubnetIds": Shared::PrivateSubnets.list(template.environment),
-            "SecurityGroupIds": [get_att(&group, "GroupId")],
-        }),
-    )
+    let properties = json!({
+        "Name": template.environment.stack_name("api"),
+        "SubnetIds": Shared::PrivateSubnets.list(template.environment),
+        "SecurityGroupIds": [get_att(&group, "GroupId")],
+    });
+    template.add("api link", kind::API_V2_VPC_LINK, properties)
 }
 
 /// Returns the part of a logical id for a path. The common prefix is left out, because templates
@@ -199,23 +193,20 @@ fn api(template: &mut Template<'_>, backend: &Backend) -> Api {
         ids: Vec::new(),
         text: String::new(),
     };
-    let id = parts.add(
-        "api",
-        kind::API_REST_API,
-        json!({
-            "Name": name,
-            "Description": "Menu and orders, for programs",
-            "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
-            // Only our own domain name is reachable, where our firewall and TLS policies apply.
-            "DisableExecuteApiEndpoint": true,
-            "ApiKeySourceType": "HEADER",
-            // The API's policy also applies to its custom domain, and its default is TLS 1.0 (API
-            // Gateway developer guide, "How to change a security policy" and "Supported security
-            // policies").
-            "SecurityPolicy": "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09",
-            "EndpointAccessMode": "STRICT",
-        }),
-    );
+    let properties = json!({
+        "Name": name,
+        "Description": "Menu and orders, for programs",
+        "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
+        // Only our own domain name is reachable, where our firewall and TLS policies apply.
+        "DisableExecuteApiEndpoint": true,
+        "ApiKeySourceType": "HEADER",
+        // The API's policy also applies to its custom domain, and its default is TLS 1.0 (API
+        // Gateway developer guide, "How to change a security policy" and "Supported security
+        // policies").
+        "SecurityPolicy": "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09",
+        "EndpointAccessMode": "STRICT",
+    });
+    let id = parts.add("api", kind::API_REST_API, properties);
     let order = order_model(&mut parts, &id);
     let operations = operations();
     let mut resources: Vec<(&[&str], LogicalId)> = Vec::new();
@@ -276,38 +267,35 @@ struct OrderModel {
 
 fn order_model(parts: &mut Parts<'_, '_>, api: &LogicalId) -> OrderModel {
     let text = json!({ "type": "string", "minLength": 1 });
-    let model = parts.add(
-        "new order",
-        kind::API_MODEL,
-        json!({
-            "RestApiId": reference(api),
-            "ContentType": "application/json",
-            "Name": "NewOrder",
-            // Only the shape. The storefront checks values, lengths and the idempotency key, with
-            // better messages.
-            "Schema": {
-                "$schema": "http://json-schema.org/draft-04/schema#",
-                "type": "object",
-                "required": ["customer", "items", "payment_token"],
-                "properties": {
-                    "customer": {
-                        "type": "object",
-                        "required": ["name", "phone", "email"],
-                        "properties": { "name": text, "phone": text, "email": text },
-                    },
-                    "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": {
-                        "type": "object",
-                        "required": ["product_id", "quantity"],
-                        "properties": {
-                            "product_id": text,
-                            "quantity": { "type": "integer", "minimum": 1, "maximum": Quantity::MAX },
-                        },
-                    } },
-                    "payment_token": text,
+    let properties = json!({
+        "RestApiId": reference(api),
+        "ContentType": "application/json",
+        "Name": "NewOrder",
+        // Only the shape. The storefront checks values, lengths and the idempotency key, with
+        // better messages.
+        "Schema": {
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "type": "object",
+            "required": ["customer", "items", "payment_token"],
+            "properties": {
+                "customer": {
+                    "type": "object",
+                    "required": ["name", "phone", "email"],
+                    "properties": { "name": text, "phone": text, "email": text },
                 },
+                "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": {
+                    "type": "object",
+                    "required": ["product_id", "quantity"],
+                    "properties": {
+                        "product_id": text,
+                        "quantity": { "type": "integer", "minimum": 1, "maximum": Quantity::MAX },
+                    },
+                } },
+                "payment_token": text,
             },
-        }),
-    );
+        },
+    });
+    let model = parts.add("new order", kind::API_MODEL, properties);
     let validator = parts.add(
         "validator",
         kind::API_REQUEST_VALIDATOR,
@@ -396,24 +384,22 @@ fn preflight(
         declared[&header] = json!(true);
         written[&header] = json!(format!("'{value}'"));
     }
-    parts.add(
-        &format!("options {}", words(path)),
-        kind::API_METHOD,
-        json!({
-            "RestApiId": reference(api),
-            "ResourceId": reference(resource),
-            "HttpMethod": "OPTIONS",
-            "AuthorizationType": "NONE",
-            // Browsers send no API key with a preflight.
-            "ApiKeyRequired": false,
-            "Integration": {
-                "Type": "MOCK",
-                "RequestTemplates": { "application/json": "{\"statusCode\":204}" },
-                "IntegrationResponses": [{ "StatusCode": "204", "ResponseParameters": written }],
-            },
-            "MethodResponses": [{ "StatusCode": "204", "ResponseParameters": declared }],
-        }),
-    );
+    let words = format!("options {}", words(path));
+    let properties = json!({
+        "RestApiId": reference(api),
+        "ResourceId": reference(resource),
+        "HttpMethod": "OPTIONS",
+        "AuthorizationType": "NONE",
+        // Browsers send no API key with a preflight.
+        "ApiKeyRequired": false,
+        "Integration": {
+            "Type": "MOCK",
+            "RequestTemplates": { "application/json": "{\"statusCode\":204}" },
+            "IntegrationResponses": [{ "StatusCode": "204", "ResponseParameters": written }],
+        },
+        "MethodResponses": [{ "StatusCode": "204", "ResponseParameters": declared }],
+    });
+    parts.add(&words, kind::API_METHOD, properties);
 }
 
 /// Adds the gateway's own error responses with CORS headers, so that browsers can read them.
@@ -461,16 +447,14 @@ fn names(template: &mut Template<'_>, balancer: &LogicalId, api_domain: &Logical
         ),
     ];
     for (words, name, target, zone) in records {
-        template.add(
-            &format!("{words} record"),
-            kind::ROUTE53_RECORD_SET,
-            json!({
-                "HostedZoneId": edge.hosted_zone_id,
-                "Name": name,
-                "Type": "A",
-                "AliasTarget": { "DNSName": target, "HostedZoneId": zone, "EvaluateTargetHealth": false },
-            }),
-        );
+        let words = format!("{words} record");
+        let properties = json!({
+            "HostedZoneId": edge.hosted_zone_id,
+            "Name": name,
+            "Type": "A",
+            "AliasTarget": { "DNSName": target, "HostedZoneId": zone, "EvaluateTargetHealth": false },
+        });
+        template.add(&words, kind::ROUTE53_RECORD_SET, properties);
     }
 }
 

@@ -89,17 +89,15 @@ pub fn messaging(environment: &Environment) -> Template<'_> {
                 target["InputPath"] = json!("$.detail");
             }
         }
-        let id = template.add(
-            &format!("{} rule", rule.slug),
-            kind::EVENTS_RULE,
-            json!({
-                "Description": rule.about,
-                "EventBusName": reference(&bus),
-                "EventPattern": pattern,
-                "State": "ENABLED",
-                "Targets": [target],
-            }),
-        );
+        let words = format!("{} rule", rule.slug);
+        let properties = json!({
+            "Description": rule.about,
+            "EventBusName": reference(&bus),
+            "EventPattern": pattern,
+            "State": "ENABLED",
+            "Targets": [target],
+        });
+        let id = template.add(&words, kind::EVENTS_RULE, properties);
         rules.push((rule, id));
     }
     let arns_of = |target: &dyn Fn(Target) -> bool| -> Vec<Value> {
@@ -193,16 +191,13 @@ fn event_bus(template: &mut Template<'_>) -> LogicalId {
         "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
     });
     let bus = template.add("event bus", kind::EVENTS_BUS, properties);
-    template.add(
-        "event archive",
-        kind::EVENTS_ARCHIVE,
-        json!({
-            "Description": "Every event, for a replay after a fault",
-            "SourceArn": get_att(&bus, "Arn"),
-            "RetentionDays": ARCHIVE_DAYS,
-            "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
-        }),
-    );
+    let properties = json!({
+        "Description": "Every event, for a replay after a fault",
+        "SourceArn": get_att(&bus, "Arn"),
+        "RetentionDays": ARCHIVE_DAYS,
+        "KmsKeyIdentifier": Shared::MessagesKey.import(environment),
+    });
+    template.add("event archive", kind::EVENTS_ARCHIVE, properties);
     bus
 }
 
@@ -248,23 +243,20 @@ fn order_events(
     let (role, policy) = role_with_rights(template, ORDER_EVENTS.slug, trust, rights);
     let mut pattern = json!({ "detail": {} });
     pattern["detail"][ORDER_EVENTS_KEY] = json!([{ "exists": true }]);
-    let rule = template.add(
-        &words("rule"),
-        kind::EVENTS_RULE,
-        json!({
-            "Description": ORDER_EVENTS.about,
-            "EventBusName": reference(bus),
-            "EventPattern": pattern,
-            "State": "ENABLED",
-            "Targets": [{
-                "Id": ORDER_EVENTS.slug,
-                "Arn": get_att(&stream, "Arn"),
-                "RoleArn": get_att(&role, "Arn"),
-                "KinesisParameters": { "PartitionKeyPath": format!("$.detail.{ORDER_EVENTS_KEY}") },
-                "DeadLetterConfig": { "Arn": get_att(undelivered, "Arn") },
-            }],
-        }),
-    );
+    let properties = json!({
+        "Description": ORDER_EVENTS.about,
+        "EventBusName": reference(bus),
+        "EventPattern": pattern,
+        "State": "ENABLED",
+        "Targets": [{
+            "Id": ORDER_EVENTS.slug,
+            "Arn": get_att(&stream, "Arn"),
+            "RoleArn": get_att(&role, "Arn"),
+            "KinesisParameters": { "PartitionKeyPath": format!("$.detail.{ORDER_EVENTS_KEY}") },
+            "DeadLetterConfig": { "Arn": get_att(undelivered, "Arn") },
+        }],
+    });
+    let rule = template.add(&words("rule"), kind::EVENTS_RULE, properties);
     // Events before the role may write would all go to the dead-letter queue.
     template.after(&rule, &[&policy]);
     rule

@@ -70,18 +70,15 @@ fn joined(ids: &[LogicalId]) -> Value {
 /// their groups, and no other group allows it in.
 fn vpc(template: &mut Template<'_>) -> LogicalId {
     let environment = template.environment;
-    template.add(
-        "vpc",
-        kind::EC2_VPC,
-        json!({
-            "CidrBlock": environment.settings.network.cidr,
-            // Private DNS names of endpoints need both.
-            "EnableDnsHostnames": true,
-            "EnableDnsSupport": true,
-            "InstanceTenancy": "default",
-            "Tags": tags(environment, "vpc"),
-        }),
-    )
+    let properties = json!({
+        "CidrBlock": environment.settings.network.cidr,
+        // Private DNS names of endpoints need both.
+        "EnableDnsHostnames": true,
+        "EnableDnsSupport": true,
+        "InstanceTenancy": "default",
+        "Tags": tags(environment, "vpc"),
+    });
+    template.add("vpc", kind::EC2_VPC, properties)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,15 +161,12 @@ fn public_routes(template: &mut Template<'_>, vpc: &LogicalId, subnets: &[Logica
         json!({ "VpcId": reference(vpc), "InternetGatewayId": reference(&gateway) }),
     );
     let table = route_table(template, vpc, "public");
-    let route = template.add(
-        "public route",
-        kind::EC2_ROUTE,
-        json!({
-            "RouteTableId": reference(&table),
-            "DestinationCidrBlock": WORLD,
-            "GatewayId": reference(&gateway),
-        }),
-    );
+    let properties = json!({
+        "RouteTableId": reference(&table),
+        "DestinationCidrBlock": WORLD,
+        "GatewayId": reference(&gateway),
+    });
+    let route = template.add("public route", kind::EC2_ROUTE, properties);
     template.after(&route, &[&attachment]);
     let why =
         "The load balancer and the NAT gateways need the route; these subnets contain nothing else";
@@ -223,15 +217,12 @@ fn private_routes(
     for (zone, subnet) in subnets.iter().enumerate() {
         let name = format!("private-{}", zone + 1);
         let table = route_table(template, vpc, &name);
-        template.add(
-            &format!("{name} route"),
-            kind::EC2_ROUTE,
-            json!({
-                "RouteTableId": reference(&table),
-                "DestinationCidrBlock": WORLD,
-                "NatGatewayId": reference(&nat[zone % nat.len()]),
-            }),
-        );
+        let properties = json!({
+            "RouteTableId": reference(&table),
+            "DestinationCidrBlock": WORLD,
+            "NatGatewayId": reference(&nat[zone % nat.len()]),
+        });
+        template.add(&format!("{name} route"), kind::EC2_ROUTE, properties);
         associate(template, &name, &table, subnet);
         tables.push(table);
     }
@@ -327,18 +318,16 @@ fn security_groups(template: &mut Template<'_>, vpc: &LogicalId) -> Groups {
 
 fn world_to_balancer(template: &mut Template<'_>, balancer: &LogicalId) {
     for (port, about) in [(HTTPS, "The shop"), (HTTP, "HTTP, redirected to HTTPS")] {
-        let rule = template.add(
-            &format!("world to balancer {port}"),
-            kind::EC2_SECURITY_GROUP_INGRESS,
-            json!({
-                "GroupId": get_att(balancer, "GroupId"),
-                "CidrIp": WORLD,
-                "IpProtocol": "tcp",
-                "FromPort": port,
-                "ToPort": port,
-                "Description": about,
-            }),
-        );
+        let words = format!("world to balancer {port}");
+        let properties = json!({
+            "GroupId": get_att(balancer, "GroupId"),
+            "CidrIp": WORLD,
+            "IpProtocol": "tcp",
+            "FromPort": port,
+            "ToPort": port,
+            "Description": about,
+        });
+        let rule = template.add(&words, kind::EC2_SECURITY_GROUP_INGRESS, properties);
         if port == HTTP {
             let reason = "Port 80 only redirects browsers to HTTPS; no other service listens there";
             template.note(
@@ -353,18 +342,16 @@ fn world_to_balancer(template: &mut Template<'_>, balancer: &LogicalId) {
 /// Allows one group to connect to another at one port: an outgoing rule of the first and an
 /// incoming rule of the second.
 fn allow(template: &mut Template<'_>, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
-    template.add(
-        &format!("{} out to {}", from.0, to.0),
-        kind::EC2_SECURITY_GROUP_EGRESS,
-        json!({
-            "GroupId": get_att(from.1, "GroupId"),
-            "DestinationSecurityGroupId": get_att(to.1, "GroupId"),
-            "IpProtocol": "tcp",
-            "FromPort": port,
-            "ToPort": port,
-            "Description": format!("To {}", to.0),
-        }),
-    );
+    let words = format!("{} out to {}", from.0, to.0);
+    let properties = json!({
+        "GroupId": get_att(from.1, "GroupId"),
+        "DestinationSecurityGroupId": get_att(to.1, "GroupId"),
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
+        "Description": format!("To {}", to.0),
+    });
+    template.add(&words, kind::EC2_SECURITY_GROUP_EGRESS, properties);
     ingress(template, from, to, port);
 }
 
@@ -374,75 +361,60 @@ fn ingress(
     to: (&str, &LogicalId),
     port: u16,
 ) {
-    template.add(
-        &format!("{} in from {}", to.0, from.0),
-        kind::EC2_SECURITY_GROUP_INGRESS,
-        json!({
-            "GroupId": get_att(to.1, "GroupId"),
-            "SourceSecurityGroupId": get_att(from.1, "GroupId"),
-            "IpProtocol": "tcp",
-            "FromPort": port,
-            "ToPort": port,
-            "Description": format!("From {}", from.0),
-        }),
-    );
+    let words = format!("{} in from {}", to.0, from.0);
+    let properties = json!({
+        "GroupId": get_att(to.1, "GroupId"),
+        "SourceSecurityGroupId": get_att(from.1, "GroupId"),
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
+        "Description": format!("From {}", from.0),
+    });
+    template.add(&words, kind::EC2_SECURITY_GROUP_INGRESS, properties);
 }
 
 fn flow_logs(template: &mut Template<'_>, vpc: &LogicalId) {
     let environment = template.environment;
-    let group = template.add_kept(
-        "flow log group",
-        kind::LOG_GROUP,
-        json!({
-            "KmsKeyId": Shared::LogsKey.import(environment),
-            "RetentionInDays": environment.settings.network.flow_log_days,
-        }),
-        Keep::Data,
-    );
+    let properties = json!({
+        "KmsKeyId": Shared::LogsKey.import(environment),
+        "RetentionInDays": environment.settings.network.flow_log_days,
+    });
+    let group = template.add_kept("flow log group", kind::LOG_GROUP, properties, Keep::Data);
     let logs = "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:vpc-flow-log/*";
-    let role = template.add(
-        "flow log role",
-        kind::IAM_ROLE,
-        json!({
-            "Description": "Flow logs to CloudWatch Logs",
-            "AssumeRolePolicyDocument": trust_if("vpc-flow-logs.amazonaws.com", own_resource(logs)),
-            "PermissionsBoundary": Shared::RoleBoundary.import(environment),
-        }),
-    );
-    let permissions = template.add(
-        "flow log policy",
-        kind::IAM_MANAGED_POLICY,
-        json!({
-            "Description": "Writes flow logs",
-            "PolicyDocument": document(json!([
-                {
-                    "Effect": "Allow",
-                    "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-                    "Resource": get_att(&group, "Arn"),
-                },
-                {
-                    "Effect": "Allow",
-                    "Action": "logs:DescribeLogGroups",
-                    "Resource": sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*"),
-                },
-            ])),
-            "Roles": [reference(&role)],
-        }),
-    );
-    let log = template.add(
-        "flow log",
-        kind::EC2_FLOW_LOG,
-        json!({
-            "ResourceId": reference(vpc),
-            "ResourceType": "VPC",
-            "TrafficType": "ALL",
-            "LogDestinationType": "cloud-watch-logs",
-            "LogGroupName": reference(&group),
-            "DeliverLogsPermissionArn": get_att(&role, "Arn"),
-            "MaxAggregationInterval": 600,
-            "Tags": tags(environment, "flow-logs"),
-        }),
-    );
+    let properties = json!({
+        "Description": "Flow logs to CloudWatch Logs",
+        "AssumeRolePolicyDocument": trust_if("vpc-flow-logs.amazonaws.com", own_resource(logs)),
+        "PermissionsBoundary": Shared::RoleBoundary.import(environment),
+    });
+    let role = template.add("flow log role", kind::IAM_ROLE, properties);
+    let properties = json!({
+        "Description": "Writes flow logs",
+        "PolicyDocument": document(json!([
+            {
+                "Effect": "Allow",
+                "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+                "Resource": get_att(&group, "Arn"),
+            },
+            {
+                "Effect": "Allow",
+                "Action": "logs:DescribeLogGroups",
+                "Resource": sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*"),
+            },
+        ])),
+        "Roles": [reference(&role)],
+    });
+    let permissions = template.add("flow log policy", kind::IAM_MANAGED_POLICY, properties);
+    let properties = json!({
+        "ResourceId": reference(vpc),
+        "ResourceType": "VPC",
+        "TrafficType": "ALL",
+        "LogDestinationType": "cloud-watch-logs",
+        "LogGroupName": reference(&group),
+        "DeliverLogsPermissionArn": get_att(&role, "Arn"),
+        "MaxAggregationInterval": 600,
+        "Tags": tags(environment, "flow-logs"),
+    });
+    let log = template.add("flow log", kind::EC2_FLOW_LOG, properties);
     // The flow log refers to the role but not to its permissions.
     template.after(&log, &[&permissions]);
 }

@@ -40,15 +40,12 @@ fn subscription(template: &mut Template<'_>) {
     if address.is_empty() {
         return;
     }
-    template.add(
-        "alerts by mail",
-        kind::SNS_SUBSCRIPTION,
-        json!({
-            "TopicArn": { "Fn::ImportValue": export_of(environment, Address::Topic(&SYSTEM_ALERTS)) },
-            "Protocol": "email",
-            "Endpoint": address,
-        }),
-    );
+    let properties = json!({
+        "TopicArn": { "Fn::ImportValue": export_of(environment, Address::Topic(&SYSTEM_ALERTS)) },
+        "Protocol": "email",
+        "Endpoint": address,
+    });
+    template.add("alerts by mail", kind::SNS_SUBSCRIPTION, properties);
 }
 
 fn dashboards(template: &mut Template<'_>) {
@@ -72,14 +69,12 @@ fn dashboards(template: &mut Template<'_>) {
         } else {
             json!({ "Fn::Sub": text })
         };
-        template.add(
-            &format!("{name} dashboard"),
-            kind::CLOUDWATCH_DASHBOARD,
-            json!({
-                "DashboardName": environment.stack_name(name),
-                "DashboardBody": body,
-            }),
-        );
+        let words = format!("{name} dashboard");
+        let properties = json!({
+            "DashboardName": environment.stack_name(name),
+            "DashboardBody": body,
+        });
+        template.add(&words, kind::CLOUDWATCH_DASHBOARD, properties);
     }
 }
 
@@ -122,16 +117,14 @@ fn queries(template: &mut Template<'_>) {
         .map(|role| log_group(environment, role))
         .collect();
     for query in QUERIES {
-        template.add(
-            &format!("{} query", query.name),
-            kind::LOGS_QUERY_DEFINITION,
-            json!({
-                // The slash creates a folder in the console.
-                "Name": format!("{}/{}", environment.stack_name("logs"), query.name),
-                "QueryString": query.text,
-                "LogGroupNames": groups,
-            }),
-        );
+        let words = format!("{} query", query.name);
+        let properties = json!({
+            // The slash creates a folder in the console.
+            "Name": format!("{}/{}", environment.stack_name("logs"), query.name),
+            "QueryString": query.text,
+            "LogGroupNames": groups,
+        });
+        template.add(&words, kind::LOGS_QUERY_DEFINITION, properties);
     }
 }
 
@@ -140,26 +133,23 @@ fn queries(template: &mut Template<'_>) {
 fn traces(template: &mut Template<'_>) {
     let environment = template.environment;
     let name = environment.stack_name("shop");
-    template.add(
-        "sampling",
-        kind::XRAY_SAMPLING_RULE,
-        json!({
-            "SamplingRule": {
-                "RuleName": name,
-                "Version": 1,
-                "Priority": 100,
-                "ReservoirSize": 1,
-                "FixedRate": environment.settings.observability.trace_share,
-                "Host": format!("*{}", environment.settings.edge.domain),
-                "HTTPMethod": "*",
-                "URLPath": "*",
-                "ServiceName": "*",
-                "ServiceType": "*",
-                // The pattern selects what is traced and grants nothing.
-                "ResourceARN": "*",
-            },
-        }),
-    );
+    let properties = json!({
+        "SamplingRule": {
+            "RuleName": name,
+            "Version": 1,
+            "Priority": 100,
+            "ReservoirSize": 1,
+            "FixedRate": environment.settings.observability.trace_share,
+            "Host": format!("*{}", environment.settings.edge.domain),
+            "HTTPMethod": "*",
+            "URLPath": "*",
+            "ServiceName": "*",
+            "ServiceType": "*",
+            // The pattern selects what is traced and grants nothing.
+            "ResourceARN": "*",
+        },
+    });
+    template.add("sampling", kind::XRAY_SAMPLING_RULE, properties);
 }
 
 /// Adds a budget for the whole account instead of our tags. A tag counts only after activation as a

@@ -15,17 +15,15 @@ pub fn parameters(environment: &Environment) -> Template<'_> {
     let mut template = Template::new(environment, "Brew Haven: settings, secrets and addresses");
     let root = parameter_root(&environment.name);
     for parameter in PARAMETERS {
-        template.add(
-            &format!("{} setting", parameter.key.replace('_', "-")),
-            kind::SSM_PARAMETER,
-            json!({
-                "Name": format!("{root}/{}", parameter.key),
-                "Type": "String",
-                "Value": parameter.default,
-                "AllowedPattern": parameter.pattern,
-                "Description": parameter.about,
-            }),
-        );
+        let words = format!("{} setting", parameter.key.replace('_', "-"));
+        let properties = json!({
+            "Name": format!("{root}/{}", parameter.key),
+            "Type": "String",
+            "Value": parameter.default,
+            "AllowedPattern": parameter.pattern,
+            "Description": parameter.about,
+        });
+        template.add(&words, kind::SSM_PARAMETER, properties);
     }
     for secret in SECRETS {
         let properties = json!({
@@ -46,16 +44,14 @@ pub fn parameters(environment: &Environment) -> Template<'_> {
         Shared::export_secret(&mut template, secret, reference(&id));
     }
     for address in Address::all() {
-        template.add(
-            &format!("{} address", address.parameter()),
-            kind::SSM_PARAMETER,
-            json!({
-                "Name": format!("{root}/{}", address.parameter()),
-                "Type": "String",
-                "Value": { "Fn::ImportValue": export_of(environment, address) },
-                "Description": format!("Passed to processes as {}", address.variable()),
-            }),
-        );
+        let words = format!("{} address", address.parameter());
+        let properties = json!({
+            "Name": format!("{root}/{}", address.parameter()),
+            "Type": "String",
+            "Value": { "Fn::ImportValue": export_of(environment, address) },
+            "Description": format!("Passed to processes as {}", address.variable()),
+        });
+        template.add(&words, kind::SSM_PARAMETER, properties);
     }
     template
 }

@@ -54,17 +54,14 @@ pub fn iam_role(
     trust: Value,
     policies: &[&LogicalId],
 ) -> LogicalId {
-    template.add(
-        words,
-        kind::IAM_ROLE,
-        json!({
-            "AssumeRolePolicyDocument": trust,
-            // The role lists its policies instead of the reverse, so that resources that depend on
-            // the role also wait for its permissions.
-            "ManagedPolicyArns": policies.iter().map(|policy| reference(policy)).collect::<Vec<_>>(),
-            "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
-        }),
-    )
+    let properties = json!({
+        "AssumeRolePolicyDocument": trust,
+        // The role lists its policies instead of the reverse, so that resources that depend on
+        // the role also wait for its permissions.
+        "ManagedPolicyArns": policies.iter().map(|policy| reference(policy)).collect::<Vec<_>>(),
+        "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
+    });
+    template.add(words, kind::IAM_ROLE, properties)
 }
 
 /// Adds an IAM role for a service, with managed policies of AWS by the names in their ARNs.

@@ -273,14 +273,11 @@ fn role_boundary(template: &mut Template<'_>) -> LogicalId {
             "Null": { "aws:ResourceAccount": false },
         },
     }));
-    let id = template.add(
-        "role boundary",
-        kind::IAM_MANAGED_POLICY,
-        json!({
-            "Description": "What no role of Brew Haven can go beyond",
-            "PolicyDocument": { "Version": "2012-10-17", "Statement": statements },
-        }),
-    );
+    let properties = json!({
+        "Description": "What no role of Brew Haven can go beyond",
+        "PolicyDocument": { "Version": "2012-10-17", "Statement": statements },
+    });
+    let id = template.add("role boundary", kind::IAM_MANAGED_POLICY, properties);
     let reason = "The denials cover everything; the actions allowed on * support no resources";
     template.note(&id, "wildcard", json!(reason));
     template.waive(&id, &["IAM-2"], reason);

@@ -64,34 +64,29 @@ pub(super) fn scaling(
     } else {
         (0, 0)
     };
-    let target = template.add(
-        &format!("{} scaling", role.slug),
-        kind::SCALABLE_TARGET,
-        json!({
-            "ServiceNamespace": "ecs",
-            "ScalableDimension": "ecs:service:DesiredCount",
-            "ResourceId": sub(&format!("service/${{{}}}/${{{}.Name}}", cluster.as_str(), service.as_str())),
-            "MinCapacity": least,
-            "MaxCapacity": most,
-        }),
-    );
+    let words = format!("{} scaling", role.slug);
+    let properties = json!({
+        "ServiceNamespace": "ecs",
+        "ScalableDimension": "ecs:service:DesiredCount",
+        "ResourceId": sub(&format!("service/${{{}}}/${{{}.Name}}", cluster.as_str(), service.as_str())),
+        "MinCapacity": least,
+        "MaxCapacity": most,
+    });
+    let target = template.add(&words, kind::SCALABLE_TARGET, properties);
     let mut follow = |what: &str, goal: u32, metric: (&str, Value)| {
         let words = format!("{} {what} scaling", role.slug);
-        template.add(
-            &words,
-            kind::SCALING_POLICY,
-            json!({
-                "PolicyName": format!("{}-{what}", role.slug),
-                "PolicyType": "TargetTrackingScaling",
-                "ScalingTargetId": reference(&target),
-                "TargetTrackingScalingPolicyConfiguration": {
-                    metric.0: metric.1,
-                    "TargetValue": goal,
-                    "ScaleOutCooldown": SCALE_OUT_SECONDS,
-                    "ScaleInCooldown": SCALE_IN_SECONDS,
-                },
-            }),
-        );
+        let properties = json!({
+            "PolicyName": format!("{}-{what}", role.slug),
+            "PolicyType": "TargetTrackingScaling",
+            "ScalingTargetId": reference(&target),
+            "TargetTrackingScalingPolicyConfiguration": {
+                metric.0: metric.1,
+                "TargetValue": goal,
+                "ScaleOutCooldown": SCALE_OUT_SECONDS,
+                "ScaleInCooldown": SCALE_IN_SECONDS,
+            },
+        });
+        template.add(&words, kind::SCALING_POLICY, properties);
     };
     if role.public {
         let cpu = json!({ "PredefinedMetricType": "ECSServiceAverageCPUUtilization" });

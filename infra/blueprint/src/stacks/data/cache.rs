@@ -10,21 +10,17 @@ use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
 /// Adds the secret with the cache's AUTH token. It has no fixed name, so that it can be replaced.
 pub(super) fn cache_token(template: &mut Template<'_>) -> LogicalId {
-    let token = template.add_kept(
-        "cache token",
-        kind::SECRET,
-        json!({
-            "Description": "The token of the cache's clients",
-            "KmsKeyId": Shared::SecretsKey.import(template.environment),
-            // 16 to 128 characters, with few special characters (ElastiCache User Guide,
-            // "Authenticating with AUTH").
-            "GenerateSecretString": {
-                "SecretStringTemplate": "{}", "GenerateStringKey": "token",
-                "PasswordLength": 64, "ExcludePunctuation": true,
-            },
-        }),
-        Keep::Data,
-    );
+    let properties = json!({
+        "Description": "The token of the cache's clients",
+        "KmsKeyId": Shared::SecretsKey.import(template.environment),
+        // 16 to 128 characters, with few special characters (ElastiCache User Guide,
+        // "Authenticating with AUTH").
+        "GenerateSecretString": {
+            "SecretStringTemplate": "{}", "GenerateStringKey": "token",
+            "PasswordLength": 64, "ExcludePunctuation": true,
+        },
+    });
+    let token = template.add_kept("cache token", kind::SECRET, properties, Keep::Data);
     let why = "ElastiCache cannot rotate the token; an update of this stack sets a new one";
     template.waive_public(&token, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
     template.waive(&token, &["SECRET-2"], why);
@@ -38,14 +34,11 @@ pub(super) fn cache_token(template: &mut Template<'_>) -> LogicalId {
 pub(super) fn cache(template: &mut Template<'_>, token: &LogicalId) {
     let environment = template.environment;
     let settings = &environment.settings.cache;
-    let subnets = template.add(
-        "cache subnets",
-        kind::ELASTICACHE_SUBNET_GROUP,
-        json!({
-            "Description": "Subnets without internet access",
-            "SubnetIds": Shared::IsolatedSubnets.list(environment),
-        }),
-    );
+    let properties = json!({
+        "Description": "Subnets without internet access",
+        "SubnetIds": Shared::IsolatedSubnets.list(environment),
+    });
+    let subnets = template.add("cache subnets", kind::ELASTICACHE_SUBNET_GROUP, properties);
     let parameters = template.add(
         "cache parameters",
         kind::ELASTICACHE_PARAMETER_GROUP,

@@ -27,14 +27,11 @@ pub fn database(template: &mut Template<'_>) {
 }
 
 fn database_subnets(template: &mut Template<'_>) -> LogicalId {
-    template.add(
-        "database subnets",
-        kind::RDS_SUBNET_GROUP,
-        json!({
-            "DBSubnetGroupDescription": "Subnets without internet access",
-            "SubnetIds": Shared::IsolatedSubnets.list(template.environment),
-        }),
-    )
+    let properties = json!({
+        "DBSubnetGroupDescription": "Subnets without internet access",
+        "SubnetIds": Shared::IsolatedSubnets.list(template.environment),
+    });
+    template.add("database subnets", kind::RDS_SUBNET_GROUP, properties)
 }
 
 /// Returns the PostgreSQL parameters for an instance or a cluster.

@@ -40,36 +40,33 @@ pub(super) fn balancer(template: &mut Template<'_>) -> LogicalId {
         // group has the outgoing rules.
         json!([{ "Description": "Nowhere", "IpProtocol": "-1", "CidrIp": "127.0.0.1/32" }]),
     );
-    let id = template.add(
-        "balancer",
-        kind::ELB_LOAD_BALANCER,
-        json!({
-            "Type": "application",
-            "Scheme": "internet-facing",
-            "IpAddressType": "ipv4",
-            "Subnets": Shared::PublicSubnets.list(environment),
-            "SecurityGroups": [Shared::BalancerGroup.import(environment), get_att(&testers, "GroupId")],
-            "LoadBalancerAttributes": attributes(&[
-                ("access_logs.s3.enabled", json!("true")),
-                ("access_logs.s3.bucket", Shared::LogsBucket.import(environment)),
-                ("access_logs.s3.prefix", json!("balancer")),
-                // A JSON boolean: the public Guard rules reject the string form, although
-                // CloudFormation accepts both.
-                ("deletion_protection.enabled", json!(protected)),
-                // The storefront answers within 10 s, and event streams send a heartbeat more often
-                // than this.
-                ("idle_timeout.timeout_seconds", json!("60")),
-                ("routing.http.desync_mitigation_mode", json!("strictest")),
-                ("routing.http.drop_invalid_header_fields.enabled", json!("true")),
-                // The storefront compares Origin with Host to refuse cross-site requests.
-                ("routing.http.preserve_host_header.enabled", json!("true")),
-                // No request bypasses the firewall while the firewall is unavailable.
-                ("waf.fail_open.enabled", json!("false")),
-                // Allows operators to shift traffic away from a zone with a failure.
-                ("zonal_shift.config.enabled", json!("true")),
-            ]),
-        }),
-    );
+    let properties = json!({
+        "Type": "application",
+        "Scheme": "internet-facing",
+        "IpAddressType": "ipv4",
+        "Subnets": Shared::PublicSubnets.list(environment),
+        "SecurityGroups": [Shared::BalancerGroup.import(environment), get_att(&testers, "GroupId")],
+        "LoadBalancerAttributes": attributes(&[
+            ("access_logs.s3.enabled", json!("true")),
+            ("access_logs.s3.bucket", Shared::LogsBucket.import(environment)),
+            ("access_logs.s3.prefix", json!("balancer")),
+            // A JSON boolean: the public Guard rules reject the string form, although
+            // CloudFormation accepts both.
+            ("deletion_protection.enabled", json!(protected)),
+            // The storefront answers within 10 s, and event streams send a heartbeat more often
+            // than this.
+            ("idle_timeout.timeout_seconds", json!("60")),
+            ("routing.http.desync_mitigation_mode", json!("strictest")),
+            ("routing.http.drop_invalid_header_fields.enabled", json!("true")),
+            // The storefront compares Origin with Host to refuse cross-site requests.
+            ("routing.http.preserve_host_header.enabled", json!("true")),
+            // No request bypasses the firewall while the firewall is unavailable.
+            ("waf.fail_open.enabled", json!("false")),
+            // Allows operators to shift traffic away from a zone with a failure.
+            ("zonal_shift.config.enabled", json!("true")),
+        ]),
+    });
+    let id = template.add("balancer", kind::ELB_LOAD_BALANCER, properties);
     if !protected {
         let why = "This environment is deleted every evening";
         template.waive(&id, &["ALB-6"], why);
@@ -92,40 +89,37 @@ pub(super) fn targets(template: &mut Template<'_>) -> Targets {
     // Shorter than the drain, so that a deregistered task can finish its requests in flight.
     let deregistration = STOREFRONT.drain.as_secs().saturating_sub(5);
     let mut add = |words: &str| {
-        template.add(
-            words,
-            kind::ELB_TARGET_GROUP,
-            json!({
-                "TargetType": "ip",
-                "IpAddressType": "ipv4",
-                "VpcId": Shared::Vpc.import(environment),
-                // TLS ends at the load balancer. Only its security group may connect to a task.
-                "Protocol": "HTTP",
-                "ProtocolVersion": "HTTP1",
-                "Port": STOREFRONT_PORT,
-                "HealthCheckEnabled": true,
-                "HealthCheckProtocol": "HTTP",
-                "HealthCheckPort": STOREFRONT_HEALTH_PORT.to_string(),
-                "HealthCheckPath": READY_PATH,
-                "HealthCheckIntervalSeconds": 15,
-                "HealthCheckTimeoutSeconds": 5,
-                "HealthyThresholdCount": 2,
-                // ECS replaces a task that its target group reports as unhealthy. Without a
-                // database no task is ready, and a new task would not help. Ten checks of 15 s are
-                // longer than a failover, which takes 60 to 120 s (RDS user guide, "Failing over a
-                // Multi-AZ DB instance"). The container's own health check finds a hanging task
-                // sooner.
-                "UnhealthyThresholdCount": 10,
-                "Matcher": { "HttpCode": "200" },
-                "TargetGroupAttributes": attributes(&[
-                    ("deregistration_delay.timeout_seconds", json!(deregistration.to_string())),
-                    ("load_balancing.algorithm.type", json!("least_outstanding_requests")),
-                    // Sessions are signed cookies and carts are in the cache, so any task can serve
-                    // a request.
-                    ("stickiness.enabled", json!("false")),
-                ]),
-            }),
-        )
+        let properties = json!({
+            "TargetType": "ip",
+            "IpAddressType": "ipv4",
+            "VpcId": Shared::Vpc.import(environment),
+            // TLS ends at the load balancer. Only its security group may connect to a task.
+            "Protocol": "HTTP",
+            "ProtocolVersion": "HTTP1",
+            "Port": STOREFRONT_PORT,
+            "HealthCheckEnabled": true,
+            "HealthCheckProtocol": "HTTP",
+            "HealthCheckPort": STOREFRONT_HEALTH_PORT.to_string(),
+            "HealthCheckPath": READY_PATH,
+            "HealthCheckIntervalSeconds": 15,
+            "HealthCheckTimeoutSeconds": 5,
+            "HealthyThresholdCount": 2,
+            // ECS replaces a task that its target group reports as unhealthy. Without a
+            // database no task is ready, and a new task would not help. Ten checks of 15 s are
+            // longer than a failover, which takes 60 to 120 s (RDS user guide, "Failing over a
+            // Multi-AZ DB instance"). The container's own health check finds a hanging task
+            // sooner.
+            "UnhealthyThresholdCount": 10,
+            "Matcher": { "HttpCode": "200" },
+            "TargetGroupAttributes": attributes(&[
+                ("deregistration_delay.timeout_seconds", json!(deregistration.to_string())),
+                ("load_balancing.algorithm.type", json!("least_outstanding_requests")),
+                // Sessions are signed cookies and carts are in the cache, so any task can serve
+                // a request.
+                ("stickiness.enabled", json!("false")),
+            ]),
+        });
+        template.add(words, kind::ELB_TARGET_GROUP, properties)
     };
     let targets = Targets {
         first: add("storefront targets"),
@@ -149,19 +143,16 @@ pub(super) fn listeners(
     targets: &Targets,
 ) {
     let environment = template.environment;
-    template.add(
-        "redirect listener",
-        kind::ELB_LISTENER,
-        json!({
-            "LoadBalancerArn": reference(balancer),
-            "Protocol": "HTTP",
-            "Port": 80,
-            "DefaultActions": [{
-                "Type": "redirect",
-                "RedirectConfig": { "Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301" },
-            }],
-        }),
-    );
+    let properties = json!({
+        "LoadBalancerArn": reference(balancer),
+        "Protocol": "HTTP",
+        "Port": 80,
+        "DefaultActions": [{
+            "Type": "redirect",
+            "RedirectConfig": { "Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301" },
+        }],
+    });
+    template.add("redirect listener", kind::ELB_LISTENER, properties);
     let ways = [
         (
             "storefront",
@@ -179,51 +170,46 @@ pub(super) fn listeners(
         ),
     ];
     for (words, port, shared, to, not_to) in ways {
-        let listener = template.add(
-            &format!("{words} listener"),
-            kind::ELB_LISTENER,
-            json!({
-                "LoadBalancerArn": reference(balancer),
-                "Protocol": "HTTPS",
-                "Port": port,
-                // TLS 1.3, and 1.2 with forward secrecy only, as AWS recommends (ELB user guide,
-                // "Security policies for your Application Load Balancer"). API Gateway uses 1.2 to
-                // its backends.
-                "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09",
-                "Certificates": [{ "CertificateArn": reference(certificate) }],
-                // Requests for other host names, as scanners send them, get no information.
-                "DefaultActions": [{
-                    "Type": "fixed-response",
-                    "FixedResponseConfig": { "StatusCode": "404", "ContentType": "text/plain", "MessageBody": "Not here" },
-                }],
-                "ListenerAttributes": response_headers(environment),
-            }),
-        );
+        let properties = json!({
+            "LoadBalancerArn": reference(balancer),
+            "Protocol": "HTTPS",
+            "Port": port,
+            // TLS 1.3, and 1.2 with forward secrecy only, as AWS recommends (ELB user guide,
+            // "Security policies for your Application Load Balancer"). API Gateway uses 1.2 to
+            // its backends.
+            "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09",
+            "Certificates": [{ "CertificateArn": reference(certificate) }],
+            // Requests for other host names, as scanners send them, get no information.
+            "DefaultActions": [{
+                "Type": "fixed-response",
+                "FixedResponseConfig": { "StatusCode": "404", "ContentType": "text/plain", "MessageBody": "Not here" },
+            }],
+            "ListenerAttributes": response_headers(environment),
+        });
+        let listener = template.add(&format!("{words} listener"), kind::ELB_LISTENER, properties);
         let weighted = |id: &LogicalId, weight: u8| json!({ "TargetGroupArn": reference(id), "Weight": weight });
-        let rule = template.add(
-            &format!("{words} rule"),
-            kind::ELB_LISTENER_RULE,
-            json!({
-                "ListenerArn": reference(&listener),
-                "Priority": 1,
-                "Conditions": [{
-                    "Field": "host-header",
-                    "HostHeaderConfig": { "Values": [environment.settings.edge.domain] },
-                }],
-                // ECS changes the weights during a deployment. These are the initial values.
-                "Actions": [{ "Type": "forward", "ForwardConfig": {
-                    "TargetGroups": [weighted(to, 100), weighted(not_to, 0)],
-                    "TargetGroupStickinessConfig": { "Enabled": false },
-                } }],
-                // A private integration prefixes the path with the name of its stage (API Gateway
-                // developer guide, "Private integrations for REST APIs"). No path of the storefront
-                // begins with that name.
-                "Transforms": [{
-                    "Type": "url-rewrite",
-                    "UrlRewriteConfig": { "Rewrites": [{ "Regex": format!("^/{STAGE}/(.*)$"), "Replace": "/$1" }] },
-                }],
-            }),
-        );
+        let words = format!("{words} rule");
+        let properties = json!({
+            "ListenerArn": reference(&listener),
+            "Priority": 1,
+            "Conditions": [{
+                "Field": "host-header",
+                "HostHeaderConfig": { "Values": [environment.settings.edge.domain] },
+            }],
+            // ECS changes the weights during a deployment. These are the initial values.
+            "Actions": [{ "Type": "forward", "ForwardConfig": {
+                "TargetGroups": [weighted(to, 100), weighted(not_to, 0)],
+                "TargetGroupStickinessConfig": { "Enabled": false },
+            } }],
+            // A private integration prefixes the path with the name of its stage (API Gateway
+            // developer guide, "Private integrations for REST APIs"). No path of the storefront
+            // begins with that name.
+            "Transforms": [{
+                "Type": "url-rewrite",
+                "UrlRewriteConfig": { "Rewrites": [{ "Regex": format!("^/{STAGE}/(.*)$"), "Replace": "/$1" }] },
+            }],
+        });
+        let rule = template.add(&words, kind::ELB_LISTENER_RULE, properties);
         shared.export(template, reference(&rule));
     }
 }

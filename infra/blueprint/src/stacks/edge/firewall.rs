@@ -22,27 +22,21 @@ pub(super) fn firewall(
     stage: &LogicalId,
 ) {
     let environment = template.environment;
-    let link = template.add(
-        "own addresses",
-        kind::WAF_IP_SET,
-        json!({
-            "Description": "The VPC, from where requests of the API reach the load balancer",
-            "Scope": "REGIONAL",
-            "IPAddressVersion": "IPV4",
-            "Addresses": [environment.settings.network.cidr],
-        }),
-    );
-    let firewall = template.add(
-        "firewall",
-        kind::WAF_WEB_ACL,
-        json!({
-            "Description": "Protects the load balancer and the API",
-            "Scope": "REGIONAL",
-            "DefaultAction": { "Allow": {} },
-            "VisibilityConfig": visibility("firewall"),
-            "Rules": firewall_rules(environment, &link),
-        }),
-    );
+    let properties = json!({
+        "Description": "The VPC, from where requests of the API reach the load balancer",
+        "Scope": "REGIONAL",
+        "IPAddressVersion": "IPV4",
+        "Addresses": [environment.settings.network.cidr],
+    });
+    let link = template.add("own addresses", kind::WAF_IP_SET, properties);
+    let properties = json!({
+        "Description": "Protects the load balancer and the API",
+        "Scope": "REGIONAL",
+        "DefaultAction": { "Allow": {} },
+        "VisibilityConfig": visibility("firewall"),
+        "Rules": firewall_rules(environment, &link),
+    });
+    let firewall = template.add("firewall", kind::WAF_WEB_ACL, properties);
     let (api, stage) = (api.id.as_str(), stage.as_str());
     let stage = sub(&format!(
         "arn:${{AWS::Partition}}:apigateway:${{AWS::Region}}::/restapis/${{{api}}}/stages/${{{stage}}}"

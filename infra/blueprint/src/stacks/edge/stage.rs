@@ -11,21 +11,18 @@ use crate::template::{LogicalId, Template, get_att, reference, sub};
 /// Allows API Gateway to write logs. This is a setting of the account and region, which the last
 /// stack overwrites; environments therefore have their own accounts.
 fn api_logging(template: &mut Template<'_>) -> LogicalId {
-    let role = template.add(
-        "api logging role",
-        kind::IAM_ROLE,
-        json!({
-            "Description": "API Gateway writes its logs",
-            // Without a condition on the source, because the service sends none here.
-            "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": { "Service": "apigateway.amazonaws.com" }, "Action": "sts:AssumeRole",
-            }] },
-            "ManagedPolicyArns": [
-                sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"),
-            ],
-            "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
-        }),
-    );
+    let properties = json!({
+        "Description": "API Gateway writes its logs",
+        // Without a condition on the source, because the service sends none here.
+        "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": { "Service": "apigateway.amazonaws.com" }, "Action": "sts:AssumeRole",
+        }] },
+        "ManagedPolicyArns": [
+            sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"),
+        ],
+        "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
+    });
+    let role = template.add("api logging role", kind::IAM_ROLE, properties);
     template.waive(
         &role,
         &["IAM-3"],
@@ -130,16 +127,13 @@ pub(super) fn access_log_format() -> String {
 pub(super) fn usage_plan(template: &mut Template<'_>, api: &Api, stage: &LogicalId) {
     let environment = template.environment;
     let edge = &environment.settings.edge;
-    let plan = template.add(
-        "usage plan",
-        kind::API_USAGE_PLAN,
-        json!({
-            "Description": "What one key may ask of the API",
-            "ApiStages": [{ "ApiId": reference(&api.id), "Stage": reference(stage) }],
-            "Throttle": { "RateLimit": edge.rate, "BurstLimit": edge.burst },
-            "Quota": { "Limit": edge.daily_quota, "Period": "DAY" },
-        }),
-    );
+    let properties = json!({
+        "Description": "What one key may ask of the API",
+        "ApiStages": [{ "ApiId": reference(&api.id), "Stage": reference(stage) }],
+        "Throttle": { "RateLimit": edge.rate, "BurstLimit": edge.burst },
+        "Quota": { "Limit": edge.daily_quota, "Period": "DAY" },
+    });
+    let plan = template.add("usage plan", kind::API_USAGE_PLAN, properties);
     // API Gateway generates the value of the key; no template contains it.
     let key = template.add(
         "api key",
@@ -159,17 +153,14 @@ pub(super) fn api_domain(
     api: &Api,
     stage: &LogicalId,
 ) -> LogicalId {
-    let domain = template.add(
-        "api domain",
-        kind::API_DOMAIN_NAME,
-        json!({
-            "DomainName": api_name(template.environment),
-            "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
-            "RegionalCertificateArn": reference(certificate),
-            // TLS 1.2 or 1.3. The API's own policy is stricter.
-            "SecurityPolicy": "TLS_1_2",
-        }),
-    );
+    let properties = json!({
+        "DomainName": api_name(template.environment),
+        "EndpointConfiguration": { "Types": ["REGIONAL"], "IpAddressType": "ipv4" },
+        "RegionalCertificateArn": reference(certificate),
+        // TLS 1.2 or 1.3. The API's own policy is stricter.
+        "SecurityPolicy": "TLS_1_2",
+    });
+    let domain = template.add("api domain", kind::API_DOMAIN_NAME, properties);
     template.add(
         "api mapping",
         kind::API_BASE_PATH_MAPPING,

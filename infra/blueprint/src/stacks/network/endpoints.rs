@@ -176,18 +176,16 @@ pub(super) fn gateway_endpoints(
         ("s3", vec![own_buckets, layers]),
         (DYNAMODB.service, vec![tables_only]),
     ] {
-        template.add(
-            &format!("{service} endpoint"),
-            kind::EC2_VPC_ENDPOINT,
-            json!({
-                "ServiceName": service_name(service),
-                "VpcEndpointType": "Gateway",
-                "VpcId": reference(vpc),
-                "RouteTableIds": tables.iter().map(reference).collect::<Vec<_>>(),
-                "PolicyDocument": document(statements),
-                "Tags": tags(environment, service),
-            }),
-        );
+        let words = format!("{service} endpoint");
+        let properties = json!({
+            "ServiceName": service_name(service),
+            "VpcEndpointType": "Gateway",
+            "VpcId": reference(vpc),
+            "RouteTableIds": tables.iter().map(reference).collect::<Vec<_>>(),
+            "PolicyDocument": document(statements),
+            "Tags": tags(environment, service),
+        });
+        template.add(&words, kind::EC2_VPC_ENDPOINT, properties);
     }
 }
 
@@ -212,20 +210,18 @@ pub(super) fn interface_endpoints(
         if let Some((action, _)) = of_no_resource {
             statements.push(through(&[action], json!("*")));
         }
-        let id = template.add(
-            &format!("{} endpoint", endpoint.service),
-            kind::EC2_VPC_ENDPOINT,
-            json!({
-                "ServiceName": service_name(endpoint.service),
-                "VpcEndpointType": "Interface",
-                "VpcId": reference(vpc),
-                "SubnetIds": subnets,
-                "SecurityGroupIds": [get_att(group, "GroupId")],
-                "PrivateDnsEnabled": true,
-                "PolicyDocument": document(statements),
-                "Tags": tags(environment, endpoint.service),
-            }),
-        );
+        let words = format!("{} endpoint", endpoint.service);
+        let properties = json!({
+            "ServiceName": service_name(endpoint.service),
+            "VpcEndpointType": "Interface",
+            "VpcId": reference(vpc),
+            "SubnetIds": subnets,
+            "SecurityGroupIds": [get_att(group, "GroupId")],
+            "PrivateDnsEnabled": true,
+            "PolicyDocument": document(statements),
+            "Tags": tags(environment, endpoint.service),
+        });
+        let id = template.add(&words, kind::EC2_VPC_ENDPOINT, properties);
         if let Some((_, reason)) = of_no_resource {
             template.note(&id, "wildcard", json!(reason));
         }

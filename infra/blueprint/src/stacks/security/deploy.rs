@@ -40,27 +40,21 @@ const LINKED_ROLE_SERVICES: &[&str] = &[
 /// ours for IAM: it may create only roles with the boundary.
 pub(super) fn deploy_role(template: &mut Template<'_>, boundary: &LogicalId) {
     let environment = template.environment;
-    let role = template.add(
-        "deploy role",
-        kind::IAM_ROLE,
-        json!({
-            "Description": "Role with which CloudFormation deploys",
-            "AssumeRolePolicyDocument": cloudformation_trust(environment),
-            "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/PowerUserAccess")],
-        }),
-    );
+    let properties = json!({
+        "Description": "Role with which CloudFormation deploys",
+        "AssumeRolePolicyDocument": cloudformation_trust(environment),
+        "ManagedPolicyArns": [sub("arn:${AWS::Partition}:iam::aws:policy/PowerUserAccess")],
+    });
+    let role = template.add("deploy role", kind::IAM_ROLE, properties);
     let reason = "The role creates resources of all services; the deploy policy limits it";
     template.waive(&role, &["IAM-4", "IAM-7"], reason);
     let inside = json!({ "StringEquals": { "iam:PermissionsBoundary": reference(boundary) } });
-    let policy = template.add(
-        "deploy policy",
-        kind::IAM_MANAGED_POLICY,
-        json!({
-            "Description": "What a deployment may do with IAM, and what it may not do at all",
-            "PolicyDocument": { "Version": "2012-10-17", "Statement": deploy_statements(environment, &inside) },
-            "Roles": [reference(&role)],
-        }),
-    );
+    let properties = json!({
+        "Description": "What a deployment may do with IAM, and what it may not do at all",
+        "PolicyDocument": { "Version": "2012-10-17", "Statement": deploy_statements(environment, &inside) },
+        "Roles": [reference(&role)],
+    });
+    let policy = template.add("deploy policy", kind::IAM_MANAGED_POLICY, properties);
     template.note(&policy, "wildcard", json!("Only in denials"));
     Shared::DeployRole.export(template, get_att(&role, "Arn"));
 }

@@ -194,35 +194,30 @@ pub(super) fn add_key(template: &mut Template<'_>, key: &Key) {
         "Resource": "*",
     })];
     statements.extend((key.services)(environment));
-    let id = template.add_kept(
-        &format!("{} key", key.slug),
-        kind::KMS_KEY,
-        json!({
-            "Description": format!("Brew Haven {}: {}", environment.name, key.about),
-            "Enabled": true,
-            "EnableKeyRotation": true,
-            "RotationPeriodInDays": 365,
-            "KeySpec": "SYMMETRIC_DEFAULT",
-            "KeyUsage": "ENCRYPT_DECRYPT",
-            "MultiRegion": false,
-            // The maximum, because data is lost with its key.
-            "PendingWindowInDays": 30,
-            "KeyPolicy": { "Version": "2012-10-17", "Statement": statements },
-        }),
-        Keep::Data,
-    );
+    let words = format!("{} key", key.slug);
+    let properties = json!({
+        "Description": format!("Brew Haven {}: {}", environment.name, key.about),
+        "Enabled": true,
+        "EnableKeyRotation": true,
+        "RotationPeriodInDays": 365,
+        "KeySpec": "SYMMETRIC_DEFAULT",
+        "KeyUsage": "ENCRYPT_DECRYPT",
+        "MultiRegion": false,
+        // The maximum, because data is lost with its key.
+        "PendingWindowInDays": 30,
+        "KeyPolicy": { "Version": "2012-10-17", "Statement": statements },
+    });
+    let id = template.add_kept(&words, kind::KMS_KEY, properties, Keep::Data);
     template.note(
         &id,
         "wildcard",
         json!("In a key policy, * is the key itself; kms:* delegates to IAM"),
     );
-    template.add(
-        &format!("{} key alias", key.slug),
-        kind::KMS_ALIAS,
-        json!({
-            "AliasName": format!("alias/{}", environment.stack_name(key.slug)),
-            "TargetKeyId": reference(&id),
-        }),
-    );
+    let words = format!("{} key alias", key.slug);
+    let properties = json!({
+        "AliasName": format!("alias/{}", environment.stack_name(key.slug)),
+        "TargetKeyId": reference(&id),
+    });
+    template.add(&words, kind::KMS_ALIAS, properties);
     key.shared.export(template, get_att(&id, "Arn"));
 }
