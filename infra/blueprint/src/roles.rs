@@ -43,15 +43,27 @@ struct KeyUse {
     actions: &'static [&'static str],
 }
 
+/// The actions with which ECS pulls an image.
+pub const PULL_IMAGES: &[&str] = &[
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer",
+];
+
 /// Returns one statement per right of a role.
 pub fn statements(role: &Role, environment: &Environment) -> Vec<Statement> {
     let edges = edges(role, environment).into_iter();
     edges.map(|edge| edge.statement).collect()
 }
 
-/// Returns the policy document of one of the role's two IAM roles. `more` are statements that no
+/// Returns the policy statements of one of the role's two IAM roles. `more` are statements that no
 /// right of the contract requires.
-pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<Statement>) -> Value {
+pub fn statements_of(
+    role: &Role,
+    environment: &Environment,
+    actor: Actor,
+    more: &[Statement],
+) -> Vec<Value> {
     let edges = edges_of(role, environment, actor);
     let mut statements: Vec<Value> = more.iter().map(named).collect();
     statements.extend(edges.iter().map(|edge| {
@@ -64,7 +76,7 @@ pub fn policy(role: &Role, environment: &Environment, actor: Actor, more: Vec<St
     statements.extend(key_statements(&edges, environment));
     let sends_texts = actor == Actor::Process && role.text_messages;
     statements.extend(sends_texts.then(no_topic));
-    document(statements)
+    statements
 }
 
 /// Returns the reasons of an IAM role's rights, one per right. Roles with the same reasons need the
@@ -191,14 +203,9 @@ fn edges(role: &Role, environment: &Environment) -> Vec<Edge> {
     let stock = |actions| key_use(Shared::StockKey, "stock", "dynamodb", actions);
     let mut edges = Vec::new();
     let mut add = |because: String, actions: &[&'static str], resources: Vec<Value>, key| {
-        let actions = actions.to_vec();
         edges.push(Edge {
             actor: Actor::Process,
-            statement: Statement {
-                actions,
-                resources,
-                because,
-            },
+            statement: Statement::new(because, actions, resources),
             condition: None,
             key,
         });
@@ -294,13 +301,10 @@ fn edges(role: &Role, environment: &Environment) -> Vec<Edge> {
         }
     }
     let mut read_secret = |actor: Actor, because: &str, secret: Value| {
+        let get = ["secretsmanager:GetSecretValue"];
         edges.push(Edge {
             actor,
-            statement: Statement {
-                actions: vec!["secretsmanager:GetSecretValue"],
-                resources: vec![secret],
-                because: because.to_owned(),
-            },
+            statement: Statement::new(because, &get, vec![secret]),
             condition: None,
             key: key_use(Shared::SecretsKey, "secrets", "secretsmanager", READ),
         });
@@ -374,12 +378,8 @@ fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
         }
         actions.sort_unstable();
         actions.dedup();
-        let because = opens(first.name);
-        let mut json = named(&Statement {
-            actions,
-            resources: vec![key.import(environment)],
-            because,
-        });
+        let key = vec![key.import(environment)];
+        let mut json = named(&Statement::new(opens(first.name), &actions, key));
         json["Condition"] = json!({ "StringEquals": { "kms:ViaService": services } });
         statements.push(json);
     }
@@ -392,6 +392,10 @@ mod tests {
 
     fn prod() -> Environment {
         Environment::named("prod").expect("known")
+    }
+
+    fn policy(role: &Role, actor: Actor) -> Value {
+        document(statements_of(role, &prod(), actor, &[]))
     }
 
     /// Returns the reasons of a role's rights, derived from the contract independently of `edges`.
@@ -480,10 +484,7 @@ mod tests {
     #[test]
     fn both_policies_together_hold_every_statement_once_under_a_sid_of_its_own() {
         for role in ROLES {
-            let (process, starter) = (
-                policy(role, &prod(), Actor::Process, Vec::new()),
-                policy(role, &prod(), Actor::Starter, Vec::new()),
-            );
+            let (process, starter) = (policy(role, Actor::Process), policy(role, Actor::Starter));
             let mut sids = Vec::new();
             for document in [process, starter] {
                 let before = sids.len();
@@ -516,7 +517,7 @@ mod tests {
     #[test]
     fn roles_that_send_text_messages_cannot_publish_to_topics() {
         for role in ROLES {
-            let document = policy(role, &prod(), Actor::Process, Vec::new());
+            let document = policy(role, Actor::Process);
             let statements = document["Statement"].as_array().expect("a list");
             let anywhere = statements
                 .iter()
@@ -543,7 +544,7 @@ mod tests {
     #[test]
     fn a_role_may_use_the_keys_of_its_resources_only_through_their_services() {
         for role in ROLES {
-            let text = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
+            let text = policy(role, Actor::Process).to_string();
             let messages =
                 !role.consumes.is_empty() || !role.sends.is_empty() || !role.publishes.is_empty();
             let stock = !role.tables.is_empty() || !role.streams.is_empty();
@@ -580,7 +581,7 @@ mod tests {
     fn a_process_may_read_only_the_secrets_of_its_start() {
         for role in ROLES {
             let read = |actor: Actor| -> BTreeSet<String> {
-                let document = policy(role, &prod(), actor, Vec::new());
+                let document = policy(role, actor);
                 let statements = document["Statement"].as_array().expect("a list").iter();
                 let reading = statements
                     .filter(|statement| statement["Action"].to_string().contains("GetSecretValue"));
@@ -600,7 +601,7 @@ mod tests {
     #[test]
     fn roles_with_parameters_may_read_their_path() {
         for role in ROLES.iter().filter(|role| !role.parameters.is_empty()) {
-            let document = policy(role, &prod(), Actor::Process, Vec::new()).to_string();
+            let document = policy(role, Actor::Process).to_string();
             assert!(
                 document.contains(":parameter/brewhaven/prod\""),
                 "{}: {document}",

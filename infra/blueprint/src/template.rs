@@ -203,6 +203,19 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Creates a statement with the right that requires it.
+    pub fn new(
+        because: impl Into<String>,
+        actions: &[&'static str],
+        resources: Vec<Value>,
+    ) -> Statement {
+        Statement {
+            actions: actions.to_vec(),
+            resources,
+            because: because.into(),
+        }
+    }
+
     /// Returns the statement as JSON, without its Sid.
     pub fn to_json(&self) -> Value {
         json!({ "Effect": "Allow", "Action": self.actions, "Resource": self.resources })

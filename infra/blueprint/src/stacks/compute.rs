@@ -16,7 +16,7 @@ use super::roles::{iam_role, managed_policy, task_trust, trust};
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{MAIL_DOMAIN, Shared, export_of};
-use crate::roles::{self, Actor};
+use crate::roles::{self, Actor, PULL_IMAGES};
 use crate::template::{Keep, LogicalId, Statement, Template, get_att, reference, sorted, sub};
 
 /// The address of health checks and metrics inside the container. Only the storefront's is
@@ -176,7 +176,7 @@ fn starters(
         .take(1)
         .flat_map(|(_, _, statements)| statements);
     let common: Vec<Value> = first.filter(everybodys).cloned().collect();
-    let shared = managed_policy(template, "start policy", roles::document(common.clone()));
+    let shared = managed_policy(template, "start policy", &common);
     // The action has no resource type (Service Authorization Reference, Elastic Container
     // Registry).
     template.note(
@@ -190,11 +190,8 @@ fn starters(
             .into_iter()
             .filter(|statement| !common.contains(statement))
             .collect();
-        let own = managed_policy(
-            template,
-            &format!("{} start policy", role.slug),
-            roles::document(own),
-        );
+        let words = format!("{} start policy", role.slug);
+        let own = managed_policy(template, &words, &own);
         let words = format!("{} start role", role.slug);
         let role = iam_role(template, &words, task_trust(), &[&shared, &own]);
         starters.push(Starter { reasons, role });
@@ -208,30 +205,15 @@ fn start_statements(
     images: &LogicalId,
     logs: Vec<Value>,
 ) -> Vec<Value> {
-    let fetch = Statement {
-        actions: vec![
-            "ecr:BatchCheckLayerAvailability",
-            "ecr:BatchGetImage",
-            "ecr:GetDownloadUrlForLayer",
-        ],
-        resources: vec![get_att(images, "Arn")],
-        because: "starts from the image".to_owned(),
-    };
-    let login = Statement {
-        actions: vec!["ecr:GetAuthorizationToken"],
-        resources: vec![json!("*")],
-        because: "logs in to the registry".to_owned(),
-    };
-    let write = Statement {
-        actions: vec!["logs:CreateLogStream", "logs:PutLogEvents"],
-        resources: logs,
-        because: "writes the log".to_owned(),
-    };
-    let document = roles::policy(role, environment, Actor::Starter, vec![fetch, login, write]);
-    document["Statement"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default()
+    let image = vec![get_att(images, "Arn")];
+    let login = ["ecr:GetAuthorizationToken"];
+    let write = ["logs:CreateLogStream", "logs:PutLogEvents"];
+    let more = [
+        Statement::new("starts from the image", PULL_IMAGES, image),
+        Statement::new("logs in to the registry", &login, vec![json!("*")]),
+        Statement::new("writes the log", &write, logs),
+    ];
+    roles::statements_of(role, environment, Actor::Starter, &more)
 }
 
 /// Adds the role with which ECS shifts the storefront's traffic between target groups. It may
@@ -239,37 +221,26 @@ fn start_statements(
 fn traffic_role(template: &mut Template<'_>) -> LogicalId {
     let environment = template.environment;
     let import = |shared: Shared| shared.import(environment);
-    let look = Statement {
-        actions: vec![
-            "elasticloadbalancing:DescribeListeners",
-            "elasticloadbalancing:DescribeRules",
-            "elasticloadbalancing:DescribeTargetGroups",
-            "elasticloadbalancing:DescribeTargetHealth",
-        ],
-        resources: vec![json!("*")],
-        because: "looks at the balancer".to_owned(),
-    };
-    let turn = Statement {
-        actions: vec!["elasticloadbalancing:ModifyRule"],
-        resources: vec![
-            import(Shared::StorefrontRule),
-            import(Shared::StorefrontTestRule),
-        ],
-        because: "turns the traffic".to_owned(),
-    };
-    let register = Statement {
-        actions: vec![
-            "elasticloadbalancing:DeregisterTargets",
-            "elasticloadbalancing:RegisterTargets",
-        ],
-        resources: vec![
-            import(Shared::StorefrontTargets),
-            import(Shared::StorefrontOtherTargets),
-        ],
-        because: "registers tasks".to_owned(),
-    };
-    let statements: Vec<_> = [look, turn, register].iter().map(roles::named).collect();
-    let policy = managed_policy(template, "traffic policy", roles::document(statements));
+    let look = [
+        "elasticloadbalancing:DescribeListeners",
+        "elasticloadbalancing:DescribeRules",
+        "elasticloadbalancing:DescribeTargetGroups",
+        "elasticloadbalancing:DescribeTargetHealth",
+    ];
+    let turn = ["elasticloadbalancing:ModifyRule"];
+    let rules = [Shared::StorefrontRule, Shared::StorefrontTestRule].map(import);
+    let register = [
+        "elasticloadbalancing:DeregisterTargets",
+        "elasticloadbalancing:RegisterTargets",
+    ];
+    let targets = [Shared::StorefrontTargets, Shared::StorefrontOtherTargets].map(import);
+    let statements = [
+        Statement::new("looks at the balancer", &look, vec![json!("*")]),
+        Statement::new("turns the traffic", &turn, rules.into()),
+        Statement::new("registers tasks", &register, targets.into()),
+    ];
+    let statements: Vec<_> = statements.iter().map(roles::named).collect();
+    let policy = managed_policy(template, "traffic policy", &statements);
     // These actions have no resource type (Service Authorization Reference, Elastic Load Balancing
     // V2).
     let reason = "The Describe actions of elasticloadbalancing support no resources";

@@ -22,8 +22,9 @@ pub fn roles(environment: &Environment) -> Template<'_> {
 
 fn task_role(template: &mut Template<'_>, role: &Role) -> LogicalId {
     let environment = template.environment;
-    let document = roles::policy(role, environment, Actor::Process, Vec::new());
-    let policy = managed_policy(template, &format!("{} task policy", role.slug), document);
+    let statements = roles::statements_of(role, environment, Actor::Process, &[]);
+    let words = format!("{} task policy", role.slug);
+    let policy = managed_policy(template, &words, &statements);
     if role.text_messages {
         let reason =
             "IAM has no resource for phones; the same policy denies topics, the only SNS resources";
@@ -38,13 +39,10 @@ fn task_role(template: &mut Template<'_>, role: &Role) -> LogicalId {
     )
 }
 
-/// Adds a managed policy with this document.
-pub fn managed_policy(template: &mut Template<'_>, words: &str, document: Value) -> LogicalId {
-    template.add(
-        words,
-        kind::IAM_MANAGED_POLICY,
-        json!({ "PolicyDocument": document }),
-    )
+/// Adds a managed policy with these statements.
+pub fn managed_policy(template: &mut Template<'_>, words: &str, statements: &[Value]) -> LogicalId {
+    let properties = json!({ "PolicyDocument": roles::document(statements) });
+    template.add(words, kind::IAM_MANAGED_POLICY, properties)
 }
 
 /// Adds an IAM role with the permissions boundary.

@@ -12,7 +12,7 @@ use crate::graph::Place;
 use crate::kind::{self, Kind};
 use crate::policy::Finding;
 use crate::references::{list, text};
-use crate::roles::{self, Actor};
+use crate::roles::{self, Actor, PULL_IMAGES};
 
 impl<'a> Rules<'a> {
     /// Checks that the boundary of a role allows all actions of its policies. An action outside the
@@ -95,12 +95,10 @@ impl<'a> Rules<'a> {
         own: Place<'a>,
     ) -> Vec<Finding> {
         let allowed = self.rights(own, "Allow");
-        let document = roles::policy(role, environment, actor, Vec::new());
+        let statements = roles::statements_of(role, environment, actor, &[]);
         let wanted = |effect: &str| -> BTreeSet<Right> {
-            let statements = list(&document["Statement"])
-                .iter()
-                .filter(|statement| statement["Effect"] == effect);
-            statements.flat_map(rights).collect()
+            let wanted = statements.iter().filter(|it| it["Effect"] == effect);
+            wanted.flat_map(rights).collect()
         };
         let (denied, wanted_denied, wanted) =
             (self.rights(own, "Deny"), wanted("Deny"), wanted("Allow"));
@@ -124,7 +122,10 @@ impl<'a> Rules<'a> {
         }
         for (right, place) in allowed.iter().filter(|(right, _)| !wanted.contains(right)) {
             // Starting a task needs actions that are not in the contract.
-            if actor == Actor::Starter && STARTING.contains(&right.action.as_str()) {
+            let action = &right.action.as_str();
+            if actor == Actor::Starter
+                && (PULL_IMAGES.contains(action) || STARTING.contains(action))
+            {
                 continue;
             }
             let message = format!(
@@ -212,12 +213,9 @@ fn rights(statement: &Value) -> Vec<Right> {
     list(&statement["Action"]).iter().flat_map(of).collect()
 }
 
-/// The actions with which ECS starts a task: fetching the image and writing the log.
+/// The other actions with which ECS starts a task: the login to the registry and writing the log.
 const STARTING: &[&str] = &[
-    "ecr:BatchCheckLayerAvailability",
-    "ecr:BatchGetImage",
     "ecr:GetAuthorizationToken",
-    "ecr:GetDownloadUrlForLayer",
     "logs:CreateLogStream",
     "logs:PutLogEvents",
 ];

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::tags;
 use crate::environment::Environment;
 use crate::kind;
-use crate::roles::document;
+use crate::roles::{PULL_IMAGES, document};
 use crate::template::{LogicalId, Template, get_att, reference, sub};
 
 /// The traffic through an endpoint: exactly the calls of tasks, and of ECS when it starts them.
@@ -30,12 +30,6 @@ const DYNAMODB: Endpoint = Endpoint {
     ],
     resource: "dynamodb:${AWS::Region}:${AWS::AccountId}:table/*",
 };
-
-const PULL: &[&str] = &[
-    "ecr:BatchCheckLayerAvailability",
-    "ecr:BatchGetImage",
-    "ecr:GetDownloadUrlForLayer",
-];
 
 const REPOSITORIES: &str = "ecr:${AWS::Region}:${AWS::AccountId}:repository/*";
 
@@ -97,12 +91,12 @@ const INTERFACES: &[Endpoint] = &[
     },
     Endpoint {
         service: "ecr.api",
-        actions: PULL,
+        actions: PULL_IMAGES,
         resource: REPOSITORIES,
     },
     Endpoint {
         service: "ecr.dkr",
-        actions: PULL,
+        actions: PULL_IMAGES,
         resource: REPOSITORIES,
     },
 ];
