@@ -18,7 +18,7 @@ use crate::schema;
 use crate::stack::Stack;
 use crate::stacks::security::{cloudformation_trust, deploy_statements};
 use crate::stacks::stacks;
-use crate::template::{Template, get_att, reference, sub};
+use crate::template::{Template, get_att, logical, reference, sub};
 
 /// Slug of the stack.
 pub const BOOTSTRAP: &str = "bootstrap";
@@ -184,11 +184,7 @@ fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> 
 fn split(permissions: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<Value>> {
     let mut policies: Vec<Vec<Value>> = vec![Vec::new()];
     for (service, actions) in permissions {
-        let sid: String = service
-            .split('-')
-            .map(|part| part[..1].to_ascii_uppercase() + &part[1..])
-            .collect();
-        let statement = json!({ "Sid": sid, "Effect": "Allow", "Action": actions, "Resource": "*",
+        let statement = json!({ "Sid": logical(service), "Effect": "Allow", "Action": actions, "Resource": "*",
             "Condition": { "StringEquals": { "aws:RequestedRegion": [{ "Ref": "AWS::Region" }, GLOBAL_REGION] } } });
         if let Some(last) = policies.last_mut() {
             last.push(statement.clone());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::names::{MAIL_DOMAIN, Shared, export_of_arn, parameter_arn, secret_arn};
-use crate::template::{Statement, sub};
+use crate::template::{Statement, logical, sub};
 
 /// A right of a role to use something outside its process.
 struct Edge {
@@ -101,17 +101,8 @@ pub fn document(statements: impl Serialize) -> Value {
 /// letters and digits only (IAM User Guide, "IAM JSON policy elements: Sid").
 pub fn named(statement: &Statement) -> Value {
     let mut json = statement.to_json();
-    json["Sid"] = json!(sid_of(&statement.because));
+    json["Sid"] = json!(logical(&statement.because));
     json
-}
-
-fn sid_of(because: &str) -> String {
-    let words = because
-        .split(|letter: char| !letter.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    words
-        .map(|word| word[..1].to_ascii_uppercase() + &word[1..])
-        .collect()
 }
 
 /// Returns why a statement with this Sid exists. The reason is a right of a role, the rights whose
@@ -148,7 +139,7 @@ pub fn demand(environment: &Environment, sid: &str) -> Option<String> {
     let because = |edge: &Edge| edge.statement.because.clone();
     if let Some(edge) = all
         .iter()
-        .find(|edge| sid_of(&edge.statement.because) == sid)
+        .find(|edge| logical(&edge.statement.because) == sid)
     {
         return Some(because(edge));
     }
@@ -156,7 +147,7 @@ pub fn demand(environment: &Environment, sid: &str) -> Option<String> {
         .iter()
         .filter(|edge| {
             edge.key
-                .is_some_and(|used| sid_of(&opens(used.name)) == sid)
+                .is_some_and(|used| logical(&opens(used.name)) == sid)
         })
         .map(because)
         .collect();
