@@ -106,9 +106,15 @@ impl<'e> Template<'e> {
         }
     }
 
-    /// Adds metadata to a resource, for example the reason why a check does not apply.
-    pub fn note(&mut self, id: &LogicalId, key: &str, value: Value) {
-        self.resources[id.as_str()]["Metadata"][key] = value;
+    /// Adds metadata to a resource: the reason why a check does not apply.
+    pub fn note(&mut self, id: &LogicalId, key: &str, reason: &str) {
+        self.resources[id.as_str()]["Metadata"][key] = json!(reason);
+    }
+
+    /// Adds a waiver of a Checkov rule with its reason.
+    pub fn waive_checkov(&mut self, id: &LogicalId, rule: &str, reason: &str) {
+        let skip = json!([{ "id": rule, "comment": reason }]);
+        self.resources[id.as_str()]["Metadata"]["checkov"] = json!({ "skip": skip });
     }
 
     /// Adds a waiver of our own rules (`policy`) with its reason.
@@ -128,11 +134,8 @@ impl<'e> Template<'e> {
 
     /// Adds a waiver of public Guard rules with its reason.
     pub fn waive_public(&mut self, id: &LogicalId, rules: &[&str], reason: &str) {
-        self.note(
-            id,
-            "guard",
-            json!({ "SuppressedRules": rules, "Reason": reason }),
-        );
+        self.resources[id.as_str()]["Metadata"]["guard"] =
+            json!({ "SuppressedRules": rules, "Reason": reason });
     }
 
     /// Adds an output that other stacks import under `export`.

@@ -60,11 +60,8 @@ fn vault(template: &mut Template<'_>) -> LogicalId {
         });
     }
     let vault = template.add_kept("vault", kind::BACKUP_VAULT, properties, Keep::Data);
-    template.note(
-        &vault,
-        "wildcard",
-        json!("A vault's policy covers its own recovery points, which have no names yet"),
-    );
+    let reason = "A vault's policy covers its own recovery points, which have no names yet";
+    template.note(&vault, "wildcard", reason);
     vault
 }
 

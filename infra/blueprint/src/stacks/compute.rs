@@ -179,11 +179,8 @@ fn starters(
     let shared = managed_policy(template, "start policy", &common);
     // The action has no resource type (Service Authorization Reference, Elastic Container
     // Registry).
-    template.note(
-        &shared,
-        ANY_RESOURCE,
-        json!("ecr:GetAuthorizationToken is of the account, not of a repository"),
-    );
+    let reason = "ecr:GetAuthorizationToken is of the account, not of a repository";
+    template.note(&shared, ANY_RESOURCE, reason);
     let mut starters = Vec::new();
     for (reasons, role, statements) in kinds {
         let own: Vec<_> = statements
@@ -244,7 +241,7 @@ fn traffic_role(template: &mut Template<'_>) -> LogicalId {
     // These actions have no resource type (Service Authorization Reference, Elastic Load Balancing
     // V2).
     let reason = "The Describe actions of elasticloadbalancing support no resources";
-    template.note(&policy, ANY_RESOURCE, json!(reason));
+    template.note(&policy, ANY_RESOURCE, reason);
     template.waive(&policy, &["IAM-2"], reason);
     iam_role(
         template,

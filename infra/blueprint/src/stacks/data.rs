@@ -73,11 +73,8 @@ fn tables(template: &mut Template<'_>) {
             Keep::Data,
         );
         if !environment.local {
-            template.note(
-                &id,
-                "wildcard",
-                json!("A table's policy covers only the table itself"),
-            );
+            let reason = "A table's policy covers only the table itself";
+            template.note(&id, "wildcard", reason);
         }
         let address = Address::Table(table);
         export_address(template, address, reference(&id));

@@ -330,11 +330,7 @@ fn world_to_balancer(template: &mut Template<'_>, balancer: &LogicalId) {
         let rule = template.add(&words, kind::EC2_SECURITY_GROUP_INGRESS, properties);
         if port == HTTP {
             let reason = "Port 80 only redirects browsers to HTTPS; no other service listens there";
-            template.note(
-                &rule,
-                "checkov",
-                json!({ "skip": [{ "id": "CKV_AWS_260", "comment": reason }] }),
-            );
+            template.waive_checkov(&rule, "CKV_AWS_260", reason);
         }
     }
 }

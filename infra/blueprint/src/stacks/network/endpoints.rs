@@ -217,7 +217,7 @@ pub(super) fn interface_endpoints(
         });
         let id = template.add(&words, kind::EC2_VPC_ENDPOINT, properties);
         if let Some((_, reason)) = of_no_resource {
-            template.note(&id, "wildcard", json!(reason));
+            template.note(&id, "wildcard", reason);
         }
     }
 }

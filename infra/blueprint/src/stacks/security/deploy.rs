@@ -55,7 +55,7 @@ pub(super) fn deploy_role(template: &mut Template<'_>, boundary: &LogicalId) {
         "Roles": [reference(&role)],
     });
     let policy = template.add("deploy policy", kind::IAM_MANAGED_POLICY, properties);
-    template.note(&policy, "wildcard", json!("Only in denials"));
+    template.note(&policy, "wildcard", "Only in denials");
     Shared::DeployRole.export(template, get_att(&role, "Arn"));
 }
 

@@ -208,11 +208,8 @@ pub(super) fn add_key(template: &mut Template<'_>, key: &Key) {
         "KeyPolicy": { "Version": "2012-10-17", "Statement": statements },
     });
     let id = template.add_kept(&words, kind::KMS_KEY, properties, Keep::Data);
-    template.note(
-        &id,
-        "wildcard",
-        json!("In a key policy, * is the key itself; kms:* delegates to IAM"),
-    );
+    let reason = "In a key policy, * is the key itself; kms:* delegates to IAM";
+    template.note(&id, "wildcard", reason);
     let words = format!("{} key alias", key.slug);
     let properties = json!({
         "AliasName": format!("alias/{}", environment.stack_name(key.slug)),
