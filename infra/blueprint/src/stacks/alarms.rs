@@ -194,11 +194,8 @@ fn add_alarms(
     let alarms = ALARMS.iter().filter(|alarm| wanted(&alarm.signal));
     let add = |alarm: &'static Alarm| {
         let properties = alarm_properties(environment, alarm);
-        let id = template.add(
-            &format!("{} alarm", alarm.slug),
-            kind::CLOUDWATCH_ALARM,
-            properties,
-        );
+        let words = format!("{} alarm", alarm.slug);
+        let id = template.add(&words, kind::CLOUDWATCH_ALARM, properties);
         (alarm, id)
     };
     alarms.map(add).collect()

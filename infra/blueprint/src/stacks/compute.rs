@@ -309,11 +309,8 @@ fn task_definition(template: &mut Template<'_>, role: &Role, task: &Task<'_>) ->
         "ExecutionRoleArn": get_att(task.starter, "Arn"),
         "ContainerDefinitions": [container],
     });
-    template.add(
-        &format!("{} task", role.slug),
-        kind::ECS_TASK_DEFINITION,
-        properties,
-    )
+    let words = format!("{} task", role.slug);
+    template.add(&words, kind::ECS_TASK_DEFINITION, properties)
 }
 
 /// Returns true if there is an image. Before the first image, services are created without tasks
@@ -332,65 +329,45 @@ fn digest(environment: &Environment) -> String {
 
 /// Returns the environment variables that the role's configuration reads.
 fn variables(environment: &Environment, role: &Role) -> Vec<Value> {
-    let variable = |name: &str, value: Value| json!({ "Name": name, "Value": value });
-    let mut variables = vec![
-        variable("HAVEN_ENV", json!(environment.name)),
-        variable("AWS_REGION", json!({ "Ref": "AWS::Region" })),
-        variable("HAVEN_HEALTH_BIND", json!(health_address(role))),
-    ];
+    let mut variables = Vec::new();
+    let mut add =
+        |name: &str, value: Value| variables.push(json!({ "Name": name, "Value": value }));
+    let domain = &environment.settings.edge.domain;
+    add("HAVEN_ENV", json!(environment.name));
+    add("AWS_REGION", json!({ "Ref": "AWS::Region" }));
+    add("HAVEN_HEALTH_BIND", json!(health_address(role)));
     if role.public {
-        variables.push(variable(
-            "HAVEN_BIND",
-            json!(format!("0.0.0.0:{STOREFRONT_PORT}")),
-        ));
+        add("HAVEN_BIND", json!(format!("0.0.0.0:{STOREFRONT_PORT}")));
         // The load balancer. Requests through the API arrive with the address of its VPC link; the
         // API has limits of its own.
-        variables.push(variable("HAVEN_TRUSTED_PROXIES", json!("1")));
+        add("HAVEN_TRUSTED_PROXIES", json!("1"));
     }
     if role.database {
-        variables.push(variable("DATABASE_URL", database_url(environment)));
-        variables.push(variable(
-            "HAVEN_DATABASE_LOGIN_ARN",
-            Shared::DatabaseSecret.import(environment),
-        ));
+        add("DATABASE_URL", database_url(environment));
+        let login = Shared::DatabaseSecret.import(environment);
+        add("HAVEN_DATABASE_LOGIN_ARN", login);
     }
     if role.cache {
         let host = Shared::CacheHost.import(environment);
-        variables.push(variable(
-            "REDIS_URL",
-            json!({ "Fn::Join": ["", ["rediss://", host, ":6379"]] }),
-        ));
-        variables.push(variable(
-            "HAVEN_CACHE_LOGIN_ARN",
-            Shared::CacheSecret.import(environment),
-        ));
+        let url = json!({ "Fn::Join": ["", ["rediss://", host, ":6379"]] });
+        add("REDIS_URL", url);
+        let login = Shared::CacheSecret.import(environment);
+        add("HAVEN_CACHE_LOGIN_ARN", login);
     }
     if role.gateway {
-        let domain = &environment.settings.edge.domain;
-        variables.push(variable(
-            "PAYMENT_URL",
-            json!(format!("https://payments.{domain}")),
-        ));
+        add("PAYMENT_URL", json!(format!("https://payments.{domain}")));
     }
     if role.mail {
-        let domain = &environment.settings.edge.domain;
-        variables.push(variable(
-            "HAVEN_PUBLIC_URL",
-            json!(format!("https://{domain}")),
-        ));
+        add("HAVEN_PUBLIC_URL", json!(format!("https://{domain}")));
         // The only domain from which the task role may send.
-        variables.push(variable(
-            "HAVEN_MAIL_FROM",
-            json!(format!("Brew Haven <orders@{MAIL_DOMAIN}>")),
-        ));
-        variables.push(variable(
-            "HAVEN_STAFF_MAIL",
-            json!(format!("staff@{MAIL_DOMAIN}")),
-        ));
+        let from = format!("Brew Haven <orders@{MAIL_DOMAIN}>");
+        add("HAVEN_MAIL_FROM", json!(from));
+        let staff = format!("staff@{MAIL_DOMAIN}");
+        add("HAVEN_STAFF_MAIL", json!(staff));
     }
     for address in role.addresses() {
         let value = json!({ "Fn::ImportValue": export_of(environment, address) });
-        variables.push(variable(&address.variable(), value));
+        add(&address.variable(), value);
     }
     variables
 }
@@ -487,11 +464,8 @@ fn service(
         // Left out, so that a deployment keeps the count that scaling has reached.
         Tasks::Scaled { .. } => {}
     }
-    template.add(
-        &format!("{} service", role.slug),
-        kind::ECS_SERVICE,
-        properties,
-    )
+    let words = format!("{} service", role.slug);
+    template.add(&words, kind::ECS_SERVICE, properties)
 }
 
 /// Returns true if the role runs on Fargate Spot: workers outside production. AWS interrupts such
@@ -503,13 +477,13 @@ fn may_be_interrupted(environment: &Environment, role: &Role) -> bool {
 /// Returns the security groups of a role: the group of all tasks, and the client groups of the
 /// services that it uses.
 fn groups(environment: &Environment, role: &Role) -> Vec<Value> {
-    let mut groups = vec![Shared::TaskGroup.import(environment)];
-    groups.extend(
-        role.database
-            .then(|| Shared::DatabaseClients.import(environment)),
-    );
-    groups.extend(role.cache.then(|| Shared::CacheClients.import(environment)));
-    groups
+    let groups = [
+        (true, Shared::TaskGroup),
+        (role.database, Shared::DatabaseClients),
+        (role.cache, Shared::CacheClients),
+    ];
+    let groups = groups.into_iter().filter(|(is_member, _)| *is_member);
+    groups.map(|(_, group)| group.import(environment)).collect()
 }
 
 #[cfg(test)]

@@ -222,11 +222,8 @@ fn api(template: &mut Template<'_>, backend: &Backend) -> Api {
             let parent =
                 parent.map_or_else(|| get_att(&id, "RootResourceId"), |(_, id)| reference(id));
             let properties = json!({ "RestApiId": reference(&id), "ParentId": parent, "PathPart": path[depth - 1] });
-            let resource = parts.add(
-                &format!("{} path", words(path)),
-                kind::API_RESOURCE,
-                properties,
-            );
+            let words = format!("{} path", words(path));
+            let resource = parts.add(&words, kind::API_RESOURCE, properties);
             resources.push((path, resource));
         }
         let Some((path, resource)) = resources.iter().find(|(known, _)| *known == operation.path)
@@ -421,11 +418,8 @@ fn refusals(parts: &mut Parts<'_, '_>, environment: &Environment, api: &LogicalI
                             \"detail\":\"$context.error.validationErrorString\"}";
             properties["ResponseTemplates"] = json!({ "application/json": template });
         }
-        parts.add(
-            &format!("api {words}"),
-            kind::API_GATEWAY_RESPONSE,
-            properties,
-        );
+        let words = format!("api {words}");
+        parts.add(&words, kind::API_GATEWAY_RESPONSE, properties);
     }
 }
 

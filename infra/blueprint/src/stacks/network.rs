@@ -265,11 +265,8 @@ fn security_groups(template: &mut Template<'_>, vpc: &LogicalId) -> Groups {
             "SecurityGroupEgress": [out],
             "Tags": tags(environment, name),
         });
-        template.add(
-            &format!("{name} group"),
-            kind::EC2_SECURITY_GROUP,
-            properties,
-        )
+        let words = format!("{name} group");
+        template.add(&words, kind::EC2_SECURITY_GROUP, properties)
     };
     let groups = Groups {
         balancer: group("balancer", "The load balancer", &nowhere),
@@ -281,52 +278,25 @@ fn security_groups(template: &mut Template<'_>, vpc: &LogicalId) -> Groups {
         endpoints: group("endpoints", "Endpoints of AWS services", &nowhere),
     };
     world_to_balancer(template, &groups.balancer);
-    allow(
-        template,
-        ("balancer", &groups.balancer),
-        ("tasks", &groups.tasks),
-        STOREFRONT_PORT,
-    );
+    let (balancer, tasks) = (("balancer", &groups.balancer), ("tasks", &groups.tasks));
+    allow(template, balancer, tasks, STOREFRONT_PORT);
     // Between the same groups, for health checks.
-    allow(
-        template,
-        ("balancer", &groups.balancer),
-        ("tasks health", &groups.tasks),
-        STOREFRONT_HEALTH_PORT,
-    );
-    allow(
-        template,
-        ("database clients", &groups.database_clients),
-        ("database", &groups.database),
-        POSTGRES,
-    );
-    allow(
-        template,
-        ("cache clients", &groups.cache_clients),
-        ("cache", &groups.cache),
-        REDIS,
-    );
+    let health = ("tasks health", &groups.tasks);
+    allow(template, balancer, health, STOREFRONT_HEALTH_PORT);
+    let clients = ("database clients", &groups.database_clients);
+    allow(template, clients, ("database", &groups.database), POSTGRES);
+    let clients = ("cache clients", &groups.cache_clients);
+    allow(template, clients, ("cache", &groups.cache), REDIS);
     // The outgoing rule of the tasks is HTTPS to everywhere.
-    ingress(
-        template,
-        ("tasks", &groups.tasks),
-        ("endpoints", &groups.endpoints),
-        HTTPS,
-    );
+    let endpoints = ("endpoints", &groups.endpoints);
+    ingress(template, tasks, endpoints, HTTPS);
     groups
 }
 
 fn world_to_balancer(template: &mut Template<'_>, balancer: &LogicalId) {
     for (port, about) in [(HTTPS, "The shop"), (HTTP, "HTTP, redirected to HTTPS")] {
         let words = format!("world to balancer {port}");
-        let properties = json!({
-            "GroupId": get_att(balancer, "GroupId"),
-            "CidrIp": WORLD,
-            "IpProtocol": "tcp",
-            "FromPort": port,
-            "ToPort": port,
-            "Description": about,
-        });
+        let properties = rule(balancer, ("CidrIp", json!(WORLD)), port, about);
         let rule = template.add(&words, kind::EC2_SECURITY_GROUP_INGRESS, properties);
         if port == HTTP {
             let reason = "Port 80 only redirects browsers to HTTPS; no other service listens there";
@@ -339,14 +309,8 @@ fn world_to_balancer(template: &mut Template<'_>, balancer: &LogicalId) {
 /// incoming rule of the second.
 fn allow(template: &mut Template<'_>, from: (&str, &LogicalId), to: (&str, &LogicalId), port: u16) {
     let words = format!("{} out to {}", from.0, to.0);
-    let properties = json!({
-        "GroupId": get_att(from.1, "GroupId"),
-        "DestinationSecurityGroupId": get_att(to.1, "GroupId"),
-        "IpProtocol": "tcp",
-        "FromPort": port,
-        "ToPort": port,
-        "Description": format!("To {}", to.0),
-    });
+    let target = ("DestinationSecurityGroupId", get_att(to.1, "GroupId"));
+    let properties = rule(from.1, target, port, &format!("To {}", to.0));
     template.add(&words, kind::EC2_SECURITY_GROUP_EGRESS, properties);
     ingress(template, from, to, port);
 }
@@ -358,15 +322,17 @@ fn ingress(
     port: u16,
 ) {
     let words = format!("{} in from {}", to.0, from.0);
-    let properties = json!({
-        "GroupId": get_att(to.1, "GroupId"),
-        "SourceSecurityGroupId": get_att(from.1, "GroupId"),
-        "IpProtocol": "tcp",
-        "FromPort": port,
-        "ToPort": port,
-        "Description": format!("From {}", from.0),
-    });
+    let source = ("SourceSecurityGroupId", get_att(from.1, "GroupId"));
+    let properties = rule(to.1, source, port, &format!("From {}", from.0));
     template.add(&words, kind::EC2_SECURITY_GROUP_INGRESS, properties);
+}
+
+/// Returns the properties of a rule of a group. `other` is the property of the other side.
+fn rule(group: &LogicalId, other: (&str, Value), port: u16, about: &str) -> Value {
+    json!({
+        "GroupId": get_att(group, "GroupId"), other.0: other.1, "Description": about,
+        "IpProtocol": "tcp", "FromPort": port, "ToPort": port,
+    })
 }
 
 fn flow_logs(template: &mut Template<'_>, vpc: &LogicalId) {

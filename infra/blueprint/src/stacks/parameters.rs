@@ -32,12 +32,8 @@ pub fn parameters(environment: &Environment) -> Template<'_> {
             "KmsKeyId": Shared::SecretsKey.import(environment),
             "GenerateSecretString": { "PasswordLength": 48, "ExcludePunctuation": true },
         });
-        let id = template.add_kept(
-            &format!("{} secret", secret.slug),
-            kind::SECRET,
-            properties,
-            Keep::Data,
-        );
+        let words = format!("{} secret", secret.slug);
+        let id = template.add_kept(&words, kind::SECRET, properties, Keep::Data);
         let why = "Two parties share the secret and change it together, as a runbook describes";
         template.waive_public(&id, &["SECRETSMANAGER_ROTATION_ENABLED_CHECK"], why);
         template.waive(&id, &["SECRET-2"], why);

@@ -274,11 +274,8 @@ fn bucket_policy(
     let whole = json!([get_att(bucket, "Arn"), within(bucket, "*")]);
     statements.push(encrypted_transport_only("s3:*", whole));
     let properties = json!({ "Bucket": reference(bucket), "PolicyDocument": document(statements) });
-    template.add(
-        &format!("{} policy", bucket.as_str()),
-        kind::S3_BUCKET_POLICY,
-        properties,
-    )
+    let words = format!("{} policy", bucket.as_str());
+    template.add(&words, kind::S3_BUCKET_POLICY, properties)
 }
 
 fn log_delivery(logs: &LogicalId, sources: &[&LogicalId]) -> Vec<Value> {

@@ -191,12 +191,8 @@ fn cluster(template: &mut Template<'_>, subnets: &LogicalId, monitoring: &Logica
         let own =
             json!({ "Engine": "aurora-postgresql", "DBClusterIdentifier": reference(&database) });
         let properties = merged(machine_properties(environment, monitoring), own);
-        template.add_kept(
-            &format!("database {machine}"),
-            kind::RDS_INSTANCE,
-            properties,
-            kept,
-        );
+        let words = format!("database {machine}");
+        template.add_kept(&words, kind::RDS_INSTANCE, properties, kept);
     }
     export_database(template, &database);
 }
