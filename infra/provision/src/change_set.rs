@@ -16,6 +16,7 @@ use aws_sdk_cloudformation::types::{
     OnStackFailure, Replacement,
 };
 use blueprint::consequence::{self, Change, Said};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -38,12 +39,13 @@ const COMPUTED_WITHIN: Duration = Duration::from_secs(600);
 /// The prefix of the names of our change sets.
 pub(crate) const CHANGE_SET_PREFIX: &str = "haven-";
 
-/// The effect of a change set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Changed {
+/// The effect of a change set, or of a deployment, on one stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
     Created,
     Updated,
-    Nothing,
+    Unchanged,
 }
 
 /// A change set that was not executed yet.
@@ -66,10 +68,10 @@ pub async fn apply(
     stack: &blueprint::Stack,
     named: &Named,
     line: &Line,
-) -> anyhow::Result<Changed> {
+) -> anyhow::Result<Outcome> {
     let standing = DeployedStack::of(&target.cloudformation, &stack.name).await?;
     let Some(change_set) = prepare(target, stack, &standing, None, line).await? else {
-        return Ok(Changed::Nothing);
+        return Ok(Outcome::Unchanged);
     };
     execute(target, stack, &change_set, named, line).await
 }
@@ -174,7 +176,7 @@ pub async fn execute(
     change_set: &ChangeSet,
     named: &Named,
     line: &Line,
-) -> anyhow::Result<Changed> {
+) -> anyhow::Result<Outcome> {
     let client = &target.cloudformation;
     if let Err(refused) = named.check(stack.slug, &change_set.changes) {
         discard(client, &stack.name, &change_set.arn).await;
@@ -212,9 +214,9 @@ pub async fn execute(
     ended?;
     protected?;
     Ok(if change_set.creates {
-        Changed::Created
+        Outcome::Created
     } else {
-        Changed::Updated
+        Outcome::Updated
     })
 }
 

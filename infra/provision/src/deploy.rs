@@ -12,11 +12,13 @@ use futures::future::join_all;
 use serde::Serialize;
 
 use crate::aws_failure::Several;
-use crate::change_set::{Changed, apply};
+use crate::change_set::apply;
 use crate::guard::Named;
 use crate::plan::{Plan, StackPlan};
 use crate::report::{Line, Reporter};
 use crate::target::Target;
+
+pub use crate::change_set::Outcome;
 
 /// The result of a deployment.
 #[derive(Debug, Clone, Serialize)]
@@ -32,15 +34,6 @@ pub struct StackOutcome {
     pub name: String,
     pub outcome: Outcome,
     pub seconds: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-/// The effect of a deployment on one stack.
-pub enum Outcome {
-    Created,
-    Updated,
-    Unchanged,
 }
 
 impl Deployed {
@@ -156,21 +149,20 @@ impl StackOutcome {
     /// The error in `changed`.
     pub fn of(
         name: &str,
-        changed: anyhow::Result<Changed>,
+        changed: anyhow::Result<Outcome>,
         took: Duration,
         line: Line,
     ) -> anyhow::Result<StackOutcome> {
-        let (outcome, text) = match &changed {
-            Ok(Changed::Created) => (Outcome::Created, Some("created")),
-            Ok(Changed::Updated) => (Outcome::Updated, Some("updated")),
-            Ok(Changed::Nothing) => (Outcome::Unchanged, Some("no changes")),
-            Err(_) => (Outcome::Unchanged, None),
+        let text = match &changed {
+            Ok(Outcome::Created) => Some("created"),
+            Ok(Outcome::Updated) => Some("updated"),
+            Ok(Outcome::Unchanged) => Some("no changes"),
+            Err(_) => None,
         };
         line.end_after(text, took);
-        changed?;
         Ok(StackOutcome {
             name: name.to_owned(),
-            outcome,
+            outcome: changed?,
             seconds: took.as_secs_f64(),
         })
     }

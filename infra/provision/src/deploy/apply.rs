@@ -9,7 +9,7 @@ use blueprint::Stack;
 use blueprint::consequence::Change;
 use time::OffsetDateTime;
 
-use crate::change_set::{ChangeSet, Changed, discard, execute, prepare, read};
+use crate::change_set::{ChangeSet, Outcome, discard, execute, prepare, read};
 use crate::deploy::{Deployed, StackOutcome, in_waves};
 use crate::deployed_stack::DeployedStack;
 use crate::digest::sha256;
@@ -205,7 +205,7 @@ async fn apply_stack(
         .unwrap_or_default();
     let line = reporter.begin(&stack.name, &format!("{}{estimate}", stack.about));
     let changed = match planned.action {
-        StackAction::Unchanged => Ok(Changed::Nothing),
+        StackAction::Unchanged => Ok(Outcome::Unchanged),
         StackAction::Create | StackAction::Update => {
             change(target, plan, stack, planned, &line).await
         }
@@ -219,7 +219,7 @@ async fn change(
     stack: &Stack,
     planned: &StackPlan,
     line: &Line,
-) -> anyhow::Result<Changed> {
+) -> anyhow::Result<Outcome> {
     let change_set = match &planned.change_set {
         Some(arn) => Some(read(target, stack, arn, planned.live.is_empty()).await?),
         // The plan has no change set, because the stack depended on others that now exist.
@@ -229,7 +229,7 @@ async fn change(
         }
     };
     let Some(change_set) = change_set else {
-        return Ok(Changed::Nothing);
+        return Ok(Outcome::Unchanged);
     };
     if let Some(surprise) = surprise(&planned.changes, &change_set) {
         discard(&target.cloudformation, &stack.name, &change_set.arn).await;

@@ -6,7 +6,7 @@ use haven_console::settings;
 use haven_console::table::{Column, Table};
 use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
-use provision::change_set::{Changed, apply};
+use provision::change_set::{Outcome, apply};
 use provision::execution_role::role;
 use provision::guard::Named;
 use provision::stack::resources;
@@ -53,9 +53,9 @@ pub async fn command(options: &arguments::Target) -> anyhow::Result<Exit> {
         Err(_) => line.failed(),
     }
     let outcome = match changed? {
-        Changed::Created => "created",
-        Changed::Updated => "updated",
-        Changed::Nothing => "unchanged",
+        Outcome::Created => "created",
+        Outcome::Updated => "updated",
+        Outcome::Unchanged => "unchanged",
     };
     let made = Bootstrapped {
         environment: target.environment.name.clone(),
