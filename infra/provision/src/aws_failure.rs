@@ -33,6 +33,11 @@ pub enum Cause {
     Refused,
 }
 
+/// An error of a service's operation.
+pub trait ServiceError: std::error::Error + ProvideErrorMetadata + 'static {}
+
+impl<E: std::error::Error + ProvideErrorMetadata + 'static> ServiceError for E {}
+
 /// A failed call. `Display` shows the cause and the next step, without the SDK's nested types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsFailure {
@@ -121,10 +126,7 @@ impl AwsFailure {
     }
 
     /// Determines the cause and the message of a failed call.
-    pub fn of<E>(error: &SdkError<E, HttpResponse>) -> AwsFailure
-    where
-        E: std::error::Error + ProvideErrorMetadata + 'static,
-    {
+    pub fn of<E: ServiceError>(error: &SdkError<E, HttpResponse>) -> AwsFailure {
         if let Some(page) = error.raw_response().and_then(web_page) {
             return AwsFailure {
                 cause: Cause::NotAws,
@@ -179,34 +181,25 @@ impl AwsFailure {
 }
 
 /// Makes the error of a failed call: what was attempted, the cause and the next step.
-pub fn failed<E>(
-    attempt: impl fmt::Display + Send + Sync + 'static,
+pub fn failed<E: ServiceError>(
+    attempt: impl fmt::Display,
     error: &SdkError<E, HttpResponse>,
-) -> anyhow::Error
-where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
-{
+) -> anyhow::Error {
     anyhow::Error::new(AwsFailure::of(error)).context(attempt.to_string())
 }
 
 /// Returns a function that makes an error out of a failed call: why `attempt` failed. For
 /// `Result::map_err`.
-pub fn failure_to<E>(
+pub fn failure_to<E: ServiceError>(
     attempt: impl fmt::Display,
-) -> impl FnOnce(SdkError<E, HttpResponse>) -> anyhow::Error
-where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
-{
+) -> impl FnOnce(SdkError<E, HttpResponse>) -> anyhow::Error {
     let attempt = attempt.to_string();
     move |error| failed(attempt, &error)
 }
 
 /// Returns whether CloudFormation refused a call because the stack does not exist. It has no error
 /// code of its own for this.
-pub(crate) fn is_missing_stack<E>(error: &SdkError<E, HttpResponse>) -> bool
-where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
-{
+pub(crate) fn is_missing_stack<E: ServiceError>(error: &SdkError<E, HttpResponse>) -> bool {
     AwsFailure::of(error).said.contains("does not exist")
 }
 

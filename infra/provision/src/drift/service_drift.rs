@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use adapter_aws::call::{Call, GET_TOPIC_ATTRIBUTES};
 use anyhow::Context as _;
-use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudformation::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_cloudformation::types::StackResourceDriftStatus as DriftStatus;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Map, Value, json};
 
-use crate::aws_failure::AwsFailure;
+use crate::aws_failure::{AwsFailure, ServiceError};
 use crate::drift::drifted::{By, Difference, Drifted, How};
 use crate::stack::resources;
 use crate::target::Target;
@@ -143,10 +143,7 @@ async fn read(target: &Target, kind: &str, physical: &str) -> anyhow::Result<Rea
 }
 
 /// Converts the response of a service, or its "not found" error.
-fn reading<E>(found: Result<Value, SdkError<E>>) -> anyhow::Result<Reading>
-where
-    E: std::error::Error + ProvideErrorMetadata + 'static,
-{
+fn reading<E: ServiceError>(found: Result<Value, SdkError<E>>) -> anyhow::Result<Reading> {
     match found {
         Ok(Value::Object(properties)) => Ok(Reading::Properties(
             properties
