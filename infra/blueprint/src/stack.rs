@@ -25,6 +25,14 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Returns the stack with another template, such as the deployed one.
+    pub fn with_template(&self, template: Value) -> Stack {
+        Stack {
+            template,
+            ..self.clone()
+        }
+    }
+
     /// Returns the exports of other stacks that the stack imports.
     pub fn imports(&self) -> BTreeSet<String> {
         imports(&self.template)

@@ -172,11 +172,7 @@ fn diagnosis(environment: &str, patient: &Patient) -> Vec<Check> {
         ));
     } else {
         let what = format!("{name} {status}: {}", advice.why);
-        checks.push(Check {
-            verdict,
-            what,
-            next: advice.next(environment, name),
-        });
+        checks.push(Check::new(verdict, what, advice.next(environment, name)));
     }
     if !ours.is_empty() && status != "REVIEW_IN_PROGRESS" {
         let what = format!(

@@ -206,10 +206,7 @@ pub async fn revert(
     line: &Line,
 ) -> anyhow::Result<&'static str> {
     let standing = DeployedStack::of(&target.cloudformation, &stack.name).await?;
-    let deployed = Stack {
-        template: standing.template.clone(),
-        ..stack.clone()
-    };
+    let deployed = stack.with_template(standing.template.clone());
     let mode = Some(DeploymentMode::RevertDrift);
     if let Some(change_set) = prepare(target, &deployed, &standing, mode, line).await? {
         execute(target, &deployed, &change_set, named, line).await?;
@@ -224,16 +221,7 @@ pub async fn revert(
         stack.slug,
         &consequence::diff(&template, &deployed.template),
     )?;
-    apply(
-        target,
-        &Stack {
-            template,
-            ..stack.clone()
-        },
-        named,
-        line,
-    )
-    .await?;
+    apply(target, &stack.with_template(template), named, line).await?;
     apply(target, &deployed, named, line).await?;
     Ok(BY_TWO_UPDATES)
 }

@@ -336,13 +336,8 @@ fn cost_delta(environment: &Environment, stacks: &[(&Stack, &DeployedStack)]) ->
     let (deployed, wanted): (Vec<Stack>, Vec<Stack>) = stacks
         .iter()
         .map(|(stack, standing)| {
-            (
-                Stack {
-                    template: standing.template.clone(),
-                    ..(*stack).clone()
-                },
-                (*stack).clone(),
-            )
+            let deployed = stack.with_template(standing.template.clone());
+            (deployed, (*stack).clone())
         })
         .unzip();
     let usage = &environment.settings.usage;

@@ -171,11 +171,10 @@ fn kept_cost(environment: &Environment, doomed: &[Doomed]) -> Option<BTreeMap<St
     if environment.local {
         return None;
     }
-    let deployed = doomed.iter().map(|doomed| Stack {
-        template: doomed.template.clone(),
-        ..doomed.stack.clone()
-    });
-    let deployed: Vec<Stack> = deployed.collect();
+    let deployed: Vec<Stack> = doomed
+        .iter()
+        .map(|doomed| doomed.stack.with_template(doomed.template.clone()))
+        .collect();
     let estimate = cost::estimate(&deployed, environment, &environment.settings.usage).ok()?;
     let kept: BTreeMap<(&str, &str), &str> = doomed
         .iter()

@@ -14,39 +14,33 @@ pub struct Check {
 }
 
 impl Check {
+    /// Makes the result of a check.
+    pub(crate) fn new(verdict: Verdict, what: impl Into<String>, next: Option<String>) -> Check {
+        Check {
+            verdict,
+            what: what.into(),
+            next,
+        }
+    }
+
     /// Makes the result of a check without a problem.
     pub fn ok(what: impl Into<String>) -> Check {
-        Check {
-            verdict: Verdict::Ok,
-            what: what.into(),
-            next: None,
-        }
+        Check::new(Verdict::Ok, what, None)
     }
 
     /// Makes the result of a check that needs attention.
     pub fn look(what: impl Into<String>, next: impl Into<String>) -> Check {
-        Check {
-            verdict: Verdict::Look,
-            what: what.into(),
-            next: Some(next.into()),
-        }
+        Check::new(Verdict::Look, what, Some(next.into()))
     }
 
     /// Makes the result of a failed check.
     pub fn wrong(what: impl Into<String>, next: impl Into<String>) -> Check {
-        Check {
-            verdict: Verdict::Wrong,
-            what: what.into(),
-            next: Some(next.into()),
-        }
+        Check::new(Verdict::Wrong, what, Some(next.into()))
     }
 
     /// Makes the result of a check that was not possible.
     pub(crate) fn not_made(what: &str, error: impl std::fmt::Display) -> Check {
-        Check {
-            verdict: Verdict::Look,
-            what: format!("{what} could not be checked: {error}"),
-            next: None,
-        }
+        let what = format!("{what} could not be checked: {error}");
+        Check::new(Verdict::Look, what, None)
     }
 }
