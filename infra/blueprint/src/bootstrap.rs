@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::cost::running;
 use crate::environment::Environment;
 use crate::kind;
+use crate::references::resources;
 use crate::roles::document;
 use crate::schema;
 use crate::stack::Stack;
@@ -136,17 +137,11 @@ pub fn execution_role_export(environment: &Environment) -> String {
 fn permissions(environment: &Environment) -> BTreeMap<String, BTreeSet<String>> {
     // Services exist only after the first image.
     let stacks = stacks(&running(environment));
-    let resources = stacks
+    let types: BTreeSet<&str> = stacks
         .iter()
         .filter(|stack| stack.slug != "security")
-        .flat_map(|stack| {
-            stack.template["Resources"]
-                .as_object()
-                .into_iter()
-                .flat_map(|resources| resources.values())
-        });
-    let types: BTreeSet<&str> = resources
-        .filter_map(|resource| resource["Type"].as_str())
+        .flat_map(|stack| resources(&stack.template))
+        .filter_map(|(_, resource)| resource["Type"].as_str())
         .collect();
     let mut permissions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (_, actions) in types

@@ -83,7 +83,10 @@ fn waive(mut findings: Vec<Finding>, template: &Value) -> Vec<Finding> {
 }
 
 /// Returns rule and reason of each waiver.
-fn waivers<'a>(template: &'a Value, resource: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+pub(crate) fn waivers<'a>(
+    template: &'a Value,
+    resource: &str,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
     let waived = template["Resources"][resource]["Metadata"]["haven"]["waive"].as_array();
     waived.into_iter().flatten().map(|waiver| {
         let text = |key: &str| waiver[key].as_str().unwrap_or_default();

@@ -16,11 +16,11 @@ use crate::environment::Environment;
 use crate::graph::{Graph, Place};
 use crate::kind::{self, Kind};
 use crate::references::{Path, Target, is_function, list, text, visit};
-use crate::roles;
 use crate::schema::{self, Effect};
 use crate::spelling::nearest;
 use crate::stack::Stack;
 use crate::stacks::{left_out, stacks};
+use crate::{policy, roles};
 use item::{alarm_of, is_named_in, items};
 
 pub use item::{Item, Watch};
@@ -305,16 +305,10 @@ impl<'a> Explainer<'a> {
                 .filter(is_itself)
                 .flat_map(|(item, _)| item.alarms.iter().cloned()),
         );
-        let waived = resource["Metadata"]["haven"]["waive"]
-            .as_array()
-            .into_iter()
-            .flatten();
-        let waivers = waived.map(|waiver| {
-            let text = |key: &str| waiver[key].as_str().unwrap_or_default().to_owned();
-            Waiver {
-                rule: text("rule"),
-                reason: text("reason"),
-            }
+        let template = &self.graph.stack(place.0).template;
+        let waivers = policy::waivers(template, place.1).map(|(rule, reason)| Waiver {
+            rule: rule.to_owned(),
+            reason: reason.to_owned(),
         });
         Resource {
             kind: kind.clone(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Rung;
 use crate::kind::{self, Kind};
-use crate::references::number;
+use crate::references::{list, number};
 
 /// Returns true for database properties that the schemas list as possible replacements, although
 /// the documentation (page "AWS::RDS::DBInstance") says "some interruptions". A change set that
@@ -103,11 +103,9 @@ pub(super) fn exposure(kind: &str, path: &str, before: &Value, after: &Value) ->
     let last = path.rsplit('.').next().unwrap_or_default();
     match last {
         "SecurityGroupIngress" => {
-            let new = after.as_array().into_iter().flatten();
-            let old: Vec<&Value> = before.as_array().into_iter().flatten().collect();
-            new.filter(|rule| !old.contains(rule))
-                .any(is_from_everywhere)
-                .then_some(Rung::NetworkExposure)
+            let old = list(before);
+            let mut new = list(after).iter().filter(|rule| !old.contains(rule));
+            new.any(is_from_everywhere).then_some(Rung::NetworkExposure)
         }
         "CidrIp" | "CidrIpv6" if kind == kind::EC2_SECURITY_GROUP_INGRESS => {
             is_everywhere(after).then_some(Rung::NetworkExposure)
@@ -134,12 +132,7 @@ pub(super) fn exposure(kind: &str, path: &str, before: &Value, after: &Value) ->
         }
         "ManagedPolicyArns" => {
             let texts = |value: &Value| -> BTreeSet<String> {
-                value
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(ToString::to_string)
-                    .collect()
+                list(value).iter().map(ToString::to_string).collect()
             };
             let grown = texts(after).difference(&texts(before)).next().is_some();
             (!before.is_null() && grown).then_some(Rung::IamBroadening)

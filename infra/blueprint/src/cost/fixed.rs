@@ -6,7 +6,7 @@ use super::capacity::{length, tasks};
 use super::{Bill, HOURS_A_MONTH};
 use crate::graph::{Graph, Resource};
 use crate::kind::{self, Kind};
-use crate::references::number;
+use crate::references::{list, number};
 
 /// Types that cost only by usage: see `usage.rs`.
 pub(super) const BY_USE: &[Kind] = &[
@@ -121,10 +121,8 @@ fn cluster(bill: &mut Bill<'_>, it: &Resource<'_>) {
         .of_type(kind::ECS_SERVICE)
         .filter(|service| tasks(bill.graph, service) > 0.0)
         .count() as f64;
-    let insights = it.properties["ClusterSettings"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let insights = list(&it.properties["ClusterSettings"])
+        .iter()
         .find(|setting| setting["Name"] == "containerInsights")
         .and_then(|setting| setting["Value"].as_str());
     match insights {
@@ -157,13 +155,9 @@ fn service(bill: &mut Bill<'_>, it: &Resource<'_>) {
     let architecture = task.properties["RuntimePlatform"]["CpuArchitecture"]
         .as_str()
         .unwrap_or("X86_64");
-    let spot = it.properties["CapacityProviderStrategy"]
-        .as_array()
-        .is_some_and(|providers| {
-            providers
-                .iter()
-                .any(|provider| provider["CapacityProvider"] == "FARGATE_SPOT")
-        });
+    let spot = list(&it.properties["CapacityProviderStrategy"])
+        .iter()
+        .any(|provider| provider["CapacityProvider"] == "FARGATE_SPOT");
     let (vcpu, gib) = match spot {
         true => ("fargate_spot_vcpu_hour", "fargate_spot_gib_hour"),
         false => ("fargate_vcpu_hour", "fargate_gib_hour"),
@@ -221,9 +215,7 @@ fn cache(bill: &mut Bill<'_>, it: &Resource<'_>) {
 
 /// Adds an alarm, which is charged per metric that it watches.
 fn alarm(bill: &mut Bill<'_>, it: &Resource<'_>) {
-    let metrics = it.properties["Metrics"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
+    let metrics = list(&it.properties["Metrics"]);
     let periods = metrics
         .iter()
         .flat_map(|metric| [&metric["Period"], &metric["MetricStat"]["Period"]]);

@@ -13,6 +13,7 @@ use super::{Bill, HOURS_A_MONTH};
 use crate::configuration::Usage;
 use crate::graph::{Graph, Resource};
 use crate::kind;
+use crate::references::list;
 
 /// Events of an order that completes: its acceptance and each status except the two failures.
 const EVENTS_PER_ORDER: f64 = (Status::ALL.len() - 2) as f64;
@@ -260,24 +261,16 @@ fn table_gib(orders: f64) -> f64 {
 /// Adds the backups, here and in the other region if the plan copies them.
 fn copies(bill: &mut Bill<'_>, orders: f64) {
     let plan = kind::BACKUP_PLAN;
-    let rules = bill.graph.of_type(plan).flat_map(|plan| {
-        plan.properties["BackupPlan"]["BackupPlanRule"]
-            .as_array()
-            .map_or(&[][..], Vec::as_slice)
-            .iter()
-    });
-    let abroad = rules
-        .filter(|rule| {
-            rule["CopyActions"]
-                .as_array()
-                .is_some_and(|copies| !copies.is_empty())
-        })
-        .count();
-    let places = if abroad > 0 { 2.0 } else { 1.0 };
+    let mut rules = bill
+        .graph
+        .of_type(plan)
+        .flat_map(|plan| list(&plan.properties["BackupPlan"]["BackupPlanRule"]));
+    let abroad = rules.any(|rule| !list(&rule["CopyActions"]).is_empty());
+    let places = if abroad { 2.0 } else { 1.0 };
     let (database, tables) = (database_gib(orders) * COPIES, table_gib(orders) * COPIES);
     bill.used(plan, "database_copy_gib_month", database * places);
     bill.used(plan, "table_copy_gib_month", tables * places);
-    if abroad > 0 {
+    if abroad {
         bill.used(plan, "other_region_gib", database + tables);
     }
 }

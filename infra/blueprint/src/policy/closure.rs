@@ -111,39 +111,29 @@ impl<'a> Rules<'a> {
     /// Returns pairs of an AWS service and the resource to which it writes.
     fn writers(&self) -> BTreeSet<(&'static str, Place<'a>)> {
         let mut writers = BTreeSet::new();
+        let mut add = |service: &'static str, it: Resource<'a>, to: &'a Value| {
+            writers.extend(self.places(it, to).into_iter().map(|to| (service, to)));
+        };
         for it in self.graph.of_type(kind::SNS_SUBSCRIPTION) {
             let redrive = &it.properties["RedrivePolicy"];
-            let to = self.places(it, &it.properties["Endpoint"]);
-            let lost = self.places(it, &redrive["deadLetterTargetArn"]);
-            writers.extend(
-                to.into_iter()
-                    .chain(lost)
-                    .map(|to| ("sns.amazonaws.com", to)),
-            );
+            add("sns.amazonaws.com", it, &it.properties["Endpoint"]);
+            add("sns.amazonaws.com", it, &redrive["deadLetterTargetArn"]);
         }
         for it in self.graph.of_type(kind::EVENTS_RULE) {
             for target in list(&it.properties["Targets"]) {
-                let to = self.places(it, &target["Arn"]);
-                let lost = self.places(it, &target["DeadLetterConfig"]["Arn"]);
-                writers.extend(
-                    to.into_iter()
-                        .chain(lost)
-                        .map(|to| ("events.amazonaws.com", to)),
-                );
+                add("events.amazonaws.com", it, &target["Arn"]);
+                add("events.amazonaws.com", it, &target["DeadLetterConfig"]);
             }
         }
         for alarm in &self.alarms {
-            let told = list(&alarm.properties["AlarmActions"])
-                .iter()
-                .chain(list(&alarm.properties["OKActions"]));
-            writers.extend(
-                told.flat_map(|told| self.places(*alarm, told))
-                    .map(|to| ("cloudwatch.amazonaws.com", to)),
-            );
+            for actions in ["AlarmActions", "OKActions"] {
+                let actions = &alarm.properties[actions];
+                add("cloudwatch.amazonaws.com", *alarm, actions);
+            }
         }
         for it in self.graph.of_type(kind::S3_BUCKET) {
-            let told = self.places(it, &it.properties["NotificationConfiguration"]);
-            writers.extend(told.into_iter().map(|to| ("s3.amazonaws.com", to)));
+            let configuration = &it.properties["NotificationConfiguration"];
+            add("s3.amazonaws.com", it, configuration);
         }
         for it in self.graph.of_type(kind::EVENTS_BUS) {
             if !it.properties["KmsKeyIdentifier"].is_null() {

@@ -8,6 +8,7 @@ use crate::configuration::Engine;
 use crate::environment::Environment;
 use crate::kind;
 use crate::names::{Shared, export_of_arn};
+use crate::references::{list, text};
 use crate::stacks::roles::aws_role;
 use crate::template::{Keep, LogicalId, Template, get_att, reference, sub};
 
@@ -77,15 +78,8 @@ fn vault_name(environment: &Environment) -> Value {
 /// the stack and inherit no tags.
 fn tags(environment: &Environment) -> Value {
     let tags = environment.tags();
-    let pairs = tags
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|tag| Some((tag["Key"].as_str()?, tag["Value"].clone())));
-    pairs
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    let pair = |tag: &Value| (text(&tag["Key"]), tag["Value"].clone());
+    list(&tags).iter().map(pair).collect()
 }
 
 /// Adds the plan with daily and monthly backups.
