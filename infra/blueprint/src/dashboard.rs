@@ -5,6 +5,14 @@
 //! coordinates side by side.
 
 use contract::alarm::{ALARMS, Alarm};
+use contract::metric::Metric::{
+    AwsCalls, AwsUnits, ConfirmLatency, DuplicateDeliveries, EmptyReceives, ExpiredHandles,
+    HandlerLatency, HttpLatency, HttpRequests, IdempotentReplays, MessagesHandled,
+    NotificationDelay, NotificationsFailed, NotificationsSent, OrdersAccepted, OrdersOverdue,
+    OrdersReached, OrdersRedriven, OutboxFailures, OutboxPublished, OutboxUnreadable, Pollers,
+    RequestsShed, ReservationsExpired, ReservationsRefused, SecurityEvents, StockAlerts,
+    StreamRebuilds,
+};
 use contract::metric::{Metric, NAMESPACE, Shape};
 use serde_json::{Value, json};
 
@@ -41,85 +49,45 @@ pub fn business() -> Value {
     dashboard(widgets)
 }
 
-/// A graph of related metrics: counts and values on the left axis, seconds (the 95th percentile) on
-/// the right axis.
-struct Panel {
-    title: &'static str,
-    metrics: &'static [Metric],
-}
+/// The title and the metrics of a graph of related metrics: counts and values on the left axis,
+/// seconds (the 95th percentile) on the right axis.
+type Panel = (&'static str, &'static [Metric]);
 
 /// Metrics without an alarm. A metric with an alarm has its own graph.
 const OPERATIONS: &[Panel] = &[
-    Panel {
-        title: "Requests",
-        metrics: &[
-            Metric::HttpRequests,
-            Metric::HttpLatency,
-            Metric::RequestsShed,
+    ("Requests", &[HttpRequests, HttpLatency, RequestsShed]),
+    ("Refused requests", &[SecurityEvents]),
+    ("Messages", &[MessagesHandled, HandlerLatency]),
+    (
+        "Outbox",
+        &[OutboxPublished, OutboxFailures, OutboxUnreadable],
+    ),
+    ("Polling", &[Pollers, EmptyReceives]),
+    (
+        "Duplicates and delays",
+        &[
+            DuplicateDeliveries,
+            ExpiredHandles,
+            IdempotentReplays,
+            OrdersRedriven,
+            OrdersOverdue,
+            StreamRebuilds,
         ],
-    },
-    Panel {
-        title: "Refused requests",
-        metrics: &[Metric::SecurityEvents],
-    },
-    Panel {
-        title: "Messages",
-        metrics: &[Metric::MessagesHandled, Metric::HandlerLatency],
-    },
-    Panel {
-        title: "Outbox",
-        metrics: &[
-            Metric::OutboxPublished,
-            Metric::OutboxFailures,
-            Metric::OutboxUnreadable,
-        ],
-    },
-    Panel {
-        title: "Polling",
-        metrics: &[Metric::Pollers, Metric::EmptyReceives],
-    },
-    Panel {
-        title: "Duplicates and delays",
-        metrics: &[
-            Metric::DuplicateDeliveries,
-            Metric::ExpiredHandles,
-            Metric::IdempotentReplays,
-            Metric::OrdersRedriven,
-            Metric::OrdersOverdue,
-            Metric::StreamRebuilds,
-        ],
-    },
-    Panel {
-        title: "Calls to AWS",
-        metrics: &[Metric::AwsCalls, Metric::AwsUnits],
-    },
+    ),
+    ("Calls to AWS", &[AwsCalls, AwsUnits]),
 ];
 
 const BUSINESS: &[Panel] = &[
-    Panel {
-        title: "Orders",
-        metrics: &[Metric::OrdersAccepted, Metric::OrdersReached],
-    },
-    Panel {
-        title: "Time to confirmation",
-        metrics: &[Metric::ConfirmLatency],
-    },
-    Panel {
-        title: "Stock",
-        metrics: &[
-            Metric::StockAlerts,
-            Metric::ReservationsRefused,
-            Metric::ReservationsExpired,
-        ],
-    },
-    Panel {
-        title: "Notifications",
-        metrics: &[
-            Metric::NotificationsSent,
-            Metric::NotificationsFailed,
-            Metric::NotificationDelay,
-        ],
-    },
+    ("Orders", &[OrdersAccepted, OrdersReached]),
+    ("Time to confirmation", &[ConfirmLatency]),
+    (
+        "Stock",
+        &[StockAlerts, ReservationsRefused, ReservationsExpired],
+    ),
+    (
+        "Notifications",
+        &[NotificationsSent, NotificationsFailed, NotificationDelay],
+    ),
 ];
 
 fn dashboard(widgets: Vec<Value>) -> Value {
@@ -131,8 +99,8 @@ fn text(markdown: &str) -> Value {
 }
 
 /// Returns a graph with one line per service and value of the metric's own dimensions.
-fn graph(panel: &Panel, width: usize) -> Value {
-    let lines = panel.metrics.iter().map(|metric| {
+fn graph((title, metrics): &Panel, width: usize) -> Value {
+    let lines = metrics.iter().map(|metric| {
         let own = metric.dimensions().iter().map(|name| format!(",{name}")).collect::<String>();
         let statistic = match metric.shape() {
             Shape::Counter => "Sum",
@@ -151,7 +119,7 @@ fn graph(panel: &Panel, width: usize) -> Value {
         json!([line])
     });
     json!({ "type": "metric", "width": width, "properties": {
-        "title": panel.title, "region": "${AWS::Region}", "metrics": lines.collect::<Vec<_>>(),
+        "title": title, "region": "${AWS::Region}", "metrics": lines.collect::<Vec<_>>(),
     } })
 }
 
