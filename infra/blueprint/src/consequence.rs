@@ -214,14 +214,35 @@ fn unforeseen(said: &Said) -> Change {
             rung,
         }
     });
+    let (action, rung) = (Action::Change, Rung::InPlace);
+    let consequence = "is updated in place, because a resource that it refers to changes";
+    let properties = properties.collect();
+    change(
+        &said.resource,
+        &said.kind,
+        action,
+        rung,
+        consequence,
+        properties,
+    )
+}
+
+fn change(
+    id: &str,
+    kind: &str,
+    action: Action,
+    rung: Rung,
+    consequence: impl Into<String>,
+    properties: Vec<PropertyChange>,
+) -> Change {
     Change {
-        resource: said.resource.clone(),
-        kind: said.kind.clone(),
-        action: Action::Change,
-        rung: Rung::InPlace,
-        consequence: "is updated in place, because a resource that it refers to changes".to_owned(),
-        stateful: is_stateful(&said.kind),
-        properties: properties.collect(),
+        resource: id.to_owned(),
+        kind: kind.to_owned(),
+        action,
+        rung,
+        consequence: consequence.into(),
+        stateful: is_stateful(kind),
+        properties,
     }
 }
 
@@ -298,21 +319,12 @@ fn added(id: &str, resource: &Value) -> Change {
     });
     let exposed = properties.iter().map(|property| property.rung).max();
     let consequence = if exposed == Some(Rung::NetworkExposure) {
-        "created; reachable from the internet".to_owned()
+        "created; reachable from the internet"
     } else {
-        "created".to_owned()
+        "created"
     };
     let rung = exposed.unwrap_or(Rung::InPlace);
-    let (stateful, kind) = (is_stateful(kind), kind.to_owned());
-    Change {
-        resource: id.to_owned(),
-        kind,
-        action: Action::Add,
-        rung,
-        consequence,
-        stateful,
-        properties,
-    }
+    change(id, kind, Action::Add, rung, consequence, properties)
 }
 
 /// Returns the change of a resource that leaves the template, by its deletion policy.
@@ -332,15 +344,7 @@ fn removed(id: &str, was: &Value) -> Change {
         (true, _) => (Rung::DataLoss, "is deleted with its data"),
         (false, _) => (Rung::InPlace, "is deleted; it holds no data"),
     };
-    Change {
-        resource: id.to_owned(),
-        kind: kind.to_owned(),
-        action: Action::Remove,
-        rung,
-        consequence: consequence.to_owned(),
-        stateful,
-        properties: Vec::new(),
-    }
+    change(id, kind, Action::Remove, rung, consequence, Vec::new())
 }
 
 fn retyped(id: &str, was: &Value, resource: &Value) -> Change {
@@ -430,16 +434,7 @@ fn changed(id: &str, was: &Value, resource: &Value) -> Option<Change> {
     } else {
         sentence(rung, kind).to_owned()
     };
-    let (resource, kind) = (id.to_owned(), kind.to_owned());
-    Some(Change {
-        resource,
-        kind,
-        action,
-        rung,
-        consequence,
-        stateful,
-        properties,
-    })
+    Some(change(id, kind, action, rung, consequence, properties))
 }
 
 fn sentence(rung: Rung, kind: &str) -> &'static str {

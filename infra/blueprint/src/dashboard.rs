@@ -138,7 +138,7 @@ mod tests {
             let panels = OPERATIONS
                 .iter()
                 .chain(BUSINESS)
-                .filter(|panel| panel.metrics.contains(metric))
+                .filter(|(_, metrics)| metrics.contains(metric))
                 .count();
             assert!(
                 panels == 1 || (panels == 0 && watched(*metric)),
