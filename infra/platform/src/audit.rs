@@ -16,44 +16,47 @@ pub fn operator() -> String {
         .unwrap_or_else(|| "operator".to_owned())
 }
 
-/// Appends an entry to the audit log.
-///
-/// # Errors
-/// When the database refuses the row.
-pub async fn append(
-    store: &Store,
-    actor: &str,
-    action: &str,
-    subject: String,
-    before: Option<Value>,
-    after: Option<Value>,
-) -> anyhow::Result<()> {
-    append_as(None, store, actor, action, subject, before, after).await
-}
+/// An entry of the audit log.
+pub struct Act(AuditEntry);
 
-/// Appends an entry for an act that may have an id. A repetition with the same `act_id` adds no
-/// row.
-///
-/// # Errors
-/// When the database refuses the row.
-pub(crate) async fn append_as(
-    act_id: Option<String>,
-    store: &Store,
-    actor: &str,
-    action: &str,
-    subject: String,
-    before: Option<Value>,
-    after: Option<Value>,
-) -> anyhow::Result<()> {
-    let entry = AuditEntry {
-        at: SystemSource.now(),
-        actor: actor.to_owned(),
-        action: action.to_owned(),
-        subject,
-        before: before.map(|value| value.to_string()),
-        after: after.map(|value| value.to_string()),
-        act_id,
-    };
-    let written = store.append_audit(&entry).await;
-    written.context("write to the audit log")
+impl Act {
+    /// Makes an entry of now: what `actor` did to `subject`.
+    pub fn new(actor: &str, action: &str, subject: impl Into<String>) -> Act {
+        Act(AuditEntry {
+            at: SystemSource.now(),
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            subject: subject.into(),
+            before: None,
+            after: None,
+            act_id: None,
+        })
+    }
+
+    /// Adds the state before the act.
+    pub fn before(mut self, before: &Value) -> Act {
+        self.0.before = Some(before.to_string());
+        self
+    }
+
+    /// Adds the state after the act.
+    pub fn after(mut self, after: &Value) -> Act {
+        self.0.after = Some(after.to_string());
+        self
+    }
+
+    /// Adds the id of the act. A repetition with the same id adds no row.
+    pub(crate) fn id(mut self, id: String) -> Act {
+        self.0.act_id = Some(id);
+        self
+    }
+
+    /// Appends the entry to the audit log.
+    ///
+    /// # Errors
+    /// When the database refuses the row.
+    pub async fn append(&self, store: &Store) -> anyhow::Result<()> {
+        let written = store.append_audit(&self.0).await;
+        written.context("write to the audit log")
+    }
 }

@@ -34,7 +34,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use worker::stores::Store;
 
-use crate::audit;
+use crate::audit::{Act, operator};
 use crate::aws::Aws;
 use crate::emulator::{Emulator, Source};
 use crate::log_tail::LogTail;
@@ -149,17 +149,8 @@ pub async fn record(state: &State, store: &Store) -> anyhow::Result<()> {
     };
     let act_id = format!("local-aws/{aside}");
     let (before, after) = (json!({ "damaged": damaged }), json!({ "old_files": aside }));
-    let (actor, subject) = (audit::operator(), "local-aws".to_owned());
-    audit::append_as(
-        Some(act_id),
-        store,
-        &actor,
-        "local_aws.rebuild",
-        subject,
-        Some(before),
-        Some(after),
-    )
-    .await?;
+    let act = Act::new(&operator(), "local_aws.rebuild", "local-aws").id(act_id);
+    act.before(&before).after(&after).append(store).await?;
     fs::remove_file(&note).with_context(|| format!("remove {}", note.display()))
 }
 

@@ -19,7 +19,7 @@ use domain::saga::State;
 use serde_json::json;
 use worker::stores::{Store, SystemSource};
 
-use crate::audit;
+use crate::audit::{Act, operator};
 
 /// The result of a repair: how many orders were read and what was restored.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,15 +59,8 @@ impl Repaired {
             return Ok(());
         }
         let after = json!({ "orders": self.orders, "units_received": self.units });
-        audit::append(
-            store,
-            &audit::operator(),
-            "stock.repair",
-            "stock".to_owned(),
-            None,
-            Some(after),
-        )
-        .await
+        let act = Act::new(&operator(), "stock.repair", "stock").after(&after);
+        act.append(store).await
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use worker::stores::{Store, SystemSource};
 
-use crate::audit;
+use crate::audit::{Act, operator};
 
 const MENU: &str = include_str!("../seed/menu.json");
 
@@ -93,15 +93,8 @@ async fn record(seeded: &Seeded, store: &Store) -> anyhow::Result<()> {
     }
     let added: Vec<_> = seeded.added.iter().map(ToString::to_string).collect();
     let after = json!({ "added": added });
-    audit::append(
-        store,
-        &audit::operator(),
-        "menu.seed",
-        "menu".to_owned(),
-        None,
-        Some(after),
-    )
-    .await
+    let act = Act::new(&operator(), "menu.seed", "menu").after(&after);
+    act.append(store).await
 }
 
 fn menu() -> anyhow::Result<Vec<Entry>> {

@@ -19,7 +19,7 @@ use time::Duration;
 use uuid::Uuid;
 use worker::stores::{Store, SystemSource};
 
-use crate::audit;
+use crate::audit::Act;
 use crate::aws::Aws;
 use crate::environment::ENVIRONMENT;
 use crate::facts::Facts;
@@ -94,15 +94,8 @@ async fn record(
         .await
         .context("record the staff token")?;
     let after = json!({ "name": token.name, "role": token.role.code(), "expires_at": time_text(token.expires_at) });
-    audit::append(
-        store,
-        issued_by,
-        "staff_token.issue",
-        subject(token.id),
-        None,
-        Some(after),
-    )
-    .await?;
+    let act = Act::new(issued_by, "staff_token.issue", subject(token.id)).after(&after);
+    act.append(store).await?;
     Ok(token)
 }
 

@@ -9,7 +9,7 @@ use haven_console::exit::Exit;
 use haven_console::progress::Steps;
 use haven_console::time::counted;
 use haven_console::verdict::Verdict;
-use platform::audit;
+use platform::audit::{Act, operator};
 use platform::environment::ENVIRONMENT;
 use serde_json::json;
 use worker::stores::Store;
@@ -56,15 +56,8 @@ pub async fn reproject(options: &Reproject) -> anyhow::Result<Exit> {
         .await
         .context("rebuild the order view")?;
     let after = json!({ "orders": shown });
-    audit::append(
-        &store,
-        &audit::operator(),
-        "orders.reproject",
-        "orders".to_owned(),
-        None,
-        Some(after.clone()),
-    )
-    .await?;
+    let act = Act::new(&operator(), "orders.reproject", "orders").after(&after);
+    act.append(&store).await?;
     drop(rebuilding);
     let orders = counted(shown, "order");
     let verdict = Verdict::good(format!("Order view rebuilt: {orders}."));

@@ -19,7 +19,7 @@ use haven_console::style::Meaning;
 use haven_console::time::{counted, thousands};
 use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
-use platform::audit;
+use platform::audit::{Act, operator};
 use platform::aws::Aws;
 use platform::environment::ENVIRONMENT;
 use platform::facts::Facts;
@@ -159,15 +159,8 @@ pub async fn command(options: &Reconcile) -> anyhow::Result<Exit> {
         if let Some(Repaired::Done) = repaired {
             let subject = difference.subject.to_string();
             let after = json!({ "name": difference.kind.code(), "outcome": "repaired" });
-            audit::append(
-                &books.store,
-                &audit::operator(),
-                "reconcile.fix",
-                subject,
-                None,
-                Some(after),
-            )
-            .await?;
+            let act = Act::new(&operator(), "reconcile.fix", subject).after(&after);
+            act.append(&books.store).await?;
         }
         all.push(Found {
             difference: difference.clone(),

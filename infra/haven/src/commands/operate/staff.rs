@@ -22,7 +22,7 @@ use haven_console::time::{absolute, relative};
 use haven_console::verdict::Verdict;
 use haven_console::width::{self, wrap};
 use haven_console::{BadUsage, output, settings};
-use platform::audit;
+use platform::audit::{Act, operator};
 use platform::facts::Facts;
 use platform::staff_token::{issue, signing_key, subject};
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ async fn print_token(options: &Token, login: Login) -> anyhow::Result<Exit> {
         options.role,
         Duration::hours(i64::from(options.hours)),
     );
-    let (text, token) = issue(&store, &key, &audit::operator(), asked).await?;
+    let (text, token) = issue(&store, &key, &operator(), asked).await?;
     let now = SystemSource.now();
     let sentence = issued(&token, now);
     if settings::get().json {
@@ -288,15 +288,8 @@ async fn revoke(database: &StaffDatabase, id: Uuid, login: Login) -> anyhow::Res
     let now = SystemSource.now();
     let state = |state: &str| json!({ "name": before.name, "state": state });
     let (was, is) = (state(state_of(&before, now)), state("revoked"));
-    audit::append(
-        &store,
-        &audit::operator(),
-        "staff_token.revoke",
-        subject(id),
-        Some(was),
-        Some(is),
-    )
-    .await?;
+    let act = Act::new(&operator(), "staff_token.revoke", subject(id));
+    act.before(&was).after(&is).append(&store).await?;
     let verdict = Verdict::good(format!(
         "Revoked the staff token of {}. Every storefront refuses it within 2 seconds.",
         printable(&before.name)

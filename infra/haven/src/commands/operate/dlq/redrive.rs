@@ -27,7 +27,7 @@ use haven_console::prompt::Question;
 use haven_console::settings;
 use haven_console::time::counted;
 use haven_console::verdict::Verdict;
-use platform::audit;
+use platform::audit::{Act, operator};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -67,7 +67,7 @@ pub struct Redrive {
     #[arg(long, help = YES)]
     pub yes: bool,
     /// Name for the record of who does this
-    #[arg(long, value_name = "NAME", default_value_t = audit::operator(), value_parser = person)]
+    #[arg(long, value_name = "NAME", default_value_t = operator(), value_parser = person)]
     pub by: String,
     #[command(flatten)]
     pub folder: StateFolder,
@@ -150,26 +150,12 @@ pub async fn redrive(options: &Redrive, stop: &CancellationToken) -> anyhow::Res
     let subject = format!("dead-letters/{}", cause.fingerprint);
     let before = json!({ "queue": cause.queue.slug, "messages": plan.len() });
     // Append the entry before the first send, so that a killed command leaves it too.
-    audit::append(
-        &desk.store,
-        &options.by,
-        "dlq.redrive",
-        subject.clone(),
-        Some(before),
-        None,
-    )
-    .await?;
+    let act = Act::new(&options.by, "dlq.redrive", subject.as_str()).before(&before);
+    act.append(&desk.store).await?;
     let report = run.all(&plan, options.rate).await?;
     let after = json!({ "sent": report.sent.len(), "stopped": report.stopped });
-    audit::append(
-        &desk.store,
-        &options.by,
-        "dlq.redrive_ended",
-        subject,
-        None,
-        Some(after),
-    )
-    .await?;
+    let act = Act::new(&options.by, "dlq.redrive_ended", subject).after(&after);
+    act.append(&desk.store).await?;
     Ok(print_report(options, cause, &plan, &report, short))
 }
 
