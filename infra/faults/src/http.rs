@@ -99,7 +99,7 @@ impl Buffer {
         method: &str,
     ) -> Result<Message> {
         let mut interim = Vec::new();
-        let mut ended = Ended::No;
+        let mut ended = false;
         loop {
             if let Some(mut message) = parse_response(&self.0, method, ended)? {
                 self.0.drain(..message.raw.len());
@@ -111,12 +111,12 @@ impl Buffer {
                 message.raw = interim;
                 return Ok(message);
             }
-            if ended == Ended::Yes {
+            if ended {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             if !self.more(from).await? {
                 // Without a length, the body ends with the connection.
-                ended = Ended::Yes;
+                ended = true;
             }
         }
     }
@@ -130,12 +130,6 @@ impl Buffer {
         }
         Ok(from.read_buf(&mut self.0).await? > 0)
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Ended {
-    Yes,
-    No,
 }
 
 fn invalid(error: impl std::fmt::Display) -> Error {
@@ -157,7 +151,7 @@ fn parse_request(bytes: &[u8]) -> Result<Option<Message>> {
     Ok(message(bytes, head, first, headers, framed))
 }
 
-fn parse_response(bytes: &[u8], method: &str, ended: Ended) -> Result<Option<Message>> {
+fn parse_response(bytes: &[u8], method: &str, ended: bool) -> Result<Option<Message>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(bytes).map_err(invalid)? else {
@@ -173,7 +167,7 @@ fn parse_response(bytes: &[u8], method: &str, ended: Ended) -> Result<Option<Mes
     let framed = if bodiless {
         Some((Vec::new(), 0))
     } else {
-        let unframed = (ended == Ended::Yes).then(|| bytes.len() - head);
+        let unframed = ended.then(|| bytes.len() - head);
         body(&headers, &bytes[head..], unframed)?
     };
     Ok(message(bytes, head, first, headers, framed))
@@ -298,7 +292,7 @@ mod tests {
     #[test]
     fn chunks_lengths_and_ends_of_connection_frame_a_response() {
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-        let message = parse_response(chunked, "GET", Ended::No)
+        let message = parse_response(chunked, "GET", false)
             .expect("HTTP")
             .expect("whole");
         assert_eq!(
@@ -306,21 +300,17 @@ mod tests {
             (b"abc".as_slice(), chunked.len())
         );
         assert!(
-            parse_response(&chunked[..chunked.len() - 1], "GET", Ended::No)
+            parse_response(&chunked[..chunked.len() - 1], "GET", false)
                 .expect("HTTP")
                 .is_none()
         );
         let open = b"HTTP/1.1 200 OK\r\n\r\nrest";
-        assert!(
-            parse_response(open, "GET", Ended::No)
-                .expect("HTTP")
-                .is_none()
-        );
-        let message = parse_response(open, "GET", Ended::Yes)
+        assert!(parse_response(open, "GET", false).expect("HTTP").is_none());
+        let message = parse_response(open, "GET", true)
             .expect("HTTP")
             .expect("whole");
         assert_eq!(message.body, b"rest");
-        let message = parse_response(open, "HEAD", Ended::No)
+        let message = parse_response(open, "HEAD", false)
             .expect("HTTP")
             .expect("whole");
         assert!(message.body.is_empty());
@@ -331,7 +321,7 @@ mod tests {
         for size in ["ffffffffffffffff", "fffffffffffffffd", "1000001"] {
             let chunked =
                 format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nabc");
-            let refused = parse_response(chunked.as_bytes(), "GET", Ended::No);
+            let refused = parse_response(chunked.as_bytes(), "GET", false);
             assert!(refused.is_err(), "{size}");
         }
     }
@@ -364,11 +354,11 @@ mod tests {
     fn a_changed_body_has_its_own_length() {
         let raw =
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-a: b\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-        let message = parse_response(raw, "GET", Ended::No)
+        let message = parse_response(raw, "GET", false)
             .expect("HTTP")
             .expect("whole");
         let changed = message.with_body(b"longer");
-        let message = parse_response(&changed, "GET", Ended::No)
+        let message = parse_response(&changed, "GET", false)
             .expect("HTTP")
             .expect("whole");
         assert_eq!(

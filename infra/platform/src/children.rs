@@ -66,19 +66,29 @@ impl Program {
 /// # Errors
 /// When the program cannot be started.
 pub fn spawn(program: &Program, log: File) -> anyhow::Result<Child> {
-    let errors = log.try_clone().context("use one log twice")?;
-    Command::new(&program.path)
+    let mut command = command(&program.path, program, log)?;
+    command
         .args(&program.arguments)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("start {}", program.name))
+}
+
+/// Returns a command for an executable with the environment of a program. The standard input is a
+/// pipe, and the output goes to the log.
+pub(crate) fn command(executable: &Path, program: &Program, log: File) -> anyhow::Result<Command> {
+    let errors = log.try_clone().context("use one log twice")?;
+    let mut command = Command::new(executable);
+    command
         .env_clear()
         .envs(&program.environment)
         .stdin(Stdio::piped())
         .stdout(log)
         .stderr(errors)
-        // Ctrl-C in the terminal then reaches this process only, which stops the children in order.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("start {}", program.name))
+        // Ctrl-C in the terminal then reaches this process only, which stops the children in order,
+        // and a signal can reach the whole group.
+        .process_group(0);
+    Ok(command)
 }
 
 /// Asks a child to exit, waits for `within`, and kills it if it still runs. Returns its status, or

@@ -224,7 +224,7 @@ impl Servers {
             cluster.access
         };
         let opened = access.open().await;
-        opened.with_context(|| log_hint(state, "postgres"))
+        opened.with_context(|| state.log_hint("postgres"))
     }
 
     async fn redis(&mut self, containers: bool, state: &State) -> anyhow::Result<String> {
@@ -262,7 +262,7 @@ impl Servers {
         }
         until_redis_answers(port, &password)
             .await
-            .with_context(|| log_hint(state, "redis"))?;
+            .with_context(|| state.log_hint("redis"))?;
         Ok(format!("redis://:{password}@127.0.0.1:{port}"))
     }
 
@@ -341,13 +341,6 @@ fn redis_settings(port: u16, folder: &Path, password: &str) -> String {
         .replace('\\', "\\\\")
         .replace('"', "\\\"");
     format!("bind 127.0.0.1\nport {port}\ndir \"{folder}\"\nrequirepass {password}\n")
-}
-
-fn log_hint(state: &State, process: &str) -> String {
-    format!(
-        "its log is {}",
-        state.path(&format!("logs/{process}.log")).display()
-    )
 }
 
 #[cfg(test)]

@@ -157,10 +157,7 @@ impl Emulator {
         };
         if let Err(error) = emulator.wait_until_healthy().await {
             emulator.stop().await;
-            return Err(error.context(format!(
-                "its log is {}",
-                state.path("logs/local-aws.log").display()
-            )));
+            return Err(error.context(state.log_hint("local-aws")));
         }
         Ok(emulator)
     }

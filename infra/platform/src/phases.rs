@@ -41,12 +41,6 @@ impl Phases {
     }
 }
 
-impl Default for Phases {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};

@@ -3,13 +3,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Signal, kill_process_group, test_kill_process_group};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin};
 
 use crate::children::{self, Program};
 use crate::keep::{KILLED, StopSignal};
@@ -77,45 +77,24 @@ impl Server {
                 let record = records.path(&program.name);
                 // The record of an earlier process must not be mistaken for the new one.
                 let _ = std::fs::remove_file(&record);
-                let errors = log.try_clone().context("use one log twice")?;
-                let mut command = Command::new(haven);
-                command.args([
-                    "keep",
-                    "--within",
-                    &program.stop_within.as_secs().to_string(),
-                ]);
+                let within = program.stop_within.as_secs().to_string();
+                let mut command = children::command(haven, program, log)?;
                 command
-                    .args([
-                        "--signal",
-                        signal.name(),
-                        "--mark",
-                        &mark(program),
-                        "--record",
-                    ])
-                    .arg(record);
-                command.arg("--").arg(&program.path);
-                command
-                    .args(&program.arguments)
-                    .env_clear()
-                    .envs(&program.environment);
-                // With its own process group, Ctrl-C does not reach the server, and a signal can
-                // reach the whole group.
-                command
-                    .stdin(Stdio::piped())
-                    .stdout(log)
-                    .stderr(errors)
-                    .process_group(0);
-                (
-                    command
-                        .spawn()
-                        .with_context(|| format!("start {}", program.name))?,
-                    true,
-                )
+                    .args(["keep", "--within", &within, "--signal", signal.name()])
+                    .args(["--mark", &mark(program), "--record"])
+                    .arg(record)
+                    .arg("--")
+                    .arg(&program.path)
+                    .args(&program.arguments);
+                let child = command.spawn();
+                let child = child.with_context(|| format!("start {}", program.name))?;
+                child
+                    .id()
+                    .into_iter()
+                    .for_each(|pid| records.add_group(pid));
+                (child, true)
             }
         };
-        if let (true, Some(pid)) = (kept, child.id()) {
-            records.add_group(pid);
-        }
         // `child.wait()` would close the pipe.
         let input = child.stdin.take();
         let (name, stop_within) = (program.name.clone(), program.stop_within);

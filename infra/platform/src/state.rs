@@ -259,6 +259,12 @@ impl State {
         folder.join("logs").join(format!("{process}.log"))
     }
 
+    /// Returns the place of the log of a process, for messages.
+    pub(crate) fn log_hint(&self, process: &str) -> String {
+        let path = State::log_path(&self.folder, process);
+        format!("its log is {}", path.display())
+    }
+
     /// Opens the log of a process for appending. A log of more than 50 MiB is first renamed to
     /// `.log.old`, which replaces the older one.
     ///
