@@ -35,24 +35,14 @@ pub(super) struct Audit {
 
 pub(super) fn buckets(template: &mut Template<'_>) -> Audit {
     let environment = template.environment;
-    let logs = template.add_kept(
-        "logs bucket",
-        kind::S3_BUCKET,
-        logs_bucket(environment),
-        Keep::Data,
-    );
-    let audit = template.add_kept(
-        "audit bucket",
-        kind::S3_BUCKET,
-        audit_bucket(environment, &logs),
-        Keep::Data,
-    );
-    let lake = template.add_kept(
-        "lake bucket",
-        kind::S3_BUCKET,
-        lake_bucket(environment, &logs),
-        Keep::Data,
-    );
+    let mut add = |words: &str, properties: Value| {
+        template.add_kept(words, kind::S3_BUCKET, properties, Keep::Data)
+    };
+    let logs = add("logs bucket", logs_bucket(environment));
+    let audit = add("audit bucket", audit_bucket(environment, &logs));
+    // Without a default rule nothing is locked, but single objects can be put under legal hold.
+    let lake = locked_bucket(environment, &logs, "lake", "STANDARD_IA");
+    let lake = add("lake bucket", lake);
     let copied = "Backed up daily; where it matters the plan of the backup stack copies it to another region";
     for bucket in [&audit, &lake] {
         template.waive_public(bucket, &["S3_BUCKET_REPLICATION_ENABLED"], copied);
@@ -69,22 +59,13 @@ pub(super) fn buckets(template: &mut Template<'_>) -> Audit {
         ],
         lost,
     );
-    template.waive(
-        &logs,
-        &["S3-2"],
-        "Load balancers and S3 deliver logs only to buckets with S3 managed keys",
-    );
+    let why = "Load balancers and S3 deliver logs only to buckets with S3 managed keys";
+    template.waive(&logs, &["S3-2"], why);
     template.waive(&logs, &["S3-9"], lost);
-    let policy = bucket_policy(
-        template,
-        &logs,
-        log_delivery(&logs, &[&logs, &audit, &lake]),
-    );
-    template.waive(
-        &policy,
-        &["S3-12"],
-        "The path contains the account, so load balancers of others cannot write here",
-    );
+    let delivery = log_delivery(&logs, &[&logs, &audit, &lake]);
+    let policy = bucket_policy(template, &logs, delivery);
+    let why = "The path contains the account, so load balancers of others cannot write here";
+    template.waive(&policy, &["S3-12"], why);
     let mut statements = trail_delivery(environment, &audit);
     statements.push(no_bypass(&audit));
     let policy = bucket_policy(template, &audit, statements);
@@ -187,13 +168,23 @@ fn bucket(encryption: Value, logging: Value, mut rules: Vec<Value>) -> Value {
     })
 }
 
-fn storage_key(environment: &Environment) -> Value {
-    json!({
+/// Returns a bucket with our key, access logs and Object Lock, whose objects move to the storage
+/// class when they are seldom read.
+fn locked_bucket(environment: &Environment, logs: &LogicalId, of: &str, class: &str) -> Value {
+    let encryption = json!({
         "BucketKeyEnabled": true,
         "ServerSideEncryptionByDefault": {
             "SSEAlgorithm": "aws:kms", "KMSMasterKeyID": Shared::StorageKey.import(environment),
         },
-    })
+    });
+    let logging = json!({ "DestinationBucketName": reference(logs), "LogFilePrefix": format!("{ACCESS_LOGS}/{of}/") });
+    let cool = json!({
+        "Id": "seldom-read", "Status": "Enabled",
+        "Transitions": [{ "StorageClass": class, "TransitionInDays": SELDOM_READ_DAYS }],
+    });
+    let mut properties = bucket(encryption, logging, vec![cool]);
+    properties["ObjectLockEnabled"] = json!(true);
+    properties
 }
 
 /// Returns the log bucket. Load balancer and S3 deliver only to buckets with S3-managed keys
@@ -224,41 +215,13 @@ fn logs_bucket(environment: &Environment) -> Value {
 /// end. The bucket policy denies every principal the right to bypass the lock, so lifting the lock
 /// takes two recorded steps.
 fn audit_bucket(environment: &Environment, logs: &LogicalId) -> Value {
-    let cool = json!({
-        "Id": "seldom-read", "Status": "Enabled",
-        "Transitions": [{ "StorageClass": "GLACIER_IR", "TransitionInDays": SELDOM_READ_DAYS }],
-    });
-    let mut properties = bucket(
-        storage_key(environment),
-        access_logs(logs, "audit"),
-        vec![cool],
-    );
+    let mut properties = locked_bucket(environment, logs, "audit", "GLACIER_IR");
     let days = if environment.is_production() { 365 } else { 1 };
-    properties["ObjectLockEnabled"] = json!(true);
     properties["ObjectLockConfiguration"] = json!({
         "ObjectLockEnabled": "Enabled",
         "Rule": { "DefaultRetention": { "Mode": "GOVERNANCE", "Days": days } },
     });
     properties
-}
-
-fn lake_bucket(environment: &Environment, logs: &LogicalId) -> Value {
-    let cool = json!({
-        "Id": "seldom-read", "Status": "Enabled",
-        "Transitions": [{ "StorageClass": "STANDARD_IA", "TransitionInDays": SELDOM_READ_DAYS }],
-    });
-    let mut properties = bucket(
-        storage_key(environment),
-        access_logs(logs, "lake"),
-        vec![cool],
-    );
-    // Without a default rule nothing is locked, but single objects can be put under legal hold.
-    properties["ObjectLockEnabled"] = json!(true);
-    properties
-}
-
-fn access_logs(logs: &LogicalId, of: &str) -> Value {
-    json!({ "DestinationBucketName": reference(logs), "LogFilePrefix": format!("{ACCESS_LOGS}/{of}/") })
 }
 
 /// Returns the bucket's ARN followed by a path.
