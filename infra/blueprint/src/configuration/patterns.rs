@@ -1,5 +1,7 @@
 //! Patterns of texts. They are few and simple, so no regular expressions are needed.
 
+use std::str::FromStr;
+
 /// A pattern of a text.
 #[derive(Debug, Clone, Copy)]
 pub struct Pattern {
@@ -59,13 +61,9 @@ pub const ENGINE_VERSION: Pattern = Pattern {
     says: "major and minor version, 15 or later",
     example: "16.9",
     fits: |text| {
-        let whole = |part: &str| {
-            part.parse::<u8>()
-                .ok()
-                .filter(|number| number.to_string() == part)
-        };
         text.split_once('.').is_some_and(|(major, minor)| {
-            whole(major).is_some_and(|major| (15..=30).contains(&major)) && whole(minor).is_some()
+            number::<u8>(major).is_some_and(|major| (15..=30).contains(&major))
+                && number::<u8>(minor).is_some()
         })
     },
 };
@@ -129,10 +127,7 @@ pub const ORIGIN: Pattern = Pattern {
         };
         match host.split_once(':') {
             Some((name, port)) => {
-                is_domain(name)
-                    && port
-                        .parse::<u16>()
-                        .is_ok_and(|number| number > 0 && number.to_string() == port)
+                is_domain(name) && number::<u16>(port).is_some_and(|port| port > 0)
             }
             None => is_domain(host),
         }
@@ -171,12 +166,13 @@ fn is_region(text: &str) -> bool {
         && number.bytes().all(|byte| matches!(byte, b'1'..=b'9'))
 }
 
+/// Returns the number if the text is its decimal form, without a sign or leading zeros.
+fn number<N: FromStr + ToString>(text: &str) -> Option<N> {
+    let number = text.parse::<N>().ok();
+    number.filter(|number| number.to_string() == text)
+}
+
 fn is_private_slash_16(text: &str) -> bool {
-    let whole = |part: &str| {
-        part.parse::<u8>()
-            .ok()
-            .filter(|number| number.to_string() == part)
-    };
     let Some((first, second)) = text
         .strip_suffix(".0.0/16")
         .and_then(|start| start.split_once('.'))
@@ -184,7 +180,7 @@ fn is_private_slash_16(text: &str) -> bool {
         return false;
     };
     matches!(
-        (whole(first), whole(second)),
+        (number::<u8>(first), number::<u8>(second)),
         (Some(10), Some(_)) | (Some(172), Some(16..=31)) | (Some(192), Some(168))
     )
 }
@@ -194,15 +190,11 @@ fn is_family_and_size(text: &str) -> bool {
     let Some((family, size)) = text.split_once('.') else {
         return false;
     };
-    let times = size.strip_suffix("xlarge");
+    let times = size.strip_suffix("xlarge").and_then(number::<u8>);
     let a_size = matches!(
         size,
         "micro" | "small" | "medium" | "large" | "metal" | "xlarge"
-    ) || times.is_some_and(|times| {
-        times
-            .parse::<u8>()
-            .is_ok_and(|number| number > 1 && number.to_string() == times)
-    });
+    ) || times.is_some_and(|times| times > 1);
     a_size
         && (2..=12).contains(&family.len())
         && family.starts_with(|character: char| character.is_ascii_lowercase())
