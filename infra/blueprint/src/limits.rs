@@ -26,32 +26,14 @@ pub fn text(template: &Value) -> String {
 
 /// Returns every limit that a template, or the text that is sent, exceeds.
 pub fn check(template: &Value, text: &str) -> Vec<Violation> {
+    let of = |path: &'static str, most, what| (path, length(&template[path]), most, what);
+    let references = text.matches("{{resolve:").count();
     let sizes = [
         ("", text.len(), INLINE_BYTES_MAX, "bytes"),
-        (
-            "Resources",
-            length(&template["Resources"]),
-            RESOURCES_MAX,
-            "resources",
-        ),
-        (
-            "Outputs",
-            length(&template["Outputs"]),
-            OUTPUTS_MAX,
-            "outputs",
-        ),
-        (
-            "Parameters",
-            length(&template["Parameters"]),
-            PARAMETERS_MAX,
-            "parameters",
-        ),
-        (
-            "",
-            text.matches("{{resolve:").count(),
-            DYNAMIC_REFERENCES_MAX,
-            "dynamic references",
-        ),
+        of("Resources", RESOURCES_MAX, "resources"),
+        of("Outputs", OUTPUTS_MAX, "outputs"),
+        of("Parameters", PARAMETERS_MAX, "parameters"),
+        ("", references, DYNAMIC_REFERENCES_MAX, "dynamic references"),
     ];
     let too_much = sizes
         .into_iter()

@@ -148,11 +148,7 @@ pub fn secret_export(environment: &Environment, secret: &Secret) -> String {
 
 /// Returns the export name of the value that a process finds by `address`.
 pub fn export_of(environment: &Environment, address: Address) -> String {
-    format!(
-        "brew-haven-{}-{}",
-        environment.name,
-        address.parameter().replace('/', "-")
-    )
+    environment.stack_name(&address.parameter().replace('/', "-"))
 }
 
 /// Returns the export name of the ARN of the same resource, for policies.

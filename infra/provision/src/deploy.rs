@@ -74,13 +74,8 @@ impl Deployed {
 /// # Errors
 /// As [`deploy_stacks`].
 pub async fn deploy(target: &Target, reporter: &Reporter) -> anyhow::Result<Deployed> {
-    let stacks = deploy_stacks(
-        target,
-        blueprint::stacks(&target.environment),
-        &Named::default(),
-        reporter,
-    )
-    .await?;
+    let stacks = blueprint::stacks(&target.environment);
+    let stacks = deploy_stacks(target, stacks, &Named::default(), reporter).await?;
     Ok(Deployed {
         stacks,
         left_out: blueprint::left_out(&target.environment),

@@ -231,13 +231,8 @@ pub struct Options {
 /// When the account differs from the settings, or CloudFormation refuses a template. No change set
 /// remains: a failed plan deletes those that it has created.
 pub async fn plan(target: &Target, options: &Options, reporter: &Reporter) -> anyhow::Result<Plan> {
-    plan_of(
-        target,
-        &blueprint::stacks(&target.environment),
-        options,
-        reporter,
-    )
-    .await
+    let stacks = blueprint::stacks(&target.environment);
+    plan_of(target, &stacks, options, reporter).await
 }
 
 /// Makes a plan of the given stacks, which must be in the order of their dependencies.

@@ -320,11 +320,8 @@ impl<'a> Rules<'a> {
                 continue;
             };
             if !watched(metric, queue.place) {
-                findings.push(self.find(
-                    rule,
-                    queue.place,
-                    format!("{what} Add an alarm on {metric} of this queue."),
-                ));
+                let message = format!("{what} Add an alarm on {metric} of this queue.");
+                findings.push(self.find(rule, queue.place, message));
             }
         }
         findings
@@ -379,12 +376,8 @@ impl<'a> Rules<'a> {
         for (rule, kind, names) in needs {
             let alarms = names.join(" or ");
             let message = format!("No alarm watches the resource. Add an alarm on {alarms}.");
-            need(
-                rule,
-                first(*kind),
-                names.iter().any(|name| has(name)),
-                message,
-            );
+            let is_met = names.iter().any(|name| has(name));
+            need(rule, first(*kind), is_met, message);
         }
         // A mean hides slow requests, so the alarm must use a percentile.
         let slow = |alarm: &Value| {

@@ -146,26 +146,15 @@ fn evaluate(file: &File, stack: &str, template: &Value) -> Vec<Finding> {
 fn found(file: &File, stack: &str, resource: &str, place: &str, seen: Value) -> Vec<Finding> {
     let failed = failed(file, seen)
         .unwrap_or_else(|error| panic!("{}.guard on {stack}: {error}", file.name));
-    let finding = |Failed {
-                       rule,
-                       path,
-                       message,
-                   }| {
-        let of_rule = file
-            .messages
-            .get(rule.as_str())
-            .copied()
-            .unwrap_or_default();
+    let finding = |failed: Failed| {
+        let of_rule = file.messages.get(failed.rule.as_str()).copied();
+        let of_rule = of_rule.unwrap_or_default();
         Finding {
-            rule: id(&rule),
+            rule: id(&failed.rule),
             stack: stack.to_owned(),
             resource: resource.to_owned(),
-            path: if path.is_empty() {
-                place.to_owned()
-            } else {
-                path
-            },
-            message: message.unwrap_or_else(|| of_rule.to_owned()),
+            path: failed.path.unwrap_or_else(|| place.to_owned()),
+            message: failed.message.unwrap_or_else(|| of_rule.to_owned()),
             waived: None,
         }
     };
@@ -190,7 +179,7 @@ fn failed(file: &File, seen: Value) -> Result<Vec<Failed>, Error> {
 
 struct Failed {
     rule: String,
-    path: String,
+    path: Option<String>,
     message: Option<String>,
 }
 
@@ -215,7 +204,7 @@ fn gather(rule: &str, check: &ClauseReport<'_>, failed: &mut Vec<Failed>) {
             let message = said.rfind(|message| !message.is_empty());
             failed.push(Failed {
                 rule: rule.to_owned(),
-                path: path.unwrap_or_default(),
+                path: path.filter(|path| !path.is_empty()),
                 message,
             });
         }

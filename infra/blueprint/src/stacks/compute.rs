@@ -7,11 +7,12 @@
 mod scaling;
 
 use contract::role::{ROLES, Role};
-use contract::{STOREFRONT_HEALTH_PORT, STOREFRONT_PORT, parameter_root};
+use contract::{STOREFRONT_HEALTH_PORT, STOREFRONT_PORT};
 use serde_json::{Value, json};
 
 use scaling::{Tasks, scaling, tasks};
 
+use super::observability;
 use super::roles::{iam_role, managed_policy, task_trust, trust};
 use crate::environment::Environment;
 use crate::kind;
@@ -116,11 +117,7 @@ fn cluster(template: &mut Template<'_>) -> LogicalId {
 /// Adds the log group of a role under a name that people can search. No change of its properties
 /// requires a replacement.
 fn role_logs(template: &mut Template<'_>, role: &Role) -> LogicalId {
-    let name = format!(
-        "{}/{}",
-        parameter_root(&template.environment.name),
-        role.slug
-    );
+    let name = observability::log_group(template.environment, role);
     log_group(template, &format!("{} logs", role.slug), &name)
 }
 
