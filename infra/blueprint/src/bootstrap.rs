@@ -90,11 +90,8 @@ pub fn bootstrap(environment: &Environment) -> Stack {
     let mut policies = vec![reference(&fences)];
     for (at, statements) in split(&permissions(environment)).iter().enumerate() {
         let words = format!("execution policy {}", at + 1);
-        let id = template.add(
-            &words,
-            kind::IAM_MANAGED_POLICY,
-            policy(&document(statements)),
-        );
+        let properties = policy(&document(statements));
+        let id = template.add(&words, kind::IAM_MANAGED_POLICY, properties);
         let reason = "Resources without a known name are limited by region; AWS's schemas require every action";
         template.note(&id, "wildcard", reason);
         template.waive(&id, &["IAM-2"], reason);
@@ -106,16 +103,10 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         "Tags": environment.tags(),
     });
     let role = template.add("execution role", kind::IAM_ROLE, properties);
-    template.waive(
-        &role,
-        &["IAM-4"],
-        "The boundary is created later; a separate policy limits the role",
-    );
-    template.export(
-        "execution role arn",
-        &execution_role_export(environment),
-        get_att(&role, "Arn"),
-    );
+    let reason = "The boundary is created later; a separate policy limits the role";
+    template.waive(&role, &["IAM-4"], reason);
+    let export = execution_role_export(environment);
+    template.export("execution role arn", &export, get_att(&role, "Arn"));
     Stack {
         slug: BOOTSTRAP,
         name: environment.stack_name(BOOTSTRAP),

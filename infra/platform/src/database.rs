@@ -237,13 +237,9 @@ impl Servers {
             // arguments.
             let file = folder.join("redis.conf");
             private_file::write(&file, redis_settings(port, &folder, &password).as_bytes())?;
-            self.ours.push(spawn(
-                "redis",
-                binary,
-                vec![file.display().to_string()],
-                StopSignal::Term,
-                state,
-            )?);
+            let arguments = vec![file.display().to_string()];
+            let server = spawn("redis", binary, arguments, StopSignal::Term, state)?;
+            self.ours.push(server);
         } else {
             let run = Run {
                 image: &REDIS,

@@ -115,11 +115,8 @@ pub async fn restore(
             if let Some(unsaved) = unsaved(&stopped) {
                 bail!("the local AWS did not save its new state; start again ({unsaved})");
             }
-            let carried = carry::over(
-                &state.path(&rebuild.aside),
-                &state.path(FOLDER),
-                &rebuild.damaged,
-            )?;
+            let (old, new) = (state.path(&rebuild.aside), state.path(FOLDER));
+            let carried = carry::over(&old, &new, &rebuild.damaged)?;
             Rebuild::finish(state)?;
             Ok((
                 (),

@@ -104,13 +104,8 @@ async fn record(
 /// # Errors
 /// As [`issue`].
 pub async fn local_token(store: &Store, signing_key: &str) -> anyhow::Result<(String, StaffToken)> {
-    issue(
-        store,
-        signing_key,
-        UP,
-        (LOCAL_STAFF, StaffRole::Staff, LIFE),
-    )
-    .await
+    let asked = (LOCAL_STAFF, StaffRole::Staff, LIFE);
+    issue(store, signing_key, UP, asked).await
 }
 
 /// Returns the subject of audit entries about a token.

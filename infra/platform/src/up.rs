@@ -330,13 +330,8 @@ async fn start_roles<'a>(
         })
         .await?;
     announce_ready(&facts, state.folder(), phases.elapsed(), options.take_lock)?;
-    tokio::spawn(renew_staff_token(
-        facts,
-        store,
-        signing_key,
-        token,
-        state.folder().to_owned(),
-    ));
+    let folder = state.folder().to_owned();
+    tokio::spawn(renew_staff_token(facts, store, signing_key, token, folder));
     Ok(keeper)
 }
 
@@ -429,7 +424,7 @@ async fn renew_staff_token(
     store: Store,
     signing_key: String,
     token: StaffToken,
-    folder: std::path::PathBuf,
+    folder: PathBuf,
 ) {
     let issue = || {
         let (store, signing_key) = (store.clone(), signing_key.clone());

@@ -135,11 +135,8 @@ pub fn check_folder(folder: &Path) -> anyhow::Result<Checked> {
         findings.extend(policy::check(&stack, &template).into_iter().map(of_policy));
         templates.push(template);
     }
-    Ok(checked(
-        folder.display().to_string(),
-        templates.iter(),
-        findings,
-    ))
+    let name = folder.display().to_string();
+    Ok(checked(name, templates.iter(), findings))
 }
 
 /// Returns the violations of CloudFormation's schemas and limits in one template. `text` is the

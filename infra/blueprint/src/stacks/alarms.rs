@@ -19,13 +19,8 @@ use crate::template::{LogicalId, Template, reference};
 pub fn alarms(environment: &Environment) -> Template<'_> {
     let mut template = Template::new(environment, "Brew Haven: alarms");
     let alarms = add_alarms(&mut template, is_ours);
-    let page = add_page(
-        &mut template,
-        &ORDERS_PAGE,
-        &paging(&alarms),
-        &any_of(&alarms),
-        None,
-    );
+    let (causes, rule) = (paging(&alarms), any_of(&alarms));
+    let page = add_page(&mut template, &ORDERS_PAGE, &causes, &rule, None);
     Shared::OrdersPage.export(&mut template, reference(&page));
     template
 }
@@ -56,13 +51,8 @@ pub fn platform_alarms(template: &mut Template<'_>) {
         .filter(|alarm| is_ours(&alarm.signal) && alarm.severity == Severity::Page);
     let causes: Vec<&Alarm> = of_orders.chain(paging(&seen)).collect();
     add_page(template, &CUSTOMERS_PAGE, &causes, &orders, None);
-    add_page(
-        template,
-        &PLATFORM_PAGE,
-        &paging(&unseen),
-        &any_of(&unseen),
-        Some(&quiet),
-    );
+    let (causes, rule) = (paging(&unseen), any_of(&unseen));
+    add_page(template, &PLATFORM_PAGE, &causes, &rule, Some(&quiet));
 }
 
 /// Returns true for alarms on our queues or our own metrics, which also exist on a laptop.

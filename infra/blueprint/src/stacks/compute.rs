@@ -96,11 +96,8 @@ fn cluster(template: &mut Template<'_>) -> LogicalId {
     // A fixed name, because Container Insights writes to a log group with this name. Without our
     // log group it would create one without retention and without our key.
     let name = environment.stack_name("cluster");
-    let insights = log_group(
-        template,
-        "insights logs",
-        &format!("/aws/ecs/containerinsights/{name}/performance"),
-    );
+    let logs = format!("/aws/ecs/containerinsights/{name}/performance");
+    let insights = log_group(template, "insights logs", &logs);
     let properties = json!({
         "ClusterName": name,
         "ClusterSettings": [{ "Name": "containerInsights", "Value": "enabled" }],
@@ -155,11 +152,8 @@ fn starters(
             .iter()
             .filter(|(other, _)| roles::reasons(other, environment, Actor::Starter) == reasons);
         let logs = alike.map(|(_, logs)| get_att(logs, "Arn")).collect();
-        kinds.push((
-            reasons,
-            role,
-            start_statements(environment, role, images, logs),
-        ));
+        let statements = start_statements(environment, role, images, logs);
+        kinds.push((reasons, role, statements));
     }
     // The common statements are in one shared policy, because the template is close to
     // CloudFormation's limit for inline templates.
@@ -240,12 +234,8 @@ fn traffic_role(template: &mut Template<'_>) -> LogicalId {
     let reason = "The Describe actions of elasticloadbalancing support no resources";
     template.note(&policy, ANY_RESOURCE, reason);
     template.waive(&policy, &["IAM-2"], reason);
-    iam_role(
-        template,
-        "traffic role",
-        trust("ecs.amazonaws.com"),
-        &[&policy],
-    )
+    let trust = trust("ecs.amazonaws.com");
+    iam_role(template, "traffic role", trust, &[&policy])
 }
 
 /// The parts of a role's task definition.

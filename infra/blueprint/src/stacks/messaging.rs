@@ -220,12 +220,8 @@ fn order_events(
         properties["ShardCount"] = json!(1);
     }
     let words = |what: &str| format!("{} {what}", ORDER_EVENTS.slug);
-    let stream = template.add_kept(
-        &words("stream"),
-        kind::KINESIS_STREAM,
-        properties,
-        kept(environment),
-    );
+    let (name, keep) = (words("stream"), kept(environment));
+    let stream = template.add_kept(&name, kind::KINESIS_STREAM, properties, keep);
     if !environment.is_production() {
         let why = "Only test events are lost, and a retained stream is charged per hour";
         template.waive(&stream, &["KEEP-1", "KEEP-2"], why);

@@ -31,12 +31,8 @@ fn task_role(template: &mut Template<'_>, role: &Role) -> LogicalId {
         template.note(&policy, "wildcard", reason);
         template.waive(&policy, &["IAM-2"], reason);
     }
-    iam_role(
-        template,
-        &format!("{} task role", role.slug),
-        task_trust(),
-        &[&policy],
-    )
+    let words = format!("{} task role", role.slug);
+    iam_role(template, &words, task_trust(), &[&policy])
 }
 
 /// Adds a managed policy with these statements.

@@ -148,12 +148,8 @@ fn instance(template: &mut Template<'_>, subnets: &LogicalId, monitoring: &Logic
         database_properties(environment, subnets),
         machine_properties(environment, monitoring),
     );
-    let database = template.add_kept(
-        "database",
-        kind::RDS_INSTANCE,
-        merged(properties, own),
-        keep(environment),
-    );
+    let (properties, keep) = (merged(properties, own), keep(environment));
+    let database = template.add_kept("database", kind::RDS_INSTANCE, properties, keep);
     export_database(template, &database);
 }
 

@@ -23,11 +23,8 @@ fn api_logging(template: &mut Template<'_>) -> LogicalId {
         "PermissionsBoundary": Shared::RoleBoundary.import(template.environment),
     });
     let role = template.add("api logging role", kind::IAM_ROLE, properties);
-    template.waive(
-        &role,
-        &["IAM-3"],
-        "API Gateway sends no aws:SourceAccount when it assumes this role",
-    );
+    let reason = "API Gateway sends no aws:SourceAccount when it assumes this role";
+    template.waive(&role, &["IAM-3"], reason);
     let properties = json!({ "CloudWatchRoleArn": get_att(&role, "Arn") });
     template.add("api logging", kind::API_ACCOUNT, properties)
 }
@@ -131,11 +128,8 @@ pub(super) fn usage_plan(template: &mut Template<'_>, api: &Api, stage: &Logical
     });
     let plan = template.add("usage plan", kind::API_USAGE_PLAN, properties);
     // API Gateway generates the value of the key; no template contains it.
-    let key = template.add(
-        "api key",
-        kind::API_API_KEY,
-        json!({ "Description": "The first program", "Enabled": true }),
-    );
+    let properties = json!({ "Description": "The first program", "Enabled": true });
+    let key = template.add("api key", kind::API_API_KEY, properties);
     template.add(
         "usage plan key",
         kind::API_USAGE_PLAN_KEY,
