@@ -97,6 +97,11 @@ impl Shared {
         self.into()
     }
 
+    /// Returns the class of data of a key: `orders` for `orders-key`.
+    pub fn data_class(self) -> &'static str {
+        self.slug().trim_end_matches("-key")
+    }
+
     /// Returns the import of the value.
     pub fn import(self, environment: &Environment) -> Value {
         json!({ "Fn::ImportValue": environment.stack_name(self.slug()) })

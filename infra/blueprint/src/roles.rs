@@ -36,8 +36,6 @@ pub enum Actor {
 #[derive(Clone, Copy)]
 struct KeyUse {
     key: Shared,
-    /// Name of the key, such as `messages`.
-    name: &'static str,
     /// The only service through which the key may be used.
     service: &'static str,
     actions: &'static [&'static str],
@@ -147,7 +145,7 @@ pub fn demand(environment: &Environment, sid: &str) -> Option<String> {
         .iter()
         .filter(|edge| {
             edge.key
-                .is_some_and(|used| logical(&opens(used.name)) == sid)
+                .is_some_and(|used| logical(&opens(used.key)) == sid)
         })
         .map(because)
         .collect();
@@ -163,8 +161,8 @@ pub fn demand(environment: &Environment, sid: &str) -> Option<String> {
         .map(|(_, demand)| (*demand).to_owned())
 }
 
-fn opens(key: &str) -> String {
-    format!("opens the {key} key")
+fn opens(key: Shared) -> String {
+    format!("opens the {} key", key.data_class())
 }
 
 /// Returns all rights of a role, from the contract only.
@@ -182,16 +180,15 @@ fn edges(role: &Role, environment: &Environment) -> Vec<Edge> {
         "kms:Encrypt",
         "kms:GenerateDataKey",
     ];
-    let key_use = |key, name, service, actions| {
+    let key_use = |key, service, actions| {
         Some(KeyUse {
             key,
-            name,
             service,
             actions,
         })
     };
-    let messages = |service, actions| key_use(Shared::MessagesKey, "messages", service, actions);
-    let stock = |actions| key_use(Shared::StockKey, "stock", "dynamodb", actions);
+    let messages = |service, actions| key_use(Shared::MessagesKey, service, actions);
+    let stock = |actions| key_use(Shared::StockKey, "dynamodb", actions);
     let mut edges = Vec::new();
     let mut add = |because: String, actions: &[&'static str], resources: Vec<Value>, key| {
         edges.push(Edge {
@@ -297,7 +294,7 @@ fn edges(role: &Role, environment: &Environment) -> Vec<Edge> {
             actor,
             statement: Statement::new(because, &get, vec![secret]),
             condition: None,
-            key: key_use(Shared::SecretsKey, "secrets", "secretsmanager", READ),
+            key: key_use(Shared::SecretsKey, "secretsmanager", READ),
         });
     };
     // Each value is given to the process at its start. The process reads it again after a rotation
@@ -370,7 +367,7 @@ fn key_statements(edges: &[Edge], environment: &Environment) -> Vec<Value> {
         actions.sort_unstable();
         actions.dedup();
         let key = vec![key.import(environment)];
-        let mut json = named(&Statement::new(opens(first.name), &actions, key));
+        let mut json = named(&Statement::new(opens(first.key), &actions, key));
         json["Condition"] = json!({ "StringEquals": { "kms:ViaService": services } });
         statements.push(json);
     }

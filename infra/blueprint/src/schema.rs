@@ -493,27 +493,20 @@ impl<'a> Checker<'a> {
     /// Checks that references are to existing resources and attributes.
     fn references(&mut self, value: &'a Value, path: &Path<'_>) {
         visit(value, path, &mut |path, target| match target {
-            Target::Own(id, None) => self.reference(id, path),
-            Target::Own(id, Some(attribute)) => self.attribute(id, attribute, path),
+            Target::Own(id, attribute) => self.reference(id, attribute, path),
             Target::Import(_) => {}
         });
     }
 
-    fn reference(&mut self, id: &str, path: &Path<'_>) {
-        if !self.resources.contains_key(id) && !PSEUDO_PARAMETERS.contains(&id) {
-            self.wrong(
-                path,
-                format!("refers to {id}, which is not in the template"),
-            );
+    fn reference(&mut self, id: &str, attribute: Option<&str>, path: &Path<'_>) {
+        let resource = self.resources.get(id);
+        let is_pseudo = attribute.is_none() && PSEUDO_PARAMETERS.contains(&id);
+        if resource.is_none() && !is_pseudo {
+            let message = format!("refers to {id}, which is not in the template");
+            return self.wrong(path, message);
         }
-    }
-
-    fn attribute(&mut self, id: &str, attribute: &str, path: &Path<'_>) {
-        let Some(resource) = self.resources.get(id) else {
-            return self.wrong(
-                path,
-                format!("refers to {id}, which is not in the template"),
-            );
+        let Some((resource, attribute)) = resource.zip(attribute) else {
+            return;
         };
         let name = resource["Type"].as_str().unwrap_or_default();
         let Some(known) = of(name) else { return };

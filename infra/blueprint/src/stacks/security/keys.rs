@@ -15,7 +15,6 @@ use crate::template::{Keep, Template, get_att, reference, sub};
 /// use the caller's permissions or a grant, and IAM controls those. A listed service needs neither.
 pub(super) struct Key {
     shared: Shared,
-    slug: &'static str,
     about: &'static str,
     services: fn(&Environment) -> Vec<Value>,
 }
@@ -23,37 +22,31 @@ pub(super) struct Key {
 pub(super) const KEYS: &[Key] = &[
     Key {
         shared: Shared::OrdersKey,
-        slug: "orders",
         about: "Orders and carts",
         services: no_service,
     },
     Key {
         shared: Shared::StockKey,
-        slug: "stock",
         about: "Stock and the stream of events",
         services: no_service,
     },
     Key {
         shared: Shared::MessagesKey,
-        slug: "messages",
         about: "Messages in queues and topics",
         services: senders,
     },
     Key {
         shared: Shared::SecretsKey,
-        slug: "secrets",
         about: "Secrets",
         services: no_service,
     },
     Key {
         shared: Shared::LogsKey,
-        slug: "logs",
         about: "Logs",
         services: loggers,
     },
     Key {
         shared: Shared::StorageKey,
-        slug: "storage",
         about: "Buckets",
         services: log_delivery,
     },
@@ -183,7 +176,7 @@ fn statement(sid: &str, service: Value, actions: &[&str], condition: Value) -> V
 }
 
 pub(super) fn add_key(template: &mut Template<'_>, key: &Key) {
-    let environment = template.environment;
+    let (environment, slug) = (template.environment, key.shared.data_class());
     // Without this statement no principal could change the policy again, and IAM policies would have
     // no effect (KMS developer guide, "Default key policy"). It grants nothing by itself.
     let mut statements = vec![json!({
@@ -194,7 +187,7 @@ pub(super) fn add_key(template: &mut Template<'_>, key: &Key) {
         "Resource": "*",
     })];
     statements.extend((key.services)(environment));
-    let words = format!("{} key", key.slug);
+    let words = format!("{slug} key");
     let properties = json!({
         "Description": format!("Brew Haven {}: {}", environment.name, key.about),
         "Enabled": true,
@@ -210,9 +203,9 @@ pub(super) fn add_key(template: &mut Template<'_>, key: &Key) {
     let id = template.add_kept(&words, kind::KMS_KEY, properties, Keep::Data);
     let reason = "In a key policy, * is the key itself; kms:* delegates to IAM";
     template.note(&id, "wildcard", reason);
-    let words = format!("{} key alias", key.slug);
+    let words = format!("{slug} key alias");
     let properties = json!({
-        "AliasName": format!("alias/{}", environment.stack_name(key.slug)),
+        "AliasName": format!("alias/{}", environment.stack_name(slug)),
         "TargetKeyId": reference(&id),
     });
     template.add(&words, kind::KMS_ALIAS, properties);
