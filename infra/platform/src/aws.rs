@@ -62,11 +62,6 @@ impl Aws {
         deploy(&target, &Reporter::quiet()).await
     }
 
-    /// Returns the CloudWatch client.
-    pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
-        self.clients.cloudwatch()
-    }
-
     /// Returns the SQS client.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         self.clients.sqs()
