@@ -314,37 +314,21 @@ fn cut(properties: &mut Value, path: &str) -> bool {
 /// Returns every resource that must be removed, with the reason. The reason is a gap, a missing
 /// import, or a reference to a removed resource.
 fn doomed(template: &Value, missing: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let resources: Vec<(&str, &Value)> = resources(template).collect();
-    let mut doomed = BTreeMap::new();
-    for (id, resource) in &resources {
-        if let Some((_, why)) = gaps().find(|(gap, _)| gap.takes(resource)) {
-            doomed.insert((*id).to_owned(), why.to_owned());
-        } else if let Some(import) = imports(resource)
-            .into_iter()
-            .find(|import| missing.contains(*import))
-        {
-            doomed.insert(
-                (*id).to_owned(),
-                format!("it depends on {import}, which is left out"),
-            );
-        }
-    }
+    let depends = |on: &str| format!("it depends on {on}, which is left out");
+    let mut doomed: BTreeMap<String, String> = BTreeMap::new();
+    // In the first round no resource is doomed yet, so references count from the second one on.
     loop {
-        let needs = |resource: &Value| {
-            referred(&resource["Properties"])
-                .into_iter()
-                .find(|id| doomed.contains_key(*id))
-                .map(str::to_owned)
+        let why = |resource: &Value| {
+            let mut gaps = gaps().filter(|(gap, _)| gap.takes(resource));
+            let mut imports = imports(resource).into_iter();
+            let mut referred = referred(&resource["Properties"]).into_iter();
+            let gap = gaps.next().map(|(_, why)| why.to_owned());
+            gap.or_else(|| imports.find(|it| missing.contains(*it)).map(depends))
+                .or_else(|| referred.find(|it| doomed.contains_key(*it)).map(depends))
         };
-        let more: Vec<_> = resources
-            .iter()
+        let more: Vec<(String, String)> = resources(template)
             .filter(|(id, _)| !doomed.contains_key(*id))
-            .filter_map(|(id, resource)| {
-                Some((
-                    (*id).to_owned(),
-                    format!("it depends on {}, which is left out", needs(resource)?),
-                ))
-            })
+            .filter_map(|(id, resource)| Some((id.to_owned(), why(resource)?)))
             .collect();
         if more.is_empty() {
             return doomed;
