@@ -84,7 +84,7 @@ pub fn bootstrap(environment: &Environment) -> Stack {
         "arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:policy/{}",
         environment.stack_name("security-RoleBoundary-*")
     )) } });
-    let fences = document(&deploy_statements(environment, &inside));
+    let fences = document(deploy_statements(environment, &inside));
     let fences = template.add("fence policy", kind::IAM_MANAGED_POLICY, policy(&fences));
     template.note(&fences, "wildcard", "Only in denials");
     let mut policies = vec![reference(&fences)];
