@@ -282,7 +282,8 @@ fn missing_credentials_and_an_unknown_profile_exit_with_77() {
         let said = ends_with(&mut command, 77);
         assert_is_error_with_tip(&said);
         assert!(
-            said.contains("credentials") && said.contains("aws configure list-profiles"),
+            said.contains(": no AWS credentials found\n")
+                && said.contains("aws configure list-profiles"),
             "{said}"
         );
         assert!(
@@ -296,7 +297,8 @@ fn missing_credentials_and_an_unknown_profile_exit_with_77() {
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(
             told.starts_with("FAIL")
-                && told.contains("-> sign in again (aws sso login)")
+                && told.contains("no AWS credentials found")
+                && told.contains("-> run `aws sso login")
                 && told.trim_end().ends_with("Not ready: 1 failed."),
             "{told}"
         );

@@ -91,7 +91,7 @@ impl Cause {
     pub fn next(self) -> &'static str {
         match self {
             Cause::NoCredentials => {
-                "run `aws sso login --profile NAME`, and set AWS_PROFILE to NAME"
+                "run `aws sso login --profile NAME`, and set AWS_PROFILE to NAME, one of `aws configure list-profiles`"
             }
             Cause::Expired => "run `aws sso login`, with the profile in AWS_PROFILE",
             Cause::Credentials => {
@@ -468,7 +468,7 @@ mod tests {
         };
         assert_eq!(
             failure.to_string(),
-            "no AWS credentials found: run `aws sso login --profile NAME`, and set AWS_PROFILE to NAME"
+            "no AWS credentials found: run `aws sso login --profile NAME`, and set AWS_PROFILE to NAME, one of `aws configure list-profiles`"
         );
     }
 

@@ -15,7 +15,6 @@ pub enum Notify {
     Preview(preview::Preview),
     /// List notifications and their states, newest first
     #[command(
-        alias = "ls",
         after_help = "Examples:\n  haven notify list\n  haven notify list --failed\n  haven notify list --order A-047 --json\n\nLists at most 200, failed ones first. The state is pending, sent (with the id at\nthe provider), failed or suppressed (with the reason). A failed or suppressed\ntext message is followed by an e-mail, which has its own line."
     )]
     List(list::List),

@@ -33,7 +33,6 @@ use crate::commands::operate::dlq::desk::{Desk, Letter};
 pub enum Orders {
     /// List orders, newest first
     #[command(
-        alias = "ls",
         after_help = "Examples:\n  haven orders list\n  haven orders list --status pending --limit 50 --json\n\nReads the database of the local platform."
     )]
     List(list::List),

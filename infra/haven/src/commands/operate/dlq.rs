@@ -37,7 +37,6 @@ use crate::arguments::StateFolder;
 pub enum Dlq {
     /// List dead letters, grouped by cause
     #[command(
-        alias = "ls",
         after_help = "Examples:\n  haven dlq list\n  haven dlq list --json\n\nMessages become visible again at once. Of the messages of one order, SQS returns\nat most ten."
     )]
     List(StateFolder),

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 pub enum Runbook {
     /// List the runbooks, the most urgent first
     #[command(
-        alias = "ls",
         after_help = "Examples:\n  haven runbook list\n  haven runbook list --json\n\nEach alarm has one runbook. `page` asks for a person at once, `ticket` on the\nsame day. -v shows the names of the alarms."
     )]
     List,
