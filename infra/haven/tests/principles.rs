@@ -1,4 +1,4 @@
-//! Principles of the command line that a run shows: commands that read templates call nobody, the
+//! Principles of the command line that a run shows: commands that read templates make no call, the
 //! answer is on standard output and fits, a color adds nothing, and a terminal shows at once that a
 //! command runs.
 
@@ -6,31 +6,11 @@ use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-/// `haven` with nothing of this process's environment.
-fn haven(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_haven"))
-        .args(arguments)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .current_dir(std::env::temp_dir())
-        .output()
-        .expect("haven runs")
-}
+use common::{haven, plain, text};
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("text")
-}
-
-/// Returns the text without the escape sequences of colors.
-fn plain(text: &str) -> String {
-    let mut parts = text.split("\u{1b}[");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |plain, part| {
-        plain + part.split_once('m').map_or(part, |(_, rest)| rest)
-    })
-}
+mod common;
 
 /// Commands that only read templates, and their exit codes.
 const OFFLINE: [(&[&str], i32); 5] = [
@@ -61,7 +41,7 @@ const PROGRAMS: [&str; 14] = [
 ];
 
 #[test]
-fn commands_that_read_templates_call_nobody_and_keep_to_width_stream_and_color() {
+fn commands_that_read_templates_make_no_call_and_keep_to_width_stream_and_color() {
     let folder = std::env::temp_dir().join(format!("haven-offline-{}", uuid::Uuid::now_v7()));
     fs::create_dir(&folder).expect("a folder");
     let started = folder.join("started");
@@ -126,7 +106,7 @@ fn commands_that_read_templates_call_nobody_and_keep_to_width_stream_and_color()
 
 #[test]
 fn on_a_terminal_a_command_is_alive_before_anybody_answers() {
-    // Connections are accepted by the system, and nobody answers.
+    // Connections are accepted by the system, and no response follows.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
     let script = "import pty, sys; pty.spawn(sys.argv[1:])";

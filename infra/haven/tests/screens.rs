@@ -1,32 +1,9 @@
 //! The screens that `haven` prints about itself, and the streams and colors that they have.
 
-use std::process::{Command, Output};
-
+use common::{haven, plain, text};
 use serde_json::Value;
 
-/// `haven` with nothing of this process's environment.
-fn haven(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_haven"))
-        .args(arguments)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .current_dir(std::env::temp_dir())
-        .output()
-        .expect("haven runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("text")
-}
-
-/// Returns the text without the escape sequences of colors.
-fn plain(text: &str) -> String {
-    let mut parts = text.split("\u{1b}[");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |plain, part| {
-        plain + part.split_once('m').map_or(part, |(_, rest)| rest)
-    })
-}
+mod common;
 
 const FIRST: &str = "\
 Brew Haven: a coffee-shop order platform, on this machine or on AWS
@@ -264,7 +241,7 @@ fn every_exit_code_is_explained() {
 }
 
 #[test]
-fn a_question_that_nobody_can_answer_is_refused_before_any_call_to_aws() {
+fn a_question_without_a_terminal_is_refused_before_any_call_to_aws() {
     let why = "asks for confirmation, and stdin is not a terminal";
     for (arguments, message, tip) in [
         (
