@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use adapter_aws::LocalAccess;
+use adapter_sql::Login;
 use anyhow::Context as _;
 use blueprint::{Configuration, Environment, File, Override, Problems};
 use chassis::config::{Environment as _, ProcessEnvironment};
@@ -13,6 +14,7 @@ use haven_console::usage::BadUsage;
 use platform::aws::Aws;
 use platform::facts::Facts;
 use provision::account;
+use worker::stores::Store;
 
 use crate::arguments;
 
@@ -56,6 +58,16 @@ pub fn configuration(which: &arguments::Which) -> anyhow::Result<Configuration> 
 /// As [`configuration`].
 pub fn environment(which: &arguments::Which) -> anyhow::Result<Environment> {
     Ok(Environment::configured(&configuration(which)?))
+}
+
+/// Opens the database of the platform that runs in a state directory.
+///
+/// # Errors
+/// When no platform is running there, or the database cannot be opened.
+pub async fn running_store(state: &Path) -> anyhow::Result<Store> {
+    let facts = running(state)?;
+    let store = Store::connect(&facts.database_url, &Login::default()).await;
+    store.context("open the database")
 }
 
 /// Returns the environment and its AWS clients, after a check that AWS accepts the credentials.

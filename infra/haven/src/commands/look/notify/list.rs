@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use adapter_sql::Login;
 use anyhow::Context as _;
 use app::ports::notices::{NoticeFilter, NoticeRow, NoticeStatus, NoticeStore as _};
 use app::ports::orders::OrderStore as _;
@@ -22,7 +21,6 @@ use haven_console::{settings, width};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use worker::stores::Store;
 
 use crate::arguments::{ORDER, STATE};
 use crate::commands::look::order_name::{OrderName, order_name};
@@ -46,10 +44,7 @@ pub struct List {
 /// When no platform is running in the state directory, no order has the number, or the database
 /// cannot be read.
 pub async fn print(options: &List) -> anyhow::Result<Exit> {
-    let facts = target::running(&options.state)?;
-    let store = Store::connect(&facts.database_url, &Login::default())
-        .await
-        .context("open the database")?;
+    let store = target::running_store(&options.state).await?;
     let order_id = match options.order {
         Some(order) => Some(order.find(&store).await?),
         None => None,

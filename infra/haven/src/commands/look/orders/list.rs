@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use adapter_sql::Login;
 use anyhow::Context as _;
 use app::ports::orders::{OrderFilter, OrderStore as _};
 use app::ports::scope::Scope;
@@ -17,7 +16,6 @@ use haven_console::table::{Column, Table};
 use haven_console::time::{counted, relative};
 use haven_console::verdict::Verdict;
 use serde_json::{Value, json};
-use worker::stores::Store;
 
 use crate::arguments::{LIMIT, STATE};
 use crate::target;
@@ -39,10 +37,7 @@ pub struct List {
 /// # Errors
 /// When no platform is running in the state directory, or the database cannot be read.
 pub async fn print(options: &List) -> anyhow::Result<Exit> {
-    let facts = target::running(&options.state)?;
-    let store = Store::connect(&facts.database_url, &Login::default())
-        .await
-        .context("open the database")?;
+    let store = target::running_store(&options.state).await?;
     let filter = OrderFilter {
         statuses: options
             .status
