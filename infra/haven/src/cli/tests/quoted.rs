@@ -166,31 +166,40 @@ fn wrong(command: &str, is_whole: bool) -> Option<String> {
     (is_whole || !names_only).then(|| format!("{command}: {error}"))
 }
 
-#[test]
-fn every_command_in_the_documents_parses() {
+/// Parses the commands in pieces of code, each with its file and whether it is whole. At least
+/// `least` commands must be found.
+#[track_caller]
+fn assert_all_parse(quoted: &[(PathBuf, String, bool)], least: usize) {
     let mut count = 0;
     let mut problems = Vec::new();
+    for (file, code, is_whole) in quoted {
+        for command in commands_of(code) {
+            count += 1;
+            let wrong = wrong(&command, *is_whole);
+            problems.extend(wrong.map(|wrong| format!("{}: {wrong}", file.display())));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(count > least, "{count} commands found");
+}
+
+#[test]
+fn every_command_in_the_documents_parses() {
+    let mut quoted = Vec::new();
     for file in DOCUMENTS
         .iter()
         .flat_map(|path| files(&root().join(path), "md"))
     {
         let document = fs::read_to_string(&file).expect("text");
-        for (code, is_fenced) in code_in(&document) {
-            for command in commands_of(&code) {
-                count += 1;
-                let wrong = wrong(&command, is_fenced);
-                problems.extend(wrong.map(|wrong| format!("{}: {wrong}", file.display())));
-            }
-        }
+        let code = code_in(&document).into_iter();
+        quoted.extend(code.map(|(code, is_fenced)| (file.clone(), code, is_fenced)));
     }
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(count > 150, "{count} commands found");
+    assert_all_parse(&quoted, 150);
 }
 
 #[test]
 fn every_command_in_a_message_or_a_comment_parses() {
-    let mut count = 0;
-    let mut problems = Vec::new();
+    let mut quoted = Vec::new();
     for file in SOURCES
         .iter()
         .flat_map(|path| files(&root().join(path), "rs"))
@@ -201,8 +210,9 @@ fn every_command_in_a_message_or_a_comment_parses() {
         if file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs") {
             continue;
         }
-        let quoted = product.lines().flat_map(quotes);
-        let quoted = quoted.filter(|quote| quote.starts_with("haven "));
+        let quotes = product.lines().flat_map(quotes);
+        let quotes = quotes.filter(|quote| quote.starts_with("haven "));
+        quoted.extend(quotes.map(|quote| (file.clone(), quote.to_owned(), false)));
         // The next step of a verdict is whole, up to its first comma.
         let joined = product.split_whitespace().collect::<Vec<_>>().join(" ");
         let joined = joined.replace("( ", "(");
@@ -211,19 +221,9 @@ fn every_command_in_a_message_or_a_comment_parses() {
             .flat_map(|call| joined.split(call).skip(1))
             .filter(|step| step.starts_with("haven "));
         let next = next.map(|step| step.split(['"', ',']).next().unwrap_or_default());
-        let all = quoted
-            .map(|quote| (quote, false))
-            .chain(next.map(|step| (step, true)));
-        for (code, is_whole) in all {
-            for command in commands_of(code) {
-                count += 1;
-                let wrong = wrong(&command, is_whole);
-                problems.extend(wrong.map(|wrong| format!("{}: {wrong}", file.display())));
-            }
-        }
+        quoted.extend(next.map(|step| (file.clone(), step.to_owned(), true)));
     }
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(count > 60, "{count} commands found");
+    assert_all_parse(&quoted, 60);
 }
 
 #[test]
