@@ -85,7 +85,7 @@ impl Question<'_> {
 /// other answer.
 ///
 /// # Errors
-/// `otherwise`, where nobody can answer: it lists the lines, and says how to name one of them.
+/// Returns `otherwise` when no question can be asked. It lists the lines, and how to name one.
 pub fn choose(text: &str, lines: &[String], otherwise: Failure) -> Result<Option<usize>, Failure> {
     if unanswerable().is_some() {
         return Err(otherwise);
@@ -105,7 +105,7 @@ fn choice(answer: Option<&str>, count: usize) -> Option<usize> {
     number.checked_sub(1).filter(|index| *index < count)
 }
 
-/// Returns why nobody can answer a question, if nobody can.
+/// Returns the reason why no question can be asked, or `None`.
 fn unanswerable() -> Option<&'static str> {
     let settings = crate::settings::get();
     if settings.no_input {

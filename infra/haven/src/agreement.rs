@@ -29,7 +29,7 @@ pub struct Agreement<'a> {
 }
 
 impl Agreement<'_> {
-    /// Checks before all work that the question is answered, or that somebody can answer it.
+    /// Checks before all work that the question is answered, or that it can be asked.
     ///
     /// # Errors
     /// A usage failure when standard input is not a terminal, or with `--no-input` or `--json`.
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn yes_alone_is_no_answer_for_prod_where_nobody_can_type() {
+    fn yes_alone_is_no_answer_for_prod_without_a_terminal() {
         if stdin().is_terminal() {
             return;
         }

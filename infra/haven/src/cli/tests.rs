@@ -178,7 +178,7 @@ fn the_commands_that_ask_are_those_with_yes() {
 
 /// With `--no-input`, as with a closed standard input, which tests of a whole process have.
 #[tokio::test]
-async fn a_command_that_nobody_can_answer_is_64_at_once() {
+async fn a_command_that_asks_without_a_terminal_exits_with_64_at_once() {
     let before = settings::get();
     settings::set(Settings {
         no_input: true,
@@ -191,7 +191,7 @@ async fn a_command_that_nobody_can_answer_is_64_at_once() {
         let line = format!("{words} {arguments}");
         let command = parses(&line).0;
         let begun = std::time::Instant::now();
-        let error = run(command).await.expect_err("nobody answers");
+        let error = run(command).await.expect_err("no answer");
         assert!(
             begun.elapsed().as_secs() < 1,
             "{line}: {:?}",

@@ -77,7 +77,7 @@ impl OrderName {
     ///
     /// # Errors
     /// A failure that exits with 2 when no order has the name, a usage failure with the candidates
-    /// when several have it and nobody can answer, or an error of the store.
+    /// when several have it and no question can be asked, or an error of the store.
     pub async fn find(self, orders: &impl OrderStore) -> anyhow::Result<OrderId> {
         let (what, found) = match self {
             OrderName::Id(order_id) => return Ok(order_id),

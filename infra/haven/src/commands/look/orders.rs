@@ -38,7 +38,7 @@ pub enum Orders {
     List(list::List),
     /// Show the timeline of an order and what is pending
     #[command(
-        after_help = "Examples:\n  haven orders show A-047\n  haven orders show 01934d3c\n  haven orders show A-047 --json\n\nShows the history, payments, redrives and dead letters. -v and --json also show\nstock, messages with their deliveries, notifications, log lines and trace ids.\nNumbers restart each day. A number or a prefix of several orders asks which one\nis meant; where nobody can answer, it lists them and exits with 64.\nExit 2 if there is no such order."
+        after_help = "Examples:\n  haven orders show A-047\n  haven orders show 01934d3c\n  haven orders show A-047 --json\n\nShows the history, payments, redrives and dead letters. -v and --json also show\nstock, messages with their deliveries, notifications, log lines and trace ids.\nNumbers restart each day. A number or a prefix of several orders asks which one\nis meant. Without a terminal, the command lists them and exits with 64.\nExit 2 if there is no such order."
     )]
     Show(Show),
     /// Rebuild the order view from the orders

@@ -204,7 +204,7 @@ mod tests {
     const SINCE: Timestamp = datetime!(2026-11-29 08:00 UTC);
     const SINCE_MS: i64 = 1_795_939_200_000;
 
-    /// Returns an event that was written so many seconds after [`SINCE`].
+    /// Returns an event that was written `second` seconds after [`SINCE`].
     fn event(id: &str, second: i64) -> Value {
         let time = format!("08:{:02}:{:02}", second / 60, second % 60);
         let message = line(&time, "INFO", &format!("\"message\":\"{id}\""));
